@@ -1,0 +1,1 @@
+"""Grounded video reasoning: evidence grammar, rewards, metrics, media, models and benchmarks."""
