@@ -1,0 +1,46 @@
+# `make repro` sets up and runs the whole pipeline, `make test` sets up and tests it. A bare machine with
+# Python 3.11 or 3.12, git and make is enough.
+
+PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3))
+LOCK ?= requirements.lock
+BIN := .venv/bin
+INSTALLED := .venv/installed-$(LOCK)
+
+# Stages start with `python`: the environment's own. DeepSpeed (LOCK=requirements-gpu.lock) compiles nothing
+# at installation.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DS_BUILD_OPS = 0
+
+.PHONY: repro test install profile deps lock
+
+repro: install  ## run what changed, then show the results
+	$(BIN)/dvc repro
+	@echo && cat reports/results.md && echo && echo "Report: $(CURDIR)/reports/index.html"
+
+test: install  ## all tests, the fast ones first; `make test T="-m 'not slow'"` for these alone
+	$(BIN)/ruff check .
+	$(BIN)/pytest $(T)
+
+profile: install  ## switch the parameters: `make profile P=smoke`
+	@$(BIN)/python -m stages.profiles $(P)
+
+install: $(INSTALLED)
+
+$(INSTALLED): $(LOCK) pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip install --python $(BIN)/python --require-hashes -r $(LOCK)
+	$(BIN)/uv pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	touch $@
+
+deps: install  ## write each stage's import closure into dvc.yaml
+	$(BIN)/python tests/contracts/code_deps.py --write
+
+# One set of versions for both: the GPU lock is compiled first, the everyday lock within it. Neither names a
+# registry.
+COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-emit-index-url
+
+lock: install
+	$(COMPILE) --all-extras -o requirements-gpu.lock
+	$(COMPILE) --extra test -c requirements-gpu.lock -o requirements.lock

@@ -1,0 +1,19 @@
+"""`dvc.yaml` lists exactly the code, the parameters and the outputs that each stage has."""
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.contracts.code_deps import ROOT, closure, is_code
+
+STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_code_deps_are_the_import_closure(name: str) -> None:
+    listed = {dep for dep in STAGES[name]["deps"] if is_code(dep)}
+    assert listed == closure(name), "run `make deps`"
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_depends_on_its_own_block_alone(name: str) -> None:
+    assert STAGES[name]["params"] == [name]

@@ -1,0 +1,82 @@
+"""The layers: flows -> stages -> openo3, and inside openo3 a pure core that everything else stands on."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.contracts.code_deps import ROOT, imports
+
+CORE = {"schema", "evidence", "geometry", "prompts", "rewards", "metrics", "voting"}
+# what each layer may import, besides itself
+BELOW = {
+    "flows": {"stages", "openo3"},
+    "stages": {"openo3"},
+    "openo3": set(),
+}
+INSIDE = {
+    "media": set(),
+    "model": {"media"},
+    "benchmarks": {"media", "model"},
+}
+# the pure core computes: it opens nothing, starts nothing and needs no array library
+PURE = set(sys.stdlib_module_names) - {"io", "os", "pathlib", "shutil", "socket", "subprocess", "urllib"}
+PURE |= {"rouge_score"}
+
+
+def modules(package: str) -> list[str]:
+    files = (ROOT / package).rglob("*.py")
+    names = [".".join(f.relative_to(ROOT).with_suffix("").parts) for f in files]
+    return sorted(name.removesuffix(".__init__") for name in names)
+
+
+EVERY = [module for layer in BELOW for module in modules(layer)]
+
+
+@pytest.mark.parametrize("module", EVERY)
+def test_arrows_point_downward(module: str) -> None:
+    layer, *rest = module.split(".")
+    allowed = {layer} | BELOW[layer]
+    assert {name.split(".")[0] for name in imports(module)} <= allowed
+    if layer == "openo3" and rest:
+        part = rest[0]
+        inner = {name.split(".")[1] for name in imports(module) if name.startswith("openo3.")}
+        if part in CORE:
+            assert inner <= CORE, "the pure core imports only itself"
+        elif part in INSIDE:
+            assert inner & INSIDE.keys() <= {part} | INSIDE[part]
+
+
+@pytest.mark.parametrize("name", sorted(CORE))
+def test_the_core_is_pure(name: str) -> None:
+    file = ROOT / "openo3" / f"{name}.py"
+    if not file.exists():
+        pytest.skip("not there")
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    used = {
+        name.split(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in ([node.module] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names])
+    }
+    assert used <= PURE | {"openo3"}
+    called = {n.func.id for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
+    assert not called & {"open", "print", "input"}
+
+
+@pytest.mark.parametrize("module", [m for m in EVERY if m.startswith("openo3")])
+def test_no_module_reads_parameters_or_the_command_line(module: str) -> None:
+    """The library is importable on its own: parameters come from the stages, arguments from the cli."""
+    path = ROOT.joinpath(*module.split("."))
+    source = (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text(encoding="utf-8")
+    if module != "openo3.doctor":
+        assert "params.yaml" not in source
+    if module != "openo3.cli":
+        assert "sys.argv" not in source
+
+
+def test_packages_are_packages() -> None:
+    """Every folder with modules has an `__init__.py`, so that an installed openo3 is complete."""
+    folders = {f.parent for layer in BELOW for f in (ROOT / layer).rglob("*.py")}
+    assert [str(f) for f in folders if not (Path(f) / "__init__.py").exists()] == []
