@@ -39,7 +39,7 @@ deps: install  ## write each stage's import closure into dvc.yaml
 # One set of versions for both: the GPU lock is compiled first, the everyday lock within it. Neither names a
 # registry.
 COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
-	--no-header --no-emit-index-url
+	--no-header
 
 lock: install
 	$(COMPILE) --all-extras -o requirements-gpu.lock
