@@ -1,0 +1,250 @@
+"""The seven rewards of Open-o3 Video, as pure functions of one sample and one parsed completion.
+
+Each returns a share in 0-1, or `None` where it does not apply to the sample's task (the release gives 0
+there, which sums the same). After the paper (arXiv 2510.20579, section 3) and the release's
+`reward_func.py`, with these deviations: every sample is judged by its own task, not by that of the first
+row of its batch; the temporal gate is symmetric unless `gate="released"`; an object's name may have spaces;
+text that cannot be read is no evidence, and never an exception.
+
+Boxes of both sample and completion are normalised, times are in seconds. `progress` is the share of the
+training that is done, 0-1.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Literal
+
+from openo3.answers import option_of
+from openo3.evidence import Claim, Completion, parse_boxes, parse_span
+from openo3.geometry import box_iou, tiou
+from openo3.schema import Box, KeyFrame, Sample, Task
+
+Gate = Literal["symmetric", "released"]
+Reward = Callable[..., float | None]
+
+TAU_S = 1.0
+"""A claim is scored against a key frame less than this away."""
+
+GENERAL = (Task.MCQ, Task.FREE_FORM)
+TIMED = (Task.TEMPORAL, Task.TEMPORAL_MCQ)
+WORDED = (Task.TEMPORAL_SPATIAL, Task.FREE_FORM)
+
+_ROUGE_CHARS = 20_000  # several times what 768 tokens can say; the longest common subsequence is quadratic
+_OBJECT_BOX = re.compile(r"<obj>[^<]*</obj><box>\[[^<]*\]</box>")
+
+
+def ans_acc(sample: Sample, completion: Completion, **_: object) -> float | None:
+    """The right option, or for answers in words the mean of ROUGE-1, -2 and -L (F-measures, stemmed).
+
+    >>> from openo3.evidence import parse_completion
+    >>> sample = Sample("1", Task.MCQ, "", "Which?", "B", "")
+    >>> [ans_acc(sample, parse_completion(f"<answer>{a}</answer>")) for a in ("(B)", "B.", "b", "B or C")]
+    [1.0, 1.0, 0.0, 0.0]
+    """
+    answer = completion.answer or ""
+    if sample.task is Task.MCQ:
+        return _is_option(answer, sample.answer.strip())
+    if sample.task is Task.TEMPORAL_MCQ:
+        return _is_option(option_of(answer), option_of(sample.answer))
+    return rouge(sample.answer, answer) if sample.task in WORDED else None
+
+
+def ans_tiou(sample: Sample, completion: Completion, **_: object) -> float | None:
+    """Temporal IoU of the answer's first span with the true one.
+
+    >>> from openo3.evidence import parse_completion
+    >>> sample = Sample("1", Task.TEMPORAL, "", "When?", "From <t>0.0</t>s to <t>4.0</t>s", "")
+    >>> ans_tiou(sample, parse_completion("<answer>From <t>2.0</t>s to <t>4.0</t>s</answer>"))
+    0.5
+    """
+    if sample.task not in TIMED:
+        return None
+    said, true = completion.answer_span, parse_span(sample.answer)
+    return tiou(said, true) if said and true else 0.0
+
+
+def ans_viou(sample: Sample, completion: Completion, **_: object) -> float | None:
+    """IoU of the answer's first box with the true box.
+
+    >>> from openo3.evidence import parse_completion
+    >>> sample = Sample("1", Task.VISUAL, "", "Where?", "<obj>cup</obj><box>[0,0,0.5,1]</box>", "")
+    >>> ans_viou(sample, parse_completion("<answer><obj>cup</obj><box>[0,0,1,1]</box></answer>"))
+    0.5
+    """
+    return _best_iou(completion.answer_boxes[:1], sample) if sample.task is Task.VISUAL else None
+
+
+def thk_temporal_point(
+    sample: Sample, completion: Completion, *, progress: float = 0.0, **_: object
+) -> float | None:
+    """Mean nearness of the reasoning's times to their nearest key frames, ever stricter (`sigma_s`).
+
+    >>> from openo3.evidence import parse_completion
+    >>> sample = Sample("1", Task.TEMPORAL_SPATIAL, "", "?", "", "", key_frames=(KeyFrame(1, 3.0),))
+    >>> completion = parse_completion("<think>at <t>5.0</t>s</think>")
+    >>> [round(thk_temporal_point(sample, completion, progress=p), 3) for p in (0, 0.5, 0.75)]
+    [0.882, 0.607, 0.135]
+    """
+    if sample.task is not Task.TEMPORAL_SPATIAL:
+        return None
+    if not sample.key_frames:
+        return 0.0
+    sigma = sigma_s(progress)
+    away = (min(abs(time - frame.time_s) for frame in sample.key_frames) for time in completion.times_s)
+    return _mean([math.exp(-(delta * delta) / (2 * sigma * sigma)) for delta in away])
+
+
+def thk_temporal_segment(sample: Sample, completion: Completion, **_: object) -> float | None:
+    """Share of the reasoning's times that lie in the true span, its ends included.
+
+    >>> from openo3.evidence import parse_completion
+    >>> sample = Sample("1", Task.TEMPORAL, "", "When?", "From <t>1.0</t>s to <t>4.0</t>s", "")
+    >>> thk_temporal_segment(sample, parse_completion("<think><t>4</t>s and <t>4.5</t>s</think>"))
+    0.5
+    """
+    if sample.task not in TIMED:
+        return None
+    true = parse_span(sample.answer)
+    return _mean([float(true[0] <= time <= true[1]) for time in completion.times_s]) if true else 0.0
+
+
+def thk_spatial(
+    sample: Sample, completion: Completion, *, gate: Gate = "symmetric", **_: object
+) -> float | None:
+    """How well the reasoning's boxes fit: images, the best box; videos, the mean over its timed claims.
+
+    >>> from openo3.evidence import parse_completion
+    >>> items = {1: {"cup": ((0.0, 0.0, 0.5, 1.0),)}}
+    >>> frames = (KeyFrame(1, 3.0),)
+    >>> sample = Sample("1", Task.TEMPORAL_SPATIAL, "", "?", "", "", key_frames=frames, key_items=items)
+    >>> claim = "<obj>cup</obj><box>[0,0,1,1]</box>at<t>{}</t>s"
+    >>> completion = parse_completion(f"<think>{claim.format(3.5)} {claim.format(9)}</think>")
+    >>> thk_spatial(sample, completion), thk_spatial(sample, completion, gate="released")
+    (0.25, 0.5)
+    """
+    if sample.task is Task.VISUAL:
+        return _best_iou(completion.boxes, sample)
+    if sample.task is not Task.TEMPORAL_SPATIAL:
+        return None
+    timed = [claim for claim in completion.claims if claim.time_s is not None]
+    return _mean([_claim_score(sample, claim, gate) for claim in timed])
+
+
+def format_(sample: Sample, completion: Completion, **_: object) -> float:
+    """1 for balanced blocks with the evidence that the task wants, 0.5 without that evidence, else 0.
+
+    >>> from openo3.evidence import parse_completion
+    >>> sample = Sample("1", Task.TEMPORAL, "", "When?", "From <t>1.0</t>s to <t>4.0</t>s", "")
+    >>> blocks = "<think>{}</think><answer>?</answer>"
+    >>> inside = ("<t>1</t>s <t>2</t>s", "<t>1</t>s", "<t>1</t>s <t>2s")
+    >>> [format_(sample, parse_completion(blocks.format(reasoning))) for reasoning in inside]
+    [1.0, 0.5, 0.0]
+    """
+    text, reasoning = completion.text, completion.reasoning
+    if reasoning is None or completion.answer is None:
+        return 0.0
+    if not (_balanced(text, "think", "answer") and _balanced(reasoning, "obj", "t", "box")):
+        return 0.0
+    if sample.task in GENERAL:
+        cited = True
+    elif sample.task in TIMED:
+        cited = reasoning.count("<t>") >= 2
+    elif sample.task is Task.VISUAL:
+        cited = _OBJECT_BOX.search(text) is not None
+    else:
+        cited = all(tag in reasoning for tag in ("<obj>", "<box>", "<t>"))
+    return 1.0 if cited else 0.5
+
+
+REWARDS: Mapping[str, Reward] = {
+    "ans_acc": ans_acc,
+    "ans_tiou": ans_tiou,
+    "ans_viou": ans_viou,
+    "thk_temporal_point": thk_temporal_point,
+    "thk_temporal_segment": thk_temporal_segment,
+    "thk_spatial": thk_spatial,
+    "format": format_,
+}
+
+
+def score(
+    sample: Sample, completion: Completion, progress: float = 0.0, gate: Gate = "symmetric"
+) -> dict[str, float | None]:
+    """All rewards of one completion, by name."""
+    return {
+        name: reward(sample, completion, progress=progress, gate=gate) for name, reward in REWARDS.items()
+    }
+
+
+def total(rewards: Mapping[str, float | None]) -> float:
+    """The sum of those that apply, equally weighted."""
+    return math.fsum(value for value in rewards.values() if value is not None)
+
+
+def sigma_s(progress: float) -> float:
+    """Width of the adaptive temporal proximity in seconds: 4 at the start, 1 from three quarters on.
+
+    It falls as 4(1-p), to 1 at three quarters; the release's `step_percent`.
+    """
+    return 4 * (1 - progress) if progress < 0.75 else 1.0
+
+
+def rouge(truth: str, said: str) -> float:
+    """Mean of the F-measures of ROUGE-1, -2 and -L, stemmed, of the first 20,000 characters."""
+    scores = _rouge_scorer().score(truth[:_ROUGE_CHARS], said[:_ROUGE_CHARS])
+    return min(_mean([value.fmeasure for value in scores.values()]), 1.0)
+
+
+@cache
+def _rouge_scorer():
+    from rouge_score.rouge_scorer import RougeScorer  # imports nltk, which takes seconds
+
+    return RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True)
+
+
+def _mean(values: list[float]) -> float:
+    return math.fsum(values) / len(values) if values else 0.0
+
+
+def _is_option(choice: str, letter: str) -> float:
+    accepted = (letter, f"{letter}.", f"({letter})", f"[{letter}]") if letter else ()
+    return float(choice.strip() in accepted)
+
+
+def _balanced(text: str, *tags: str) -> bool:
+    return all(text.count(f"<{tag}>") == text.count(f"</{tag}>") for tag in tags)
+
+
+def _best_iou(boxes: tuple[Box, ...], sample: Sample) -> float:
+    """Best overlap of any of the boxes with the first box of the true answer."""
+    true = parse_boxes(sample.answer)[:1]
+    return max((box_iou(box, true[0]) for box in boxes), default=0.0) if true else 0.0
+
+
+def _claim_score(sample: Sample, claim: Claim, gate: Gate) -> float:
+    """The claim's fit to the best object of its key frame; 0 if the gate lets no key frame count."""
+    frame = _key_frame(sample, claim, gate)
+    objects = (sample.key_items or {}).get(frame.idx, {}) if frame else {}
+    fits = (
+        _mean([max(box_iou(box, true) for box in claim.boxes) for true in trues])
+        for trues in objects.values()
+    )
+    return max(fits, default=0.0)
+
+
+def _key_frame(sample: Sample, claim: Claim, gate: Gate) -> KeyFrame | None:
+    """The nearest key frame in time among those that the gate admits.
+
+    The paper admits a key frame within tau of the claim; the release tests `t_key - t < tau` without the
+    absolute value and so admits every earlier key frame as well.
+    """
+    ahead = [(frame.time_s - claim.time_s, frame) for frame in sample.key_frames]
+    if gate == "released":
+        admitted = [(abs(delta), frame) for delta, frame in ahead if delta < TAU_S]
+    else:
+        admitted = [(abs(delta), frame) for delta, frame in ahead if abs(delta) < TAU_S]
+    return min(admitted, key=lambda pair: pair[0])[1] if admitted else None
