@@ -8,7 +8,7 @@ import pytest
 
 from tests.contracts.code_deps import ROOT, imports
 
-CORE = {"schema", "evidence", "geometry", "prompts", "rewards", "metrics", "voting"}
+CORE = {"schema", "answers", "evidence", "geometry", "prompts", "rewards", "metrics", "voting"}
 # what each layer may import, besides itself
 BELOW = {
     "flows": {"stages", "openo3"},

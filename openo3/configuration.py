@@ -1,0 +1,59 @@
+"""One block of a YAML parameter file -> one frozen dataclass, strictly.
+
+    sft:
+      data: {loss_on: answer}
+      trainer: {learning_rate: 1e-3}
+
+Types are strict (no `"3"` for an int, though an int is a float); nested dataclasses, `Literal`, `X | None`,
+tuples, lists and dictionaries are understood, and a field with a default may be left out.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ConfigDict, ValidationError, create_model
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+T = TypeVar("T")
+
+
+class ConfigurationError(ValueError):
+    """One line that names the file, the block and the key."""
+
+
+def read_block(path: str | Path, block: str, cls: type[T]) -> T:
+    """Read `block` of the file `path` as the dataclass `cls`.
+
+    Raises `ConfigurationError` when a key is unknown, missing or of the wrong type.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            blocks = YAML(typ="safe").load(file)  # YAML 1.2, as DVC reads it: 1e-3 is a number
+    except (OSError, YAMLError) as error:
+        raise ConfigurationError(f"{path}: {' '.join(str(error).split())}") from None
+    if not isinstance(blocks, dict) or block not in blocks:
+        raise ConfigurationError(f"{path}: {block}: missing block")
+    # One model around the block, so that its strictness reaches every nested dataclass; JSON, because in
+    # strict mode only JSON may stand for dataclasses and tuples.
+    strict = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    model = create_model("Blocks", __config__=strict, **{block: (cls, ...)})
+    try:
+        return getattr(model.model_validate_json(json.dumps({block: blocks[block]}, default=str)), block)
+    except ValidationError as error:
+        reasons = "; ".join(_reason(problem) for problem in error.errors(include_url=False))
+        raise ConfigurationError(f"{path}: {reasons}") from None
+
+
+def _reason(problem: dict[str, Any]) -> str:
+    key = ".".join(map(str, problem["loc"]))
+    match problem["type"]:
+        case "missing":
+            return f"{key}: missing key"
+        case "unexpected_keyword_argument":
+            return f"{key}: unknown key"
+        case _:
+            return f"{key}: {problem['msg'].lower()}, got {problem['input']!r}"
