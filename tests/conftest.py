@@ -1,10 +1,21 @@
-"""What every test runs under: no network, two cores for everybody, the fast tests first."""
+"""What every test runs under: no network, a DVC state of its own, the fast tests first."""
 
+import os
 import shutil
+import sys
+from pathlib import Path
 
 import pytest
 
-import stages  # noqa: F401  (sets the same environment as the pipeline's: offline, no telemetry)
+import stages  # noqa: F401  (sets the pipeline's own environment: offline, no telemetry)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _environment(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Stages and DVC are those of this Python, whether its environment is activated or not."""
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    os.environ["DVC_NO_ANALYTICS"] = "1"
+    os.environ["DVC_SITE_CACHE_DIR"] = str(tmp_path_factory.mktemp("dvc"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
