@@ -1,0 +1,33 @@
+"""Every profile is complete and readable by every stage, and the committed parameters are one of them."""
+
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from openo3.configuration import read_block
+from openo3.doctor import Requirements
+from tests.contracts.code_deps import ROOT
+
+STAGES = list(YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"])
+PROFILES = sorted((ROOT / "profiles").glob("*.yaml"))
+
+
+def test_the_default_is_the_shapes_profile() -> None:
+    """`params.yaml` is a copy: edit profiles/shapes.yaml likewise, or `make profile P=shapes` first."""
+    assert (ROOT / "params.yaml").read_bytes() == (ROOT / "profiles/shapes.yaml").read_bytes()
+
+
+@pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.stem)
+def test_a_profile_has_one_block_per_stage_and_no_other(path: Path) -> None:
+    blocks = YAML(typ="safe").load(path)
+    assert set(blocks) == {*STAGES, "launcher", "requires"}
+    assert set(blocks["launcher"]) == {"train", "evaluate"}
+    read_block(path, "requires", Requirements)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.stem)
+def test_a_stage_reads_its_block(path: Path, stage: str) -> None:
+    read_block(path, stage, import_module(f"stages.{stage}").Params)

@@ -1,0 +1,94 @@
+"""The whole pipeline on the smoke profile, in a checkout of its own: it runs, and DVC reruns what it must.
+
+The tests run in order and each goes on where the one before left off.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.checkout import Checkout
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+AFTER_GSPO = {"gspo", "evaluate@gspo", "report"}
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    return Checkout.create(tmp_path_factory.mktemp("pipeline"), "smoke")
+
+
+def declared(folder: Path) -> set[str]:
+    """Every output of `dvc.lock`."""
+    stages = YAML(typ="safe").load(folder / "dvc.lock")["stages"]
+    return {out["path"] for stage in stages.values() for out in stage["outs"]}
+
+
+def test_every_stage_runs(checkout: Checkout) -> None:
+    assert checkout.repro()["ran"] == checkout.stages()
+
+
+def test_the_outputs_are_the_declared_ones_and_no_others(checkout: Checkout) -> None:
+    outs = declared(checkout.folder)
+    assert all((checkout.folder / out).exists() for out in outs)
+    status = checkout.run("git", "status", "--porcelain", "--ignored", "--untracked-files=all")
+    written = {line[3:].strip('"') for line in status.splitlines()}
+    scratch = (".cache/", "wandb/", ".dvc/", "profiles/")
+    kept = {name for name in written if not name.startswith(scratch) and "__pycache__" not in name}
+    loose = {n for n in kept if not any(n == out or n.startswith(f"{out}/") for out in outs)}
+    assert loose - {"dvc.lock", "params.yaml"} == set()
+
+
+def test_the_numbers_are_there(checkout: Checkout) -> None:
+    metrics = json.loads(checkout.run("dvc", "metrics", "show", "--json"))[""]["data"]
+    assert {Path(name).stem for name in metrics} == {"validation", "frames", "sft", "gspo", "base"}
+    for model in ("base", "sft", "gspo"):
+        vstar = json.loads((checkout.folder / f"metrics/evaluate/{model}.json").read_text())["vstar"]
+        assert {"greedy", "blind"} <= vstar.keys()
+        assert {"acc", "mAM", "mLGM", "intervals", "n"} <= vstar["greedy"].keys()
+    plots = json.loads(checkout.run("dvc", "plots", "show", "--json"))
+    assert not plots.get("errors")
+    assert len(plots["data"]) == 4
+    page = (checkout.folder / "reports/index.html").read_text()
+    assert "GSPO" in page
+    assert "GSPO" in (checkout.folder / "reports/results.md").read_text()
+
+
+def test_a_second_run_does_nothing(checkout: Checkout) -> None:
+    assert checkout.repro()["unchanged"] == checkout.stages()
+
+
+def test_a_changed_plot_reruns_the_report_alone(checkout: Checkout) -> None:
+    with (checkout.folder / "openo3/charts.py").open("a") as file:
+        file.write("# a remark\n")
+    assert checkout.repro()["ran"] == {"report"}
+
+
+def test_a_changed_reward_parameter_reruns_gspo_and_what_follows(checkout: Checkout) -> None:
+    def widen(blocks: dict) -> None:
+        blocks["gspo"]["rewards"]["gate_s"] = 1.5
+
+    checkout.edit_params(widen)
+    assert checkout.repro()["ran"] == AFTER_GSPO
+
+
+def test_changed_reward_code_touches_gspo_and_nothing_before(checkout: Checkout) -> None:
+    reward = checkout.folder / "openo3/rewards.py"
+    text = reward.read_text()
+    reward.write_text(text + "# a remark\n")
+    assert json.loads(checkout.run("dvc", "status", "--json")).keys() == {"gspo"}
+    reward.write_text(text)
+
+
+def test_another_profile_and_back(checkout: Checkout) -> None:
+    """A profile that differs in its evaluation alone reruns that, and the way back is from the cache."""
+    (checkout.folder / "profiles/wide.yaml").write_bytes((checkout.folder / "params.yaml").read_bytes())
+    checkout.switch("smoke")
+    done = checkout.repro()
+    assert done["ran"] == set()
+    assert done["restored"] >= {"gspo"}
+    checkout.switch("wide")
+    assert checkout.repro()["ran"] == set()
