@@ -19,6 +19,8 @@ import ffmpeg
 import imageio_ffmpeg
 import numpy as np
 
+from openo3.artifacts import atomic_file
+
 H264: Mapping[str, object] = {"f": "mp4", "vcodec": "libx264", "preset": "veryfast", "crf": 18}
 """Output options of `encode`, under ffmpeg's own names; every player opens yuv420p H.264 in mp4."""
 
@@ -55,22 +57,16 @@ def encode(
     if width < 2 or height < 2 or width % 2 or height % 2:
         raise ValueError(f"{path}: H.264 with 4:2:0 chroma needs even sides, got {width}x{height}")
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.partial")
     rate = Fraction(fps).limit_denominator(1001)
-    command = (
-        ffmpeg.input("pipe:", f="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}", r=str(rate))
-        .output(str(partial), **{**_REPEATABLE, **options})
-        .global_args("-loglevel", "error", "-nostdin")
-        .overwrite_output()
-        .compile(cmd=binary())
-    )
-    try:
-        count = _pipe(command, frames, (height, width, 3), target)
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
-    return count
+    with atomic_file(target) as part:
+        command = (
+            ffmpeg.input("pipe:", f="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}", r=str(rate))
+            .output(f"file:{part}", **{**_REPEATABLE, **options})
+            .global_args("-loglevel", "error", "-nostdin")
+            .overwrite_output()
+            .compile(cmd=binary())
+        )
+        return _pipe(command, frames, (height, width, 3), target)
 
 
 def _pipe(command: list[str], frames: Iterable[np.ndarray], shape: tuple[int, ...], target: Path) -> int:
