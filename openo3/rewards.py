@@ -134,14 +134,13 @@ def thk_spatial(
     return _mean([_claim_score(sample, claim, gate) for claim in timed])
 
 
-def format_(sample: Sample, completion: Completion, **_: object) -> float:
+def format_share(task: Task, completion: Completion) -> float:
     """1 for balanced blocks with the evidence that the task wants, 0.5 without that evidence, else 0.
 
     >>> from openo3.evidence import parse_completion
-    >>> sample = Sample("1", Task.TEMPORAL, "", "When?", "From <t>1.0</t>s to <t>4.0</t>s", "")
     >>> blocks = "<think>{}</think><answer>?</answer>"
     >>> inside = ("<t>1</t>s <t>2</t>s", "<t>1</t>s", "<t>1</t>s <t>2s")
-    >>> [format_(sample, parse_completion(blocks.format(reasoning))) for reasoning in inside]
+    >>> [format_share(Task.TEMPORAL, parse_completion(blocks.format(reasoning))) for reasoning in inside]
     [1.0, 0.5, 0.0]
     """
     text, reasoning = completion.text, completion.reasoning
@@ -149,15 +148,19 @@ def format_(sample: Sample, completion: Completion, **_: object) -> float:
         return 0.0
     if not (_balanced(text, "think", "answer") and _balanced(reasoning, "obj", "t", "box")):
         return 0.0
-    if sample.task in GENERAL:
+    if task in GENERAL:
         cited = True
-    elif sample.task in TIMED:
+    elif task in TIMED:
         cited = reasoning.count("<t>") >= 2
-    elif sample.task is Task.VISUAL:
+    elif task is Task.VISUAL:
         cited = _OBJECT_BOX.search(text) is not None
     else:
         cited = all(tag in reasoning for tag in ("<obj>", "<box>", "<t>"))
     return 1.0 if cited else 0.5
+
+
+def _format(sample: Sample, completion: Completion, **_: object) -> float:
+    return format_share(sample.task, completion)
 
 
 REWARDS: Mapping[str, Reward] = {
@@ -167,7 +170,7 @@ REWARDS: Mapping[str, Reward] = {
     "thk_temporal_point": thk_temporal_point,
     "thk_temporal_segment": thk_temporal_segment,
     "thk_spatial": thk_spatial,
-    "format": format_,
+    "format": _format,
 }
 
 

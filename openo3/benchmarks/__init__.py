@@ -1,0 +1,49 @@
+"""Benchmarks: each one module of four functions, found by name.
+
+`load` reads the records, `questions` asks about one, `result` reads the answers, `score` counts. To add a
+benchmark, write such a module and name it in `MODULES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+from openo3.geometry import BoxSpace
+from openo3.judges import Judge
+
+Record = dict[str, Any]
+
+MODULES = {
+    "vstar": "openo3.benchmarks.vstar",
+    "tvgbench": "openo3.benchmarks.tvgbench",
+}
+
+
+class Benchmark(Protocol):
+    """What a benchmark's module offers; `space` is how the model writes boxes of this record's frames."""
+
+    def load(self, path: str | Path) -> list[Record]:
+        """The benchmark's own records."""
+
+    def questions(self, record: Record, space: BoxSpace) -> dict[str, str]:
+        """What to ask about one record: kind of question -> text of the prompt, after the frames."""
+
+    def result(self, record: Record, completions: Mapping[str, str], space: BoxSpace) -> Record:
+        """The record with the answers filled in; `completions` has the same keys as `questions`, or fewer."""
+
+    def score(self, results: Sequence[Record], judge: Judge) -> dict[str, Any]:
+        """All metrics by name, their 95 % `intervals`, and `n`, the number of records."""
+
+
+def get(name: str) -> Benchmark:
+    """The benchmark of this name.
+
+    Raises:
+        KeyError: there is none; the message lists those that there are.
+    """
+    if name not in MODULES:
+        raise KeyError(f"unknown benchmark {name!r}; there are {', '.join(MODULES)}")
+    return import_module(MODULES[name])

@@ -1,0 +1,201 @@
+"""V-STaR's numbers: every record counts in every mean, whether it was answered or not.
+
+After the benchmark's published scorer, with these deviations. Records without an answer stay in all
+denominators (the published one leaves them out of some). `answer_spatial` is compared by whole seconds,
+`"3.0"` being `"3"`. LGM of a perfect score is infinite, which JSON cannot hold: the number is then null and
+`infinite` lists the names of such numbers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openo3.evidence import parse_completion, read_times, second_key
+from openo3.geometry import box_iou, tiou
+from openo3.judges import CORRECT, UNPARSABLE, Judge
+from openo3.metrics import arithmetic_mean, bootstrap, box_metrics, finite, log_geometric_mean, span_metrics
+from openo3.schema import Box
+
+CHAINS = ("", "_2")
+COLUMNS = ("acc", "tIoU_1", "vIoU_1", "tIoU_2", "vIoU_2")
+METRICS = (*COLUMNS, "mAM", "mLGM")
+LENGTHS = {"Short": 60.0, "Medium": 180.0, "Long": float("inf")}
+"""Video lengths by their upper end in seconds, itself not included."""
+
+_SECOND = re.compile(r"\s*[0-9]{1,9}(\.[0-9]{1,9})?\s*")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One record's scores: `tious` and `vious` by chain, `vious` with one IoU per annotated second."""
+
+    rating: int
+    tious: tuple[float, float]
+    vious: tuple[list[float], list[float]]
+    length: str
+    domain: str
+
+    @property
+    def columns(self) -> list[float]:
+        """The five scores of `COLUMNS`."""
+        where = [float(np.mean(ious)) if ious else 0.0 for ious in self.vious]
+        return [float(self.rating >= CORRECT), self.tious[0], where[0], self.tious[1], where[1]]
+
+
+def rate(results: Sequence[Mapping[str, Any]], judge: Judge) -> list[dict[str, Any]]:
+    """The records with a `VQA_score` each: the one they have, else the judge's; 0 for no answer at all."""
+    scores = [0 if _score(record) is None and not _said(record) else _score(record) for record in results]
+    open_ = [record for record, given in zip(results, scores, strict=True) if given is None]
+    ratings = iter(judge.rate([(record["question"], record["answer"], _said(record)) for record in open_]))
+    return [
+        {**record, "VQA_score": next(ratings) if given is None else given}
+        for record, given in zip(results, scores, strict=True)
+    ]
+
+
+def score(results: Sequence[Mapping[str, Any]], judge: Judge) -> dict[str, Any]:
+    """`METRICS` and, where the records have it, `format`, with 95 % `intervals` and `n`."""
+    scored = scored_records(results, judge)
+    values = np.array([record.columns for record in scored])
+    intervals = dict(zip(METRICS, bootstrap(values, summary), strict=True))
+    if all("format" in record for record in results):
+        [intervals["format"]] = bootstrap([record["format"] for record in results])
+    return {
+        **{name: finite(interval.value) for name, interval in intervals.items()},
+        "intervals": {name: [finite(i.low), finite(i.high)] for name, i in intervals.items()},
+        "n": len(scored),
+    }
+
+
+def summary(means: NDArray) -> NDArray:
+    """Means of `COLUMNS`, `[..., 5]` -> `METRICS`, `[..., 7]`; for `bootstrap` and `paired_difference`."""
+    what, *chains = np.moveaxis(np.asarray(means, dtype=float), -1, 0)
+    pairs = [chains[:2], chains[2:]]
+    joined = [
+        np.mean([mean(what, when, where) for when, where in pairs], axis=0)
+        for mean in (arithmetic_mean, log_geometric_mean)
+    ]
+    return np.stack([what, *chains, *joined], axis=-1)
+
+
+def report(results: Sequence[Mapping[str, Any]], judge: Judge) -> dict[str, dict[str, Any]]:
+    """`overall`, `length/...` and `domain/...`, each a block of all numbers: for `openo3 score vstar`."""
+    scored = scored_records(results, judge)
+    return {
+        "overall": _block(scored),
+        **_groups("length", scored, lambda record: record.length, LENGTHS),
+        **_groups("domain", scored, lambda record: record.domain, sorted({r.domain for r in scored})),
+    }
+
+
+def scored_records(results: Sequence[Mapping[str, Any]], judge: Judge) -> list[Scored]:
+    """Each record's scores, in the order of the records."""
+    return [
+        Scored(
+            rating=record["VQA_score"],
+            tious=tuple(_tiou(record, suffix) for suffix in CHAINS),
+            vious=tuple(_vious(record, suffix) for suffix in CHAINS),
+            length=_length(record),
+            domain=record.get("domain") or "unknown",
+        )
+        for record in rate(results, judge)
+    ]
+
+
+def _block(scored: Sequence[Scored]) -> dict[str, Any]:
+    ratings = [record.rating for record in scored]
+    valid = [rating for rating in ratings if rating != UNPARSABLE]
+    acc = float(np.mean([rating >= CORRECT for rating in ratings]))
+    block: dict[str, Any] = {
+        "acc": acc,
+        "avg_all": float(np.mean([max(rating, 0) for rating in ratings])),
+        "avg_valid": float(np.mean(valid)) if valid else 0.0,
+    }
+    for number in (1, 2):
+        spans = span_metrics([record.tious[number - 1] for record in scored])
+        boxes = box_metrics([record.vious[number - 1] for record in scored])
+        block[f"chain{number}"] = {**spans, **boxes}
+        shares = (acc, spans["m_tIoU"], boxes["m_vIoU"])
+        block[f"AM{number}"] = float(arithmetic_mean(*shares))
+        block[f"LGM{number}"] = float(log_geometric_mean(*shares))
+    block["mAM"] = (block["AM1"] + block["AM2"]) / 2
+    block["mLGM"] = (block["LGM1"] + block["LGM2"]) / 2
+    return _for_json(block)
+
+
+def _for_json(block: dict[str, Any]) -> dict[str, Any]:
+    """The block without infinities; `infinite` names them."""
+    infinite = [name for name in ("LGM1", "LGM2", "mLGM") if finite(block[name]) is None]
+    block.update(dict.fromkeys(infinite))
+    return {**block, "infinite": infinite} if infinite else block
+
+
+def _groups(
+    kind: str, scored: Sequence[Scored], key: Callable[[Scored], str], names: Iterable[str]
+) -> dict[str, dict[str, Any]]:
+    """A block for each group that has records, in the order of the names."""
+    members = {name: [record for record in scored if key(record) == name] for name in names}
+    return {f"{kind}/{name}": _block(records) for name, records in members.items() if records}
+
+
+def _score(record: Mapping[str, Any]) -> int | None:
+    return record.get("VQA_score")
+
+
+def _said(record: Mapping[str, Any]) -> str:
+    return parse_completion(record.get("answer_vqa") or "").said
+
+
+def _tiou(record: Mapping[str, Any], suffix: str) -> float:
+    """Of `answer_temporal`; if that is empty, of the text that it was read from."""
+    answer = record.get(f"answer_temporal{suffix}") or record.get(f"answer_temporal_pre{suffix}") or ()
+    if isinstance(answer, str):
+        answer = read_times(answer) or ()
+    return tiou(tuple(record["timestamps"]), tuple(answer)) if _are_numbers(answer, 2) else 0.0
+
+
+def _vious(record: Mapping[str, Any], suffix: str) -> list[float]:
+    """For each annotated second the best IoU of the boxes answered for it."""
+    answer = record.get(f"answer_spatial{suffix}")
+    boxes = _boxes_by_second(answer) if isinstance(answer, Mapping) else {}
+    return [
+        max(
+            (box_iou(said, _true_box(true)) for said in boxes.get(second_key(true["timestamp"]), ())),
+            default=0.0,
+        )
+        for true in record["bboxes"]
+    ]
+
+
+def _boxes_by_second(answer: Mapping[str, Any]) -> dict[str, list[Box]]:
+    """What a model answered, as far as it is boxes; a second's value is a box or a list of boxes."""
+    where: dict[str, list[Box]] = {}
+    for second, value in answer.items():
+        key = second_key(float(second)) if _SECOND.fullmatch(second) else second
+        values = [value] if _are_numbers(value, 4) else value if isinstance(value, list) else []
+        where.setdefault(key, []).extend(tuple(box) for box in values if _are_numbers(box, 4))
+    return where
+
+
+def _true_box(box: Mapping[str, Any]) -> Box:
+    return box["xmin"], box["ymin"], box["xmax"], box["ymax"]
+
+
+def _are_numbers(value: Any, count: int) -> bool:
+    return (
+        isinstance(value, list | tuple)
+        and len(value) == count
+        and all(isinstance(item, int | float) and not isinstance(item, bool) for item in value)
+        and all(abs(item) < 1e12 for item in value)
+    )
+
+
+def _length(record: Mapping[str, Any]) -> str:
+    seconds = round(record["frame_count"] / record["fps"], 2)
+    return next((name for name, end in LENGTHS.items() if seconds < end), "Long")
