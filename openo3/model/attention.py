@@ -1,0 +1,82 @@
+"""Vision attention without a Python loop over images.
+
+Qwen's vision towers attend within each image. Under `sdpa` that is a loop with one attention call per
+image and layer, which is most of the time once a prompt holds many frames. The function registered here
+under the name `FRAMEWISE` takes the whole packed sequence instead, as FlashAttention does:
+
+* on a CUDA device, torch's variable-length flash kernel on `cu_seqlens` (torch >= 2.11, half precision);
+* elsewhere, frames of equal size are attended as one batch, one call per distinct size.
+
+transformers hands over the packed sequence to any implementation whose name contains "flash"; the name
+in the vision tower's configuration is the switch, no class is patched. (It is set after loading: asked
+for at loading time, such a name is looked up on the kernel hub.)
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional as F
+from transformers import AttentionInterface, PreTrainedModel
+
+FRAMEWISE = "framewise_flash"
+
+
+def attend_framewise(model: PreTrainedModel) -> None:
+    """Switch a loaded Qwen-VL model's vision tower to `framewise_attention`."""
+    model.model.visual.config._attn_implementation = FRAMEWISE
+
+
+def framewise_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    cu_seq_lens_q: torch.Tensor | None = None,
+    max_length_q: int | None = None,
+    **_: object,
+) -> tuple[torch.Tensor, None]:
+    """Attention within each segment of a packed sequence.
+
+    Args:
+        query, key, value: [1, heads, L, head_dim], segments one after the other.
+        cu_seq_lens_q: [segments + 1] int32, where each segment starts and the last one ends.
+
+    Returns:
+        [1, L, heads, head_dim] and no attention weights.
+    """
+    if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
+        from torch.nn.attention.varlen import varlen_attn
+
+        q, k, v = (tensor.squeeze(0).transpose(0, 1).contiguous() for tensor in (query, key, value))
+        cu = cu_seq_lens_q.to(torch.int32)
+        return varlen_attn(q, k, v, cu, cu, max_length_q, max_length_q, scale=scaling).unsqueeze(0), None
+    lengths = (cu_seq_lens_q[1:] - cu_seq_lens_q[:-1]).tolist()
+    if len(set(lengths)) == 1:
+        return _attend_equal(query, key, value, lengths[0], scaling), None
+    output = query.new_empty(query.shape[2], query.shape[1], query.shape[3])
+    segment = torch.arange(len(lengths), device=query.device).repeat_interleave(
+        torch.tensor(lengths, device=query.device)
+    )
+    for length in sorted(set(lengths)):
+        same = torch.tensor([size == length for size in lengths], device=query.device)
+        chosen = same[segment].nonzero().squeeze(1)
+        parts = (tensor.index_select(2, chosen) for tensor in (query, key, value))
+        output = output.index_copy(0, chosen, _attend_equal(*parts, length, scaling).squeeze(0))
+    return output.unsqueeze(0), None
+
+
+def _attend_equal(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, length: int, scaling: float | None
+) -> torch.Tensor:
+    """Segments of one `length` as one batch: [1, heads, n*length, d] -> [1, n*length, heads, d]."""
+    _, heads, total, width = query.shape
+    q, k, v = (
+        tensor.view(heads, total // length, length, width).transpose(0, 1) for tensor in (query, key, value)
+    )
+    attended = F.scaled_dot_product_attention(q, k, v, scale=scaling)
+    return attended.transpose(1, 2).reshape(1, total, heads, width)
+
+
+AttentionInterface.register(FRAMEWISE, framewise_attention)

@@ -1,0 +1,97 @@
+"""From frames and a question to token ids: the one place where prompts meet a processor.
+
+    encoder = PromptEncoder(processor)
+    encoded = encoder.encode(Prompt(frames, duration_s=9.5, text="When is the red circle in view? ..."))
+    encoded.prefix_ids    # the frames with their times, shared by all questions about them
+    encoded.context_ids   # the question and the opening of the answer
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from openo3 import prompts
+from openo3.geometry import PERMILLE, BoxSpace, pixels
+
+if TYPE_CHECKING:
+    from openo3.media.frame_store import Frame
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A question about some frames; `duration_s` is `None` for a still image."""
+
+    frames: tuple[Frame, ...]
+    duration_s: float | None
+    text: str
+
+
+@dataclass(frozen=True)
+class Vision:
+    """What an image processor makes of some frames, see `Pack`."""
+
+    pixel_values: torch.Tensor
+    grids: np.ndarray
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A tokenised prompt, cut after its frames."""
+
+    prefix_ids: tuple[int, ...]
+    context_ids: tuple[int, ...]
+    vision: Vision
+
+
+class PromptEncoder:
+    """Tokenises prompts for one processor of the Qwen-VL family."""
+
+    def __init__(self, processor: Any) -> None:
+        self.processor = processor
+        self.tokenizer = processor.tokenizer
+        self.image_token: str = processor.image_token
+        self.image_token_id: int = processor.image_token_id
+        self.merge: int = processor.image_processor.merge_size
+        self.end_ids: tuple[int, ...] = (self.tokenizer.eos_token_id,)
+
+    def box_space(self, frames: Sequence[Frame]) -> BoxSpace:
+        """How this family writes boxes: Qwen3-VL in thousandths, Qwen2.5-VL in pixels of the model's frame."""
+        if type(self.processor).__name__.startswith("Qwen3VL"):
+            return PERMILLE
+        return pixels(frames[0].image.size)
+
+    def vision(self, frames: Sequence[Frame]) -> Vision:
+        """Frames as patches. They have the model's size already, so nothing is resized."""
+        images = [frame.image for frame in frames]
+        made = self.processor.image_processor(images=images, do_resize=False, return_tensors="pt")
+        return Vision(made["pixel_values"], made["image_grid_thw"].numpy())
+
+    def encode(self, prompt: Prompt, vision: Vision | None = None) -> Encoded:
+        """Token ids of a prompt; give `vision` where the same frames were processed before."""
+        vision = vision or self.vision(prompt.frames)
+        messages = prompts.conversation([f.time_s for f in prompt.frames], prompt.duration_s, prompt.text)
+        rendered = self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        cut = rendered.rindex(prompt.text)
+        head = self._with_patches(rendered[:cut], vision.grids)
+        prefix, context = self.tokenizer([head, rendered[cut:]], add_special_tokens=False).input_ids
+        return Encoded(tuple(prefix), tuple(context), vision)
+
+    def target(self, text: str) -> tuple[int, ...]:
+        """Token ids of an answer, with the token that ends it."""
+        return (*self.tokenizer(text, add_special_tokens=False).input_ids, self.tokenizer.eos_token_id)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of generated tokens, the grammar's tags kept."""
+        return self.tokenizer.decode(list(ids), skip_special_tokens=True)
+
+    def _with_patches(self, text: str, grids: np.ndarray) -> str:
+        """One image token for each merged patch, in place of one for each image."""
+        pieces = text.split(self.image_token)
+        counts = grids.prod(axis=1) // self.merge**2
+        filled = [piece + self.image_token * int(count) for piece, count in zip(pieces, counts, strict=False)]
+        return "".join(filled) + pieces[-1]

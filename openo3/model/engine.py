@@ -1,0 +1,118 @@
+"""The engine: prompts in, completions out, whatever runs underneath.
+
+`LocalEngine` decodes with transformers: prompts about the same frames share one encoded prefix
+(`decoding`), and rows are batched by length. Other engines (a vLLM server, say) implement the same two
+methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from tqdm import tqdm
+
+from openo3.geometry import BoxSpace
+from openo3.model.decoding import Generation, Sampling, decode
+from openo3.model.encode import Encoded, Prompt, PromptEncoder, Vision
+from openo3.model.load import load_model, load_processor
+from openo3.model.packing import Branch, Pack
+
+if TYPE_CHECKING:
+    from openo3.media.frame_store import Frame
+
+
+class Engine(Protocol):
+    """What evaluation asks of a model."""
+
+    def box_space(self, frames: Sequence[Frame]) -> BoxSpace:
+        """The coordinate space of the boxes the model reads and writes, for these frames."""
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[str]]:
+        """`sampling.n` completions for each prompt, in the order of the prompts."""
+
+
+class LocalEngine:
+    """A model of the Qwen-VL family in this process.
+
+    `tokens_per_batch` bounds the prefix tokens decoded at once; raise it on a large GPU.
+    """
+
+    def __init__(self, model: Any, processor: Any, tokens_per_batch: int = 6144) -> None:
+        self.model = model
+        self.encoder = PromptEncoder(processor)
+        self.tokens_per_batch = tokens_per_batch
+
+    @classmethod
+    def load(cls, path: str | Path, tokens_per_batch: int = 6144) -> LocalEngine:
+        model = load_model(path)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        return cls(model.to(device).eval(), load_processor(path), tokens_per_batch)
+
+    def box_space(self, frames: Sequence[Frame]) -> BoxSpace:
+        return self.encoder.box_space(frames)
+
+    def generate(
+        self, prompts: Sequence[Prompt], sampling: Sampling, progress: str | None = None
+    ) -> list[list[str]]:
+        """See `Engine`; `progress` names a progress bar, none is shown without it."""
+        groups: dict[int, list[int]] = {}
+        for index, prompt in enumerate(prompts):
+            groups.setdefault(id(prompt.frames), []).append(index)
+        order = sorted(groups.values(), key=lambda members: len(prompts[members[0]].frames))
+        texts: list[list[str]] = [[] for _ in prompts]
+        generator = torch.Generator(self.model.device).manual_seed(sampling.seed)
+        with tqdm(total=len(prompts), desc=progress, unit="question", disable=progress is None) as bar:
+            for batch in self._batches(prompts, order):
+                packs = [pack for pack, _ in batch]
+                for (_, members), generations in zip(
+                    batch, self.decode(packs, sampling, generator), strict=True
+                ):
+                    for number, index in enumerate(members):
+                        answers = generations[number * sampling.n : (number + 1) * sampling.n]
+                        texts[index] = [self.encoder.decode(answer.ids) for answer in answers]
+                bar.update(sum(len(members) for _, members in batch))
+        return texts
+
+    def decode(
+        self, packs: Sequence[Pack], sampling: Sampling, generator: torch.Generator
+    ) -> list[list[Generation]]:
+        """Continue the branches of tokenised packs (the rollouts of reinforcement learning)."""
+        return decode(
+            self.model,
+            packs,
+            sampling,
+            image_token=self.encoder.image_token_id,
+            pad_token=self.encoder.tokenizer.pad_token_id,
+            end_tokens=self.encoder.end_ids,
+            merge=self.encoder.merge,
+            generator=generator,
+        )
+
+    def _batches(
+        self, prompts: Sequence[Prompt], groups: Sequence[list[int]]
+    ) -> Iterator[list[tuple[Pack, list[int]]]]:
+        """Packs of prompts with the same frames, gathered up to the token budget."""
+        batch: list[tuple[Pack, list[int]]] = []
+        longest = 0
+        for members in groups:
+            vision: Vision | None = None
+            encoded: list[Encoded] = []
+            for index in members:
+                encoded.append(self.encoder.encode(prompts[index], vision))
+                vision = encoded[0].vision
+            pack = Pack(
+                encoded[0].prefix_ids,
+                vision.grids,
+                vision.pixel_values,
+                [Branch(item.context_ids, ()) for item in encoded],
+            )
+            longest = max(longest, len(pack.prefix_ids))
+            if batch and longest * (len(batch) + 1) > self.tokens_per_batch:
+                yield batch
+                batch, longest = [], len(pack.prefix_ids)
+            batch.append((pack, members))
+        if batch:
+            yield batch

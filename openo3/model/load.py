@@ -1,0 +1,40 @@
+"""Loading a model folder, or a hub model, exactly as Qwen3-VL-8B would be loaded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from openo3.model.attention import attend_framewise
+
+POINTER = "pointer.json"
+"""A folder that holds only this file stands for a hub model: `{"repo_id": ..., "revision": ...}`."""
+
+
+def resolve(path: str | Path) -> dict[str, str]:
+    """Arguments of `from_pretrained` for a model folder or for the hub model it points to."""
+    pointer = Path(path) / POINTER
+    if pointer.is_file():
+        target = json.loads(pointer.read_text())
+        return {"pretrained_model_name_or_path": target["repo_id"], "revision": target["revision"]}
+    return {"pretrained_model_name_or_path": str(path)}
+
+
+def load_model(path: str | Path, dtype: torch.dtype | str | None = None) -> Any:
+    """The model with framewise vision attention; bfloat16 on a GPU and float32 elsewhere by default."""
+    if dtype is None:
+        dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
+    model = AutoModelForImageTextToText.from_pretrained(**resolve(path), dtype=dtype, attn_implementation="sdpa")
+    attend_framewise(model)
+    return model
+
+
+def load_processor(path: str | Path) -> Any:
+    """The processor, padding on the left as generation and TRL expect."""
+    processor = AutoProcessor.from_pretrained(**resolve(path))
+    processor.tokenizer.padding_side = "left"
+    return processor

@@ -1,0 +1,142 @@
+"""Branches over a shared prefix: several continuations of one prompt in one row.
+
+Frames are most of a prompt. Questions about one video share them, and so do the completions of one
+group in reinforcement learning. A `Pack` writes the shared part once and the branches one after the
+other:
+
+    prefix: frames and text | branch 1 | branch 2 | branch 3
+
+Each branch attends to the prefix and to itself, and its positions start where the prefix ends, so every
+branch gives exactly the logits of its own separate row. The saving is the prefix, in the language model
+and in the vision tower alike. Any model of the Qwen-VL family takes such a row as it is: the mask and the
+three-dimensional positions are ordinary inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A continuation: the loss, or the log-probability, covers only `target_ids`."""
+
+    context_ids: Sequence[int]
+    target_ids: Sequence[int]
+
+
+@dataclass(frozen=True)
+class Pack:
+    """A prefix and its branches.
+
+    `prefix_ids` holds one placeholder token per merged vision patch. `pixel_values` is [patches, features]
+    float32, or `None` where the caller fills it in on its own device, and `grids` is [images, 3] (time,
+    height, width in patches), as the image processor gives them.
+    """
+
+    prefix_ids: Sequence[int]
+    grids: np.ndarray
+    pixel_values: torch.Tensor | None
+    branches: Sequence[Branch] = field(default_factory=tuple)
+
+
+def rope_positions(ids: np.ndarray, grids: np.ndarray, image_token: int, merge: int) -> np.ndarray:
+    """Multimodal rotary positions of a prompt, [3, L], as Qwen2.5-VL and Qwen3-VL define them for images.
+
+    A text token advances all three axes by one. An image starts at the next position, spreads over height
+    and width, and the text after it goes on at one past the larger side. (`get_rope_index` of the models,
+    for still images, without its detour over the device.)
+    """
+    positions = np.empty((3, len(ids)), dtype=np.int64)
+    at, index, next_position = 0, 0, 0
+    starts = np.flatnonzero(ids == image_token)
+    while at < len(ids):
+        ahead = starts[np.searchsorted(starts, at) :][:1]
+        stop = int(ahead[0]) if len(ahead) else len(ids)
+        positions[:, at:stop] = np.arange(next_position, next_position + stop - at)
+        next_position += stop - at
+        at = stop
+        if at < len(ids):
+            height, width = grids[index][1] // merge, grids[index][2] // merge
+            count = height * width
+            positions[0, at : at + count] = next_position
+            positions[1, at : at + count] = next_position + np.repeat(np.arange(height), width)
+            positions[2, at : at + count] = next_position + np.tile(np.arange(width), height)
+            next_position += max(height, width)
+            at += count
+            index += 1
+    return positions
+
+
+def branch_mask(segments: torch.Tensor) -> torch.Tensor:
+    """Who attends to whom, [B, 1, L, L] bool, from segment numbers [B, L].
+
+    0 is the prefix, k > 0 the k-th branch, -1 padding (which attends to itself, to stay finite).
+    """
+    length = segments.shape[1]
+    row, column = segments[:, :, None], segments[:, None, :]
+    causal = torch.ones(length, length, dtype=torch.bool, device=segments.device).tril()
+    allowed = causal & ((column == 0) | (column == row)) & (column >= 0)
+    itself = torch.eye(length, dtype=torch.bool, device=segments.device)
+    return (allowed | itself)[:, None]
+
+
+def collate(packs: Sequence[Pack], *, image_token: int, pad_token: int, merge: int) -> dict[str, torch.Tensor]:
+    """Packs as one batch of model inputs, right-padded, with `labels` (-100 outside the targets).
+
+    Returns `input_ids` [B, L], `labels` [B, L], `segments` [B, L], `position_ids` [3, B, L],
+    `mm_token_type_ids` [B, L], `pixel_values` and `image_grid_thw`. `attention_mask` is left to
+    `branch_mask(segments)` on the model's device: it is the square of everything else.
+    """
+    rows = [_row(pack, image_token, merge) for pack in packs]
+    length = max(len(row["input_ids"]) for row in rows)
+    fill = {"input_ids": pad_token, "labels": -100, "segments": -1}
+    batch = {
+        name: torch.tensor(np.stack([_padded(row[name], length, value) for row in rows]))
+        for name, value in fill.items()
+    }
+    positions = np.stack([_padded(row["position_ids"], length, 0) for row in rows], axis=1)
+    batch["position_ids"] = torch.tensor(positions)
+    batch["mm_token_type_ids"] = (batch["input_ids"] == image_token).int()
+    if packs[0].pixel_values is not None:
+        batch["pixel_values"] = torch.cat([pack.pixel_values for pack in packs])
+    batch["image_grid_thw"] = torch.tensor(np.concatenate([pack.grids for pack in packs]))
+    return batch
+
+
+def _padded(array: np.ndarray, length: int, value: int) -> np.ndarray:
+    width = [(0, 0)] * (array.ndim - 1) + [(0, length - array.shape[-1])]
+    return np.pad(array, width, constant_values=value)
+
+
+def _row(pack: Pack, image_token: int, merge: int) -> dict[str, np.ndarray]:
+    prefix = np.asarray(pack.prefix_ids)
+    prefix_positions = rope_positions(prefix, pack.grids, image_token, merge)
+    start = int(prefix_positions.max()) + 1
+    ids, labels, segments, positions = [prefix], [np.full(len(prefix), -100)], [], [prefix_positions]
+    segments.append(np.zeros(len(prefix), dtype=np.int64))
+    for number, branch in enumerate(pack.branches, start=1):
+        tokens = np.asarray([*branch.context_ids, *branch.target_ids])
+        target = tokens.copy()
+        target[: len(branch.context_ids)] = -100
+        ids.append(tokens)
+        labels.append(target)
+        segments.append(np.full(len(tokens), number))
+        positions.append(np.broadcast_to(np.arange(start, start + len(tokens)), (3, len(tokens))))
+    return {
+        "input_ids": np.concatenate(ids),
+        "labels": np.concatenate(labels),
+        "segments": np.concatenate(segments),
+        "position_ids": np.concatenate(positions, axis=1),
+    }
+
+
+def model_inputs(batch: dict[str, torch.Tensor], device: torch.device | str) -> dict[str, torch.Tensor]:
+    """A collated batch as keyword arguments of the model, `attention_mask` made on its device."""
+    inputs = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
+    inputs["attention_mask"] = branch_mask(inputs.pop("segments"))
+    return inputs

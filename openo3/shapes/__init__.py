@@ -1,0 +1,1 @@
+"""The shapes world: a small, exact universe on which the whole pipeline really learns."""

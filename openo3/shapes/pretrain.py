@@ -1,0 +1,270 @@
+"""Pretrain the tiny base model on plain questions about the shapes world.
+
+    python -m openo3.shapes.pretrain --out data/tiny-qwen3-vl --minutes 8
+
+Scenes are drawn by worker processes and rendered on the GPU; each clip carries several questions as
+branches over its frames. The questions are plain (what, when, where, answered at once); targets hold no
+evidence grammar, so that supervised fine-tuning has something to teach. At the end the script decodes
+held-out questions and writes the numbers beside the weights (`pretraining.json`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import re
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+from transformers import Qwen3VLForConditionalGeneration
+
+from openo3 import prompts
+from openo3.model.attention import attend_framewise
+from openo3.model.decoding import Sampling, decode
+from openo3.model.packing import Branch, Pack, collate, model_inputs
+from openo3.shapes import tiny
+from openo3.shapes.questions import plain_image, plain_questions
+from openo3.shapes.render import render, scene_tensors
+from openo3.shapes.scene import SIZES, Scene, sample_scene
+
+STILLS = 0.12
+"""Share of batches that are still images (visual QA) instead of clips."""
+
+
+def model_size(size: tuple[int, int]) -> tuple[int, int]:
+    """`(width, height)` at which a source of `size` reaches the model, as the processor resizes it."""
+    side = tiny.PATCH * tiny.MERGE
+    scale = math.sqrt(size[0] * size[1] / tiny.MAX_PIXELS)
+    width, height = (max(side, round(length / side) * side) for length in size)
+    if width * height > tiny.MAX_PIXELS:
+        width, height = (max(side, math.floor(length / scale / side) * side) for length in size)
+    return width, height
+
+
+def frame_times(scene: Scene, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Presentation times of `count` evenly spread frames and up to two more, on the source's grid."""
+    even = (np.arange(count) + rng.uniform(0, 1)) / count * scene.duration_s
+    extra = rng.uniform(0, scene.duration_s, size=2)[: max(0, 10 - count)]
+    times = np.sort(np.concatenate([even, extra]))
+    return np.floor(times * scene.fps) / scene.fps
+
+
+def patches(frames: torch.Tensor) -> torch.Tensor:
+    """[N, H, W, 3] in 0-1 -> [N * patches, features], as Qwen's image processor lays them out."""
+    count, height, width, channels = frames.shape
+    p, m = tiny.PATCH, tiny.MERGE
+    grid = ((frames - 0.5) / 0.5).permute(0, 3, 1, 2)[:, None].expand(-1, 2, -1, -1, -1)
+    grid = grid.reshape(count, 1, 2, channels, height // p // m, m, p, width // p // m, m, p)
+    grid = grid.permute(0, 1, 4, 7, 5, 8, 3, 2, 6, 9)
+    return grid.reshape(count * (height // p) * (width // p), channels * 2 * p * p)
+
+
+def corpus(seed: int, scenes: int = 4000) -> Iterator[str]:
+    """Text for the tokenizer: prompts and answers."""
+    rng = np.random.default_rng(seed)
+    for _ in range(scenes):
+        scene = sample_scene(rng)
+        for question, answer in plain_questions(scene, 4, rng):
+            yield f"Frame 1 at 2.0s: \nThe video lasts 9.5 seconds.\n{question}"
+            yield answer
+    for _ in range(scenes // 8):  # words of the grounded tasks, so that each is a token or two
+        yield "user assistant system Which way does it move? to the right left up down hidden comes leaves is in view"
+        yield "The shape is at From to Correct Option: A. B. C. D. first last next before after it stays one two three"
+
+
+@dataclass(frozen=True)
+class Clips(IterableDataset):
+    """Endless batches: tokenised packs without pixels, and what is needed to render them."""
+
+    processor: Any
+    seed: int
+    batch: int
+    branches: int
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        worker = torch.utils.data.get_worker_info()
+        rng = np.random.default_rng([self.seed, worker.id if worker else 0])
+        torch.set_num_threads(1)
+        while True:
+            yield self.draw(rng)
+
+    def draw(self, rng: np.random.Generator) -> dict[str, Any]:
+        still = rng.random() < STILLS
+        size = model_size(SIZES[rng.integers(len(SIZES))])
+        alike = [source for source in SIZES if model_size(source) == size]
+        count = 1 if still else int(rng.choice([4, 6, 8, 8, 8]))
+        scenes, times, packs, answers = [], [], [], []
+        while len(scenes) < self.batch:
+            scene = sample_scene(rng, alike[rng.integers(len(alike))])
+            if still:
+                at = np.array([round(float(rng.uniform(0, scene.duration_s)), 2)])
+                asked = [plain_image(scene, at[0], rng) for _ in range(2)]
+                if asked[0] is None:
+                    continue
+            else:
+                at = frame_times(scene, count, rng)
+                asked = plain_questions(scene, self.branches, rng)
+            pack = self.pack(None if still else scene.duration_s, at, size, asked)
+            scenes.append(scene)
+            times.append(at)
+            packs.append(pack)
+            answers.append([answer for _, answer in asked])
+        return {
+            "packs": packs,
+            "answers": answers,
+            "tensors": scene_tensors(scenes),
+            "times": torch.tensor(np.stack(times), dtype=torch.float32),
+            "size": size,
+            "sources": torch.tensor([scene.size for scene in scenes], dtype=torch.float32),
+            "inputs": collate_tiny(packs, self.processor),
+        }
+
+    def pack(
+        self, duration_s: float | None, times: np.ndarray, size: tuple[int, int],
+        asked: Sequence[tuple[str, str]],
+    ) -> Pack:
+        grid = np.array([[1, size[1] // tiny.PATCH, size[0] // tiny.PATCH]] * len(times))
+        patch = self.processor.image_token * int(grid[0].prod() // tiny.MERGE**2)
+        text = self.processor.apply_chat_template(
+            prompts.conversation(times, duration_s, "\0"), tokenize=False, add_generation_prompt=True
+        )
+        head, tail = text.replace(self.processor.image_token, patch).split("\0")
+        tokenizer = self.processor.tokenizer
+        prefix = tokenizer(head, add_special_tokens=False).input_ids
+        contexts = tokenizer([question + tail for question, _ in asked], add_special_tokens=False).input_ids
+        targets = tokenizer([answer for _, answer in asked], add_special_tokens=False).input_ids
+        branches = [
+            Branch(context, [*target, tokenizer.eos_token_id])
+            for context, target in zip(contexts, targets, strict=True)
+        ]
+        return Pack(prefix, grid, None, branches)
+
+
+def collate_tiny(packs: Sequence[Pack], processor: Any) -> dict[str, torch.Tensor]:
+    return collate(
+        packs,
+        image_token=processor.image_token_id,
+        pad_token=processor.tokenizer.pad_token_id,
+        merge=tiny.MERGE,
+    )
+
+
+def pixel_values(batch: dict[str, Any], device: str, noise: float) -> torch.Tensor:
+    """Render a batch on the device; `noise` stands for what compression and resizing do to a frame."""
+    tensors = {name: tensor.to(device) for name, tensor in batch["tensors"].items()}
+    frames = render(tensors, batch["times"].to(device), batch["size"], batch["sources"].to(device)).flatten(0, 1)
+    if noise:
+        soft = torch.nn.functional.avg_pool2d(frames.permute(0, 3, 1, 2), 3, 1, 1).permute(0, 2, 3, 1)
+        blend = torch.rand(len(frames), 1, 1, 1, device=device)
+        frames = frames.lerp(soft, blend) + noise * torch.randn_like(frames)
+    return patches(frames.clamp(0, 1))
+
+
+def pretrain(
+    processor: Any, minutes: float, *, seed: int = 0, batch: int = 96, branches: int = 6, peak: float = 2e-3,
+    workers: int = 14, device: str = "cuda",
+) -> tuple[Any, dict[str, Any]]:
+    """Train for a given time (the learning rate follows the clock), return the model and its record."""
+    torch.manual_seed(seed)
+    model = Qwen3VLForConditionalGeneration(tiny.config(processor.tokenizer)).to(device)
+    attend_framewise(model)
+    decay = [p for p in model.parameters() if p.ndim > 1]
+    rest = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [{"params": decay, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.95), fused=device == "cuda")
+    clips = Clips(processor, seed, batch, branches)
+    loader = iter(DataLoader(clips, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None))
+    start, step, history = time.monotonic(), 0, []
+    while (elapsed := (time.monotonic() - start) / 60) < minutes:
+        part = elapsed / minutes
+        rate = peak * min(1.0, (step + 1) / 300) * (0.02 + 0.98 * (1 + math.cos(math.pi * part)) / 2)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        drawn = next(loader)
+        inputs = model_inputs(drawn["inputs"], device)
+        inputs["pixel_values"] = pixel_values(drawn, device, 0.02)
+        with torch.autocast(device, dtype=torch.bfloat16):
+            loss = model(**inputs).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        step += 1
+        if step % 200 == 0:
+            history.append({"step": step, "minutes": round(elapsed, 2), "loss": round(loss.item(), 4)})
+            print(json.dumps(history[-1]), flush=True)
+    record = {"steps": step, "clips": step * batch, "questions": step * batch * branches, "history": history}
+    return model.eval(), record
+
+
+def examine(model: Any, processor: Any, *, seed: int = 10_000, batches: int = 8, device: str = "cuda") -> dict[str, float]:
+    """Exact-match share of greedy answers to held-out plain questions, by the question's first word."""
+    clips = Clips(processor, seed, 32, 6)
+    rng = np.random.default_rng(seed)
+    right: dict[str, list[float]] = {}
+    for _ in range(batches):
+        drawn = clips.draw(rng)
+        values = pixel_values(drawn, device, 0.0)
+        per_pack = len(values) // len(drawn["packs"])
+        packs = [
+            Pack(p.prefix_ids, p.grids, values[i * per_pack : (i + 1) * per_pack],
+                 [Branch(branch.context_ids, ()) for branch in p.branches])
+            for i, p in enumerate(drawn["packs"])
+        ]  # fmt: skip
+        written = decode(
+            model, packs, Sampling(max_new_tokens=200), image_token=processor.image_token_id,
+            pad_token=processor.tokenizer.pad_token_id, end_tokens=[processor.tokenizer.eos_token_id],
+            merge=tiny.MERGE, generator=torch.Generator(device),
+        )  # fmt: skip
+        for pack, answers, generations in zip(drawn["packs"], drawn["answers"], written, strict=True):
+            for branch, answer, generation in zip(pack.branches, answers, generations, strict=True):
+                said = processor.tokenizer.decode(generation.ids, skip_special_tokens=True)
+                asked = processor.tokenizer.decode(branch.context_ids).split()
+                kind = " ".join(asked[:2]) + (" (json)" if said.startswith("{") else "")
+                right.setdefault(kind, []).append(closeness(said, answer))
+    return {kind: round(float(np.mean(values)), 3) for kind, values in sorted(right.items())} | {
+        "questions": sum(map(len, right.values()))
+    }
+
+
+def closeness(said: str, answer: str) -> float:
+    """1 for the same words; answers of numbers earn 1 minus their mean error, in units of 0.1 or 100."""
+
+
+    digits = r"\d+(?:\.\d+)?"
+    if not re.search(digits, answer):
+        return float(said == answer)
+    a, b = ([float(number) for number in re.findall(digits, text)] for text in (said, answer))
+    scale = 100.0 if "[" in answer else 1.0
+    return 0.0 if len(a) != len(b) else max(0.0, 1 - float(np.mean(np.abs(np.subtract(a, b)))) / scale)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=8.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--batch", type=int, default=96)
+    parser.add_argument("--workers", type=int, default=14)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    args = parser.parse_args()
+    processor = tiny.processor(tiny.tokenizer(corpus(args.seed)))
+    model, record = pretrain(
+        processor, args.minutes, seed=args.seed, batch=args.batch, workers=args.workers, device=args.device
+    )
+    record["held_out"] = examine(model, processor, device=args.device)
+    model.to(torch.float16).save_pretrained(args.out)  # half the size, more mantissa than bfloat16
+    processor.save_pretrained(args.out)
+    (args.out / "pretraining.json").write_text(json.dumps(record, indent=1) + "\n")
+    print(json.dumps(record["held_out"]))
+
+
+if __name__ == "__main__":
+    main()

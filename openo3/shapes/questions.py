@@ -1,0 +1,226 @@
+"""Questions about shapes scenes, with their answers and the evidence for them.
+
+Two kinds. *Plain* questions (`plain_questions`) are what the base model is pretrained on: what is in
+view, when, where, answered at once. *Grounded* questions (`subjects` and the functions below it) name a
+shape by what it does ("the shape that comes into view after the red circle"), so that answering takes a
+step of reasoning, for which there is evidence: an object, at a time, in a box.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import ceil, floor
+
+import numpy as np
+
+from openo3 import prompts
+from openo3.geometry import PERMILLE
+from openo3.schema import Task
+from openo3.shapes.scene import COLOURS, SHAPES, Object, Scene
+
+SIDES = {"left of": (0, -1), "right of": (0, 1), "above": (1, -1), "below": (1, 1)}
+LETTERS = "ABCD"
+NUMBERS = ("no", "one", "two", "three", "four", "five")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A shape described by what it does.
+
+    `phrase` describes it without naming it, `evidence` is the (object, time) pairs that show it, and
+    `reason` is the sentence about them, `{0}`, `{1}` standing for the claims in order.
+    """
+
+    item: Object
+    phrase: str
+    evidence: tuple[tuple[Object, float], ...]
+    reason: str
+
+
+def moment(scene: Scene, item: Object) -> float:
+    """When to cite a shape: half a second after it came, later if something hides it then."""
+    times = np.arange(item.enter_s + 0.5, item.leave_s, 0.5)
+    return float(next((time for time in times if scene.seen(item, time)), times[0]))
+
+
+def by_order(scene: Scene, rng: np.random.Generator) -> Subject | None:
+    """The shape that comes, or leaves, first or last."""
+    verb, key = (("comes into view", "enter_s"), ("leaves", "leave_s"))[rng.integers(2)]
+    word = ("first", "last")[rng.integers(2)]
+    ordered = sorted(scene.objects, key=lambda item: getattr(item, key))
+    item = ordered[0 if word == "first" else -1]
+    time = moment(scene, item)
+    if key == "leave_s" and scene.seen(item, item.leave_s - 0.5):
+        time = item.leave_s - 0.5
+    return Subject(item, f"the shape that {verb} {word}", ((item, time),), f"{{0}} {verb} {word}.")
+
+
+def by_succession(scene: Scene, rng: np.random.Generator) -> Subject | None:
+    """The shape that comes right after, or right before, a named one."""
+    ordered = sorted(scene.objects, key=lambda item: item.enter_s)
+    first = int(rng.integers(len(ordered) - 1))
+    before, after = ordered[first], ordered[first + 1]
+    evidence = ((before, moment(scene, before)), (after, moment(scene, after)))
+    if rng.random() < 0.6:
+        phrase = f"the next shape that comes into view after the {before.name}"
+        return Subject(after, phrase, evidence, "{0} comes first. Next comes {1}.")
+    phrase = f"the last shape that comes into view before the {after.name}"
+    return Subject(before, phrase, evidence, "{0} comes first. Next comes {1}.")
+
+
+def by_side(scene: Scene, rng: np.random.Generator) -> Subject | None:
+    """The only shape on one side of a named one at a moment."""
+    for time in rng.permutation(np.arange(0.5, scene.duration_s, 0.5))[:12]:
+        seen = [item for item in scene.objects if scene.seen(item, time) and time < item.leave_s]
+        if len(seen) < 2:
+            continue
+        anchor = seen[rng.integers(len(seen))]
+        side = list(SIDES)[rng.integers(4)]
+        axis, sign = SIDES[side]
+        gaps = {item: sign * (item.centre(time)[axis] - anchor.centre(time)[axis]) for item in seen}
+        there = [item for item, gap in gaps.items() if item is not anchor and gap > 0]
+        if len(there) == 1 and gaps[there[0]] > 0.12:
+            phrase = f"the shape {side} the {anchor.name} at {prompts.seconds(time)} seconds"
+            evidence = ((anchor, float(time)), (there[0], float(time)))
+            return Subject(there[0], phrase, evidence, f"{{0}} is in view. It has {{1}} {side} it.")
+    return None
+
+
+def by_hiding(scene: Scene, rng: np.random.Generator) -> Subject | None:
+    """The shape that hides a part of a named one."""
+    for index in rng.permutation(len(scene.objects)):
+        item = scene.objects[index]
+        for time in np.arange(item.enter_s + 0.5, item.leave_s, 0.5):
+            cover, share = scene.hidden_by(item, time)
+            if cover is not None and 0.2 < share < 0.7:
+                phrase = f"the shape that hides the {item.name}"
+                evidence = ((item, float(time)), (cover, float(time)))
+                return Subject(cover, phrase, evidence, "{0} is hidden by {1}.")
+    return None
+
+
+FAMILIES: dict[str, Callable[[Scene, np.random.Generator], Subject | None]] = {
+    "order": by_order,
+    "succession": by_succession,
+    "side": by_side,
+    "hiding": by_hiding,
+}
+
+
+def subjects(scene: Scene, rng: np.random.Generator) -> Iterator[Subject]:
+    """Describable shapes, an endless stream over the families in random order, without repetition."""
+    said: set[str] = set()
+    for _ in range(16):
+        for family in rng.permutation(list(FAMILIES)):
+            subject = FAMILIES[family](scene, rng)
+            if subject is not None and subject.phrase not in said:
+                said.add(subject.phrase)
+                yield subject
+
+
+def options(scene: Scene, item: Object, rng: np.random.Generator) -> tuple[str, str]:
+    """Four lettered choices, scene mates first among the wrong ones, and the right letter."""
+    mates = [other.name for other in scene.objects if other is not item]
+    names = [f"{colour} {shape}" for colour in COLOURS for shape in SHAPES]
+    while len(mates) < 3:
+        name = names[rng.integers(len(names))]
+        if name != item.name and name not in mates:
+            mates.append(name)
+    choices = [*mates[:3], item.name]
+    order = rng.permutation(4)
+    text = "\n".join(f"{letter}. {choices[index]}" for letter, index in zip(LETTERS, order, strict=True))
+    return text, LETTERS[int(np.flatnonzero(order == 3)[0])]
+
+
+def whole_seconds(item: Object) -> list[int]:
+    """The whole seconds at which a shape is in view, ends included, as V-STaR counts them."""
+    return list(range(ceil(item.enter_s), floor(item.leave_s) + 1))
+
+
+def plain_span(item: Object) -> str:
+    return f"From {prompts.seconds(item.enter_s)}s to {prompts.seconds(item.leave_s)}s"
+
+
+def permille_box(scene: Scene, item: Object, time_s: float) -> list[int]:
+    return list(PERMILLE.from_normalised(scene.box(item, time_s)))
+
+
+def where_json(scene: Scene, item: Object) -> str:
+    """V-STaR's where-answer in the model's 0-1000 space: `{"3": [120,300,340,610]}`."""
+    boxes = {str(second): permille_box(scene, item, second) for second in whole_seconds(item)}
+    return json.dumps(boxes, separators=(", ", ": ")).replace(", ", ",").replace("],", "], ")
+
+
+def plain_what(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
+    time = round(float(rng.uniform(0, scene.duration_s)), 1)
+    seen = [item for item in scene.objects if scene.seen(item, time)]
+    seen.sort(key=lambda item: item.centre(time)[0])
+    answer = " and ".join(f"the {item.name}" for item in seen) or "no shape"
+    return f"Which shapes are in view at {prompts.seconds(time)} seconds?", answer
+
+
+def plain_subject(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
+    """A grounded question answered at once, rare in pretraining: it leaves the base its head-room."""
+    subject = next(subjects(scene, rng))
+    kind = rng.integers(3)
+    if kind == 0:
+        return prompts.vstar_when(f"When is {subject.phrase} in view?"), plain_span(subject.item)
+    if kind == 1:
+        choices, letter = options(scene, subject.item, rng)
+        return prompts.task_text(Task.MCQ, f"What is {subject.phrase}?\n{choices}"), letter
+    return prompts.vstar_what(f"What is {subject.phrase}?"), f"the {subject.item.name}"
+
+
+def plain_when(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
+    item = scene.objects[rng.integers(len(scene.objects))]
+    question = f"When is the {item.name} in view?"
+    kind = rng.integers(3)
+    if kind == 0:
+        return question, plain_span(item)
+    if kind == 1:
+        return prompts.vstar_when(question), plain_span(item)
+    boxes = [permille_box(scene, item, second) for second in whole_seconds(item)]
+    return prompts.vstar_when_boxed(question, boxes), plain_span(item)
+
+
+def plain_where(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
+    item = scene.objects[rng.integers(len(scene.objects))]
+    question = f"Where is the {item.name}?"
+    if rng.random() < 0.6:
+        return prompts.vstar_where(question, whole_seconds(item)), where_json(scene, item)
+    return prompts.vstar_where_untimed(question, len(whole_seconds(item))), where_json(scene, item)
+
+
+def plain_motion(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
+    if rng.random() < 0.5:
+        return "How many shapes come into view?", NUMBERS[len(scene.objects)]
+    item = scene.objects[rng.integers(len(scene.objects))]
+    return f"Which way does the {item.name} move?", item.direction or "it stays"
+
+
+def plain_image(scene: Scene, time_s: float, rng: np.random.Generator) -> tuple[str, str] | None:
+    """Where a shape is in a still picture of the scene, `None` if the picture is empty."""
+    seen = [item for item in scene.objects if scene.seen(item, time_s)]
+    if not seen:
+        return None
+    item = seen[rng.integers(len(seen))]
+    box = "[" + ",".join(map(str, permille_box(scene, item, time_s))) + "]"
+    return prompts.task_text(Task.VISUAL, f"Where is the {item.name}?"), box
+
+
+PLAIN: tuple[tuple[float, Callable[[Scene, np.random.Generator], tuple[str, str]]], ...] = (
+    (0.30, plain_what),
+    (0.25, plain_when),
+    (0.25, plain_where),
+    (0.08, plain_motion),
+    (0.12, plain_subject),
+)
+
+
+def plain_questions(scene: Scene, count: int, rng: np.random.Generator) -> list[tuple[str, str]]:
+    """`count` plain (prompt text, answer) pairs about one clip."""
+    weights = np.array([weight for weight, _ in PLAIN])
+    picks = rng.choice(len(PLAIN), size=count, p=weights / weights.sum())
+    return [PLAIN[pick][1](scene, rng) for pick in picks]

@@ -1,0 +1,174 @@
+"""The shapes world: scenes of coloured shapes with exact boxes and times.
+
+A scene is a clip of 5 to 45 seconds in which two to five shapes appear, stay or move, hide one another
+and leave. It is described by a few numbers, so the truth (who is where, when) is exact and a frame can
+be rendered at any time and size. Coordinates are normalised 0-1 of the frame, times are seconds.
+
+    Scene(duration_s=9.5, fps=12, size=(160, 120), objects=(
+        Object(colour="red", shape="circle", enter_s=1.0, leave_s=5.5, start=(0.2, 0.4), velocity=(0.1, 0.0), ...
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from openo3.schema import Box
+
+COLOURS: dict[str, tuple[int, int, int]] = {
+    "red": (225, 45, 45),
+    "green": (50, 175, 70),
+    "blue": (50, 90, 230),
+    "yellow": (240, 215, 50),
+    "purple": (160, 70, 200),
+    "orange": (245, 140, 30),
+    "white": (245, 245, 245),
+    "cyan": (60, 210, 220),
+}
+SHAPES: dict[str, tuple[float, float]] = {
+    # name -> half extents of the shape in units of its radius; the true box is exactly this large
+    "circle": (1.0, 1.0),
+    "square": (0.88, 0.88),
+    "triangle": (1.0, 1.0),
+    "diamond": (1.0, 1.0),
+    "cross": (1.0, 1.0),
+    "ring": (1.0, 1.0),
+}
+SIZES = ((128, 128), (160, 120), (120, 160), (192, 108), (240, 180), (320, 180))
+FRAME_RATES = (8.0, 10.0, 12.5, 15.0, 24.0, 30000 / 1001)
+DIRECTIONS = {"right": (1, 0), "left": (-1, 0), "down": (0, 1), "up": (0, -1)}
+
+
+@dataclass(frozen=True)
+class Object:
+    """One shape. `start` is its centre at `enter_s`, `velocity` in frame sides per second, both
+    normalised; `radius` is in units of the frame's shorter side. Later objects lie on top."""
+
+    colour: str
+    shape: str
+    radius: float
+    enter_s: float
+    leave_s: float
+    start: tuple[float, float]
+    velocity: tuple[float, float]
+    shade: float = 1.0
+
+    @property
+    def name(self) -> str:
+        return f"{self.colour} {self.shape}"
+
+    def centre(self, time_s: float) -> tuple[float, float]:
+        elapsed = time_s - self.enter_s
+        return self.start[0] + self.velocity[0] * elapsed, self.start[1] + self.velocity[1] * elapsed
+
+    def in_view(self, time_s: float) -> bool:
+        return self.enter_s <= time_s <= self.leave_s
+
+    @property
+    def direction(self) -> str | None:
+        """The word for its motion, `None` when it stays where it is."""
+        if self.velocity == (0.0, 0.0):
+            return None
+        signs = tuple(int(np.sign(part)) for part in self.velocity)
+        return next(word for word, sign in DIRECTIONS.items() if sign == signs)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A clip: `size` is `(width, height)` in pixels, `background` two RGB corners of a gradient."""
+
+    duration_s: float
+    fps: float
+    size: tuple[int, int]
+    objects: tuple[Object, ...]
+    background: tuple[tuple[int, int, int], tuple[int, int, int]]
+
+    def box(self, item: Object, time_s: float) -> Box:
+        """Its true box at a time, normalised, clipped to the frame (hidden parts included)."""
+        x, y = item.centre(time_s)
+        width, height = self.size
+        half_x, half_y = (
+            item.radius * extent * min(self.size) / side
+            for extent, side in zip(SHAPES[item.shape], (width, height), strict=True)
+        )
+        return (max(0.0, x - half_x), max(0.0, y - half_y), min(1.0, x + half_x), min(1.0, y + half_y))
+
+    def hidden_by(self, item: Object, time_s: float) -> tuple[Object | None, float]:
+        """The object that covers most of its box at a time, and the covered share 0-1."""
+        box = self.box(item, time_s)
+        area = (box[2] - box[0]) * (box[3] - box[1])
+        worst: tuple[Object | None, float] = (None, 0.0)
+        for other in self.objects[self.objects.index(item) + 1 :]:
+            if other.in_view(time_s):
+                over = self.box(other, time_s)
+                width = min(box[2], over[2]) - max(box[0], over[0])
+                height = min(box[3], over[3]) - max(box[1], over[1])
+                share = max(0.0, width) * max(0.0, height) / area
+                if share > worst[1]:
+                    worst = (other, share)
+        return worst
+
+    def seen(self, item: Object, time_s: float) -> bool:
+        """In view and not mostly hidden: fit to be evidence or to be asked about."""
+        return item.in_view(time_s) and self.hidden_by(item, time_s)[1] < 0.5
+
+
+def sample_duration(rng: np.random.Generator) -> float:
+    """Most clips last 5-12 s, some 12-30 s, one in twelve 31-45 s; multiples of half a second."""
+    kind = rng.random()
+    low, high = (5, 12) if kind < 0.8 else (12, 30) if kind < 0.92 else (31, 45)
+    return round(rng.uniform(low, high) * 2) / 2
+
+
+def sample_object(rng: np.random.Generator, size: tuple[int, int], duration_s: float, name: str) -> Object:
+    """A shape that stays inside the frame from its entry to its exit.
+
+    It stays for 2 s to 8 s, and for at least a seventh of the clip, so that eight evenly spaced frames
+    show it.
+    """
+    colour, shape = name.split()
+    shortest = max(2.0, np.ceil(duration_s / 7 * 2) / 2)
+    length = min(duration_s, rng.integers(int(shortest * 2), 17) / 2)
+    enter = round(rng.uniform(0, duration_s - length) * 2) / 2
+    radius = rng.uniform(0.13, 0.24)
+    reach = [radius * min(size) / side for side in size]
+    start = [rng.uniform(r, 1 - r) for r in reach]
+    velocity = (0.0, 0.0)
+    if rng.random() < 0.6:
+        word = list(DIRECTIONS)[rng.integers(4)]
+        axis = 0 if DIRECTIONS[word][0] else 1
+        sign = DIRECTIONS[word][axis]
+        travel = rng.uniform(0.25, 1.0) * (1 - 2 * reach[axis])
+        low, high = reach[axis], 1 - reach[axis] - travel
+        edge = rng.uniform(low, high)
+        start[axis] = edge if sign > 0 else 1 - edge
+        speed = sign * travel / length
+        velocity = (speed, 0.0) if axis == 0 else (0.0, speed)
+    return Object(
+        colour, shape, radius, enter, enter + length, (start[0], start[1]), velocity, rng.uniform(0.85, 1.0)
+    )
+
+
+def sample_scene(rng: np.random.Generator, size: tuple[int, int] | None = None) -> Scene:
+    """A scene with two to five differently named objects, no two of which enter at the same moment."""
+    size = size or SIZES[rng.integers(len(SIZES))]
+    duration = sample_duration(rng)
+    count = int(rng.integers(2, 5)) + (duration > 12)
+    names = [f"{colour} {shape}" for colour in COLOURS for shape in SHAPES]
+    chosen = rng.choice(len(names), size=count, replace=False)
+    objects: list[Object] = []
+    for index in chosen:
+        for _ in range(8):
+            item = sample_object(rng, size, duration, names[index])
+            gaps = [abs(item.enter_s - other.enter_s) for other in objects]
+            gaps += [abs(item.leave_s - other.leave_s) for other in objects]
+            if not gaps or min(gaps) >= 1.0:
+                objects.append(item)
+                break
+    while len(objects) < 2:  # rare: nothing fitted beside the first object
+        return sample_scene(rng, size)
+    low, high = (20, 60) if rng.random() < 0.7 else (90, 130)
+    corners = rng.integers(low, high, size=(2, 3))
+    background = tuple(tuple(int(value) for value in corner) for corner in corners)
+    return Scene(duration, FRAME_RATES[rng.integers(len(FRAME_RATES))], size, tuple(objects), background)
