@@ -1,16 +1,9 @@
 """Canonical answers from both published files."""
 
-import doctest
-
 import pytest
 
-from openo3 import answers
 from openo3.answers import canonical_answer, option_of
 from openo3.schema import Task
-
-
-def test_docstrings():
-    assert doctest.testmod(answers).failed == 0
 
 
 @pytest.mark.parametrize(

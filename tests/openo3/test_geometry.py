@@ -1,12 +1,9 @@
 """Overlap measures by property and by hand; conversions between coordinate spaces."""
 
-import doctest
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openo3 import geometry
 from openo3.geometry import NORMALISED, PERMILLE, BoxSpace, box_iou, pixels, tiou
 
 anything = st.floats(allow_nan=True, allow_infinity=True)
@@ -18,10 +15,6 @@ boxes = st.tuples(anything, anything, anything, anything)
 def true_boxes(draw):
     (x1, x2), (y1, y2) = (sorted(draw(st.tuples(unit, unit))) for _ in range(2))
     return x1, y1, x2, y2
-
-
-def test_docstrings():
-    assert doctest.testmod(geometry).failed == 0
 
 
 @given(boxes, boxes)

@@ -1,6 +1,5 @@
 """Each reward against values worked out by hand, and all of them against any text."""
 
-import doctest
 import math
 import time
 
@@ -8,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openo3 import rewards
 from openo3.evidence import parse_completion
 from openo3.geometry import pixels
 from openo3.rewards import REWARDS, score, sigma_s, total
@@ -51,10 +49,6 @@ def of(task, text, **options):
 
 def claim(boxes, time_s):
     return f"<obj>it</obj>{boxes}at<t>{time_s}</t>s"
-
-
-def test_docstrings():
-    assert doctest.testmod(rewards).failed == 0
 
 
 @pytest.mark.parametrize("task", Task)
