@@ -1,0 +1,77 @@
+"""A folder of the user's own: annotations and media that are already on this machine.
+
+    my_clips/
+      STGR-SFT.json  STGR-RL.json  V_STaR_test.json  TVGBench.json     any of them
+      videos/  kfs/  images/                                           what the STGR files name
+      vstar/  tvgbench/                                                what the benchmarks name
+
+The published layout (`json_data/`, `videos/stgr/plm/kfs/`, ...) is understood as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from openo3.annotations import ANNOTATION_FILES, AnnotationFile
+from openo3.fetch.plan import FetchError, Item, Missing, Plan
+from openo3.rejections import RowError
+from openo3.rows import read_rows
+from openo3.safe_path import Root, UnsafePath
+from openo3.sources import Reference
+
+_FOLDERS = {"videos": "videos", "key_frames": "kfs", "images": "images"}
+
+
+def plan(folder: Path) -> Plan:
+    """Every annotation file of the folder, and every media file that one of them names.
+
+    Raises `FetchError` if there is no annotation file, `AnnotationError` if one of them cannot be read.
+    """
+    if not folder.is_dir():
+        raise FetchError(f"{folder}: no such folder")
+    found = [(file, path) for file in ANNOTATION_FILES if (path := _annotation(folder, file))]
+    if not found:
+        names = ", ".join(file.filename for file in ANNOTATION_FILES)
+        raise FetchError(f"{folder}: holds no annotation file (looked for {names})")
+    result = Plan([Item(f"annotations/{file.filename}", path, "annotations") for file, path in found])
+    roots: dict[str, Root] = {}
+    for reference in _distinct(found):
+        _locate(folder, reference, roots, result)
+    return result
+
+
+def _annotation(folder: Path, file: AnnotationFile) -> Path | None:
+    candidates = (folder / file.filename, folder / "json_data" / file.filename)
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _distinct(found: list[tuple[AnnotationFile, Path]]) -> Iterator[Reference]:
+    """Each file that the annotations name, once; rows that cannot be read are left to `validate`."""
+    seen: set[str] = set()
+    for file, path in found:
+        for raw in read_rows(path):
+            try:
+                references = file.references(raw)
+            except RowError:
+                continue
+            for reference in references:
+                if reference.media not in seen:
+                    seen.add(reference.media)
+                    yield reference
+
+
+def _locate(folder: Path, reference: Reference, roots: dict[str, Root], result: Plan) -> None:
+    """Add the file to the plan's items, or to what is missing."""
+    source, kind = reference.source, reference.kind
+    problem, detail = "missing", f"not in {folder.name}/"
+    for name in (source.name if source.benchmark else _FOLDERS[kind], getattr(source, kind)):
+        root = roots.setdefault(name, Root(folder / name))
+        try:
+            if root.find(reference.path):
+                target = f"media/{reference.media}"
+                result.items.append(Item(target, root.folder / reference.path, source.name))
+                return
+        except UnsafePath as error:
+            problem, detail = "unsafe", f"{name}/{reference.path}: {error}"
+    result.missing.append(Missing(reference.media, source.name, problem, detail))

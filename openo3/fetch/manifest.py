@@ -1,0 +1,25 @@
+"""What `data/raw` holds, and what it lacks.
+
+A line of `manifest.jsonl`, which exists only while the folder is complete:
+
+    {"path": "media/videos/local/videos/a.mp4", "size": 81234, "sha256": "9f2c...", "source": "local"}
+
+A line of `missing.jsonl`, about a file that an annotation names, relative to `data/raw/media`:
+
+    {"path": "videos/local/videos/b.mp4", "source": "local", "problem": "missing", "detail": "not in clips/"}
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from openo3.artifacts import read_jsonl
+
+MANIFEST, MISSING = "manifest.jsonl", "missing.jsonl"
+
+
+def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
+    """The lines of the manifest by path; empty if the folder is incomplete."""
+    path = folder / MANIFEST
+    return {line["path"]: line for line in read_jsonl(path)} if path.exists() else {}

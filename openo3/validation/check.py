@@ -1,0 +1,69 @@
+"""All annotation files of a folder: read, measured, checked against the rules.
+
+with tempfile.TemporaryDirectory() as spool:
+    validation = check(Path("data/raw/annotations"), index, Path(spool), time_tolerance_s=0.5)
+    validation.write(Path("data/validated"))
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from openo3.annotations import ANNOTATION_FILES
+from openo3.artifacts import write_jsonl
+from openo3.rejections import Rejection
+from openo3.rows import AnnotationError
+from openo3.validation import coverage, suites
+from openo3.validation.formats import FORMATS
+from openo3.validation.media import MediaIndex
+from openo3.validation.suites import Outcome
+from openo3.validation.table import Table
+
+
+@dataclass(frozen=True)
+class Validation:
+    """By file (`sft`, ...): its table, how each rule fared, and the rejected rows by number."""
+
+    tables: dict[str, Table]
+    outcomes: dict[str, list[Outcome]]
+    rejected: dict[str, dict[int, Rejection]]
+    index: MediaIndex
+
+    def rejections(self) -> Iterator[Rejection]:
+        """Every rejected row, file by file."""
+        return chain.from_iterable(rows.values() for rows in self.rejected.values())
+
+    def metrics(self) -> dict[str, Any]:
+        return coverage.metrics(self.tables, self.rejected, self.index.counts())
+
+    def write(self, folder: Path) -> None:
+        """The accepted records of each file, and `rejected.jsonl`."""
+        for name, table in self.tables.items():
+            table.write(folder / FORMATS[name].output, self.rejected[name], self.index)
+        write_jsonl(folder / "rejected.jsonl", (each.to_json() for each in self.rejections()))
+
+
+def check(annotations: Path, index: MediaIndex, spool: Path, time_tolerance_s: float) -> Validation:
+    """Check every annotation file that is there. `spool` is an empty folder, needed until `write` is done.
+
+    Raises `AnnotationError` if there is none, or one of them cannot be read as a whole.
+    """
+    tables = {
+        file.name: Table.read(path, FORMATS[file.name], spool / file.name)
+        for file in ANNOTATION_FILES
+        if (path := annotations / file.filename).exists()
+    }
+    if not tables:
+        raise AnnotationError(f"{annotations}: holds no annotation file")
+    index.inspect(chain.from_iterable(table.files() for table in tables.values()), os.cpu_count() or 1)
+    for table in tables.values():
+        table.add_media(index)
+    frames = {name: table.frame for name, table in tables.items()}
+    outcomes = suites.check(frames, suites.rules(time_tolerance_s))
+    rejected = {name: table.rejections(outcomes[name]) for name, table in tables.items()}
+    return Validation(tables, outcomes, rejected, index)

@@ -1,0 +1,87 @@
+"""How each annotation file is checked: what a row becomes, which files it needs, what its facts are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from openo3 import bench_records, rejections, stgr
+from openo3.schema import Sample
+from openo3.validation import facts
+
+BENCHMARK = "benchmark"
+"""What stands for the task of a benchmark's record."""
+
+Labels = tuple[str | None, str | None, str | None]
+"""`(id, source, task)`."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A readable row: its canonical record, the files it needs, and its facts."""
+
+    record: dict[str, Any]
+    media: str
+    kind: Literal["video", "image"]
+    facts: facts.Facts
+    key_images: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Format:
+    """`read` gives a row, or raises `RowError`; `labels` say as much of any row as can be said.
+
+    `output` is where accepted records go below `data/validated`: JSON Lines, or one JSON list. Where ids
+    are `unique`, a later row of the same source and id is a duplicate.
+    """
+
+    output: str
+    read: Callable[[Any], Row]
+    labels: Callable[[Any], Labels] = rejections.labels
+    unique: bool = True
+
+
+def _supervised(raw: Any) -> Row:
+    sample = stgr.parse(raw)
+    return _sample_row(sample, facts.of_sample(sample, supervised=True))
+
+
+def _reinforced(raw: Any) -> Row:
+    sample = replace(stgr.parse(raw), reasoning=None)
+    return _sample_row(sample, facts.of_sample(sample, supervised=False))
+
+
+def _sample_row(sample: Sample, sample_facts: facts.Facts) -> Row:
+    images = tuple(frame.path for frame in sample.key_frames if frame.path)
+    kind = "image" if sample.is_image else "video"
+    return Row(sample.to_json(), sample.media, kind, sample_facts, images)
+
+
+def _vstar(raw: Any) -> Row:
+    record = bench_records.parse_vstar(raw)
+    return Row(record, record["media"], "video", facts.of_vstar(record))
+
+
+def _tvgbench(raw: Any) -> Row:
+    record = bench_records.parse_tvgbench(raw)
+    return Row(record, record["media"], "video", facts.of_tvgbench(record))
+
+
+def _benchmark_labels(source: str, id_field: str) -> Callable[[Any], Labels]:
+    """Records of benchmarks have neither task nor source."""
+
+    def labels(raw: Any) -> Labels:
+        found = raw.get(id_field) if isinstance(raw, Mapping) else None
+        return rejections.label(found), source, BENCHMARK
+
+    return labels
+
+
+FORMATS: Mapping[str, Format] = {
+    "sft": Format("sft.jsonl", _supervised),
+    "rl": Format("rl.jsonl", _reinforced),
+    "vstar": Format("bench/vstar.json", _vstar, _benchmark_labels("vstar", "vid"), unique=False),
+    "tvgbench": Format("bench/tvgbench.json", _tvgbench, _benchmark_labels("tvgbench", "path"), unique=False),
+}
+"""By the name of the annotation file (`openo3.annotations`)."""

@@ -1,0 +1,121 @@
+"""Which of the files that rows name are there and can be opened, and how long and large they are.
+
+    index = read_index(Path("data/raw"), Path(".cache/media.jsonl"))
+    index.inspect(["videos/local/videos/a.mp4"], threads=2)
+    index["videos/local/videos/a.mp4"]      MediaFacts(kind="video", duration_s=9.6, size=(640, 360))
+
+Looking into a video takes ten milliseconds or more, so what was learnt of a file is remembered by its digest.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from tqdm import tqdm
+
+from openo3.artifacts import read_jsonl, write_jsonl
+from openo3.fetch.manifest import MISSING, read_manifest
+from openo3.media.probe import MediaError, probe
+from openo3.safe_path import Root, UnsafePath
+
+Kind = Literal["video", "image"]
+Problem = Literal["unsafe", "missing", "unreadable"]
+PROBLEMS: tuple[Problem, ...] = get_args(Problem)
+
+
+@dataclass(frozen=True)
+class MediaFacts:
+    """What is known of a file, or the `problem` with it and its `detail`.
+
+    `size` is (width, height) in source pixels, `duration_s` None for images.
+    """
+
+    kind: Kind | None = None
+    duration_s: float | None = None
+    size: tuple[int, int] | None = None
+    problem: Problem | None = None
+    detail: str | None = None
+
+    def as_kind(self, kind: Kind) -> MediaFacts:
+        """The same, but a problem if a video is wanted and this is none."""
+        if self.problem or self.kind == kind:
+            return self
+        return MediaFacts(problem="unreadable", detail=f"a {kind} is expected, the file holds a {self.kind}")
+
+
+UNOPENED = MediaFacts()
+
+
+class MediaIndex:
+    """Looks up files below `data/raw/media`, each once.
+
+    `digests` (sha256 by path) and `absent` (why, by path) are what `download` wrote down. The file `known`
+    remembers from run to run what was learnt.
+    """
+
+    def __init__(
+        self, root: Root, digests: Mapping[str, str], absent: Mapping[str, MediaFacts], known: Path
+    ) -> None:
+        self._root, self._digests, self._absent, self._known = root, digests, absent, known
+        self._facts: dict[str, MediaFacts] = {}
+        lines = read_jsonl(known) if known.exists() else ()
+        self._by_digest = {line.pop("sha256"): MediaFacts(**line) for line in lines}
+
+    def __getitem__(self, path: str) -> MediaFacts:
+        return self._facts[path]
+
+    def counts(self) -> dict[str, int]:
+        """How many files there should be, and how many of them have which problem."""
+        problems = Counter(facts.problem for facts in self._facts.values())
+        return {"files": len(self._facts)} | {name: problems[name] for name in PROBLEMS}
+
+    def inspect(self, paths: Iterable[str], threads: int) -> None:
+        """Look at all files; what is there and unknown is opened, in parallel: ffmpeg does the work."""
+        for path in set(paths) - self._facts.keys():
+            self._facts[path] = self._look(path)
+        unknown: dict[str, list[str]] = {}  # digest, or path if there is none -> its paths
+        for path in sorted(path for path, facts in self._facts.items() if facts is UNOPENED):
+            unknown.setdefault(self._digests.get(path, path), []).append(path)
+        first = [paths[0] for paths in unknown.values()]
+        with ThreadPoolExecutor(threads) as pool:
+            opened = tqdm(pool.map(self._open, first), "media", len(first), unit="file", disable=None)
+            for (digest, same), facts in zip(unknown.items(), opened, strict=True):
+                self._facts.update(dict.fromkeys(same, facts))
+                if not facts.problem and digest != same[0]:  # a problem may pass: it is looked at again
+                    self._by_digest[digest] = facts
+        rows = ({"sha256": digest, **asdict(facts)} for digest, facts in sorted(self._by_digest.items()))
+        write_jsonl(self._known, rows)
+
+    def _look(self, path: str) -> MediaFacts:
+        try:
+            there = self._root.find(path)
+        except UnsafePath as error:
+            return MediaFacts(problem="unsafe", detail=f"{path}: {error}")
+        if there is None:
+            return self._absent.get(path) or MediaFacts(problem="missing", detail=f"{path}: not downloaded")
+        return self._by_digest.get(self._digests.get(path, ""), UNOPENED)
+
+    def _open(self, path: str) -> MediaFacts:
+        try:
+            media = probe(self._root.folder / path)
+        except MediaError as error:
+            return MediaFacts(problem="unreadable", detail=f"{path}: {error}")
+        if media.kind == "video" and not media.duration_s:
+            return MediaFacts(problem="unreadable", detail=f"{path}: its length is unknown")
+        return MediaFacts(media.kind, media.duration_s, media.size)
+
+
+def read_index(raw: Path, known: Path, trusted: Callable[[], Iterable[Path]] = tuple) -> MediaIndex:
+    """The index over `data/raw` as `download` left it; see `Root` for `trusted`."""
+    digests = {path.removeprefix("media/"): line["sha256"] for path, line in read_manifest(raw).items()}
+    lines = read_jsonl(raw / MISSING) if (raw / MISSING).exists() else ()
+    absent = {
+        line["path"]: MediaFacts(problem=line["problem"], detail=f"{line['path']}: {line['detail']}")
+        for line in lines
+    }
+    return MediaIndex(Root(raw / "media", trusted), digests, absent, known)

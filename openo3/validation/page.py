@@ -1,0 +1,106 @@
+"""The validation as one self-contained HTML page: no address outside itself, no clock, bounded in size.
+
+Annotations are untrusted: every text goes through the template's escaping.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from openo3.annotations import ANNOTATION_FILES
+from openo3.rejections import Rejection
+from openo3.validation import coverage
+from openo3.validation.suites import Expectation, Outcome
+
+FILENAMES = {file.name: file.filename for file in ANNOTATION_FILES}
+
+
+def html(
+    metrics: Mapping[str, Any],
+    outcomes: Mapping[str, Sequence[Outcome]],
+    rejected: Iterable[Rejection],
+    max_share: float,
+    listed: int,
+) -> str:
+    """The page about the numbers of `coverage.metrics`, and every file's rules.
+
+    Of the rejected rows it lists at most `listed`, some of every reason. A file of which more than
+    `max_share` is rejected is marked.
+    """
+    folder = files("openo3.validation")
+    names = ("page.html.j2", "page.css", "page.js")
+    part = {name: (folder / name).read_text(encoding="utf-8") for name in names}
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"count": "{:,}".format, "percent": coverage.percent}
+    shown = spread(rejected, listed)
+    return environment.from_string(part["page.html.j2"]).render(
+        style=Markup(part["page.css"]),
+        script=Markup(part["page.js"]),
+        metrics=metrics,
+        max_share=max_share,
+        files=[(name, FILENAMES[name], counts) for name, counts in metrics["files"].items()],
+        failed=[FILENAMES[name] for name in coverage.too_many(metrics, max_share)],
+        reasons=list(metrics["reasons"].items()),
+        covered=[(FILENAMES[name], list(_lines(found))) for name, found in metrics["sources"].items()],
+        rules=[(FILENAMES[name], *_broken_and_kept(found)) for name, found in outcomes.items()],
+        words=words,
+        shown=shown,
+        shown_reasons=sorted({each.reason for each in shown}),
+        shown_files=sorted({each.file for each in shown}),
+    )
+
+
+def spread(rejected: Iterable[Rejection], count: int) -> list[Rejection]:
+    """At most `count` rejections in their order, taken in turns from each file and reason."""
+    seen: Counter[tuple[str, str]] = Counter()
+    turns = []
+    for position, each in enumerate(rejected):
+        turns.append((seen[each.file, each.reason], position, each))
+        seen[each.file, each.reason] += 1
+    turns.sort(key=lambda turn: turn[:2])
+    return [each for _, _, each in sorted(turns[:count], key=lambda turn: turn[1])]
+
+
+def words(expectation: Expectation) -> str:
+    """What an expectation says, in a few signs.
+
+    >>> words(Expectation("ExpectColumnValuesToBeBetween", {"min_value": 0, "strict_min": True}))
+    '> 0'
+    """
+    arguments = expectation.arguments
+    match expectation.name:
+        case "ExpectColumnValuesToBeNull":
+            return "none"
+        case "ExpectColumnValuesToNotBeInSet":
+            return "not " + ", ".join(f"“{value}”" for value in arguments["value_set"])
+        case "ExpectColumnValuesToMatchRegex":
+            return f"matches {arguments['regex']}"
+        case "ExpectColumnValuesToBeBetween":
+            low, high = arguments.get("min_value"), arguments.get("max_value")
+            least = "" if low is None else f"{'>' if arguments.get('strict_min') else '≥'} {_short(low)}"
+            return " and ".join(filter(None, [least, "" if high is None else f"≤ {_short(high)}"]))
+    return f"{expectation.name} {arguments}"
+
+
+def _lines(sources: Mapping[str, Mapping[str, Any]]) -> Iterable[tuple[str, str, Mapping[str, int]]]:
+    for source, tasks in sources.items():
+        for task, counts in tasks.items():
+            yield source, task, counts
+
+
+def _broken_and_kept(outcomes: Sequence[Outcome]) -> tuple[list[Outcome], list[Outcome]]:
+    """The rules that rows break, the most broken first; and those that hold, as they are checked."""
+    broken = [outcome for outcome in outcomes if outcome.broken]
+    return sorted(broken, key=lambda outcome: -len(outcome.broken)), [o for o in outcomes if not o.broken]
+
+
+def _short(number: float) -> str:
+    return f"{round(number, 4) + 0.0:g}"

@@ -1,0 +1,193 @@
+"""The rules that a row must keep, and checking them with Great Expectations.
+
+    Rule("key_items.high", Reason.BOX_OUTSIDE, between(at_most=1), "highest coordinate {value:g}")
+
+A rule is one expectation about one fact (`openo3.validation.facts`); a fact that is null does not apply.
+Of the rules that a row breaks, the first one here is its reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from openo3.rejections import Reason
+
+ROUNDING = 1e-6
+"""How far a box may reach out of its frame: texts are rounded."""
+
+STATE = "row.state"
+"""The fact of a row that could not be read: the `Reason`; of any other: `READABLE`."""
+
+READABLE = "readable"
+
+OVERRUN = {
+    "key_frames.last_s": Reason.KEY_TIME,
+    "answer.end_s": Reason.SPAN_TIME,
+    "timestamps.end_s": Reason.SPAN_TIME,
+    "bboxes.last_s": Reason.EVIDENCE_TIME,
+    "reasoning_process.cited_s": Reason.EVIDENCE_TIME,
+}
+"""Facts that are times which the media must have: by how much they come after its end is a fact as well."""
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """An expectation of Great Expectations: the name of its class, and its arguments but for the column."""
+
+    name: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`column` names the fact, `FIELD.MEASURE`; `detail` is what a row that breaks the rule is told."""
+
+    column: str
+    reason: Reason
+    expectation: Expectation
+    detail: str = "{value}"
+
+    @property
+    def field(self) -> str:
+        return self.column.rpartition(".")[0]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A rule over one file: to how many rows it applies, and the details of those that break it."""
+
+    rule: Rule
+    checked: int
+    broken: dict[int, str]
+
+
+def between(at_least: float | None = None, at_most: float | None = None) -> Expectation:
+    return Expectation("ExpectColumnValuesToBeBetween", {"min_value": at_least, "max_value": at_most})
+
+
+def above(value: float) -> Expectation:
+    return Expectation("ExpectColumnValuesToBeBetween", {"min_value": value, "strict_min": True})
+
+
+def none_of(*values: str) -> Expectation:
+    return Expectation("ExpectColumnValuesToNotBeInSet", {"value_set": list(values)})
+
+
+ABSENT = Expectation("ExpectColumnValuesToBeNull")
+CAPITAL = Expectation("ExpectColumnValuesToMatchRegex", {"regex": "^[A-Z]$"})
+
+
+def rules(time_tolerance_s: float) -> list[Rule]:
+    """Every rule; times may be `time_tolerance_s` beyond the end of the media."""
+    unreadable = tuple(Reason)[: tuple(Reason).index(Reason.DUPLICATE_ID)]
+    return [
+        *(Rule(STATE, reason, none_of(reason)) for reason in unreadable),
+        Rule("id.duplicate", Reason.DUPLICATE_ID, ABSENT),
+        Rule("question.chars", Reason.EMPTY_QUESTION, between(at_least=1), "{value:g} characters"),
+        Rule("answer.chars", Reason.EMPTY_ANSWER, between(at_least=1), "{value:g} characters"),
+        Rule("answer.option", Reason.BAD_ANSWER, CAPITAL, "{value!r} is no capital letter"),
+        Rule("answer.unlisted", Reason.UNKNOWN_OPTION, ABSENT),
+        Rule("reasoning_process.chars", Reason.NO_REASONING, between(at_least=1), "{value:g} characters"),
+        Rule("reasoning_process.malformed", Reason.BAD_EVIDENCE, ABSENT),
+        Rule("answer.malformed", Reason.BAD_EVIDENCE, ABSENT),
+        Rule("key_frames.count", Reason.NO_KEY_FRAMES, between(at_least=1), "{value:g} key frames"),
+        Rule("key_frames.repeated", Reason.KEY_REPEATED, ABSENT),
+        Rule("key_frames.order", Reason.KEY_ORDER, ABSENT),
+        Rule("key_items.unknown", Reason.KEY_UNKNOWN, ABSENT),
+        Rule("bboxes.count", Reason.NO_BOXES, between(at_least=1), "{value:g} boxes"),
+        Rule("answer.extent_px", Reason.BOX_SPACE, above(1), "a box within {value:.3g} pixels of the corner"),
+        *(rule for text in ("key_items", "answer", "reasoning_process", "bboxes") for rule in _boxes(text)),
+        *(rule for span in ("answer", "timestamps") for rule in _span(span)),
+        Rule("media.unsafe", Reason.UNSAFE_PATH, ABSENT),
+        Rule("media.missing", Reason.MEDIA_MISSING, ABSENT),
+        Rule("media.unreadable", Reason.MEDIA_UNREADABLE, ABSENT),
+        Rule("key_frames.path.unsafe", Reason.UNSAFE_PATH, ABSENT),
+        Rule("key_frames.path.missing", Reason.KEY_IMAGE_MISSING, ABSENT),
+        Rule("key_frames.path.unreadable", Reason.KEY_IMAGE_UNREADABLE, ABSENT),
+        Rule("key_frames.first_s", Reason.KEY_TIME, between(at_least=0), "at {value:g} s"),
+        *(
+            Rule(overrun(time), reason, between(at_most=time_tolerance_s), "{value:.3g} s after the end")
+            for time, reason in OVERRUN.items()
+        ),
+    ]
+
+
+def overrun(time: str) -> str:
+    """The fact by how much the time of that name comes after the end of the media."""
+    return time.removesuffix("_s") + "_overrun_s"
+
+
+def _boxes(text: str) -> list[Rule]:
+    low, high = f"{text}.low", f"{text}.high"
+    return [
+        Rule(low, Reason.BOX_OUTSIDE, between(at_least=-ROUNDING), "lowest coordinate {value:g} of 0-1"),
+        Rule(high, Reason.BOX_OUTSIDE, between(at_most=1 + ROUNDING), "highest coordinate {value:g} of 0-1"),
+        Rule(f"{text}.side", Reason.BOX_INVERTED, between(at_least=0), "shortest side {value:g}"),
+        Rule(f"{text}.side", Reason.BOX_EMPTY, above(0), "a side of 0"),
+    ]
+
+
+def _span(span: str) -> list[Rule]:
+    return [
+        Rule(f"{span}.start_s", Reason.SPAN_TIME, between(at_least=0), "starts at {value:g} s"),
+        Rule(f"{span}.length_s", Reason.SPAN_EMPTY, above(0), "lasts {value:g} s"),
+    ]
+
+
+def check(frames: dict[str, pd.DataFrame], rules: Sequence[Rule]) -> dict[str, list[Outcome]]:
+    """Every file's frame of facts against the rules about facts that it has.
+
+    Importing Great Expectations takes seconds, so it is imported here and not at the top. The context lives
+    in memory: nothing is written, and nothing sent.
+    """
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    context.enable_analytics(False)
+    source = context.data_sources.add_pandas("annotations")
+    return {
+        name: _check_file(context, source.add_dataframe_asset(name), name, frame, rules)
+        for name, frame in frames.items()
+    }
+
+
+def _check_file(
+    context: Any, asset: Any, name: str, frame: pd.DataFrame, rules: Sequence[Rule]
+) -> list[Outcome]:
+    import great_expectations as gx
+
+    applicable = [rule for rule in rules if rule.column in frame.columns]
+    expectations = [
+        getattr(gx.expectations, rule.expectation.name)(
+            column=rule.column, meta={"rule": number}, **rule.expectation.arguments
+        )
+        for number, rule in enumerate(applicable)
+    ]
+    suite = context.suites.add(gx.ExpectationSuite(name, expectations=expectations))
+    definition = gx.ValidationDefinition(
+        name=name, data=asset.add_batch_definition_whole_dataframe("all rows"), suite=suite
+    )
+    result = context.validation_definitions.add(definition).run(
+        batch_parameters={"dataframe": frame}, result_format="COMPLETE"
+    )
+    outcomes = {}
+    for found in result.results:
+        if found.exception_info.get("raised_exception"):
+            raise RuntimeError(f"{name}: {found.expectation_config}: {found.exception_info}")
+        number = found.expectation_config.meta["rule"]
+        outcomes[number] = _outcome(applicable[number], frame, found.result)
+    return [outcomes[number] for number in range(len(applicable))]
+
+
+def _outcome(rule: Rule, frame: pd.DataFrame, result: dict[str, Any]) -> Outcome:
+    rows = result.get("unexpected_index_list") or []
+    values = frame.loc[rows, rule.column]
+    details = {int(row): rule.detail.format(value=value) for row, value in values.items()}
+    checked = result["element_count"] - result.get("missing_count", 0)
+    return Outcome(rule, checked, details)
