@@ -2,7 +2,8 @@
 
 A module belongs to the closure if it is imported anywhere in the code, also inside a function; a package's
 `__init__.py` if it does something; and so do the data files (templates, styles) beside a module of it.
-Imports under `if TYPE_CHECKING:` never run and do not count.
+Imports under `if TYPE_CHECKING:` never run and do not count. A folder that belongs to it as a whole is listed
+as a folder.
 
     python tests/contracts/code_deps.py --write     # writes every closure into dvc.yaml: `make deps`
 """
@@ -31,7 +32,21 @@ def closure(stage: str) -> set[str]:
             waiting += imports(name)
     files = {_file(name) for name in modules}
     beside = {f for file in files for f in file.parent.iterdir() if f.is_file() and f.suffix != ".py"}
-    return {str(f.relative_to(ROOT)) for f in files | beside if f.name != "__init__.py" or _acts(f)}
+    return {str(f.relative_to(ROOT)) for f in files | beside if _counts(f)}
+
+
+def folded(files: set[str]) -> list[str]:
+    """The same with one entry for each folder that belongs to the closure as a whole."""
+    folders = {str(Path(file).parent) for file in files} - set(PACKAGES)
+    whole = {folder for folder in folders if unfolded({folder}) <= files}
+    return sorted(whole | {file for file in files if str(Path(file).parent) not in whole})
+
+
+def unfolded(deps: set[str]) -> set[str]:
+    """The files that listed dependencies stand for."""
+    files = {f for dep in deps for f in ([ROOT / dep] if (ROOT / dep).is_file() else (ROOT / dep).rglob("*"))}
+    files = {f for f in files if f.is_file() and "__pycache__" not in f.parts}
+    return {str(f.relative_to(ROOT)) for f in files if _counts(f)}
 
 
 def imports(module: str) -> Iterator[str]:
@@ -71,15 +86,18 @@ def _file(module: str) -> Path:
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
-def _acts(file: Path) -> bool:
-    """Whether a module has anything but a docstring."""
+def _counts(file: Path) -> bool:
+    """Every file but an `__init__.py` that has nothing except a docstring."""
+    if file.name != "__init__.py":
+        return True
     body = ast.parse(file.read_text(encoding="utf-8")).body
     return any(not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant)) for n in body)
 
 
 def is_code(dep: str) -> bool:
-    """Whether a dependency listed in `dvc.yaml` belongs to the closure rather than to the data."""
-    return dep.split("/")[0] in PACKAGES and not (ROOT / dep).is_dir()
+    """Whether a dependency listed in `dvc.yaml` is code, a file or a package, rather than data."""
+    path = ROOT / dep
+    return dep.split("/")[0] in PACKAGES and (path.is_file() or (path / "__init__.py").exists())
 
 
 def main() -> None:
@@ -89,7 +107,7 @@ def main() -> None:
     path = ROOT / "dvc.yaml"
     pipeline = yaml.load(path)
     for name, stage in pipeline["stages"].items():
-        code = sorted(closure(name))
+        code = folded(closure(name))
         stage["deps"][:] = [dep for dep in stage["deps"] if not is_code(dep)] + code
         print(name, *code, sep="\n    ")
     if "--write" in sys.argv:
