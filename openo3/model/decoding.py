@@ -90,7 +90,7 @@ def decode(
     next_position = batch["position_ids"].amax(dim=(0, 2)).to(device) + 1
     del batch["labels"]
     cache = Cache(layers=[GrowingLayer() for _ in range(model.config.get_text_config().num_hidden_layers)])
-    model.model(**model_inputs(batch, device), past_key_values=cache, use_cache=True)
+    model.model(**model_inputs(model, batch), past_key_values=cache, use_cache=True)
 
     logits, owner, positions, branch = _read_contexts(model, cache, packs, owner, next_position, sampling.n)
     written: list[list[Generation]] = [

@@ -16,9 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
+
+from openo3.model.vision import encode_vision
 
 
 @dataclass(frozen=True)
@@ -135,8 +138,11 @@ def _row(pack: Pack, image_token: int, merge: int) -> dict[str, np.ndarray]:
     }
 
 
-def model_inputs(batch: dict[str, torch.Tensor], device: torch.device | str) -> dict[str, torch.Tensor]:
-    """A collated batch as keyword arguments of the model, `attention_mask` made on its device."""
-    inputs = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
+
+def model_inputs(model: Any, batch: dict[str, torch.Tensor]) -> dict[str, Any]:
+    """A collated batch as keyword arguments of `model`, on its device, with its frames encoded."""
+    inputs: dict[str, Any] = {name: tensor.to(model.device) for name, tensor in batch.items()}
     inputs["attention_mask"] = branch_mask(inputs.pop("segments"))
+    pixels, grids = inputs.pop("pixel_values"), inputs.pop("image_grid_thw")
+    inputs["mm_encoder_outputs"] = encode_vision(model, pixels, grids)
     return inputs

@@ -79,6 +79,10 @@ def corpus(seed: int, scenes: int = 4000) -> Iterator[str]:
         yield "The shape is at From to Correct Option: A. B. C. D. first last next before after it stays one two three"
 
 
+ROW_TOKENS = 704
+"""Where a clip's row ends: questions that do not fit are left out, so that little of a batch is padding."""
+
+
 @dataclass(frozen=True)
 class Clips(IterableDataset):
     """Endless batches: tokenised packs without pixels, and what is needed to render them."""
@@ -87,6 +91,7 @@ class Clips(IterableDataset):
     seed: int
     batch: int
     branches: int
+    keep_packs: bool = False
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         worker = torch.utils.data.get_worker_info()
@@ -117,7 +122,7 @@ class Clips(IterableDataset):
             packs.append(pack)
             answers.append([answer for _, answer in asked])
         return {
-            "packs": packs,
+            "packs": packs if self.keep_packs else None,
             "answers": answers,
             "tensors": scene_tensors(scenes),
             "times": torch.tensor(np.stack(times), dtype=torch.float32),
@@ -144,7 +149,14 @@ class Clips(IterableDataset):
             Branch(context, [*target, tokenizer.eos_token_id])
             for context, target in zip(contexts, targets, strict=True)
         ]
-        return Pack(prefix, grid, None, branches)
+        room = ROW_TOKENS - len(prefix) - len(branches[0].context_ids) - len(branches[0].target_ids)
+        fitting = branches[:1]
+        for branch in branches[1:]:
+            room -= len(branch.context_ids) + len(branch.target_ids)
+            if room < 0:
+                break
+            fitting.append(branch)
+        return Pack(prefix, grid, None, fitting)
 
 
 def collate_tiny(packs: Sequence[Pack], processor: Any) -> dict[str, torch.Tensor]:
@@ -168,11 +180,12 @@ def pixel_values(batch: dict[str, Any], device: str, noise: float) -> torch.Tens
 
 
 def pretrain(
-    processor: Any, minutes: float, *, seed: int = 0, batch: int = 96, branches: int = 6, peak: float = 2e-3,
+    processor: Any, minutes: float, *, seed: int = 0, batch: int = 128, branches: int = 6, peak: float = 2e-3,
     workers: int = 14, device: str = "cuda",
 ) -> tuple[Any, dict[str, Any]]:
     """Train for a given time (the learning rate follows the clock), return the model and its record."""
     torch.manual_seed(seed)
+    torch.backends.cuda.enable_cudnn_sdp(False)  # it plans anew for every sequence length, which takes seconds
     model = Qwen3VLForConditionalGeneration(tiny.config(processor.tokenizer)).to(device)
     attend_framewise(model)
     decay = [p for p in model.parameters() if p.ndim > 1]
@@ -181,32 +194,32 @@ def pretrain(
     optimizer = torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.95), fused=device == "cuda")
     clips = Clips(processor, seed, batch, branches)
     loader = iter(DataLoader(clips, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None))
-    start, step, history = time.monotonic(), 0, []
+    start, step, answered, history = time.monotonic(), 0, 0, []
     while (elapsed := (time.monotonic() - start) / 60) < minutes:
         part = elapsed / minutes
         rate = peak * min(1.0, (step + 1) / 300) * (0.02 + 0.98 * (1 + math.cos(math.pi * part)) / 2)
         for group in optimizer.param_groups:
             group["lr"] = rate
         drawn = next(loader)
-        inputs = model_inputs(drawn["inputs"], device)
-        inputs["pixel_values"] = pixel_values(drawn, device, 0.02)
+        batch_inputs = drawn["inputs"] | {"pixel_values": pixel_values(drawn, device, 0.02)}
         with torch.autocast(device, dtype=torch.bfloat16):
-            loss = model(**inputs).loss
+            loss = model(**model_inputs(model, batch_inputs)).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         step += 1
+        answered += int((drawn["inputs"]["labels"] >= 0).sum())
         if step % 200 == 0:
             history.append({"step": step, "minutes": round(elapsed, 2), "loss": round(loss.item(), 4)})
             print(json.dumps(history[-1]), flush=True)
-    record = {"steps": step, "clips": step * batch, "questions": step * batch * branches, "history": history}
+    record = {"steps": step, "clips": step * batch, "answer_tokens": answered, "history": history}
     return model.eval(), record
 
 
-def examine(model: Any, processor: Any, *, seed: int = 10_000, batches: int = 8, device: str = "cuda") -> dict[str, float]:
+def examine(model: Any, processor: Any, *, seed: int = 10_000, batches: int = 6, device: str = "cuda") -> dict[str, float]:
     """Exact-match share of greedy answers to held-out plain questions, by the question's first word."""
-    clips = Clips(processor, seed, 32, 6)
+    clips = Clips(processor, seed, 32, 6, keep_packs=True)
     rng = np.random.default_rng(seed)
     right: dict[str, list[float]] = {}
     for _ in range(batches):
@@ -224,7 +237,7 @@ def examine(model: Any, processor: Any, *, seed: int = 10_000, batches: int = 8,
             merge=tiny.MERGE, generator=torch.Generator(device),
         )  # fmt: skip
         for pack, answers, generations in zip(drawn["packs"], drawn["answers"], written, strict=True):
-            for branch, answer, generation in zip(pack.branches, answers, generations, strict=True):
+            for branch, answer, generation in zip(pack.branches, answers, generations, strict=False):
                 said = processor.tokenizer.decode(generation.ids, skip_special_tokens=True)
                 asked = processor.tokenizer.decode(branch.context_ids).split()
                 kind = " ".join(asked[:2]) + (" (json)" if said.startswith("{") else "")
@@ -251,7 +264,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=8.0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--batch", type=int, default=96)
+    parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--workers", type=int, default=14)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()

@@ -153,33 +153,42 @@ def where_json(scene: Scene, item: Object) -> str:
     return json.dumps(boxes, separators=(", ", ": ")).replace(", ", ",").replace("],", "], ")
 
 
+def in_words(question: str, rng: np.random.Generator) -> str:
+    """The question alone or with the instruction of a task, which the base learns to answer plainly."""
+    return question if rng.random() < 0.75 else prompts.task_text(Task.FREE_FORM, question)
+
+
 def plain_what(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
     time = round(float(rng.uniform(0, scene.duration_s)), 1)
     seen = [item for item in scene.objects if scene.seen(item, time)]
     seen.sort(key=lambda item: item.centre(time)[0])
     answer = " and ".join(f"the {item.name}" for item in seen) or "no shape"
-    return f"Which shapes are in view at {prompts.seconds(time)} seconds?", answer
+    return in_words(f"Which shapes are in view at {prompts.seconds(time)} seconds?", rng), answer
 
 
 def plain_subject(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
     """A grounded question answered at once, rare in pretraining: it leaves the base its head-room."""
     subject = next(subjects(scene, rng))
-    kind = rng.integers(3)
+    kind = rng.integers(4)
     if kind == 0:
         return prompts.vstar_when(f"When is {subject.phrase} in view?"), plain_span(subject.item)
+    choices, letter = options(scene, subject.item, rng)
     if kind == 1:
-        choices, letter = options(scene, subject.item, rng)
         return prompts.task_text(Task.MCQ, f"What is {subject.phrase}?\n{choices}"), letter
+    if kind == 2:
+        question = f"When is {subject.phrase} in view, and what is it?\n{choices}"
+        answer = f"{plain_span(subject.item)}\nCorrect Option: {letter}"
+        return prompts.task_text(Task.TEMPORAL_MCQ, question), answer
     return prompts.vstar_what(f"What is {subject.phrase}?"), f"the {subject.item.name}"
 
 
 def plain_when(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
     item = scene.objects[rng.integers(len(scene.objects))]
     question = f"When is the {item.name} in view?"
-    kind = rng.integers(3)
-    if kind == 0:
+    kind = rng.random()
+    if kind < 0.5:
         return question, plain_span(item)
-    if kind == 1:
+    if kind < 0.75:
         return prompts.vstar_when(question), plain_span(item)
     boxes = [permille_box(scene, item, second) for second in whole_seconds(item)]
     return prompts.vstar_when_boxed(question, boxes), plain_span(item)
@@ -195,9 +204,9 @@ def plain_where(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
 
 def plain_motion(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
     if rng.random() < 0.5:
-        return "How many shapes come into view?", NUMBERS[len(scene.objects)]
+        return in_words("How many shapes come into view?", rng), NUMBERS[len(scene.objects)]
     item = scene.objects[rng.integers(len(scene.objects))]
-    return f"Which way does the {item.name} move?", item.direction or "it stays"
+    return in_words(f"Which way does the {item.name} move?", rng), item.direction or "it stays"
 
 
 def plain_image(scene: Scene, time_s: float, rng: np.random.Generator) -> tuple[str, str] | None:
@@ -211,11 +220,11 @@ def plain_image(scene: Scene, time_s: float, rng: np.random.Generator) -> tuple[
 
 
 PLAIN: tuple[tuple[float, Callable[[Scene, np.random.Generator], tuple[str, str]]], ...] = (
-    (0.30, plain_what),
-    (0.25, plain_when),
-    (0.25, plain_where),
+    (0.28, plain_what),
+    (0.24, plain_when),
+    (0.26, plain_where),
     (0.08, plain_motion),
-    (0.12, plain_subject),
+    (0.14, plain_subject),
 )
 
 
