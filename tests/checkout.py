@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import signal
 import subprocess
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +17,17 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
 OUTCOMES = {
-    "ran": re.compile(r"^Running stage '([^']+)'", re.MULTILINE),
-    "unchanged": re.compile(r"^Stage '([^']+)' didn't change, skipping", re.MULTILINE),
-    "restored": re.compile(r"^Stage '([^']+)' is cached - skipping run", re.MULTILINE),
+    "ran": re.compile(r"^Running stage '([^']+)'"),
+    "unchanged": re.compile(r"^Stage '([^']+)' didn't change, skipping"),
+    "restored": re.compile(r"^Stage '([^']+)' is cached - skipping run"),
 }
 
 
-@dataclass(frozen=True)
+@dataclass
 class Checkout:
     folder: Path
+    seconds: dict[str, float] = field(default_factory=dict)
+    """How long each stage took when it last ran."""
 
     @classmethod
     def create(cls, folder: Path, profile: str) -> Checkout:
@@ -33,12 +39,17 @@ class Checkout:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, folder / name)
         checkout = cls(folder)
-        checkout.run("git", "init", "--quiet")
+        checkout.run("git", "-c", "init.defaultBranch=main", "init", "--quiet")
         checkout.run("git", "add", "--all")
         identity = ("-c", "user.name=test", "-c", "user.email=test@localhost")
         checkout.run("git", *identity, "commit", "--quiet", "--message", "as it is")
         checkout.switch(profile)
         return checkout
+
+    def copy(self, folder: Path) -> Checkout:
+        """Everything, outputs and cache included, at another place."""
+        shutil.copytree(self.folder, folder, symlinks=True, dirs_exist_ok=True)
+        return Checkout(folder, dict(self.seconds))
 
     def run(self, *command: str) -> str:
         """Standard output and error of a command that must succeed."""
@@ -52,18 +63,48 @@ class Checkout:
 
     def repro(self, *arguments: str) -> dict[str, set[str]]:
         """Which stages `dvc repro` ran, found unchanged, or restored from the cache."""
-        output = self.run("dvc", "repro", *arguments)
-        return {outcome: set(line.findall(output)) for outcome, line in OUTCOMES.items()}
+        outcomes: dict[str, set[str]] = {name: set() for name in OUTCOMES}
+        lines, running, since = [], None, 0.0
+        with self.start("dvc", "repro", *arguments) as process:
+            for line in process.stdout:
+                lines.append(line)
+                for outcome, pattern in OUTCOMES.items():
+                    if match := pattern.match(line):
+                        outcomes[outcome].add(match[1])
+                        if running:
+                            self.seconds[running] = time.monotonic() - since
+                        running, since = match[1] if outcome == "ran" else None, time.monotonic()
+        if running:
+            self.seconds[running] = time.monotonic() - since
+        assert process.returncode == 0, "".join(lines[-80:])
+        return outcomes
+
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        """A command in a process group of its own, its output still to be read."""
+        together = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        return subprocess.Popen(command, cwd=self.folder, start_new_session=True, **together)
+
+    def kill(self, seconds: float, *command: str) -> None:
+        """Start a command and kill -9 it with all its children after `seconds`; it must not end before."""
+        with self.start(*command) as process:
+            try:
+                output, _ = process.communicate(timeout=seconds)
+                raise AssertionError(f"ended in less than {seconds:.1f} s:\n{output[-6000:]}")
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
 
     def stages(self) -> set[str]:
         return {line.split()[0] for line in self.run("dvc", "stage", "list").splitlines()}
 
-    def params(self) -> dict[str, Any]:
-        return YAML(typ="safe").load(self.folder / "params.yaml")
+    def outputs(self, *stages: str) -> dict[str, str]:
+        """Path and digest of every output that `dvc.lock` records, of some stages or of all."""
+        locked = YAML(typ="safe").load(self.folder / "dvc.lock")["stages"]
+        chosen = stages or tuple(locked)
+        return {out["path"]: out["md5"] for name in chosen for out in locked[name]["outs"]}
 
-    def edit_params(self, edit: Any) -> None:
+    def edit_params(self, edit: Callable[[dict[str, Any]], None]) -> None:
         """Change parameters in place: `edit` gets the blocks, which are then written as `params.yaml`."""
-        blocks = self.params()
+        blocks = YAML(typ="safe").load(self.folder / "params.yaml")
         edit(blocks)
         with (self.folder / "params.yaml").open("w") as file:
             YAML().dump(blocks, file)

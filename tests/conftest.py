@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import stages  # noqa: F401  (sets the pipeline's own environment: offline, no telemetry)
+from tests.checkout import Checkout
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -16,6 +17,14 @@ def _environment(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     os.environ["DVC_NO_ANALYTICS"] = "1"
     os.environ["DVC_SITE_CACHE_DIR"] = str(tmp_path_factory.mktemp("dvc"))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A checkout in which the smoke profile has run to its end once; take a copy to change anything."""
+    checkout = Checkout.create(tmp_path_factory.mktemp("finished"), "smoke")
+    assert checkout.repro()["ran"] == checkout.stages()
+    return checkout
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -97,7 +97,7 @@ def _counts(file: Path) -> bool:
 def is_code(dep: str) -> bool:
     """Whether a dependency listed in `dvc.yaml` is code, a file or a package, rather than data."""
     path = ROOT / dep
-    return dep.split("/")[0] in PACKAGES and (path.is_file() or (path / "__init__.py").exists())
+    return dep.split("/")[0] in PACKAGES and (not path.is_dir() or (path / "__init__.py").exists())
 
 
 def main() -> None:
