@@ -149,11 +149,11 @@ def _packets(path: Path, time_limit_s: float) -> tuple[str, str]:
         if "is not supported by the bitstream filter" not in log:
             break
     if "ended prematurely" in log or (code and "Stream #" in log and listing.count("\n0,")):
-        raise MediaError("damaged", _complaint(log))
+        raise MediaError("damaged", complaint(log))
     if code and ("matches no streams" in log or ("Stream #" in log and "Video: " not in log)):
         raise MediaError("no video", "audio or data only")
     if code:
-        raise MediaError("unreadable", _complaint(log))
+        raise MediaError("unreadable", complaint(log))
     return listing, log
 
 
@@ -215,7 +215,7 @@ def _check_size(width: int, height: int) -> None:
         raise MediaError("too large", f"{width}x{height} pixels")
 
 
-def _complaint(log: str) -> str:
+def complaint(log: str) -> str:
     """The first line of ffmpeg's log that says what is wrong, without addresses and paths."""
     for line in log.splitlines():
         if re.search("error|invalid|corrupt|premature|partial|not found", line, re.IGNORECASE):

@@ -1,0 +1,235 @@
+"""Frames of a video or image, each with the presentation time of the frame that was really decoded.
+
+    sample("clip.mp4", keys=[Key(2.5)], policy) -> Clip(size=(128, 96), duration_s=9.6, shots=(...))
+
+with a `Shot(image, asked_s=2.5, time_s=2.483333, key=True)` for the annotated moment among the even ones.
+
+decord decodes where it is exact and fast: it seeks to the key frame before each wanted frame. It counts
+frames from there, so an open group of pictures, a trimmed start, or a container without an index shift its
+count without a word, and rotated frames come out garbled (decord 0.6.0). Those files, the formats it does
+not know, and whatever it complains about are decoded from the start by ffmpeg, which stops at the first
+damaged frame. So the result is right frames or a `MediaError`, never frames of another moment.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import tempfile
+import threading
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import decord
+import numpy as np
+from PIL import Image
+
+from openo3.media.ffmpeg import binary
+from openo3.media.image import fit_size, open_image, resize
+from openo3.media.probe import TIME_LIMIT_S, Media, MediaError, complaint, probe, read_only
+
+_TOLERANCE_S = 1e-3  # annotated times and decord's are rounded to milliseconds
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How many frames of a video are taken, and how large they become for the model."""
+
+    fps: float
+    min_frames: int
+    max_frames: int
+    max_pixels: int
+    multiple: int
+    jpeg_quality: int = 95
+
+
+@dataclass(frozen=True)
+class Key:
+    """An annotated moment, and the JPEG of it if the source ships one."""
+
+    time_s: float
+    image: Path | None = None
+
+
+@dataclass(frozen=True)
+class Shot:
+    """`image` is RGB in model size; `asked_s` is the time that it was wanted for, `time_s` its own."""
+
+    image: Image.Image
+    asked_s: float
+    time_s: float
+    key: bool
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What the model sees of one media file. `size` is `(W, H)` in model pixels."""
+
+    size: tuple[int, int]
+    duration_s: float | None
+    shots: tuple[Shot, ...]
+
+
+def sample(
+    path: str | os.PathLike[str],
+    keys: Sequence[Key],
+    policy: Policy,
+    time_limit_s: float = TIME_LIMIT_S,
+) -> Clip:
+    """Evenly spread frames and the key frames of a video, in order of time; an image as it is.
+
+    Times of even frames run from the first frame to the last, so both ends are seen. A video with fewer
+    frames than the policy asks for gives each of its frames once. Raises `MediaError`.
+    """
+    file = Path(path)
+    media = probe(file, time_limit_s)
+    size = fit_size(*media.size, policy.max_pixels, policy.multiple)
+    if media.kind == "image":
+        return Clip(size, None, (Shot(open_image(file, size), 0.0, 0.0, False),))
+    shipped = [Shot(open_image(key.image, size), key.time_s, key.time_s, True) for key in keys if key.image]
+    times = media.times_s if media.independent_gops else _frame_times(file, time_limit_s)
+    duration_s = max(media.duration_s or 0.0, times[-1])
+    moments = _even_moments(times, duration_s - times[0], policy)
+    moments += [(shown_at(times, key.time_s), key.time_s, True) for key in keys if not key.image]
+    indices = sorted({index for index, *_ in moments})
+    pictures = _by_decord(file, media, indices, size) if media.independent_gops else None
+    if pictures is None:
+        pictures = _by_ffmpeg(file, media, indices, size, time_limit_s)
+    decoded = [Shot(pictures[index], asked_s, times[index], key) for index, asked_s, key in moments]
+    shots = sorted([*shipped, *decoded], key=lambda shot: (shot.time_s, shot.key, shot.asked_s))
+    return Clip(size, duration_s, tuple(shots))
+
+
+def _even_moments(times: Sequence[float], length_s: float, policy: Policy) -> list[tuple[int, float, bool]]:
+    """`(frame index, time asked for, False)` of the evenly spread frames, each frame once."""
+    moments: dict[int, float] = {}
+    count = len(sample_times(length_s, policy.fps, policy.min_frames, policy.max_frames))
+    for offset_s in spread(times[-1] - times[0], count):
+        asked_s = round(times[0] + offset_s, 6)
+        moments.setdefault(shown_at(times, asked_s), asked_s)
+    return [(index, asked_s, False) for index, asked_s in moments.items()]
+
+
+def sample_times(duration_s: float, fps: float, min_frames: int, max_frames: int) -> list[float]:
+    """Evenly spread times from 0 to `duration_s`: `fps` a second, within the two bounds.
+
+    >>> sample_times(3.0, fps=1.0, min_frames=4, max_frames=16)
+    [0.0, 1.0, 2.0, 3.0]
+    """
+    return spread(duration_s, max(1, min_frames, min(max_frames, round(duration_s * fps))))
+
+
+def spread(end_s: float, count: int) -> list[float]:
+    """`count` times from 0 to `end_s`, both included; one alone is in the middle."""
+    return [end_s * (i / (count - 1)) for i in range(count)] if count > 1 else [end_s / 2]
+
+
+def shown_at(times_s: Sequence[float], time_s: float) -> int:
+    """Index of the frame on the screen at `time_s`: the last that has begun, else the first."""
+    return max(0, bisect_right(times_s, time_s + _TOLERANCE_S) - 1)
+
+
+def _by_decord(
+    path: Path, media: Media, indices: Sequence[int], size: tuple[int, int]
+) -> dict[int, Image.Image] | None:
+    """None if decord fails, complains, or sees other frames than the packets say."""
+    decord.logging.set_level(decord.logging.ERROR)
+    with _native_stderr() as complaints:
+        try:
+            offsets = np.subtract(media.times_s, media.times_s[0])
+            reader = decord.VideoReader(os.path.abspath(path), num_threads=1)
+            seen = reader.get_frame_timestamp(range(len(reader)))[:, 0]
+            if len(seen) != len(offsets) or np.abs(seen - seen[0] - offsets).max() > 2 * _TOLERANCE_S:
+                return None
+            found = {}
+            for index in indices:
+                frame = reader[index].asnumpy()
+                if frame.shape != (*media.size[::-1], 3):
+                    return None
+                found[index] = resize(Image.fromarray(frame), size)
+            del reader  # its threads say their last words
+        except (decord.DECORDError, RuntimeError):
+            return None
+        return found if complaints.tell() == 0 else None
+
+
+@contextmanager
+def _native_stderr() -> Iterator[IO[bytes]]:
+    """What C code writes to this process's standard error; Python's own lines go there too."""
+    with tempfile.TemporaryFile() as file:
+        saved = os.dup(2)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield file
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+
+
+def _frame_times(path: Path, time_limit_s: float) -> list[float]:
+    """Presentation times of all frames that ffmpeg shows, by decoding them."""
+    log = _ffmpeg(path, ["-vf", "showinfo", "-f", "null"], time_limit_s, read=lambda pipe: None)
+    clock = re.search(r"config in time_base: (\d+)/(\d+)", log)
+    ticks = re.findall(r"\bn: *\d+ pts: *(\S+) ", log)
+    if not clock or not ticks:
+        raise MediaError("no frames")
+    if "NOPTS" in ticks or sorted(ticks, key=int) != ticks:
+        raise MediaError("damaged", "frames without a time or out of order")
+    return [round(int(pts) * int(clock[1]) / int(clock[2]), 6) for pts in ticks]
+
+
+def _by_ffmpeg(
+    path: Path, media: Media, indices: Sequence[int], size: tuple[int, int], time_limit_s: float
+) -> dict[int, Image.Image]:
+    """Decode from the start, keep the frames of `indices` (in rising order)."""
+    width, height = media.size
+    found: dict[int, Image.Image] = {}
+
+    def read(pipe: IO[bytes]) -> None:
+        for index in indices:
+            data = pipe.read(width * height * 3)
+            if len(data) < width * height * 3:
+                break
+            found[index] = resize(Image.frombytes("RGB", (width, height), data), size)
+
+    chosen = "+".join(f"eq(n\\,{index})" for index in indices)
+    graph = f"select='{chosen}',scale={width}:{height}"
+    _ffmpeg(path, ["-vf", graph, "-f", "rawvideo", "-pix_fmt", "rgb24"], time_limit_s, read)
+    if len(found) < len(indices):
+        raise MediaError("damaged", f"{len(found)} of {len(indices)} frames")
+    return found
+
+
+def _ffmpeg(path: Path, output: Sequence[str], time_limit_s: float, read: Callable[[IO[bytes]], None]) -> str:
+    """Run ffmpeg on the first video stream, `read` its output as it comes, return its log.
+
+    Raises `MediaError` if a frame is damaged or the time is over.
+    """
+    # without a new filter graph when the size changes midway, so that the count of frames goes on
+    source = ["-hide_banner", "-nostdin", "-threads", "1", "-reinit_filter", "0", *read_only(path)]
+    command = [binary(), *source, "-map", "0:V:0", "-fps_mode", "passthrough", *output, "pipe:1"]
+    with tempfile.TemporaryFile() as file:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=file)
+        watch = threading.Timer(time_limit_s, process.kill)
+        watch.start()
+        try:
+            read(process.stdout)
+            process.stdout.close()
+            process.wait()
+        finally:
+            watch.cancel()
+            process.kill()
+            process.wait()
+        file.seek(0)
+        log = file.read().decode(errors="replace")
+    if process.returncode == -signal.SIGKILL:
+        raise MediaError("too slow", f"not decoded within {time_limit_s:g} s")
+    if process.returncode:
+        raise MediaError("damaged", complaint(log))
+    return log

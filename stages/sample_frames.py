@@ -1,0 +1,143 @@
+"""Stage `sample_frames`: media files and their annotated moments -> frame stores, rejections, counts."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from openo3.artifacts import read_json, read_jsonl, write_json, write_jsonl
+from openo3.fetch.manifest import MANIFEST, read_manifest
+from openo3.media.decode import Policy
+from openo3.media.frame_writer import KeyRequest, Request, Written, write_store
+from openo3.schema import Sample
+from stages.params import load_params
+
+RAW, VALIDATED, FRAMES = Path("data/raw"), Path("data/validated"), Path("data/frames")
+METRICS = Path("metrics/frames.json")
+
+Moments = dict[str, dict[float, str | None]]
+"""Media -> its annotated times, each with the JPEG that the source ships, if any."""
+
+
+@dataclass(frozen=True)
+class Even:
+    """Evenly spread frames: `fps` a second, within the two bounds."""
+
+    fps: float
+    min_frames: int
+    max_frames: int
+
+
+@dataclass(frozen=True)
+class Params:
+    """`max_pixels` and `side_multiple` are the model's pixel budget, `time_limit_s` is for one file.
+
+    `workers` 0 takes every core.
+    """
+
+    train: Even
+    vstar: Even
+    tvgbench: Even
+    max_pixels: int
+    side_multiple: int
+    shards: int
+    jpeg_quality: int = 95
+    workers: int = 0
+    time_limit_s: float = 60.0
+
+
+def main() -> None:
+    run(load_params("sample_frames", Params))
+
+
+def run(params: Params, root: Path = Path(".")) -> None:
+    """Fill every store below `root`, the repository's folder."""
+    digests = {path: line["sha256"] for path, line in read_manifest(root / RAW).items()}
+    stores = {"train": train_moments(root / VALIDATED)}
+    stores |= {name: bench_moments(root / VALIDATED, name) for name in ("vstar", "tvgbench")}
+    counts, rejected = {}, []
+    for name, moments in stores.items():
+        started = time.monotonic()
+        result = fill(root, name, moments, digests, params)
+        counts[name] = count(result, time.monotonic() - started)
+        fields = ("store", "media", "reason", "detail")
+        rejected += [dict(zip(fields, (name, *entry), strict=True)) for entry in result.rejected]
+    write_jsonl(root / FRAMES / "rejected.jsonl", rejected)
+    write_json(root / METRICS, counts)
+    if rejected and not any(numbers["media"] for numbers in counts.values()):
+        raise SystemExit(f"no media file gave frames, the first: {rejected[0]}")
+
+
+def train_moments(validated: Path) -> Moments:
+    """All media of both training files; the moments of all records about one media together."""
+    moments: Moments = {}
+    for name in ("sft.jsonl", "rl.jsonl"):
+        for row in read_jsonl(validated / name):
+            sample = Sample.from_json(row)
+            times = moments.setdefault(sample.media, {})
+            for key in () if sample.is_image else sample.key_frames:
+                time_s = round(key.time_s, 3)
+                times[time_s] = max(times.get(time_s), key.path, key=lambda path: path or "")
+    return moments
+
+
+def bench_moments(validated: Path, name: str) -> Moments:
+    """All media of a benchmark, whose questions show even frames only."""
+    path = validated / "bench" / f"{name}.json"
+    return {record["media"]: {} for record in read_json(path)} if path.exists() else {}
+
+
+def fill(root: Path, name: str, moments: Moments, digests: dict[str, str], params: Params) -> Written:
+    """Write one store, with a bar of the media files done."""
+
+    def digest(path: str) -> str:
+        if f"media/{path}" not in digests:
+            raise SystemExit(f"{path}: not in {RAW / MANIFEST}, run the stage download")
+        return digests[f"media/{path}"]
+
+    requests = []
+    for media, times in moments.items():
+        keys = [KeyRequest(time_s, jpeg, jpeg and digest(jpeg)) for time_s, jpeg in sorted(times.items())]
+        requests.append(Request(media, digest(media), tuple(keys)))
+    policy = Policy(
+        **asdict(getattr(params, name)),
+        max_pixels=params.max_pixels,
+        multiple=params.side_multiple,
+        jpeg_quality=params.jpeg_quality,
+    )
+    with tqdm(total=len(requests), desc=f"frames of {name}", unit="media", disable=None) as bar:
+        return write_store(
+            root / FRAMES / name,
+            root / RAW / "media",
+            requests,
+            policy,
+            shards=params.shards,
+            workers=params.workers or len(os.sched_getaffinity(0)),
+            time_limit_s=params.time_limit_s,
+            progress=bar.update,
+        )
+
+
+def count(result: Written, seconds: float) -> dict[str, Any]:
+    return {
+        "media": result.media,
+        "frames": result.frames,
+        "key_frames": result.key_frames,
+        "bytes": result.bytes,
+        "sampled": result.sampled,
+        "kept": result.kept,
+        "shards_written": result.shards_written,
+        "rejected": len(result.rejected),
+        "rejected_by_reason": dict(sorted(Counter(reason for _, reason, _ in result.rejected).items())),
+        "seconds": round(seconds, 1),
+    }
+
+
+if __name__ == "__main__":
+    main()

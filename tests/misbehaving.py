@@ -1,0 +1,29 @@
+"""What untrusted files do to decoders, for workers to live through."""
+
+import ctypes
+import os
+import subprocess
+import time
+
+from openo3.media.probe import MediaError
+
+
+def job(name: str) -> str:
+    match name:
+        case "segfault":
+            ctypes.string_at(0)
+        case "abort":
+            os.abort()
+        case "exit":
+            os._exit(3)
+        case "sleep":
+            time.sleep(100)
+        case "spin in C":
+            sum(range(10**12))
+        case "child that hangs":
+            subprocess.run(["sleep", "98765"], check=False)
+        case "unexpected":
+            raise KeyError("surprise")
+        case "rejected":
+            raise MediaError("damaged", "somewhere")
+    return name.upper()

@@ -1,0 +1,117 @@
+"""What files are, by their content, and a reason for those that are nothing."""
+
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from openo3.media.probe import MAX_PIXELS, MediaError, probe
+from tests.clips import clip, copied, ffmpeg
+
+
+def reason(path) -> str:
+    with pytest.raises(MediaError) as caught:
+        probe(path)
+    assert str(path.parent) not in caught.value.detail
+    return caught.value.reason
+
+
+def test_video(tmp_path):
+    media = probe(clip(tmp_path / "a.mp4", 60, 15))
+    assert (media.kind, media.size, media.fps, media.duration_s) == ("video", (64, 48), 15.0, 4.0)
+    assert media.times_s == tuple(round(i / 15, 6) for i in range(60))
+    assert media.codec == "h264"
+    assert media.independent_gops
+
+
+def test_rotation_swaps_the_sides(tmp_path):
+    path = clip(tmp_path / "a.mp4")
+    assert probe(copied(path, tmp_path / "b.mp4", "-display_rotation", "90")).size == (48, 64)
+    assert probe(copied(path, tmp_path / "c.mp4", "-display_rotation", "180")).size == (64, 48)
+
+
+def test_a_container_without_times_still_has_a_length(tmp_path):
+    options = {"f": "avi", "vcodec": "mpeg4", "bf": 2}
+    media = probe(clip(tmp_path / "a.avi", 60, 30, options=options))
+    assert (media.times_s, media.duration_s, media.fps) == ((), 2.0, 30.0)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_image(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", (40, 30)).save(tmp_path / "picture", "JPEG", exif=exif)
+    media = probe(tmp_path / "picture")
+    assert (media.kind, media.duration_s) == ("image", None)
+    assert media.size == ((30, 40) if orientation >= 5 else (40, 30))
+
+
+def test_one_frame_of_gif_is_an_image_and_many_are_a_video(tmp_path):
+    pictures = [Image.fromarray(np.full((30, 40), 60 * i, np.uint8)) for i in range(4)]
+    pictures[0].save(tmp_path / "one.gif")
+    pictures[0].save(tmp_path / "four.gif", save_all=True, append_images=pictures[1:], duration=250)
+    assert probe(tmp_path / "one.gif").kind == "image"
+    four = probe(tmp_path / "four.gif")
+    assert (four.kind, four.times_s) == ("video", (0.0, 0.25, 0.5, 0.75))
+
+
+def test_files_that_are_nothing(tmp_path):
+    assert reason(tmp_path / "absent.mp4") == "missing"
+    assert reason(tmp_path) == "missing"
+    for name, content, expected in [
+        ("empty.mp4", b"", "empty"),
+        ("noise.mp4", np.random.default_rng(0).bytes(20_000), "unreadable"),
+        ("page.mp4", b"<html>404 Not Found</html>\n" * 50, "unreadable"),
+        (
+            "list.mp4",
+            b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nhttp://127.0.0.1:9/x.ts\n",
+            "unreadable",
+        ),
+        ("script.mp4", b"ffconcat version 1.0\nfile /etc/passwd\n", "unreadable"),
+        ("zeros.mp4", bytes(5000), "unreadable"),
+        ("cut.png", (b"\x89PNG\r\n\x1a\n" + bytes(40)), "unreadable"),
+    ]:
+        (tmp_path / name).write_bytes(content)
+        assert reason(tmp_path / name) == expected, name
+
+
+def test_sound_is_no_video_not_even_with_a_cover(tmp_path):
+    ffmpeg("-f", "lavfi", "-i", "sine=d=1", "-c:a", "aac", tmp_path / "sound.mp4")
+    ffmpeg("-f", "lavfi", "-i", "sine=d=1", tmp_path / "sound.mp3")
+    Image.new("RGB", (64, 64)).save(tmp_path / "cover.jpg")
+    cover = ("-map", "0", "-map", "1", "-c", "copy", "-disposition:v:0", "attached_pic")
+    ffmpeg("-i", tmp_path / "sound.mp3", "-i", tmp_path / "cover.jpg", *cover, tmp_path / "covered.mp3")
+    for name in ("sound.mp4", "sound.mp3", "covered.mp3"):
+        assert reason(tmp_path / name) == "no video"
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+@pytest.mark.parametrize("name", ["index last.mp4", "index first.mp4", "a.mkv"])
+def test_cut_off(tmp_path, name, share):
+    options = {"f": "matroska" if name == "a.mkv" else "mp4", "vcodec": "libx264", "g": 30}
+    if name == "index first.mp4":
+        options["movflags"] = "faststart"
+    path = clip(tmp_path / name, 240, options=options)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    assert reason(path) in ("damaged", "unreadable", "no video", "no frames")
+
+
+def test_absurd_sizes_are_refused(tmp_path):
+    Image.new("1", (10_000, 10_000)).save(tmp_path / "a.png")
+    assert MAX_PIXELS < 10_000**2
+    assert reason(tmp_path / "a.png") == "too large"
+    data = bytearray(clip(tmp_path / "a.mkv", options={"f": "matroska", "vcodec": "ffv1"}).read_bytes())
+    width = data.index(b"\xb0\x81\x40")  # PixelWidth 64
+    assert data[width + 3 : width + 6] == b"\xba\x81\x30"
+    data[width : width + 6] = b"\xb0\x82\xff\xff\xec\x80"
+    (tmp_path / "a.mkv").write_bytes(data)
+    assert reason(tmp_path / "a.mkv") in ("too large", "unreadable", "damaged")
+
+
+def test_time_limit(tmp_path):
+    path = clip(tmp_path / "a.mp4")
+    started = time.monotonic()
+    with pytest.raises(MediaError, match="too slow"):
+        probe(path, time_limit_s=0.001)
+    assert time.monotonic() - started < 2
