@@ -20,9 +20,9 @@ INSIDE = {
     "model": {"media"},
     "benchmarks": {"media", "model"},
 }
-# the pure core computes: it opens nothing, starts nothing and needs no array library
+# the pure core computes: it opens nothing, starts nothing and needs no torch
 PURE = set(sys.stdlib_module_names) - {"io", "os", "pathlib", "shutil", "socket", "subprocess", "urllib"}
-PURE |= {"rouge_score"}
+PURE |= {"numpy", "rouge_score"}
 
 
 def modules(package: str) -> list[str]:
@@ -67,12 +67,15 @@ def test_the_core_is_pure(name: str) -> None:
 
 @pytest.mark.parametrize("module", [m for m in EVERY if m.startswith("openo3")])
 def test_no_module_reads_parameters_or_the_command_line(module: str) -> None:
-    """The library is importable on its own: parameters come from the stages, arguments from the cli."""
+    """The library is importable on its own: parameters come from the stages, arguments from the cli.
+
+    A module that is a process of its own (`python -m`) may read its own arguments.
+    """
     path = ROOT.joinpath(*module.split("."))
     source = (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text(encoding="utf-8")
     if module != "openo3.doctor":
         assert "params.yaml" not in source
-    if module != "openo3.cli":
+    if module != "openo3.cli" and '__name__ == "__main__"' not in source:
         assert "sys.argv" not in source
 
 
