@@ -1,0 +1,233 @@
+"""Held-out questions shown one by one: which ones, and the drawings and texts of each model's answers.
+
+Questions are chosen by rule, not by eye: in turn the greatest gain of GSPO over the base, the median GSPO
+score, the greatest loss of GSPO against SFT and the lowest GSPO score, no video twice. So a page shows
+failures too, and the same results always give the same page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from markupsafe import Markup
+
+from openo3.benchmarks import tvgbench, vstar
+from openo3.evidence import Completion, parse_completion, read_times, read_where, second_key
+from openo3.geometry import BoxSpace, box_iou, pixels
+from openo3.media.frame_store import Frame, FrameStore
+from openo3.overlay import Cited, Mark, Track, highlight, picture, timeline
+from openo3.report.inputs import MODELS, Answers, Inputs
+from openo3.schema import Box
+from openo3.svg import element
+
+SHOWN_SECONDS = 3
+SHOWN_EVIDENCE = 4
+CHOSEN = (
+    "Chosen by rule: in turn the greatest gain of GSPO over the base, a typical GSPO score, the greatest "
+    "loss of GSPO against SFT and the lowest GSPO score; no video twice. Greedy decoding."
+)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One model's answers to a question; scores are those of chain 1."""
+
+    model: str
+    correct: bool
+    tiou: str
+    viou: str
+    reasoning: Markup
+    answer: Markup
+    evidence: Sequence[Markup]
+    when: Markup
+    where: Sequence[Markup]
+    completions: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Example:
+    key: str
+    role: str
+    question: str
+    meta: str
+    truth: str
+    timeline: Markup
+    columns: Sequence[Column]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is drawn of one model's answers: `truth` are the true boxes of `name` by second, normalised."""
+
+    key: str
+    answers: Answers
+    shown: Sequence[Frame]
+    truth: Mapping[float, Box]
+    name: str
+
+    def said(self, kind: str) -> tuple[str, BoxSpace]:
+        """The completion to a question and the space of the boxes in it."""
+        line = self.answers[kind]
+        size = line["box_space"]["size"]
+        return line["completion"], BoxSpace(line["box_space"]["kind"], size and tuple(size))
+
+    def completion(self, kind: str) -> Completion:
+        return parse_completion(*self.said(kind))
+
+    def nearest(self, time_s: float) -> int:
+        """The shown frame nearest to a time."""
+        return min(range(len(self.shown)), key=lambda k: (abs(self.shown[k].time_s - time_s), k))
+
+    def seconds(self) -> list[float]:
+        """Of each third of the annotated seconds the one nearest to a shown frame."""
+        every = sorted(self.truth)
+        count = min(SHOWN_SECONDS, len(every))
+        parts = (every[len(every) * k // count : len(every) * (k + 1) // count] for k in range(count))
+        return [min(part, key=lambda s: (abs(self.shown[self.nearest(s)].time_s - s), s)) for part in parts]
+
+
+def choose(
+    scores: Mapping[str, Sequence[float]], media: Sequence[str | None], count: int
+) -> list[tuple[str, int]]:
+    """`count` records as (why, index), in the order of the rule; `scores[model][index]` in 0-1.
+
+    Passed over are roles that have nothing to show (no loss anywhere, say) and records whose media is None.
+    """
+    base, sft, gspo = (scores[model] for model in MODELS)
+    middle = median(gspo) if gspo else 0.0
+    roles: dict[str, Callable[[int], float]] = {  # a record fits a role if it is worth more than 0
+        "Gained over base": lambda k: gspo[k] - base[k],
+        "Typical": lambda k: 2.0 - abs(gspo[k] - middle),
+        "Lost against SFT": lambda k: sft[k] - gspo[k],
+        "Failure": lambda k: 0.6 - gspo[k],
+    }
+    chosen: list[tuple[str, int]] = []
+    left = {k for k in range(len(gspo)) if media[k] is not None}
+    while len(chosen) < count and left:
+        for role, worth in roles.items():
+            best = max(left, key=lambda k: (worth(k), -k), default=None)
+            if best is None or worth(best) <= 0 or len(chosen) == count:
+                continue
+            chosen.append((role, best))
+            left -= {k for k in left if media[k] == media[best]}
+    return chosen
+
+
+def vstar_example(
+    inputs: Inputs, frames: FrameStore, scores: Mapping[str, Mapping[str, float]], role: str, index: int
+) -> Example:
+    """One V-STaR record with all models' answers; `scores[model]` are its scores by column."""
+    record = inputs.results["base", "vstar", "greedy"][index]
+    shown, truth = frames.frames(record["media"]), true_boxes(record)
+    start, end = record["timestamps"]
+    name = record.get("object") or record["answer"]
+    columns, tracks = [], [Track("Truth", "truth", [(start, end)])]
+    for model, title in MODELS.items():
+        scene = Scene(f"{index}-{model}", inputs.answers[model, "vstar", "greedy"][index], shown, truth, name)
+        column, track = _column(model, title, scene, scores[model])
+        columns.append(column)
+        tracks.append(track)
+    facts = [record["vid"], f"{record['duration_s']:.1f} s", record.get("domain"), f"record {index}"]
+    return Example(
+        key=f"question-{index}",
+        role=role,
+        question=record["question"],
+        meta=" · ".join(fact for fact in facts if fact),
+        truth=f"{record['answer']} · from {start:g} to {end:g} s · {name} in {len(truth)} boxes",
+        timeline=timeline(record["duration_s"], tracks, [frame.time_s for frame in shown]),
+        columns=columns,
+    )
+
+
+def _column(model: str, title: str, scene: Scene, scores: Mapping[str, float]) -> tuple[Column, Track]:
+    what, when = scene.completion("what"), scene.completion("when")
+    reasoning, cited = _highlighted(what.reasoning, f"{scene.key}-what", what.space, "no reasoning block")
+    answer, _ = _highlighted(what.said, f"{scene.key}-answer", what.space, "no answer")
+    span, _ = _highlighted(when.said, f"{scene.key}-when", when.space, "no answer")
+    column = Column(
+        model=model,
+        correct=scores["acc"] > 0,
+        tiou=f"{scores['tIoU_1']:.2f}",
+        viou=f"{scores['vIoU_1']:.2f}",
+        reasoning=reasoning,
+        answer=answer,
+        evidence=evidence_pictures(scene, cited),
+        when=span,
+        where=where_pictures(scene),
+        completions=[(kind, line["completion"]) for kind, line in scene.answers.items()],
+    )
+    said = read_times(when.text)
+    instants = [(c.claim.time_s, c.key) for c in cited if c.claim.time_s is not None]
+    return column, Track(title, model, [said] if said else [], instants)
+
+
+def _highlighted(
+    text: str | None, prefix: str, space: BoxSpace, absent: str
+) -> tuple[Markup, tuple[Cited, ...]]:
+    return highlight(text, prefix, space) if text else (element("span", absent, class_="none"), ())
+
+
+def evidence_pictures(scene: Scene, cited: Sequence[Cited]) -> list[Markup]:
+    """The frames nearest to the cited times, with the claims about them and the truth if known there."""
+    by_frame: dict[int, list[Cited]] = {}
+    for one in cited:
+        if one.claim.time_s is not None:
+            by_frame.setdefault(scene.nearest(one.claim.time_s), []).append(one)
+    pictures = []
+    for k, claims in list(by_frame.items())[:SHOWN_EVIDENCE]:
+        time_s = scene.shown[k].time_s
+        marks = [Mark(box, str(c.number), claim=c.key) for c in claims for box in c.claim.boxes]
+        second = min(scene.truth, key=lambda s: (abs(s - time_s), s), default=None)
+        if second is not None and abs(second - time_s) <= 0.5:
+            marks.append(Mark(scene.truth[second], scene.name, true=True))
+        said = ", ".join(f"{c.number} at {c.claim.time_s:g} s" for c in claims)
+        alt = f"Frame at {time_s:.1f} s with the cited boxes of " + ", ".join(c.claim.name for c in claims)
+        caption = f"{time_s:.1f} s (cited: {said})"
+        pictures.append(picture(scene.shown[k].image, marks, caption, alt))
+    return pictures
+
+
+def where_pictures(scene: Scene) -> list[Markup]:
+    """A few annotated seconds with the true box and the answered ones of that second."""
+    where = read_where(*scene.said("where"))
+    pictures = []
+    for second in scene.seconds():
+        frame, boxes = scene.shown[scene.nearest(second)], where.get(second_key(second), ())
+        iou = max((box_iou(box, scene.truth[second]) for box in boxes), default=0.0)
+        marks = [Mark(scene.truth[second], "", true=True), *(Mark(box, "") for box in boxes)]
+        caption = f"second {second:g}: " + (f"IoU {iou:.2f}" if boxes else "no box")
+        if abs(frame.time_s - second) > 0.25:
+            caption += f" (frame at {frame.time_s:.1f} s)"
+        alt = f"Frame at {frame.time_s:.1f} s, true and answered box of {scene.name}, {caption}"
+        pictures.append(picture(frame.image, marks, caption, alt))
+    return pictures
+
+
+def true_boxes(record: Mapping[str, Any]) -> dict[float, Box]:
+    """A V-STaR record's true boxes by second, normalised."""
+    source = pixels((record["width"], record["height"]))
+    boxes = zip(record["bboxes"], vstar.true_boxes(record), strict=True)
+    return {float(item["timestamp"]): source.to_normalised(box) for item, box in boxes}
+
+
+@dataclass(frozen=True)
+class Query:
+    """One TVGBench question with everybody's spans."""
+
+    text: str
+    timeline: Markup
+    scores: str
+
+
+def tvgbench_query(inputs: Inputs, scores: Mapping[str, float], index: int) -> Query:
+    """One TVGBench record; `scores[model]` is its temporal IoU."""
+    record = inputs.results["base", "tvgbench", "greedy"][index]
+    tracks = [Track("Truth", "truth", [tvgbench.true_span(record)])]
+    for model, title in MODELS.items():
+        said = inputs.results[model, "tvgbench", "greedy"][index]["answer_temporal"]
+        tracks.append(Track(title, model, [tuple(said)] if said else []))
+    marks = " · ".join(f"{title} {scores[model]:.2f}" for model, title in MODELS.items())
+    return Query(record["question"], timeline(record["duration_s"], tracks), f"tIoU: {marks}")

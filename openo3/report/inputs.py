@@ -1,0 +1,91 @@
+"""What the report is made from: the artifacts of the stages before it, read once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from openo3.artifacts import read_csv, read_json, read_jsonl
+
+MODELS = {"base": "Base", "sft": "SFT", "gspo": "GSPO"}
+"""The three checkpoints in the order of training, with the names that are shown."""
+BENCHMARKS = {"vstar": "V-STaR", "tvgbench": "TVGBench"}
+DECODINGS = {
+    "greedy": "Greedy decoding",
+    "sampled": "Sampled at temperature 1",
+    "blind": "Blind: frames blanked",
+}
+STAGES = ("validation", "frames", "sft", "gspo")
+
+Answers = Mapping[str, Mapping[str, Any]]
+"""Prediction lines of one record by question (`what`, `when`, `where`, …)."""
+Key = tuple[str, str, str]
+"""Model, benchmark, decoding."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """All inputs of the report.
+
+    `metrics[model][benchmark][decoding]` are the numbers of `metrics/evaluate/<model>.json`; `stages[name]`
+    those of `metrics/<name>.json`; `curves[name]` the rows of `plots/<name>.csv`;
+    `results[model, benchmark, decoding]` the benchmark's records with the model's answers filled in, the same
+    records in the same order for all; `answers[…]` the prediction lines behind them, one mapping per record.
+    """
+
+    metrics: Mapping[str, Mapping[str, Any]]
+    stages: Mapping[str, Mapping[str, Any]]
+    curves: Mapping[str, Sequence[Mapping[str, str]]]
+    results: Mapping[Key, Sequence[Mapping[str, Any]]]
+    answers: Mapping[Key, Sequence[Answers]]
+
+    @classmethod
+    def read(cls, root: Path) -> Inputs:
+        """Read everything below the repository's root; benchmarks that were not evaluated are left out.
+
+        Raises `FileNotFoundError` where another artifact is missing: the stage depends on all of them.
+        """
+        metrics = {model: read_json(root / f"metrics/evaluate/{model}.json") for model in MODELS}
+        names = [name for name in BENCHMARKS if all(metrics[model].get(name) for model in MODELS)]
+        results, answers = {}, {}
+        for model in MODELS:
+            for name in names:
+                for decoding in metrics[model][name]:
+                    path = root / f"data/predictions/{model}/{name}/{decoding}"
+                    results[model, name, decoding] = read_json(path.with_suffix(".results.json"))
+                    count = len(results[model, name, decoding])
+                    answers[model, name, decoding] = _by_record(path.with_suffix(".jsonl"), count)
+        return cls(
+            metrics=metrics,
+            stages={name: read_json(root / f"metrics/{name}.json") for name in STAGES},
+            curves={name: read_csv(root / f"plots/{name}.csv") for name in ("sft", "gspo")},
+            results=results,
+            answers=answers,
+        )
+
+    @property
+    def benchmarks(self) -> list[str]:
+        """The benchmarks that all three models were evaluated on, in the order of `BENCHMARKS`."""
+        return [name for name in BENCHMARKS if ("base", name, "greedy") in self.results]
+
+
+def _by_record(path: Path, count: int) -> list[Answers]:
+    """`count` mappings; a record that was not asked, its media lacking frames say, has an empty one."""
+    answers: list[dict[str, Any]] = [{} for _ in range(count)]
+    for line in read_jsonl(path):
+        answers[line["record"]][line["question"]] = line
+    return answers
+
+
+def column(rows: Sequence[Mapping[str, str]], name: str) -> tuple[list[float], list[float]]:
+    """The steps and values of one column of a plot's CSV, without the rows where it is empty or not finite.
+
+    >>> column([{"step": "1", "kl": ""}, {"step": "2", "kl": "0.5"}], "kl")
+    ([2.0], [0.5])
+    """
+    filled = [(float(row["step"]), float(row[name])) for row in rows if row.get(name)]
+    filled = [(step, value) for step, value in filled if math.isfinite(value)]
+    return [step for step, _ in filled], [value for _, value in filled]

@@ -1,0 +1,249 @@
+"""The report as one self-contained HTML page: no address outside itself, no clock, no chance.
+
+`html` gathers what the template shows. What each part says is made elsewhere: numbers in `tables`, single
+questions in `examples`, curves in `openo3.charts`, drawings on frames and text in `openo3.overlay`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from openo3.charts import Estimate, bin_shares, histogram, interval_plot, line_chart
+from openo3.media.frame_store import FrameStore
+from openo3.report.examples import CHOSEN, Example, Query, choose, tvgbench_query, vstar_example
+from openo3.report.inputs import BENCHMARKS, MODELS, Inputs, column
+from openo3.report.scores import SCORINGS
+from openo3.report.tables import COLUMNS, PUBLISHED, Cell, ablation, difference_cell, measured_cell
+
+TITLE = "Grounded video reasoning"
+RUNS = {"sft": "Supervised fine-tuning", "gspo": "GSPO"}
+SOURCES = ("page.html.j2", "style.css", "page.js")
+
+HEADLINES = {
+    "vstar": {
+        "mAM": "What, when and where, averaged over both chains",
+        "mLGM": "The same on a log scale: rewards being good at all three",
+        "acc": "Questions answered right",
+        "format": "Completions whose evidence grammar is well formed",
+    },
+    "tvgbench": {
+        "m_tIoU": "Overlap of answered and true span",
+        "R1@0.5": "Spans that overlap by half or more",
+    },
+}
+SPREADS = {
+    "vstar": {"tIoU_1": "When: temporal IoU, V-STaR chain 1", "vIoU_1": "Where: box IoU, V-STaR chain 1"},
+    "tvgbench": {"m_tIoU": "When: temporal IoU, TVGBench"},
+}
+SFT_CURVES = {
+    "loss": "Loss",
+    "mean_token_accuracy": "Token accuracy",
+    "learning_rate": "Learning rate",
+    "grad_norm": "Gradient norm",
+}
+REWARD_CURVES = {
+    "ans_acc": "Answer",
+    "ans_tiou": "Answer: span overlap",
+    "ans_viou": "Answer: box overlap",
+    "thk_temporal_point": "Evidence: near a key time",
+    "thk_temporal_segment": "Evidence: inside the span",
+    "thk_spatial": "Evidence: box overlap",
+    "format": "Format",
+}
+GSPO_CURVES = {
+    "reward_std": "Reward, spread",
+    "kl": "KL from SFT",
+    "entropy": "Entropy",
+    "clip_ratio": "Clipped sequences",
+    "ratio_std": "Importance ratio, spread",
+    "completion_length": "Completion length, tokens",
+    "sigma": "Time tolerance sigma, s",
+    "learning_rate": "Learning rate",
+}
+
+Scores = Mapping[tuple[str, str], Sequence[Mapping[str, float]]]
+"""Model and benchmark -> each record's scores by column, greedy decoding."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One headline metric from base to GSPO; `gain` is what GSPO adds to SFT, over the same records."""
+
+    name: str
+    meaning: str
+    steps: Sequence[tuple[str, Cell]]
+    gain: Cell | None
+
+
+@dataclass(frozen=True)
+class Curves:
+    """A group of charts."""
+
+    title: str
+    note: str
+    charts: Sequence[Markup]
+
+
+def html(inputs: Inputs, frames: FrameStore | None, examples: int, about: str = "") -> str:
+    """The page with `examples` questions of each benchmark; `about` says in a few words what was run.
+
+    `frames` is V-STaR's frame store, None if V-STaR was not evaluated.
+    """
+    folder = files("openo3.report")
+    page, style, script = ((folder / name).read_text(encoding="utf-8") for name in SOURCES)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    pairs = [(model, name) for model in MODELS for name in inputs.benchmarks]
+    scores = {(m, name): SCORINGS[name].records(inputs.results[m, name, "greedy"]) for m, name in pairs}
+    tiles = list(_tiles(inputs))
+    environment.filters["count"] = "{:,}".format
+    return environment.from_string(page).render(
+        title=TITLE,
+        style=Markup(style),
+        script=Markup(script),
+        models=MODELS,
+        about=about,
+        facts=list(_facts(inputs)),
+        lead=_lead(inputs, tiles[0]) if tiles else "",
+        tiles=tiles,
+        tables=[ablation(inputs, name) for name in inputs.benchmarks],
+        absent=[title for name, title in BENCHMARKS.items() if name not in inputs.benchmarks],
+        plots=[_interval_plot(inputs, name) for name in inputs.benchmarks],
+        published=PUBLISHED,
+        chosen=CHOSEN,
+        examples=_examples(inputs, frames, scores, examples) if frames else [],
+        queries=_queries(inputs, scores, examples),
+        curves=list(_curves(inputs)),
+        spreads=list(_spreads(inputs, scores)),
+        validation=inputs.stages["validation"],
+        frames=inputs.stages["frames"],
+        runs=[(title, list(_numbers(inputs.stages[name]))) for name, title in RUNS.items()],
+    )
+
+
+def _facts(inputs: Inputs) -> Iterator[tuple[str, str]]:
+    for name in inputs.benchmarks:
+        answers = inputs.answers["base", name, "greedy"]
+        questions = sum(map(len, answers))
+        yield BENCHMARKS[name], f"{len(answers):,} records, {questions:,} questions"
+    for name in RUNS:
+        if inputs.curves[name]:
+            yield MODELS[name], f"{int(inputs.curves[name][-1]['step']):,} steps"
+
+
+def _tiles(inputs: Inputs) -> Iterator[Tile]:
+    """The headline metrics of the first benchmark."""
+    for name in inputs.benchmarks[:1]:
+        scoring, headings = SCORINGS[name], {key: title for key, title, _ in COLUMNS[name]}
+        gains = scoring.difference(*(inputs.results[model, name, "greedy"] for model in ("gspo", "sft")))
+        for key, meaning in HEADLINES[name].items():
+            steps = [(model, measured_cell(inputs.metrics[model][name]["greedy"], key)) for model in MODELS]
+            yield Tile(headings[key], meaning, steps, difference_cell(gains.get(key)))
+
+
+def _lead(inputs: Inputs, tile: Tile) -> str:
+    name = inputs.benchmarks[0]
+    base, sft, gspo = (cell.text for _, cell in tile.steps)
+    n = inputs.metrics["base"][name]["greedy"]["n"]
+    text = (
+        f"On {n:,} held-out {BENCHMARKS[name]} records {tile.name} goes from {base} for the base model "
+        f"to {sft} after supervised fine-tuning and {gspo} after GSPO."
+    )
+    if tile.gain is None:
+        return text
+    verdict = {"up": "a gain", "down": "a loss"}.get(tile.gain.mark, "no clear difference")
+    return f"{text} GSPO against SFT on the same records: {tile.gain.text} {tile.gain.interval}, {verdict}."
+
+
+def _interval_plot(inputs: Inputs, benchmark: str) -> Markup:
+    rows = []
+    for key, title, detail in COLUMNS[benchmark]:
+        estimates = []
+        for model, name in MODELS.items():
+            for decoding in ("greedy", "blind"):
+                cell = measured_cell(inputs.metrics[model][benchmark].get(decoding, {}), key)
+                if cell and not (decoding == "blind" and model != "gspo"):
+                    label = name if decoding == "greedy" else f"{name}, blind"
+                    ends = (cell.value, cell.low, cell.high)
+                    estimates.append(Estimate(label, *ends, model, hollow=decoding == "blind"))
+        chain = detail.partition("chain ")[2]
+        rows.append((f"{title} {chain}".strip(), estimates))
+    return interval_plot(f"{BENCHMARKS[benchmark]}, greedy; hollow: GSPO blind", rows)
+
+
+def _examples(inputs: Inputs, frames: FrameStore, scores: Scores, count: int) -> list[Example]:
+    records = inputs.results["base", "vstar", "greedy"]
+    answers = [inputs.answers[model, "vstar", "greedy"] for model in MODELS]
+    media = [
+        record["media"] if record["media"] in frames and all(found[k] for found in answers) else None
+        for k, record in enumerate(records)
+    ]
+    chosen = _chosen(media, scores, "vstar", count)
+    return [
+        vstar_example(inputs, frames, {model: scores[model, "vstar"][index] for model in MODELS}, role, index)
+        for role, index in chosen
+    ]
+
+
+def _queries(inputs: Inputs, scores: Scores, count: int) -> list[Query]:
+    if "tvgbench" not in inputs.benchmarks:
+        return []
+    media = [record["media"] for record in inputs.results["base", "tvgbench", "greedy"]]
+    chosen = _chosen(media, scores, "tvgbench", count)
+    return [
+        tvgbench_query(inputs, {model: scores[model, "tvgbench"][index]["m_tIoU"] for model in MODELS}, index)
+        for _, index in chosen
+    ]
+
+
+def _chosen(media: Sequence[str | None], scores: Scores, name: str, count: int) -> list[tuple[str, int]]:
+    overall = {model: [SCORINGS[name].overall(score) for score in scores[model, name]] for model in MODELS}
+    return choose(overall, media, count)
+
+
+def _curves(inputs: Inputs) -> Iterator[Curves]:
+    """Everything that was logged; a curve that was never logged (KL without a reference, say) is left out."""
+    sft, gspo = inputs.curves["sft"], inputs.curves["gspo"]
+    yield Curves("Supervised fine-tuning", "", _charts(sft, SFT_CURVES, "sft"))
+    total = _charts(gspo, {"reward": "Total reward"}, "gspo")
+    names = {f"rewards/{name}": title for name, title in REWARD_CURVES.items()}
+    parts = _charts(gspo, names, "gspo", (0.0, 1.0))
+    note = (
+        "The total and its seven parts, the parts on one scale, each averaged over the samples it applies to."
+    )
+    yield Curves("GSPO: rewards", note, [*total, *parts])
+    yield Curves("GSPO: optimisation", "", _charts(gspo, GSPO_CURVES, "gspo"))
+
+
+def _charts(
+    rows: Sequence[Mapping[str, str]],
+    names: Mapping[str, str],
+    style: str,
+    y_range: tuple[float, float] | None = None,
+) -> list[Markup]:
+    found = [(title, *column(rows, name)) for name, title in names.items()]
+    return [line_chart(title, steps, values, style, y_range) for title, steps, values in found if values]
+
+
+def _spreads(inputs: Inputs, scores: Scores) -> Iterator[tuple[str, list[Markup]]]:
+    for name in inputs.benchmarks:
+        for key, title in SPREADS[name].items():
+            values = {model: [score[key] for score in scores[model, name]] for model in MODELS}
+            peak = 1.05 * max(max(bin_shares(found)) for found in values.values())
+            yield title, [histogram(MODELS[m], found, m, peak) for m, found in values.items()]
+
+
+def _numbers(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """The numbers of a metrics file, those of a nested one under `outer / inner`."""
+    for key, value in metrics.items():
+        if isinstance(value, Mapping):
+            yield from _numbers(value, f"{prefix}{key} / ")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield f"{prefix}{key}", f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"

@@ -1,0 +1,63 @@
+"""Scores of single records, for the spread, the choice of examples and paired differences between models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from openo3.benchmarks import tvgbench, vstar_scores
+from openo3.judges import RougeJudge
+from openo3.metrics import SPAN_THRESHOLDS, Interval, Statistic, paired_difference
+
+Results = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How a benchmark scores records: `columns` per record, and `metrics` made of their means by `statistic`.
+
+    `overall` is a record's one number in 0-1, by which records are compared.
+    """
+
+    columns: tuple[str, ...]
+    metrics: tuple[str, ...]
+    rows: Callable[[Results], list[list[float]]]
+    overall: Callable[[Mapping[str, float]], float]
+    statistic: Statistic = lambda means: means
+
+    def records(self, results: Results) -> list[dict[str, float]]:
+        """Each record's scores by column, in the order of the records."""
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows(results)]
+
+    def difference(self, a: Results, b: Results) -> dict[str, Interval]:
+        """How much better `a` is than `b` on the same records, by metric, with the 95 % interval."""
+        found = paired_difference(self.rows(a), self.rows(b), self.statistic)
+        return dict(zip(self.metrics, found, strict=True))
+
+
+def _vstar(results: Results) -> list[list[float]]:
+    # `evaluate` left the judge's ratings in the results; nothing is left for this judge to rate
+    return [record.columns for record in vstar_scores.scored_records(results, RougeJudge())]
+
+
+def _tvgbench(results: Results) -> list[list[float]]:
+    tious = tvgbench.tious(results)
+    return [[tiou, *(float(tiou >= least) for least in SPAN_THRESHOLDS)] for tiou in tious]
+
+
+SCORINGS = {
+    "vstar": Scoring(
+        columns=vstar_scores.COLUMNS,
+        metrics=vstar_scores.METRICS,
+        rows=_vstar,
+        overall=lambda score: (score["acc"] + score["tIoU_1"] + score["vIoU_1"]) / 3,
+        statistic=vstar_scores.summary,
+    ),
+    "tvgbench": Scoring(
+        columns=("m_tIoU", *(f"R1@{least}" for least in SPAN_THRESHOLDS)),
+        metrics=("m_tIoU", *(f"R1@{least}" for least in SPAN_THRESHOLDS)),
+        rows=_tvgbench,
+        overall=lambda score: score["m_tIoU"],
+    ),
+}

@@ -1,0 +1,98 @@
+"""Which questions are shown, and what is drawn of them."""
+
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from openo3.report.examples import choose, true_boxes, tvgbench_query, vstar_example
+from openo3.report.inputs import MODELS
+from openo3.report.scores import SCORINGS
+
+
+def test_the_rule_in_turn_and_no_video_twice():
+    scores = {
+        "base": [0.1, 0.5, 0.5, 0.6, 0.2, 0.4],
+        "sft": [0.5, 0.5, 0.9, 0.6, 0.1, 0.5],
+        "gspo": [0.9, 0.5, 0.6, 0.6, 0.0, 0.95],
+    }
+    media = ["a", "b", "c", "d", "e", "a"]
+    assert choose(scores, media, 10) == [
+        ("Gained over base", 0),  # +0.8; record 5 is of the same video
+        ("Typical", 2),  # the first of the median
+        ("Lost against SFT", 4),
+        ("Failure", 1),
+        ("Typical", 3),  # nothing else gained or lost
+    ]
+    assert choose(scores, media, 2) == [("Gained over base", 0), ("Typical", 2)]
+
+
+def test_a_role_without_a_case_is_passed_over():
+    scores = {"base": [0.9, 0.9], "sft": [0.9, 0.9], "gspo": [0.9, 0.9]}
+    assert choose(scores, ["a", "b"], 4) == [("Typical", 0), ("Typical", 1)]
+    assert choose({model: [] for model in scores}, [], 4) == []
+
+
+def scores_of(inputs, benchmark, index):
+    results = {model: inputs.results[model, benchmark, "greedy"] for model in MODELS}
+    return {model: SCORINGS[benchmark].records(found)[index] for model, found in results.items()}
+
+
+@pytest.fixture(scope="module")
+def example(inputs, frames):
+    return vstar_example(inputs, frames, scores_of(inputs, "vstar", 1), "Typical", 1)
+
+
+def test_an_example_shows_every_model_with_its_scores(inputs, example):
+    assert [column.model for column in example.columns] == list(MODELS)
+    for column, score in zip(example.columns, scores_of(inputs, "vstar", 1).values(), strict=True):
+        assert column.tiou == f"{score['tIoU_1']:.2f}"
+        assert column.viou == f"{score['vIoU_1']:.2f}"
+        assert column.correct == (score["acc"] == 1)
+        assert [kind for kind, _ in column.completions] == ["what", "when", "where", "where_2", "when_2"]
+
+
+def test_what_the_base_does_not_say_is_said(example):
+    base = example.columns[0]
+    assert "no reasoning block" in base.reasoning
+    assert base.evidence == []
+    assert len(base.where) > 0
+
+
+def test_claims_boxes_and_dots_share_their_keys(example):
+    gspo = example.columns[2]
+    chips, drawn, dots = (
+        {element.get("data-claim") for element in ElementTree.fromstring(f"<p>{markup}</p>").iter()} - {None}
+        for markup in (gspo.reasoning, "".join(gspo.evidence), example.timeline)
+    )
+    assert chips == drawn == {"1-gspo-what-1", "1-gspo-what-2"}
+    assert chips < dots
+
+
+def test_where_pictures_hold_truth_and_answer_of_their_second(inputs, example):
+    record = inputs.results["gspo", "vstar", "greedy"][1]
+    assert len(example.columns[2].where) == min(3, len(record["bboxes"]))
+    for figure in example.columns[2].where:
+        tree = ElementTree.fromstring(figure)
+        assert [group.get("class") for group in tree.iter("g")] == ["mark true", "mark predicted"]
+        second = float(tree.find("figcaption").text.split()[1].rstrip(":"))
+        x1, *_ = true_boxes(record)[second]
+        assert float(tree.find("svg/g/rect").get("x")) == pytest.approx(x1 * 240, abs=0.01)
+
+
+def test_true_boxes_are_normalised(inputs):
+    record = inputs.results["base", "vstar", "greedy"][0]
+    found = true_boxes(record)
+    first = record["bboxes"][0]
+    assert found[first["timestamp"]][0] == first["xmin"] / record["width"]
+    assert found[first["timestamp"]][3] == first["ymax"] / record["height"]
+
+
+def test_a_tvgbench_query_shows_four_tracks(inputs):
+    scores = {model: score["m_tIoU"] for model, score in scores_of(inputs, "tvgbench", 0).items()}
+    query = tvgbench_query(inputs, scores, 0)
+    bars = [r for r in ElementTree.fromstring(query.timeline).iter("rect") if r.get("class") == "bar"]
+    assert len(bars) == 4
+    assert (
+        query.scores
+        == f"tIoU: Base {scores['base']:.2f} · SFT {scores['sft']:.2f} · GSPO {scores['gspo']:.2f}"
+    )

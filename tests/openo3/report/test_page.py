@@ -1,0 +1,204 @@
+"""The page: self-contained, deterministic, safe against what models and annotations say, and it works."""
+
+import copy
+import dataclasses
+import json
+import re
+import shutil
+import subprocess
+from html import unescape
+from html.parser import HTMLParser
+
+import pytest
+
+from openo3.report.inputs import Inputs
+from openo3.report.page import html
+from openo3.report.tables import ablation, markdown
+from tests.finished_run import HOSTILE
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome-headless-shell")
+BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
+VOID = {"meta", "br", "img", "link", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Tags, attributes, cell texts and ids of a page; `open` is empty at the end if every tag was closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags, self.attributes, self.cells, self.open = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value) for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag in ("td", "th"):
+            self.cells.append("")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if {"td", "th"} & set(self.open):
+            self.cells[-1] += data
+
+
+@pytest.fixture(scope="module")
+def text(inputs, frames):
+    return html(inputs, frames, examples=6, about="a small run")
+
+
+@pytest.fixture(scope="module")
+def page(text):
+    return Page(text)
+
+
+def test_equal_inputs_give_equal_bytes(folder, frames, text):
+    assert html(Inputs.read(folder), frames, examples=6, about="a small run") == text
+
+
+def test_nothing_comes_from_outside(page, text):
+    links = {
+        value for _, name, value in page.attributes if name in ("href", "src", "srcset", "action", "poster")
+    }
+    assert all(
+        link.startswith(("#", "data:image/jpeg;base64,")) for link in links - {"validation/index.html"}
+    )
+    assert "link" not in page.tags
+    style, script = (re.search(f"<{tag}>(.*?)</{tag}>", text, re.S)[1] for tag in ("style", "script"))
+    assert not re.search(r"url\(|@import|https?:", style)
+    assert not re.search(r"https?:|fetch|import|XMLHttp", script)
+    assert len(text) < 3_000_000
+
+
+def test_the_page_is_well_formed_and_its_ids_are_unique(page):
+    assert page.open == []
+    ids = [value for _, name, value in page.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    anchors = {value[1:] for _, name, value in page.attributes if name == "href" and value.startswith("#")}
+    assert anchors <= set(ids)
+
+
+def test_every_picture_has_words_for_those_who_do_not_see_it(text):
+    drawings = re.findall(r"<svg [^>]*>", text)
+    assert len(drawings) > 50
+    assert all('aria-label="' in drawing or "aria-hidden" in drawing for drawing in drawings)
+
+
+@pytest.mark.parametrize("benchmark", ["vstar", "tvgbench"])
+def test_the_numbers_of_the_table_are_on_the_page(inputs, page, benchmark):
+    for _, rows in ablation(inputs, benchmark).groups:
+        for row in rows:
+            texts = [f"{cell.text}{cell.interval}" if cell else "–" for cell in row.cells]  # noqa: RUF001
+            line = [row.name, *texts]
+            assert any(page.cells[k : k + len(line)] == line for k in range(len(page.cells)))
+
+
+def test_the_published_numbers_are_there_and_named_as_such(page, text):
+    assert "As published, on the real V-STaR" in text
+    assert {"19.3", "22.4", "33.7", "46.6", "35.5", "49.0"} <= set(page.cells)
+
+
+def test_no_text_becomes_markup(inputs, frames, text):
+    texts = ("question", "answer", "object", "domain", "vid")
+    results = copy.deepcopy(dict(inputs.results))
+    for (_, name, _), records in results.items():
+        for record in records:
+            for field in texts if name == "vstar" else ("question",):
+                record[field] += HOSTILE
+    answers = copy.deepcopy(dict(inputs.answers))
+    for records in answers.values():
+        for lines in records:
+            for line in lines.values():
+                line["completion"] = f"{HOSTILE}<obj>{HOSTILE}</obj>{line['completion']}"
+    stages = {**inputs.stages, "sft": {HOSTILE: 1}}
+    attacked = dataclasses.replace(inputs, results=results, answers=answers, stages=stages)
+    page = Page(html(attacked, frames, examples=6, about=HOSTILE))
+    assert page.tags.count("script") == 1
+    assert "img" not in page.tags
+    assert not [name for _, name, _ in page.attributes if name.startswith("on")]
+    assert set(page.tags) == set(Page(text).tags) | {"sup"}
+
+
+def test_a_benchmark_that_was_not_evaluated_has_no_section(inputs, frames):
+    def without(name):
+        metrics = {
+            model: {k: v for k, v in found.items() if k != name} for model, found in inputs.metrics.items()
+        }
+        results = {key: value for key, value in inputs.results.items() if key[1] != name}
+        return dataclasses.replace(inputs, metrics=metrics, results=results)
+
+    only_vstar = html(without("tvgbench"), frames, examples=2)
+    assert "TVGBench was not evaluated in this run" in only_vstar
+    assert 'id="queries"' not in only_vstar
+    only_tvgbench = html(without("vstar"), None, examples=2)
+    assert "V-STaR was not evaluated in this run" in only_tvgbench
+    assert 'id="evidence"' not in only_tvgbench
+    assert 'id="queries"' in only_tvgbench
+
+
+def test_without_any_benchmark_training_is_still_shown(inputs):
+    nothing = dataclasses.replace(inputs, metrics={model: {} for model in inputs.metrics}, results={})
+    page = html(nothing, None, examples=2)
+    assert page.count("was not evaluated in this run") == 2
+    assert page.count('class="raw') > 10
+    assert markdown(nothing) == "\n"
+
+
+def test_a_record_without_frames_or_answers_is_no_example(inputs, frames):
+    answers = {
+        key: [{} if k == 1 else found for k, found in enumerate(records)]
+        for key, records in inputs.answers.items()
+    }
+    results = copy.deepcopy(dict(inputs.results))
+    for (_, name, _), records in results.items():
+        if name == "vstar":
+            records[0]["media"] = "videos/vstar/gone.mp4"
+    page = html(dataclasses.replace(inputs, answers=answers, results=results), frames, examples=20)
+    shown = set(re.findall(r'id="question-(\d+)"', page))
+    assert len(shown) == 6
+    assert not shown & {"0", "1"}
+
+
+PROBE = """
+<script>
+const chip = document.querySelector(".claim[data-claim]");
+const same = () => [...document.querySelectorAll(".lit")].map((e) => e.tagName.toLowerCase()).sort();
+chip.dispatchEvent(new PointerEvent("pointerover", {bubbles: true}));
+const lit = same();
+chip.dispatchEvent(new PointerEvent("pointerout", {bubbles: true}));
+const after = same();
+const chart = document.querySelector("svg[data-chart]"), place = chart.getBoundingClientRect();
+const output = chart.closest("figure").querySelector("output"), resting = output.textContent;
+chart.dispatchEvent(new PointerEvent("pointermove", {clientX: place.left + place.width / 2}));
+const pointed = output.textContent;
+chart.dispatchEvent(new PointerEvent("pointerleave"));
+const wide = document.documentElement.scrollWidth - window.innerWidth;
+document.title = JSON.stringify({lit, after, pointed, back: output.textContent === resting, wide});
+</script>
+"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on this machine")
+@pytest.mark.parametrize("width", [1280, 500])
+def test_a_real_browser_shows_it(tmp_path, text, width):
+    file = tmp_path / "page.html"
+    file.write_text(text.replace("</body>", f"{PROBE}</body>"), encoding="utf-8")
+    command = [
+        BROWSER,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--user-data-dir={tmp_path / 'profile'}",
+    ]
+    command += [f"--window-size={width},900", "--enable-logging=stderr", "--dump-dom", file.as_uri()]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert "CONSOLE" not in shown.stderr
+    found = json.loads(unescape(re.search("<title>(.*?)</title>", shown.stdout)[1]))
+    assert found["lit"] == ["circle", "g", "span"]  # the dot on the timeline, the box, the chip
+    assert found["after"] == []
+    assert re.fullmatch(r"step [\d.]+: [\d.e-]+", found["pointed"])
+    assert found["back"]
+    assert found["wide"] <= 0

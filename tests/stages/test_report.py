@@ -1,0 +1,33 @@
+"""The stage writes both files from what the stages before it left behind."""
+
+import pytest
+
+from stages.report import main
+from tests.finished_run import write_run
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    write_run(tmp_path, videos=3)
+    (tmp_path / "params.yaml").write_text('report: {examples: 2, about: "three videos"}\n')
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_page_and_results(run, capsys):
+    main()
+    page, results = run / "reports/index.html", run / "reports/results.md"
+    assert "three videos" in page.read_text(encoding="utf-8")
+    assert page.read_text(encoding="utf-8").count('<article class="example"') == 2
+    assert "## V-STaR: 9 held-out records" in results.read_text(encoding="utf-8")
+    assert "reports/index.html" in capsys.readouterr().out
+    before = page.read_bytes(), results.read_bytes()
+    main()
+    assert (page.read_bytes(), results.read_bytes()) == before
+
+
+def test_a_missing_input_is_an_error(run):
+    (run / "plots/gspo.csv").unlink()
+    with pytest.raises(FileNotFoundError, match=r"gspo\.csv"):
+        main()
+    assert not (run / "reports/index.html").exists()
