@@ -14,7 +14,7 @@ import json
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ConfigDict, ValidationError, create_model
+from pydantic import ConfigDict, Field, ValidationError, create_model
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -40,9 +40,9 @@ def read_block(path: str | Path, block: str, cls: type[T]) -> T:
     # One model around the block, so that its strictness reaches every nested dataclass; JSON, because in
     # strict mode only JSON may stand for dataclasses and tuples.
     strict = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-    model = create_model("Blocks", __config__=strict, **{block: (cls, ...)})
+    model = create_model("Blocks", __config__=strict, value=(cls, Field(alias=block)))
     try:
-        return getattr(model.model_validate_json(json.dumps({block: blocks[block]}, default=str)), block)
+        return model.model_validate_json(json.dumps({block: blocks[block]}, default=str)).value
     except ValidationError as error:
         reasons = "; ".join(_reason(problem) for problem in error.errors(include_url=False))
         raise ConfigurationError(f"{path}: {reasons}") from None

@@ -6,9 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 import stages  # noqa: F401  (sets the pipeline's own environment: offline, no telemetry)
 from tests.checkout import Checkout
+
+settings.register_profile("shared machine", deadline=None)  # pytest's own time limit is enough
+settings.load_profile("shared machine")
 
 
 @pytest.fixture(scope="session", autouse=True)
