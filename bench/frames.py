@@ -1,13 +1,14 @@
 """Frames: sampled once into a store, against decoding the video again for every training sample.
 
-    python -m bench.frames                      # two sets of clips, rendered on the spot, a minute or two
-    python -m bench.frames --clips 32 --rounds 5
+    python -m bench.frames                # two sets of clips, rendered on the spot; a minute or two
+    python -m bench.frames --rounds 5
 
 For each set of clips, in one run on one machine: how fast `sample_frames` fills a store with one process and
-with two; then the time until the frames of one training sample are in memory in model size, from the store
-and by the published way: open the video, read the evenly spread frames, resize them, for every sample
-again (decord and torchvision as in qwen-vl-utils; cv2 and PyAV where they are installed). Both ways take turns,
-sample by sample in one shuffled order; the table gives medians over all samples, and over rounds for the store.
+with two, starting them included; then the time until the frames of one training sample are in memory in model
+size, from the store and by the published way: open the video, read the evenly spread frames, resize them,
+for every sample again (decord and torchvision as in qwen-vl-utils; OpenCV and PyAV where they are installed).
+Those ways take turns, sample by sample in one shuffled order. Medians: over rounds for filling, over samples
+for reading.
 """
 
 from __future__ import annotations
@@ -43,10 +44,11 @@ class Clips:
     size: tuple[int, int]
     seconds: float
     fps: int
+    count: int
 
-    def render(self, folder: Path, count: int) -> list[Path]:
+    def render(self, folder: Path) -> list[Path]:
         """Coloured noise that drifts over a gradient: neither trivial nor impossible to compress."""
-        paths = [folder / f"{self.name}-{number:03d}.mp4" for number in range(count)]
+        paths = [folder / f"{self.name}-{number:03d}.mp4" for number in range(self.count)]
         for number, path in enumerate(paths):
             encode(path, self._frames(number), self.fps, self.size)
         return paths
@@ -65,7 +67,7 @@ class Clips:
             yield frame
 
 
-SETS = (Clips("small", (160, 120), 10, 12), Clips("web", (640, 360), 20, 30))
+SETS = (Clips("small", (160, 120), 10, 12, count=48), Clips("web", (640, 360), 20, 30, count=12))
 
 
 def fill(folder: Path, clips: list[Path], workers: int) -> tuple[float, Written]:
@@ -134,9 +136,9 @@ def _resized(frames: np.ndarray) -> np.ndarray:
     return pixels.permute(0, 2, 3, 1).contiguous().numpy()
 
 
-def compare(kind: Clips, count: int, rounds: int, folder: Path) -> None:
-    clips = kind.render(folder / kind.name, count)
-    print(f"\n{count} clips of {kind.size[0]}x{kind.size[1]}, {kind.seconds:g} s at {kind.fps} frames/s")
+def compare(kind: Clips, rounds: int, folder: Path) -> None:
+    clips = kind.render(folder / kind.name)
+    print(f"\n{kind.count} clips of {kind.size[0]}x{kind.size[1]}, {kind.seconds:g} s at {kind.fps} frames/s")
     for workers in (1, 2):
         runs = [fill(folder / f"{kind.name}-{workers}-{turn}", clips, workers) for turn in range(rounds)]
         rate = median(done.frames / seconds for seconds, done in runs)
@@ -150,8 +152,8 @@ def compare(kind: Clips, count: int, rounds: int, folder: Path) -> None:
     for label, times in taken.items():
         frames = median(size / seconds for seconds, size in times)
         each = median(seconds for seconds, _ in times)
-        ratio = median(seconds for seconds, _ in taken["from the store"]) / each
-        share = "" if label == "from the store" else f", the store is {1 / ratio:.1f} times as fast"
+        ratio = each / median(seconds for seconds, _ in taken["from the store"])
+        share = "" if label == "from the store" else f", the store is {ratio:.1f} times as fast"
         print(f"  {label:28} {frames:8.0f} frames/s {each * 1000:10.1f} ms/training sample{share}")
     stored = sum(file.stat().st_size for file in (folder / f"{kind.name}-1-0").iterdir())
     print(f"  disk: clips {sum(c.stat().st_size for c in clips) / 1e6:.1f} MB, store {stored / 1e6:.1f} MB")
@@ -176,14 +178,13 @@ def race(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--clips", type=int, default=16, help="clips of each kind")
     parser.add_argument("--rounds", type=int, default=3, help="stores filled, and passes over the clips")
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     print(f"{len(os.sched_getaffinity(0))} cores, {options.rounds} rounds, medians")
     with tempfile.TemporaryDirectory() as folder:
         for kind in SETS:
-            compare(kind, options.clips, options.rounds, Path(folder))
+            compare(kind, options.rounds, Path(folder))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import TypeVar
@@ -28,7 +28,7 @@ _AHEAD = 64
 
 
 def each(
-    function: Callable[[Job], Result], jobs: Iterable[Job], workers: int, time_limit_s: float
+    function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, time_limit_s: float
 ) -> Iterator[tuple[Job, Result | MediaError]]:
     """Yield every job with its result, in the order of `jobs`, whatever order they end in.
 
@@ -40,7 +40,7 @@ def each(
     given: dict[int, Job] = {}
     done: dict[int, Result | MediaError] = {}
     busy: dict[Connection, _Worker] = {}
-    idle: list[_Worker] = []
+    idle = [_Worker(function, time_limit_s) for _ in range(min(workers, len(jobs)))]
     oldest = 0
     try:
         while True:
@@ -72,6 +72,7 @@ class _Worker:
 
     def __init__(self, function: Callable, time_limit_s: float) -> None:
         self.pipe, theirs = Pipe()
+        self.pipe.send((function, time_limit_s))
         self.process = subprocess.Popen(
             [sys.executable, "-m", __name__, str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
@@ -80,24 +81,22 @@ class _Worker:
             process_group=0,  # so that `stop` reaches its children too
         )
         theirs.close()
-        self.time_limit_s = time_limit_s
-        self.number = -1
-        ready = False
-        try:
-            self.pipe.send((function, time_limit_s))
-            self.pipe.recv()
-        except (EOFError, OSError):
-            raise RuntimeError(f"a worker for {function} does not start, see standard error") from None
-        else:
-            ready = True
-        finally:
-            if not ready:
-                self.stop()
+        self.function, self.time_limit_s = function, time_limit_s
+        self.ready, self.number = False, -1
 
     def start(self, number: int, job: object) -> None:
+        if not self.ready:
+            self._greet()
         self.number = number
         with suppress(BrokenPipeError):  # already dead: `result` tells
             self.pipe.send(job)
+
+    def _greet(self) -> None:
+        """What goes wrong up to here is no fault of any job."""
+        try:
+            self.ready = self.pipe.recv()
+        except (EOFError, OSError):
+            raise RuntimeError(f"a worker for {self.function} does not start, see standard error") from None
 
     def result(self) -> tuple[bool, object]:
         """Whether the worker lives on, and what came out."""
@@ -122,7 +121,7 @@ class _Worker:
 def _serve(pipe: Connection) -> None:
     """The worker's side: one job after the other until the parent is gone."""
     function, time_limit_s = pipe.recv()
-    pipe.send("ready")
+    pipe.send(True)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     while True:
         try:

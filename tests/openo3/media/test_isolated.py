@@ -71,3 +71,28 @@ def test_the_caller_need_not_be_a_guarded_script(tmp_path: Path):
     environment = {**os.environ, "PYTHONPATH": os.getcwd()}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "[('a', 'A')]\n"
+
+
+def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path):
+    script = (
+        "from openo3.media.isolated import each\nfrom tests.misbehaving import job\n"
+        "for done in each(job, ['a', 'sleep', 'sleep'], workers=2, time_limit_s=2.0): print(done)"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.getcwd(), "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as parent:
+        parent.stdout.readline()  # now both sleep
+        children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+        assert len(children) == 2
+        parent.kill()
+    deadline = time.monotonic() + 10
+    while any(alive(pid) for pid in children) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(alive(pid) for pid in children)
+
+
+def alive(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

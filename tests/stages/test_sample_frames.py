@@ -1,0 +1,161 @@
+"""The stage on a small repository: three stores, merged key frames, rejections, counts."""
+
+import hashlib
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from openo3.artifacts import read_json, read_jsonl, write_json, write_jsonl
+from openo3.media.frame_store import FrameStore
+from openo3.schema import KeyFrame, Sample, Task
+from stages.sample_frames import Even, Params, run
+from tests.clips import clip, number, numbered
+
+PARAMS = Params(
+    train=Even(fps=2.0, min_frames=4, max_frames=16),
+    vstar=Even(fps=1.0, min_frames=2, max_frames=16),
+    tvgbench=Even(fps=2.0, min_frames=4, max_frames=8),
+    max_pixels=4096,
+    side_multiple=16,
+    shards=2,
+    workers=2,
+    time_limit_s=20.0,
+)
+STREET = "videos/local/videos/4jujhM5qhEc_00:00:39:000 @ street.mp4"
+
+
+def sample(media: str, task: Task = Task.TEMPORAL_SPATIAL, *keys: KeyFrame) -> dict:
+    return Sample(f"{media}-{len(keys)}", task, "local", "What?", "that", media, key_frames=keys).to_json()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Three good clips and an image; one clip that is noise; one that is not there."""
+    media = tmp_path / "data/raw/media"
+    for name in (STREET, "videos/vstar/b.mp4", "videos/tvgbench/x/c.mp4"):
+        (media / name).parent.mkdir(parents=True, exist_ok=True)
+        clip(media / name, 60, 15)
+    (media / "videos/local/kfs").mkdir()
+    Image.fromarray(next(numbered(1, 200))).save(media / "videos/local/kfs/k 1.jpg")
+    Image.new("RGB", (64, 48)).save(media / "videos/local/still.png")
+    (media / "videos/local/videos/noise.mp4").write_bytes(b"noise" * 999)
+    write_manifest(tmp_path)
+    jpeg = "videos/local/kfs/k 1.jpg"
+    sft = [
+        sample(STREET, Task.TEMPORAL_SPATIAL, KeyFrame(1, 0.5), KeyFrame(2, 1.2, jpeg)),
+        sample("videos/local/still.png", Task.VISUAL, KeyFrame(1, 0.0)),
+        sample("videos/local/videos/noise.mp4", Task.MCQ),
+    ]
+    rl = [sample(STREET, Task.TEMPORAL_SPATIAL, KeyFrame(1, 0.5), KeyFrame(2, 3.0))]
+    write_jsonl(tmp_path / "data/validated/sft.jsonl", sft)
+    write_jsonl(tmp_path / "data/validated/rl.jsonl", rl)
+    for name, path in (("vstar", "videos/vstar/b.mp4"), ("tvgbench", "videos/tvgbench/x/c.mp4")):
+        record = {"media": path, "duration_s": 4.0, "question": "?"}
+        write_json(tmp_path / f"data/validated/bench/{name}.json", [record, record])
+    return tmp_path
+
+
+def write_manifest(root: Path) -> None:
+    raw = root / "data/raw"
+    files = sorted(file for file in (raw / "media").rglob("*") if file.is_file())
+    lines = [
+        {"path": str(f.relative_to(raw)), "sha256": hashlib.sha256(f.read_bytes()).hexdigest()} for f in files
+    ]
+    write_jsonl(raw / "manifest.jsonl", lines)
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {
+        str(f.relative_to(root)): f.read_bytes() for f in (root / "data/frames").rglob("*") if f.is_file()
+    }
+
+
+def test_three_stores(root: Path):
+    run(PARAMS, root)
+    train = FrameStore.open(root / "data/frames/train")
+    assert train.sizes == {STREET: (64, 48), "videos/local/still.png": (64, 48)}
+    frames = train.frames(STREET, [0.5, 1.2, 3.0])
+    assert len(frames) == 8 + 3
+    keys = [(frame.time_s, number(frame.image)) for frame in frames if frame.key]
+    assert keys == [(0.466667, 7), (1.2, 200), (3.0, 45)], (
+        "decoded, shipped as JPEG, asked for by the other file"
+    )
+    assert [frame.key for frame in train.frames("videos/local/still.png")] == [False]
+    assert len(FrameStore.open(root / "data/frames/vstar").frames("videos/vstar/b.mp4")) == 4
+    assert len(FrameStore.open(root / "data/frames/tvgbench").frames("videos/tvgbench/x/c.mp4")) == 8
+
+
+def test_rejections_and_counts(root: Path):
+    run(PARAMS, root)
+    (rejected,) = read_jsonl(root / "data/frames/rejected.jsonl")
+    assert rejected["store"] == "train"
+    assert rejected["media"] == "videos/local/videos/noise.mp4"
+    assert rejected["reason"] == "unreadable"
+    counts = read_json(root / "metrics/frames.json")
+    assert set(counts) == {"train", "vstar", "tvgbench"}
+    train = counts["train"]
+    assert (train["media"], train["frames"], train["key_frames"]) == (2, 8 + 3 + 1, 3)
+    assert (train["rejected"], train["rejected_by_reason"]) == (1, {"unreadable": 1})
+    assert train["bytes"] == sum(f.stat().st_size for f in (root / "data/frames/train").glob("*.parquet"))
+
+
+def test_a_changed_video_changes_one_shard(root: Path):
+    run(PARAMS, root)
+    before = files(root)
+    clip(root / "data/raw/media/videos/vstar/b.mp4", 60, 15, first=100)
+    write_manifest(root)
+    run(PARAMS, root)
+    after = files(root)
+    changed = {name for name in before if after[name] != before[name]}
+    assert before.keys() == after.keys()
+    assert {Path(name).parent.name for name in changed} == {"vstar"}
+    frames = FrameStore.open(root / "data/frames/vstar").frames("videos/vstar/b.mp4")
+    assert [number(frame.image) for frame in frames] == [100, 119, 139, 159]
+    assert read_json(root / "metrics/frames.json")["vstar"]["sampled"] == 1
+
+
+def test_run_as_the_pipeline_does_and_killed(root: Path):
+    text = f"""
+sample_frames:
+  train: {{fps: 2, min_frames: 4, max_frames: 16}}
+  vstar: {{fps: 1, min_frames: 2, max_frames: 16}}
+  tvgbench: {{fps: 2, min_frames: 4, max_frames: 8}}
+  max_pixels: {PARAMS.max_pixels}
+  side_multiple: 16
+  shards: 2
+"""
+    (root / "params.yaml").write_text(text)
+    command = [sys.executable, "-m", "stages.sample_frames"]
+    options = {"cwd": root, "env": {**os.environ, "PYTHONPATH": os.getcwd()}}
+    killed = subprocess.Popen(command, **options, stderr=subprocess.DEVNULL)
+    while not (root / "data/frames/train").exists() and killed.poll() is None:
+        time.sleep(0.01)
+    killed.kill()
+    killed.wait()
+    subprocess.run(command, **options, check=True, stderr=subprocess.DEVNULL)
+    found = files(root)
+    for name in list(found):
+        (root / name).unlink()
+    run(PARAMS, root)
+    assert files(root) == found
+
+
+def test_media_without_a_digest_is_an_error_that_names_it(root: Path):
+    (root / "data/raw/manifest.jsonl").write_text("")
+    with pytest.raises(SystemExit, match=r"k 1\.jpg: not in data/raw/manifest\.jsonl"):
+        run(PARAMS, root)
+
+
+def test_no_frames_at_all_is_an_error(root: Path):
+    for file in (root / "data/raw/media").rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"")
+    write_manifest(root)
+    with pytest.raises(SystemExit, match="no media file gave frames"):
+        run(PARAMS, root)
+    assert len(list(read_jsonl(root / "data/frames/rejected.jsonl"))) == 5
