@@ -96,9 +96,10 @@ class _Window:
                 self.stop(CUT_OFF, len(self.text)) if goes_on else self.stop(error.msg, error.pos)
             except (ValueError, RecursionError) as error:  # a number of 5,000 digits, a thousand nested lists
                 self.stop(str(error))
-            if end == len(self.text) and self.more():
-                continue  # a number may go on
-            self.start = min(end, len(self.text))
+            length = end - self.start
+            if len(self.text) - end <= 2 and self.more():
+                continue  # a number may go on: `1` of `1e-5` ends two characters before `1e-`
+            self.start += length
             self.row += 1
             return value
 

@@ -1,7 +1,7 @@
 """A user's folder with real clips: annotations of every task in either file's schema, and both benchmarks.
 
-Every clip is 4 s of 64 x 48 pixels, every image 64 x 48. `write(folder)` writes it whole; tests take the rows of
-`sft_rows()`, break one and write them again with `annotate`.
+Every clip is 4 s of 64 x 48 pixels, every image 64 x 48. `write(folder)` writes it whole; tests break rows of
+`sft_rows()` and write them again with `annotate`.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def sft_rows() -> list[Row]:
             "answer": "a wrench",
             "video_path": CLIP,
             "image_size": None,
-            "key_frames": [{"idx": 1, "time": 1, "path": "k1.jpg"}, {"idx": 2, "time": 2.5, "path": "k1.jpg"}],
+            "key_frames": [key_frame(1, 1), key_frame(2, 2.5)],
             "key_items": {"1": {"wrench": [[0.1, 0.2, 0.3, 0.4]]}, "2": {"wrench": [[0.0, 0.2, 1, 1]]}},
             "reasoning_process": "The <obj>wrench</obj><box>[0.1,0.2,0.3,0.4]</box>at<t>1.0</t>s is his.",
         },
@@ -78,6 +78,10 @@ def sft_rows() -> list[Row]:
         _video("choice", "General video QA MCQ", "B", "It is red.", "Which?\nA. blue\nB. red"),
         _video("free", "General video QA Free-form", "a red car", "It is red."),
     ]
+
+
+def key_frame(idx: int, time_s: float) -> Row:
+    return {"idx": idx, "time": time_s, "path": "k1.jpg"}
 
 
 def rl_rows() -> list[Row]:

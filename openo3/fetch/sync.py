@@ -142,23 +142,25 @@ class _Digests:
         self.file = file
         lines = read_jsonl(file) if file.exists() else ()
         self._known = {(line["path"], line["size"], line["mtime_ns"]): line["sha256"] for line in lines}
+        self._used: dict[tuple[str, int, int], str] = {}
 
     def of(self, path: Path) -> str:
         status = os.stat(path)
-        digest = self._known.get(self._key(path, status))
+        digest = self._used.get(key := self._key(path, status)) or self._known.get(key)
         if digest is None:
             with open(path, "rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-            self.learn(path, status, digest)
+        self.learn(path, status, digest)
         return digest
 
     def learn(self, path: Path, status: os.stat_result, digest: str) -> None:
-        self._known[self._key(path, status)] = digest
+        self._used[self._key(path, status)] = digest
 
     def save(self) -> None:
+        """Remember those that this run used."""
         rows = (
             {"path": path, "size": size, "mtime_ns": mtime_ns, "sha256": digest}
-            for (path, size, mtime_ns), digest in self._known.items()
+            for (path, size, mtime_ns), digest in self._used.items()
         )
         write_jsonl(self.file, rows)
 

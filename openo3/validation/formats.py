@@ -10,6 +10,8 @@ from openo3 import bench_records, rejections, stgr
 from openo3.schema import Sample
 from openo3.validation import facts
 
+_STGR_MEDIA = {"video": "video_path", "image": "image_path"}
+
 BENCHMARK = "benchmark"
 """What stands for the task of a benchmark's record."""
 
@@ -33,11 +35,12 @@ class Format:
     """`read` gives a row, or raises `RowError`; `labels` say as much of any row as can be said.
 
     `output` is where accepted records go below `data/validated`: JSON Lines, or one JSON list. Where ids
-    are `unique`, a later row of the same source and id is a duplicate.
+    are `unique`, a later row of the same source and id is a duplicate. `media_fields` name a row's media.
     """
 
     output: str
     read: Callable[[Any], Row]
+    media_fields: Mapping[str, str]
     labels: Callable[[Any], Labels] = rejections.labels
     unique: bool = True
 
@@ -68,20 +71,20 @@ def _tvgbench(raw: Any) -> Row:
     return Row(record, record["media"], "video", facts.of_tvgbench(record))
 
 
-def _benchmark_labels(source: str, id_field: str) -> Callable[[Any], Labels]:
-    """Records of benchmarks have neither task nor source."""
+def _benchmark(name: str, media_field: str, read: Callable[[Any], Row]) -> Format:
+    """Records of benchmarks have neither id nor task nor source; the name of their media tells them apart."""
 
     def labels(raw: Any) -> Labels:
-        found = raw.get(id_field) if isinstance(raw, Mapping) else None
-        return rejections.label(found), source, BENCHMARK
+        found = raw.get(media_field) if isinstance(raw, Mapping) else None
+        return rejections.label(found), name, BENCHMARK
 
-    return labels
+    return Format(f"bench/{name}.json", read, {"video": media_field}, labels, unique=False)
 
 
 FORMATS: Mapping[str, Format] = {
-    "sft": Format("sft.jsonl", _supervised),
-    "rl": Format("rl.jsonl", _reinforced),
-    "vstar": Format("bench/vstar.json", _vstar, _benchmark_labels("vstar", "vid"), unique=False),
-    "tvgbench": Format("bench/tvgbench.json", _tvgbench, _benchmark_labels("tvgbench", "path"), unique=False),
+    "sft": Format("sft.jsonl", _supervised, _STGR_MEDIA),
+    "rl": Format("rl.jsonl", _reinforced, _STGR_MEDIA),
+    "vstar": _benchmark("vstar", "vid", _vstar),
+    "tvgbench": _benchmark("tvgbench", "path", _tvgbench),
 }
 """By the name of the annotation file (`openo3.annotations`)."""

@@ -45,7 +45,7 @@ class MediaFacts:
         """The same, but a problem if a video is wanted and this is none."""
         if self.problem or self.kind == kind:
             return self
-        return MediaFacts(problem="unreadable", detail=f"a {kind} is expected, the file holds a {self.kind}")
+        return MediaFacts(problem="unreadable", detail=f"expected: {kind}, found: {self.kind}")
 
 
 UNOPENED = MediaFacts()

@@ -22,7 +22,7 @@ from openo3.rejections import Rejection, RowError
 from openo3.rows import read_rows
 from openo3.validation.formats import Format
 from openo3.validation.media import PROBLEMS, MediaFacts, MediaIndex
-from openo3.validation.suites import OVERRUN, READABLE, STATE, Outcome, overrun
+from openo3.validation.suites import OVERRUN, READABLE, STATE, Outcome, Rule, overrun
 
 
 class Table:
@@ -104,16 +104,14 @@ class Table:
         for outcome in outcomes:
             for row, detail in outcome.broken.items():
                 if row not in rejected:
-                    labels = self._labels(row)
-                    rule = outcome.rule
-                    rejected[row] = Rejection(
-                        self.path.name, row, **labels, reason=rule.reason, field=rule.field, detail=detail
-                    )
+                    rejected[row] = self._rejection(row, outcome.rule, detail)
         return dict(sorted(rejected.items()))
 
-    def _labels(self, row: int) -> dict[str, str | None]:
-        labels = self.frame.loc[row, ["id", "source", "task"]]
-        return {name: value if isinstance(value, str) else None for name, value in labels.items()}
+    def _rejection(self, row: int, rule: Rule, detail: str) -> Rejection:
+        facts = self.frame.loc[row]
+        labels = (facts[name] if isinstance(facts[name], str) else None for name in ("id", "source", "task"))
+        field = self.format.media_fields[facts["kind"]] if rule.field == "media" else rule.field
+        return Rejection(self.path.name, row, *labels, rule.reason, field, detail)
 
     def write(self, path: Path, rejected: Container[int], index: MediaIndex) -> None:
         """The records of the rows that are not rejected, with length and size of their media."""

@@ -1,0 +1,90 @@
+import json
+
+import pytest
+
+from openo3.fetch import local
+from openo3.fetch.plan import FetchError, Missing
+from openo3.rows import AnnotationError
+from tests import local_folder
+
+
+def targets(plan):
+    return {item.target: item.source for item in plan.items}
+
+
+def test_annotations_and_exactly_the_media_they_name(tmp_path):
+    folder = local_folder.write(tmp_path)
+    (folder / "videos/unused.mp4").write_bytes(b"x")
+    plan = local.plan(folder)
+    assert targets(plan) == {
+        "annotations/STGR-SFT.json": "annotations",
+        "annotations/STGR-RL.json": "annotations",
+        "annotations/V_STaR_test.json": "annotations",
+        "annotations/TVGBench.json": "annotations",
+        f"media/videos/local/videos/{local_folder.CLIP}": "local",
+        "media/videos/local/kfs/k1.jpg": "local",
+        "media/videos/local/images/im:1.jpg": "local",
+        "media/videos/vstar/v 1.mp4": "vstar",
+        "media/videos/tvgbench/charades/t1.mp4": "tvgbench",
+    }
+    assert plan.missing == []
+
+
+def test_any_subset_of_annotation_files_will_do(tmp_path):
+    local_folder.annotate(tmp_path, "TVGBench.json", [])
+    assert targets(local.plan(tmp_path)) == {"annotations/TVGBench.json": "annotations"}
+
+
+def test_the_published_layout_is_understood(tmp_path):
+    row = local_folder.sft_rows()[0] | {"source": "STR_plm_rdcap"}
+    local_folder.annotate(tmp_path / "json_data", "STGR-SFT.json", [row])
+    for path in (f"videos/stgr/plm/videos/{local_folder.CLIP}", "videos/stgr/plm/kfs/k1.jpg"):
+        (tmp_path / path).parent.mkdir(parents=True)
+        (tmp_path / path).write_bytes(b"x")
+    plan = local.plan(tmp_path)
+    assert plan.missing == []
+    assert f"media/videos/stgr/plm/videos/{local_folder.CLIP}" in targets(plan)
+
+
+def test_a_benchmark_does_not_take_a_training_video_of_the_same_name(tmp_path):
+    local_folder.annotate(tmp_path, "V_STaR_test.json", [local_folder.vstar_record()])
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos/v 1.mp4").write_bytes(b"x")
+    assert local.plan(tmp_path).missing == [
+        Missing("videos/vstar/v 1.mp4", "vstar", "missing", f"not in {tmp_path.name}/")
+    ]
+
+
+def test_hostile_paths_and_links_are_not_followed(tmp_path):
+    secret = tmp_path / "secret.mp4"
+    secret.write_bytes(b"secret")
+    folder = tmp_path / "mine"
+    rows = [
+        local_folder.sft_rows()[1] | {"id": str(number), "video_path": path}
+        for number, path in enumerate(
+            ("../../secret.mp4", str(secret), "out.mp4", "gone.mp4", "a\0b", "..\\x")
+        )
+    ]
+    local_folder.annotate(folder, "STGR-SFT.json", [*rows, 3, {"task": 5}])
+    (folder / "videos").mkdir()
+    (folder / "videos/out.mp4").symlink_to(secret)
+    plan = local.plan(folder)
+    assert list(targets(plan)) == ["annotations/STGR-SFT.json"]
+    assert plan.missing == [
+        Missing("videos/local/videos/out.mp4", "local", "unsafe", "videos/out.mp4: a link leads out"),
+        Missing("videos/local/videos/gone.mp4", "local", "missing", "not in mine/"),
+    ]
+
+
+def test_a_folder_without_annotations_is_an_error(tmp_path):
+    with pytest.raises(FetchError, match="holds no annotation file"):
+        local.plan(tmp_path)
+    with pytest.raises(FetchError, match="no such folder"):
+        local.plan(tmp_path / "none")
+
+
+def test_a_file_cut_off_is_an_error_of_one_line(tmp_path):
+    text = json.dumps(local_folder.sft_rows())
+    (tmp_path / "STGR-SFT.json").write_text(text[: len(text) // 2])
+    with pytest.raises(AnnotationError, match=r"^\S+/STGR-SFT.json: row \d, byte \d+: the file is cut off$"):
+        local.plan(tmp_path)

@@ -1,0 +1,180 @@
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from openo3.artifacts import read_jsonl
+from openo3.fetch import sync as module
+from openo3.fetch.manifest import read_manifest
+from openo3.fetch.plan import FetchError, Item, Missing, Plan
+from openo3.fetch.sync import Summary, sync
+
+
+@pytest.fixture
+def origin(tmp_path: Path) -> Path:
+    folder = tmp_path / "origin"
+    for name in ("a.mp4", "b/c @ é.mp4", "b/d.mp4"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(name.encode() * 1000)
+    return folder
+
+
+def plan(origin: Path, *names: str) -> Plan:
+    names = names or ("a.mp4", "b/c @ é.mp4", "b/d.mp4")
+    return Plan([Item(f"media/{name}", origin / name, "local") for name in names])
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_copies_and_writes_the_manifest(origin, tmp_path):
+    missing = [Missing("videos/x.mp4", "local", "missing", "not in origin/")]
+    done = sync(Plan(plan(origin).items, missing), tmp_path / "raw", tmp_path / "known")
+    assert done == Summary(files=3, copied=3, removed=0, missing=1, copied_bytes=24_000)
+    lines = list(read_jsonl(tmp_path / "raw/manifest.jsonl"))
+    assert [line["path"] for line in lines] == ["media/a.mp4", "media/b/c @ é.mp4", "media/b/d.mp4"]
+    assert lines[0]["size"] == 5000
+    assert lines[0]["sha256"] == hashlib.sha256(b"a.mp4" * 1000).hexdigest()
+    assert list(read_jsonl(tmp_path / "raw/missing.jsonl")) == [
+        {"path": "videos/x.mp4", "source": "local", "problem": "missing", "detail": "not in origin/"}
+    ]
+
+
+def test_a_second_run_reads_and_copies_nothing(origin, tmp_path, monkeypatch):
+    raw, known = tmp_path / "raw", tmp_path / "known"
+    sync(plan(origin), raw, known)
+    before = tree(raw)
+    monkeypatch.setattr(module, "_transfer", None)
+    monkeypatch.setattr(module.hashlib, "file_digest", None)
+    assert sync(plan(origin), raw, known).copied == 0
+    assert tree(raw) == before
+
+
+def test_without_the_digests_files_are_read_but_not_copied(origin, tmp_path):
+    sync(plan(origin), tmp_path / "raw", tmp_path / "known")
+    for path in (tmp_path / "raw/media").rglob("*.mp4"):
+        os.utime(path)  # as DVC leaves files that it checked out
+    assert sync(plan(origin), tmp_path / "raw", tmp_path / "other").copied == 0
+
+
+def test_only_what_changed_is_copied_and_what_is_stale_goes(origin, tmp_path):
+    raw, known = tmp_path / "raw", tmp_path / "known"
+    sync(plan(origin), raw, known)
+    (origin / "a.mp4").write_bytes(b"A" * 5000)  # of the same size
+    done = sync(plan(origin, "a.mp4", "b/d.mp4"), raw, known)
+    assert (done.copied, done.removed) == (1, 1)
+    assert tree(raw / "media") == {"a.mp4": b"A" * 5000, "b/d.mp4": b"b/d.mp4" * 1000}
+    assert set(read_manifest(raw)) == {"media/a.mp4", "media/b/d.mp4"}
+    sync(plan(origin, "a.mp4"), raw, known)
+    assert not (raw / "media/b").exists()
+
+
+def test_originals_stay_and_are_never_linked(origin, tmp_path):
+    before = {p: (p.stat(), p.read_bytes()) for p in origin.rglob("*.mp4")}
+    sync(plan(origin), tmp_path / "raw", tmp_path / "known")
+    for path, (status, content) in before.items():
+        now = path.stat()
+        assert (now.st_ino, now.st_mode, now.st_mtime_ns, now.st_nlink) == (
+            status.st_ino,
+            status.st_mode,
+            status.st_mtime_ns,
+            1,
+        )
+        assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("link", [os.link, os.symlink])
+def test_links_into_the_cache_are_replaced_and_not_written_through(origin, tmp_path, link):
+    raw, known, cache = tmp_path / "raw", tmp_path / "known", tmp_path / "cache"
+    sync(plan(origin), raw, known)
+    cache.mkdir()
+    for path in list((raw / "media").rglob("*.mp4")):
+        kept = cache / path.name
+        path.rename(kept)
+        kept.chmod(0o444)
+        link(kept, path)
+    before = tree(cache)
+    assert sync(plan(origin), raw, known).copied == 0
+    (origin / "a.mp4").write_bytes(b"new")
+    assert sync(plan(origin, "a.mp4"), raw, known).copied == 1
+    assert tree(cache) == before
+    assert tree(raw / "media") == {"a.mp4": b"new"}
+
+
+def test_a_name_as_long_as_names_can_be(tmp_path):
+    name = "é" * 125 + ".mp4"
+    (tmp_path / name).write_bytes(b"x")
+    sync(Plan([Item(f"media/{name}", tmp_path / name, "local")]), tmp_path / "raw", tmp_path / "known")
+    assert (tmp_path / "raw/media" / name).read_bytes() == b"x"
+
+
+def test_what_a_killed_run_left_is_completed(origin, tmp_path):
+    """Killed while the second of three files is copied: whole files stay, the half one goes, no manifest."""
+    raw, known = tmp_path / "raw", tmp_path / "known"
+    program = f"""
+import os, signal
+from pathlib import Path
+from openo3.fetch import sync as module
+from openo3.fetch.plan import Item, Plan
+transfer, count = module._transfer, 0
+def killed(origin, copy, progress):
+    global count
+    count += 1
+    if count == 2:
+        copy.write(b"half"); copy.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return transfer(origin, copy, progress)
+module._transfer = killed
+origin = Path({str(origin)!r})
+names = ("a.mp4", "b/c @ é.mp4", "b/d.mp4")
+plan = Plan([Item(f"media/{{name}}", origin / name, "local") for name in names])
+module.sync(plan, Path({str(raw)!r}), Path({str(known)!r}), threads=1)
+"""
+    done = subprocess.run([sys.executable, "-c", program], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert not (raw / "manifest.jsonl").exists()
+    assert sorted(path.name for path in raw.rglob("*") if path.is_file() and path.name[0] != ".") == ["a.mp4"]
+    again = sync(plan(origin), raw, known)
+    assert (again.copied, again.removed) == (2, 1)
+    sync(plan(origin), tmp_path / "never killed", tmp_path / "known too")
+    assert tree(raw) == tree(tmp_path / "never killed")
+
+
+def test_a_changed_file_leaves_no_manifest_until_all_is_done(origin, tmp_path, monkeypatch):
+    raw, known = tmp_path / "raw", tmp_path / "known"
+    sync(plan(origin), raw, known)
+    (origin / "a.mp4").write_bytes(b"changed")
+    monkeypatch.setattr(module, "_transfer", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        sync(plan(origin), raw, known)
+    assert not (raw / "manifest.jsonl").exists()
+    assert (raw / "media/a.mp4").read_bytes() == b"a.mp4" * 1000
+
+
+def test_an_origin_that_changes_while_it_is_copied(origin, tmp_path, monkeypatch):
+    transfer = module._transfer
+
+    def changing(source, copy, progress):
+        digest = transfer(source, copy, progress)
+        (origin / "a.mp4").write_bytes(b"longer" * 2000)
+        return digest
+
+    monkeypatch.setattr(module, "_transfer", changing)
+    with pytest.raises(FetchError, match=r"a\.mp4: changed while it was copied"):
+        sync(plan(origin, "a.mp4"), tmp_path / "raw", tmp_path / "known")
+    assert not list((tmp_path / "raw").rglob("a.mp4"))
+
+
+def test_a_disk_that_is_too_small(origin, tmp_path, monkeypatch):
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: _Disk)
+    with pytest.raises(FetchError, match="free; make room"):
+        sync(plan(origin), tmp_path / "raw", tmp_path / "known")
+
+
+class _Disk:
+    free = 10

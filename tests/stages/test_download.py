@@ -1,0 +1,56 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from openo3.fetch.plan import FetchError
+from stages import download
+from tests import local_folder
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_local_folder_becomes_data_raw(tmp_path):
+    local_folder.write(tmp_path / "mine")
+    params = download.Params(source="local", path="mine")
+    assert download.run(params, tmp_path).copied == 9
+    assert download.run(params, tmp_path).copied == 0
+    manifest = (tmp_path / "data/raw/manifest.jsonl").read_text().splitlines()
+    assert [json.loads(line)["path"] for line in manifest] == sorted(
+        str(path.relative_to(tmp_path / "data/raw"))
+        for path in (tmp_path / "data/raw").rglob("*")
+        if path.is_file() and path.name not in ("manifest.jsonl", "missing.jsonl")
+    )
+
+
+def test_the_same_folder_gives_the_same_bytes_again(tmp_path):
+    local_folder.write(tmp_path / "mine")
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        download.run(download.Params("local", str(tmp_path / "mine")), tmp_path / name)
+    one, two = (
+        {p.relative_to(root): p.read_bytes() for p in (root / "data").rglob("*") if p.is_file()}
+        for root in (tmp_path / "one", tmp_path / "two")
+    )
+    assert one == two
+
+
+def test_a_local_source_needs_a_path(tmp_path):
+    with pytest.raises(FetchError, match=r"download\.path: missing"):
+        download.run(download.Params(source="local"), tmp_path)
+
+
+def test_the_command_fails_with_one_line(tmp_path):
+    (tmp_path / "params.yaml").write_text("download: {source: local, path: none}")
+    done = subprocess.run(
+        [sys.executable, "-m", "stages.download"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == "download: none: no such folder\n"

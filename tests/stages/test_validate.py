@@ -1,0 +1,77 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from openo3.artifacts import read_json, read_jsonl
+from stages import download, validate
+from tests import local_folder
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Five good SFT rows and one bad one, downloaded."""
+    folder = local_folder.write(tmp_path / "mine")
+    rows = local_folder.sft_rows()
+    bad = rows[0] | {"id": "<script>alert(1)</script>", "question": ""}
+    local_folder.annotate(folder, "STGR-SFT.json", [*rows, bad])
+    download.run(download.Params("local", "mine"), tmp_path)
+    return tmp_path
+
+
+def test_every_artifact_is_written(root, capsys):
+    assert validate.run(validate.Params(max_rejected_share=0.2), root) is None
+    assert len(list(read_jsonl(root / "data/validated/sft.jsonl"))) == 5
+    assert len(list(read_jsonl(root / "data/validated/rl.jsonl"))) == 6
+    assert len(read_json(root / "data/validated/bench/vstar.json")) == 1
+    assert len(read_json(root / "data/validated/bench/tvgbench.json")) == 1
+    [rejected] = read_jsonl(root / "data/validated/rejected.jsonl")
+    assert (rejected["row"], rejected["reason"]) == (5, "question empty")
+    assert read_json(root / "metrics/validation.json")["reasons"] == {"question empty": 1}
+    page = (root / "reports/validation/index.html").read_text()
+    assert "question empty" in page
+    assert "<script>alert(1)" not in page
+    assert "sft: 5 of 6 rows usable" in capsys.readouterr().out
+
+
+def test_again_gives_the_same_bytes(root):
+    artifacts = ("data/validated", "metrics", "reports")
+
+    def content():
+        return {p: p.read_bytes() for name in artifacts for p in (root / name).rglob("*") if p.is_file()}
+
+    validate.run(validate.Params(1.0), root)
+    first = content()
+    validate.run(validate.Params(1.0), root)
+    assert content() == first
+
+
+def test_too_many_rejections_fail_after_the_reports_are_written(root):
+    problem = validate.run(validate.Params(max_rejected_share=0.16), root)
+    assert problem == "more than 16.0 % of sft is rejected, see reports/validation/index.html"
+    assert "Stopped: more than 16.0 %" in (root / "reports/validation/index.html").read_text()
+    assert len(list(read_jsonl(root / "data/validated/rejected.jsonl"))) == 1
+    assert read_json(root / "metrics/validation.json")["rejected"] == 1
+
+
+def test_the_command_ends_with_one_line_and_a_failure(root, monkeypatch, capsys):
+    monkeypatch.chdir(root)
+    Path("params.yaml").write_text("validate: {max_rejected_share: 0.0}")
+    with pytest.raises(SystemExit) as stop:
+        validate.main()
+    assert str(stop.value) == "validate: more than 0 % of sft is rejected, see reports/validation/index.html"
+    cut = json.dumps(local_folder.sft_rows())[:-20]
+    Path("data/raw/annotations/STGR-SFT.json").write_text(cut)
+    with pytest.raises(SystemExit) as stop:
+        validate.main()
+    assert str(stop.value).endswith("STGR-SFT.json: row 4, byte " + f"{len(cut)}: the file is cut off")
+    assert "\n" not in str(stop.value)
+
+
+def test_an_unreadable_file_leaves_the_last_results_alone(root):
+    validate.run(validate.Params(1.0), root)
+    before = (root / "data/validated/sft.jsonl").read_bytes()
+    (root / "data/raw/annotations/STGR-RL.json").write_text("<html>")
+    with pytest.raises(validate.AnnotationError):
+        validate.run(validate.Params(1.0), root)
+    assert (root / "data/validated/sft.jsonl").read_bytes() == before
