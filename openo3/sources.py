@@ -103,7 +103,8 @@ def get(name: str) -> Source:
     for source in SOURCES:
         if fnmatchcase(name, source.name):
             return source
-    raise RowError(Reason.UNKNOWN_SOURCE, "source", f"{shown(name)} is not in openo3/sources.py")
+    detail = f"{shown(name)} is not in openo3/sources.py; your own is local"
+    raise RowError(Reason.UNKNOWN_SOURCE, "source", detail)
 
 
 def reference(source: Source, kind: Kind, path: str, field: str) -> Reference:
