@@ -49,7 +49,7 @@ class Params:
     shards: int
     jpeg_quality: int = 95
     workers: int = 0
-    time_limit_s: float = 60.0
+    time_limit_s: float = 120.0
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ import subprocess
 import tempfile
 import threading
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,7 @@ from openo3.media.image import fit_size, open_image, resize
 from openo3.media.probe import TIME_LIMIT_S, Media, MediaError, complaint, probe, read_only
 
 _TOLERANCE_S = 1e-3  # annotated times and decord's are rounded to milliseconds
+_SAME_TICK_S = 5e-6  # times are rounded to microseconds; the finest usual clock ticks every 11
 
 
 @dataclass(frozen=True)
@@ -93,17 +94,36 @@ def sample(
     if media.kind == "image":
         return Clip(size, None, (Shot(open_image(file, size), 0.0, 0.0, False),))
     shipped = [Shot(open_image(key.image, size), key.time_s, key.time_s, True) for key in keys if key.image]
-    times = media.times_s if media.independent_gops else _frame_times(file, time_limit_s)
-    duration_s = max(media.duration_s or 0.0, times[-1])
-    moments = _even_moments(times, duration_s - times[0], policy)
-    moments += [(shown_at(times, key.time_s), key.time_s, True) for key in keys if not key.image]
-    indices = sorted({index for index, *_ in moments})
-    pictures = _by_decord(file, media, indices, size) if media.independent_gops else None
-    if pictures is None:
-        pictures = _by_ffmpeg(file, media, indices, size, time_limit_s)
+    for times, condition in _time_lines(file, media, time_limit_s):
+        duration_s = max(media.duration_s or 0.0, times[-1])
+        moments = _even_moments(times, duration_s - times[0], policy)
+        moments += [(shown_at(times, key.time_s), key.time_s, True) for key in keys if not key.image]
+        wanted = sorted({index for index, *_ in moments})
+        seekable = media.independent_gops and times is media.times_s
+        pictures = _by_decord(file, media, wanted, size) if seekable else None
+        if pictures is None:
+            conditions = {index: condition(index) for index in wanted}
+            pictures = _by_ffmpeg(file, media, conditions, size, time_limit_s)
+        if pictures is not None:
+            break
+    else:
+        raise MediaError("damaged", "not the same frames when decoded again")
     decoded = [Shot(pictures[index], asked_s, times[index], key) for index, asked_s, key in moments]
     shots = sorted([*shipped, *decoded], key=lambda shot: (shot.time_s, shot.key, shot.asked_s))
     return Clip(size, duration_s, tuple(shots))
+
+
+def _time_lines(
+    path: Path, media: Media, time_limit_s: float
+) -> Iterator[tuple[Sequence[float], Callable[[int], str]]]:
+    """Times of all frames, and the condition by which ffmpeg's filter `select` knows the frame of an index.
+
+    First as the packets have them. Where those are no list of frames (fields, packets that refer to what was
+    cut away, two at one time), as decoding shows them.
+    """
+    if media.times_s:
+        yield media.times_s, lambda index: f"lt(abs(t-{media.times_s[index]:.6f})\\,{_SAME_TICK_S})"
+    yield _frame_times(path, time_limit_s), lambda index: f"eq(n\\,{index})"
 
 
 def _even_moments(times: Sequence[float], length_s: float, policy: Policy) -> list[tuple[int, float, bool]]:
@@ -136,27 +156,34 @@ def shown_at(times_s: Sequence[float], time_s: float) -> int:
 
 
 def _by_decord(
-    path: Path, media: Media, indices: Sequence[int], size: tuple[int, int]
+    path: Path, media: Media, wanted: Sequence[int], size: tuple[int, int]
 ) -> dict[int, Image.Image] | None:
-    """None if decord fails, complains, or sees other frames than the packets say."""
+    """Pictures by frame index; None if decord fails, or has anything to complain about."""
     decord.logging.set_level(decord.logging.ERROR)
     with _native_stderr() as complaints:
         try:
-            offsets = np.subtract(media.times_s, media.times_s[0])
-            reader = decord.VideoReader(os.path.abspath(path), num_threads=1)
-            seen = reader.get_frame_timestamp(range(len(reader)))[:, 0]
-            if len(seen) != len(offsets) or np.abs(seen - seen[0] - offsets).max() > 2 * _TOLERANCE_S:
-                return None
-            found = {}
-            for index in indices:
-                frame = reader[index].asnumpy()
-                if frame.shape != (*media.size[::-1], 3):
-                    return None
-                found[index] = resize(Image.fromarray(frame), size)
-            del reader  # its threads say their last words
+            pictures = _seek(path, media, wanted, size)
         except (decord.DECORDError, RuntimeError):
             return None
-        return found if complaints.tell() == 0 else None
+        return pictures if complaints.tell() == 0 else None
+
+
+def _seek(
+    path: Path, media: Media, wanted: Sequence[int], size: tuple[int, int]
+) -> dict[int, Image.Image] | None:
+    """None if decord sees other frames than the packets say."""
+    reader = decord.VideoReader(os.path.abspath(path), num_threads=1)
+    seen = reader.get_frame_timestamp(range(len(reader)))[:, 0]
+    offsets = np.subtract(media.times_s, media.times_s[0])
+    if len(seen) != len(offsets) or np.abs(seen - seen[0] - offsets).max() > 2 * _TOLERANCE_S:
+        return None
+    pictures = {}
+    for index in wanted:
+        frame = reader[index].asnumpy()
+        if frame.shape != (*media.size[::-1], 3):
+            return None
+        pictures[index] = resize(Image.fromarray(frame), size)
+    return pictures
 
 
 @contextmanager
@@ -174,7 +201,7 @@ def _native_stderr() -> Iterator[IO[bytes]]:
 
 def _frame_times(path: Path, time_limit_s: float) -> list[float]:
     """Presentation times of all frames that ffmpeg shows, by decoding them."""
-    log = _ffmpeg(path, ["-vf", "showinfo", "-f", "null"], time_limit_s, read=lambda pipe: None)
+    log = _ffmpeg(path, "showinfo", ["-f", "null"], time_limit_s, read=lambda pipe: None)
     clock = re.search(r"config in time_base: (\d+)/(\d+)", log)
     ticks = re.findall(r"\bn: *\d+ pts: *(\S+) ", log)
     if not clock or not ticks:
@@ -185,35 +212,37 @@ def _frame_times(path: Path, time_limit_s: float) -> list[float]:
 
 
 def _by_ffmpeg(
-    path: Path, media: Media, indices: Sequence[int], size: tuple[int, int], time_limit_s: float
-) -> dict[int, Image.Image]:
-    """Decode from the start, keep the frames of `indices` (in rising order)."""
+    path: Path, media: Media, wanted: Mapping[int, str], size: tuple[int, int], time_limit_s: float
+) -> dict[int, Image.Image] | None:
+    """Pictures by frame index: decode from the start, keep the frames that meet the conditions of `wanted`.
+
+    None if there is not one frame for each.
+    """
     width, height = media.size
-    found: dict[int, Image.Image] = {}
+    pictures: list[Image.Image] = []
 
     def read(pipe: IO[bytes]) -> None:
-        for index in indices:
-            data = pipe.read(width * height * 3)
-            if len(data) < width * height * 3:
-                break
-            found[index] = resize(Image.frombytes("RGB", (width, height), data), size)
+        while len(frame := pipe.read(width * height * 3)) == width * height * 3:
+            pictures.append(resize(Image.frombytes("RGB", (width, height), frame), size))
 
-    chosen = "+".join(f"eq(n\\,{index})" for index in indices)
-    graph = f"select='{chosen}',scale={width}:{height}"
-    _ffmpeg(path, ["-vf", graph, "-f", "rawvideo", "-pix_fmt", "rgb24"], time_limit_s, read)
-    if len(found) < len(indices):
-        raise MediaError("damaged", f"{len(found)} of {len(indices)} frames")
-    return found
+    graph = f"select='{'+'.join(wanted.values())}',scale={width}:{height}"
+    _ffmpeg(path, graph, ["-f", "rawvideo", "-pix_fmt", "rgb24"], time_limit_s, read)
+    return dict(zip(wanted, pictures, strict=True)) if len(pictures) == len(wanted) else None
 
 
-def _ffmpeg(path: Path, output: Sequence[str], time_limit_s: float, read: Callable[[IO[bytes]], None]) -> str:
-    """Run ffmpeg on the first video stream, `read` its output as it comes, return its log.
+def _ffmpeg(
+    path: Path, graph: str, output: Sequence[str], time_limit_s: float, read: Callable[[IO[bytes]], None]
+) -> str:
+    """Run ffmpeg's filters `graph` on the first video stream, `read` what comes, return the log.
 
     Raises `MediaError` if a frame is damaged or the time is over.
     """
-    # without a new filter graph when the size changes midway, so that the count of frames goes on
-    source = ["-hide_banner", "-nostdin", "-threads", "1", "-reinit_filter", "0", *read_only(path)]
-    command = [binary(), *source, "-map", "0:V:0", "-fps_mode", "passthrough", *output, "pipe:1"]
+    # without a new filter graph when the size changes midway, so that the count of frames goes on; new times
+    # at the end, since muxers take neither equal nor rounded ones
+    source = ["-hide_banner", "-nostdin", "-threads", "2", "-reinit_filter", "0", *read_only(path)]
+    graph += ",settb=1/1000,setpts=N*1000"
+    chain = ["-map", "0:V:0", "-vf", graph, "-fps_mode", "passthrough"]
+    command = [binary(), *source, *chain, *output, "pipe:1"]
     with tempfile.TemporaryFile() as file:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=file)
         watch = threading.Timer(time_limit_s, process.kill)

@@ -175,10 +175,11 @@ def _closed(packets: Sequence[_Packet], codec: str, idr_dts: set[int]) -> bool:
     """True if no frame needs a frame from before the last key frame.
 
     Frames that follow a key frame in the file but precede it on the screen belong to an open group, and
-    an H.264 key frame that is not IDR only starts a recovery. Other codecs than these are not trusted.
+    an H.264 key frame that is not IDR only starts a recovery (one of HEVC is clean unless frames precede it).
+    Other codecs than these are not trusted.
     """
     keys = {packet.dts for packet in packets if packet.flags & _KEY}
-    if codec not in ("h264", "vp8", "vp9") or packets[0].dts not in keys:
+    if codec not in ("h264", "hevc", "vp8", "vp9") or packets[0].dts not in keys:
         return False
     if codec == "h264" and keys != idr_dts:
         return False

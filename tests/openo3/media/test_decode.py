@@ -36,6 +36,7 @@ PLAIN = {
     "fragments.mp4": X264 | {"bf": 2, "g": 15, "movflags": "frag_keyframe+empty_moov"},
     "variable rate.mp4": X264 | SLOWING | {"bf": 2},
     "variable rate.mkv": X264 | SLOWING | {"bf": 2, "f": "matroska"},
+    "hevc.mp4": {"f": "mp4", "vcodec": "libx265", "x265-params": "keyint=12:open-gop=0:log-level=error"},
     "hevc open groups.mp4": {"f": "mp4", "vcodec": "libx265", "x265-params": "keyint=12:log-level=error"},
     "4:4:4.mp4": X264 | {"pix_fmt": "yuv444p"},
     "10 bits.mp4": X264 | {"pix_fmt": "yuv420p10le"},
@@ -94,7 +95,15 @@ def test_frame_rates(tmp_path, fps):
 def test_decord_decodes_what_it_can_seek_in(tmp_path, monkeypatch):
     """Otherwise the fast way would be lost without any test failing."""
     monkeypatch.setattr(decode, "_by_ffmpeg", None)
-    for name in ("plain.mp4", "B-frames.mp4", "variable rate.mp4", "h264.mkv", "vp9.webm", "fragments.mp4"):
+    for name in (
+        "plain.mp4",
+        "B-frames.mp4",
+        "variable rate.mp4",
+        "h264.mkv",
+        "vp9.webm",
+        "fragments.mp4",
+        "hevc.mp4",
+    ):
         check(clip(tmp_path / name, options=PLAIN[name]))
 
 
@@ -147,6 +156,16 @@ class TestTimeLine:
     def test_cut_in_an_open_group(self, tmp_path):
         whole = clip(tmp_path / "a.mp4", options=PLAIN["open groups.mp4"])
         assert number(check(copied(whole, tmp_path / "b.mp4", "-ss", "0.7"), first=21).shots[0].image) == 21
+
+    def test_two_frames_at_one_time(self, tmp_path):
+        """Neither is on the screen before the other; those at other times must not shift."""
+        doubled = X264 | {"f": "matroska", "bf": 0, "g": 12, "x264-params": "open-gop=1"}
+        doubled |= {"vf": "setpts='floor(N/2)*2/30/TB'", "fps_mode": "passthrough"}
+        path = clip(tmp_path / "a.mkv", options=doubled)
+        assert len(shown(path)) == 60
+        assert len(set(shown(path))) == 30
+        for shot in sample(path, [Key(0.5)], POLICY).shots:
+            assert number(shot.image) // 2 == round(shot.time_s * 15)
 
     def test_jump_and_change_of_size_midway(self, tmp_path):
         first = clip(tmp_path / "a.ts", options=PLAIN["h264.ts"])

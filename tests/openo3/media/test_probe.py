@@ -97,6 +97,7 @@ def test_cut_off(tmp_path, name, share):
     assert reason(path) in ("damaged", "unreadable", "no video", "no frames")
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_absurd_sizes_are_refused(tmp_path):
     Image.new("1", (10_000, 10_000)).save(tmp_path / "a.png")
     assert MAX_PIXELS < 10_000**2
