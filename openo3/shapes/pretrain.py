@@ -28,12 +28,14 @@ from transformers import Qwen3VLForConditionalGeneration
 from openo3 import prompts
 from openo3.model.attention import attend_framewise
 from openo3.model.decoding import Sampling, decode
+from openo3.model.load import load_model, load_processor
 from openo3.model.packing import Branch, Pack, collate, model_inputs
 from openo3.shapes import tiny
 from openo3.shapes.questions import plain_image, plain_questions
 from openo3.shapes.render import render, scene_tensors
 from openo3.shapes.scene import SIZES, Scene, sample_scene
 
+RECORD = "pretraining.json"
 STILLS = 0.12
 """Share of batches that are still images (visual QA) instead of clips."""
 
@@ -179,45 +181,57 @@ def pixel_values(batch: dict[str, Any], device: str, noise: float) -> torch.Tens
     return patches(frames.clamp(0, 1))
 
 
+def answer_loss(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Cross-entropy of the answers' tokens, each weighted by one over the root of its answer's length.
+
+    Unweighted, the long lists of boxes would be nearly all of the loss.
+    """
+    labels, segments = batch.pop("labels")[:, 1:], batch["segments"]
+    answered = labels >= 0
+    rows = torch.arange(len(labels))[:, None].expand_as(labels)[answered]
+    branch = rows * (int(segments.max()) + 1) + segments[:, 1:][answered]
+    weights = torch.bincount(branch)[branch].float().rsqrt().to(model.device)
+    hidden = model.model(**model_inputs(model, batch)).last_hidden_state[:, :-1]
+    logits = model.lm_head(hidden[answered.to(model.device)])
+    losses = torch.nn.functional.cross_entropy(logits.float(), labels[answered].to(model.device), reduction="none")
+    return (losses * weights).sum() / weights.sum()
+
+
 def pretrain(
-    processor: Any, minutes: float, *, seed: int = 0, batch: int = 128, branches: int = 6, peak: float = 2e-3,
+    model: Any, processor: Any, minutes: float, *, seed: int = 0, batch: int = 256, branches: int = 6, peak: float = 2e-3,
     workers: int = 14, device: str = "cuda",
-) -> tuple[Any, dict[str, Any]]:
-    """Train for a given time (the learning rate follows the clock), return the model and its record."""
-    torch.manual_seed(seed)
+) -> dict[str, Any]:
+    """Train for a given time (the learning rate follows the clock), return what happened."""
     torch.backends.cuda.enable_cudnn_sdp(False)  # it plans anew for every sequence length, which takes seconds
-    model = Qwen3VLForConditionalGeneration(tiny.config(processor.tokenizer)).to(device)
-    attend_framewise(model)
     decay = [p for p in model.parameters() if p.ndim > 1]
     rest = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": decay, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.95), fused=device == "cuda")
     clips = Clips(processor, seed, batch, branches)
     loader = iter(DataLoader(clips, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None))
-    start, step, answered, history = time.monotonic(), 0, 0, []
+    start, step, clips_loss, history = time.monotonic(), 0, math.nan, []
     while (elapsed := (time.monotonic() - start) / 60) < minutes:
         part = elapsed / minutes
         rate = peak * min(1.0, (step + 1) / 300) * (0.02 + 0.98 * (1 + math.cos(math.pi * part)) / 2)
         for group in optimizer.param_groups:
             group["lr"] = rate
         drawn = next(loader)
-        batch_inputs = drawn["inputs"] | {"pixel_values": pixel_values(drawn, device, 0.02)}
+        drawn["inputs"]["pixel_values"] = pixel_values(drawn, device, 0.02)
         with torch.autocast(device, dtype=torch.bfloat16):
-            loss = model(**model_inputs(model, batch_inputs)).loss
+            loss = answer_loss(model, drawn["inputs"])
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         step += 1
-        answered += int((drawn["inputs"]["labels"] >= 0).sum())
+        clips_loss = loss.item() if drawn["times"].shape[1] > 1 else clips_loss
         if step % 200 == 0:
-            history.append({"step": step, "minutes": round(elapsed, 2), "loss": round(loss.item(), 4)})
+            history.append({"step": step, "minutes": round(elapsed, 2), "loss": round(clips_loss, 4)})
             print(json.dumps(history[-1]), flush=True)
-    record = {"steps": step, "clips": step * batch, "answer_tokens": answered, "history": history}
-    return model.eval(), record
+    return {"seed": seed, "peak": peak, "minutes": minutes, "steps": step, "clips": step * batch, "history": history}
 
 
-def examine(model: Any, processor: Any, *, seed: int = 10_000, batches: int = 6, device: str = "cuda") -> dict[str, float]:
+def examine(model: Any, processor: Any, *, seed: int = 10_000, batches: int = 4, device: str = "cuda") -> dict[str, float]:
     """Exact-match share of greedy answers to held-out plain questions, by the question's first word."""
     clips = Clips(processor, seed, 32, 6, keep_packs=True)
     rng = np.random.default_rng(seed)
@@ -262,20 +276,32 @@ def closeness(said: str, answer: str) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--start", type=Path, help="go on from a folder this script made")
+    parser.add_argument("--peak", type=float, default=2e-3, help="highest learning rate")
     parser.add_argument("--minutes", type=float, default=8.0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--workers", type=int, default=14)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
-    processor = tiny.processor(tiny.tokenizer(corpus(args.seed)))
-    model, record = pretrain(
-        processor, args.minutes, seed=args.seed, batch=args.batch, workers=args.workers, device=args.device
-    )
-    record["held_out"] = examine(model, processor, device=args.device)
-    model.to(torch.float16).save_pretrained(args.out)  # half the size, more mantissa than bfloat16
+    torch.manual_seed(args.seed)
+    before: list[dict[str, Any]] = []
+    if args.start:
+        processor, model = load_processor(args.start), load_model(args.start, torch.float32)
+        before = json.loads((args.start / RECORD).read_text())["runs"]
+    else:
+        processor = tiny.processor(tiny.tokenizer(corpus(args.seed)))
+        model = Qwen3VLForConditionalGeneration(tiny.config(processor.tokenizer))
+        attend_framewise(model)
+    run = pretrain(
+        model.to(args.device), processor, args.minutes, seed=args.seed, batch=args.batch, workers=args.workers,
+        peak=args.peak, device=args.device,
+    )  # fmt: skip
     processor.save_pretrained(args.out)
-    (args.out / "pretraining.json").write_text(json.dumps(record, indent=1) + "\n")
+    half = {name: tensor.to(torch.float16) for name, tensor in model.state_dict().items()}
+    model.save_pretrained(args.out, state_dict=half)  # half the size, more mantissa than bfloat16
+    record = {"runs": [*before, run], "held_out": examine(model.eval(), processor, device=args.device)}
+    (args.out / RECORD).write_text(json.dumps(record, indent=1) + "\n")
     print(json.dumps(record["held_out"]))
 
 
