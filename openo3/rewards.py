@@ -113,7 +113,7 @@ def thk_temporal_segment(sample: Sample, completion: Completion, **_: object) ->
 
 
 def thk_spatial(
-    sample: Sample, completion: Completion, *, gate: Gate = "symmetric", **_: object
+    sample: Sample, completion: Completion, *, gate: Gate = "symmetric", gate_s: float = TAU_S, **_: object
 ) -> float | None:
     """How well the reasoning's boxes fit: images, the best box; videos, the mean over its timed claims.
 
@@ -131,7 +131,7 @@ def thk_spatial(
     if sample.task is not Task.TEMPORAL_SPATIAL:
         return None
     timed = [claim for claim in completion.claims if claim.time_s is not None]
-    return _mean([_claim_score(sample, claim, gate) for claim in timed])
+    return _mean([_claim_score(sample, claim, gate, gate_s) for claim in timed])
 
 
 def format_share(task: Task, completion: Completion) -> float:
@@ -228,9 +228,9 @@ def _best_iou(boxes: tuple[Box, ...], sample: Sample) -> float:
     return max((box_iou(box, true[0]) for box in boxes), default=0.0) if true else 0.0
 
 
-def _claim_score(sample: Sample, claim: Claim, gate: Gate) -> float:
+def _claim_score(sample: Sample, claim: Claim, gate: Gate, gate_s: float) -> float:
     """The claim's fit to the best object of its key frame; 0 if the gate lets no key frame count."""
-    frame = _key_frame(sample, claim, gate)
+    frame = _key_frame(sample, claim, gate, gate_s)
     objects = (sample.key_items or {}).get(frame.idx, {}) if frame else {}
     fits = (
         _mean([max(box_iou(box, true) for box in claim.boxes) for true in trues])
@@ -239,15 +239,15 @@ def _claim_score(sample: Sample, claim: Claim, gate: Gate) -> float:
     return max(fits, default=0.0)
 
 
-def _key_frame(sample: Sample, claim: Claim, gate: Gate) -> KeyFrame | None:
+def _key_frame(sample: Sample, claim: Claim, gate: Gate, gate_s: float) -> KeyFrame | None:
     """The nearest key frame in time among those that the gate admits.
 
-    The paper admits a key frame within tau of the claim; the release tests `t_key - t < tau` without the
+    The paper admits a key frame within `gate_s` of the claim; the release tests `t_key - t < gate_s` without the
     absolute value and so admits every earlier key frame as well.
     """
     ahead = [(frame.time_s - claim.time_s, frame) for frame in sample.key_frames]
     if gate == "released":
-        admitted = [(abs(delta), frame) for delta, frame in ahead if delta < TAU_S]
+        admitted = [(abs(delta), frame) for delta, frame in ahead if delta < gate_s]
     else:
-        admitted = [(abs(delta), frame) for delta, frame in ahead if abs(delta) < TAU_S]
+        admitted = [(abs(delta), frame) for delta, frame in ahead if abs(delta) < gate_s]
     return min(admitted, key=lambda pair: pair[0])[1] if admitted else None

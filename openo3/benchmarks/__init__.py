@@ -1,6 +1,7 @@
-"""Benchmarks: each one module of four functions, found by name.
+"""Benchmarks: each one module of five functions, found by name.
 
-`load` reads the records, `questions` asks about one, `result` reads the answers, `score` counts. To add a
+`load` reads the records, `questions` asks about one, `result` reads the answers, `rate` asks a judge,
+`score` counts. To add a
 benchmark, write such a module and name it in `MODULES`.
 """
 
@@ -33,6 +34,9 @@ class Benchmark(Protocol):
 
     def result(self, record: Record, completions: Mapping[str, str], space: BoxSpace) -> Record:
         """The record with the answers filled in; `completions` has the same keys as `questions`, or fewer."""
+
+    def rate(self, results: Sequence[Record], judge: Judge) -> Sequence[Record]:
+        """The results with the judge's ratings, so that no one need ask it again."""
 
     def score(self, results: Sequence[Record], judge: Judge) -> dict[str, Any]:
         """All metrics by name, their 95 % `intervals`, and `n`, the number of records."""

@@ -48,6 +48,11 @@ def result(record: Mapping[str, Any], completions: Mapping[str, str], space: Box
     }
 
 
+def rate(results: Sequence[Record], judge: Judge) -> Sequence[Record]:
+    """Nothing here needs a judge."""
+    return results
+
+
 def score(results: Sequence[Mapping[str, Any]], judge: Judge | None = None) -> dict[str, Any]:
     """`m_tIoU`, `R1@0.3`, `R1@0.5`, `R1@0.7` and `format`, with 95 % `intervals` and `n`; asks no judge."""
     overlaps = tious(results)

@@ -48,8 +48,16 @@ class Encoded:
     vision: Vision
 
 
+_QUESTION = "\0"  # stands for the question while the chat template is rendered
+
+
 class PromptEncoder:
-    """Tokenises prompts for one processor of the Qwen-VL family."""
+    """Tokenises prompts for one processor of the Qwen-VL family.
+
+    Questions and answers are untrusted: what looks like a special token in them (`<|im_end|>`,
+    `<|image_pad|>`) is read as the characters it is written with, so no record can end a turn or ask for
+    an image that is not there. The grammar's tags are tokens all the same.
+    """
 
     def __init__(self, processor: Any) -> None:
         self.processor = processor
@@ -57,10 +65,11 @@ class PromptEncoder:
         self.image_token: str = processor.image_token
         self.image_token_id: int = processor.image_token_id
         self.merge: int = processor.image_processor.merge_size
-        self.end_ids: tuple[int, ...] = (self.tokenizer.eos_token_id,)
+        # Qwen's models end a text with either, as their own generation settings say
+        self.end_ids: tuple[int, ...] = (self.tokenizer.eos_token_id, self.tokenizer.pad_token_id)
 
     def box_space(self, frames: Sequence[Frame]) -> BoxSpace:
-        """How this family writes boxes: Qwen3-VL in thousandths, Qwen2.5-VL in pixels of the model's frame."""
+        """How this family writes boxes: Qwen3-VL in thousandths, Qwen2.5-VL in pixels of its frames."""
         if type(self.processor).__name__.startswith("Qwen3VL"):
             return PERMILLE
         return pixels(frames[0].image.size)
@@ -74,24 +83,27 @@ class PromptEncoder:
     def encode(self, prompt: Prompt, vision: Vision | None = None) -> Encoded:
         """Token ids of a prompt; give `vision` where the same frames were processed before."""
         vision = vision or self.vision(prompt.frames)
-        messages = prompts.conversation([f.time_s for f in prompt.frames], prompt.duration_s, prompt.text)
+        messages = prompts.conversation([f.time_s for f in prompt.frames], prompt.duration_s, _QUESTION)
         rendered = self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        cut = rendered.rindex(prompt.text)
-        head = self._with_patches(rendered[:cut], vision.grids)
-        prefix, context = self.tokenizer([head, rendered[cut:]], add_special_tokens=False).input_ids
-        return Encoded(tuple(prefix), tuple(context), vision)
+        before, after = rendered.split(_QUESTION)
+        head = self._with_patches(before, vision.grids)
+        prefix, opening = self.tokenizer([head, after], add_special_tokens=False).input_ids
+        return Encoded(tuple(prefix), (*self._untrusted(prompt.text), *opening), vision)
 
     def target(self, text: str) -> tuple[int, ...]:
         """Token ids of an answer, with the token that ends it."""
-        return (*self.tokenizer(text, add_special_tokens=False).input_ids, self.tokenizer.eos_token_id)
+        return (*self._untrusted(text), self.tokenizer.eos_token_id)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of generated tokens, the grammar's tags kept."""
         return self.tokenizer.decode(list(ids), skip_special_tokens=True)
 
+    def _untrusted(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids
+
     def _with_patches(self, text: str, grids: np.ndarray) -> str:
         """One image token for each merged patch, in place of one for each image."""
-        pieces = text.split(self.image_token)
+        *pieces, rest = text.split(self.image_token)
         counts = grids.prod(axis=1) // self.merge**2
-        filled = [piece + self.image_token * int(count) for piece, count in zip(pieces, counts, strict=False)]
-        return "".join(filled) + pieces[-1]
+        filled = [piece + self.image_token * int(count) for piece, count in zip(pieces, counts, strict=True)]
+        return "".join(filled) + rest

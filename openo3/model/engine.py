@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from tqdm import tqdm
@@ -20,15 +20,12 @@ from openo3.model.encode import Encoded, Prompt, PromptEncoder, Vision
 from openo3.model.load import load_model, load_processor
 from openo3.model.packing import Branch, Pack
 
-if TYPE_CHECKING:
-    from openo3.media.frame_store import Frame
-
 
 class Engine(Protocol):
     """What evaluation asks of a model."""
 
-    def box_space(self, frames: Sequence[Frame]) -> BoxSpace:
-        """The coordinate space of the boxes the model reads and writes, for these frames."""
+    def box_space(self, size: tuple[int, int]) -> BoxSpace:
+        """The coordinate space of the boxes the model reads and writes, for frames of this `(W, H)`."""
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[str]]:
         """`sampling.n` completions for each prompt, in the order of the prompts."""
@@ -51,16 +48,16 @@ class LocalEngine:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         return cls(model.to(device).eval(), load_processor(path), tokens_per_batch)
 
-    def box_space(self, frames: Sequence[Frame]) -> BoxSpace:
-        return self.encoder.box_space(frames)
+    def box_space(self, size: tuple[int, int]) -> BoxSpace:
+        return self.encoder.box_space(size)
 
     def generate(
         self, prompts: Sequence[Prompt], sampling: Sampling, progress: str | None = None
     ) -> list[list[str]]:
         """See `Engine`; `progress` names a progress bar, none is shown without it."""
-        groups: dict[int, list[int]] = {}
+        groups: dict[tuple[int, float | None], list[int]] = {}
         for index, prompt in enumerate(prompts):
-            groups.setdefault(id(prompt.frames), []).append(index)
+            groups.setdefault((id(prompt.frames), prompt.duration_s), []).append(index)
         order = sorted(groups.values(), key=lambda members: len(prompts[members[0]].frames))
         texts: list[list[str]] = [[] for _ in prompts]
         generator = torch.Generator(self.model.device).manual_seed(sampling.seed)

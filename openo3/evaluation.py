@@ -1,0 +1,120 @@
+"""Asking a model a benchmark's questions: every record's frames are read once, for all its questions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+from PIL import Image
+from tqdm import tqdm
+
+from openo3.benchmarks import Benchmark, Record
+from openo3.media.frame_store import Frame, FrameStore
+from openo3.model.decoding import Sampling
+from openo3.model.encode import Prompt
+from openo3.model.engine import Engine
+
+GREY = (128, 128, 128)
+
+
+def blank(frames: Iterable[Frame]) -> tuple[Frame, ...]:
+    """The frames with nothing on them: what a blind model sees."""
+    return tuple(replace(frame, image=Image.new("RGB", frame.image.size, GREY)) for frame in frames)
+
+
+def answer(
+    benchmark: Benchmark,
+    records: Sequence[Record],
+    store: FrameStore,
+    engine: Engine,
+    sampling: Sampling,
+    *,
+    see: Callable[[Iterable[Frame]], tuple[Frame, ...]],
+    kept: Path,
+    records_per_batch: int,
+    progress: str,
+) -> tuple[list[Record], list[dict[str, Any]]]:
+    """Results of all records and one line per question (prompt, completion, box space).
+
+    `see` prepares the frames. Answers are kept in the JSON Lines file `kept` as they come; records that
+    it holds from a run that was cut off are not asked again. A record whose media has no frames is not
+    asked and has no answers: it stays in the denominator.
+    """
+    done = {line["record"]: line for line in _read_kept(kept)}
+    open_records = [index for index in range(len(records)) if index not in done]
+    with (
+        kept.open("ab") as file,
+        tqdm(total=len(records), initial=len(done), desc=progress, unit="record") as bar,
+    ):
+        for start in range(0, len(open_records), records_per_batch):
+            batch = open_records[start : start + records_per_batch]
+            for line in _ask(benchmark, records, batch, store, engine, sampling, see):
+                done[line["record"]] = line
+                file.write(orjson.dumps(line) + b"\n")
+            file.flush()
+            bar.update(len(batch))
+    results, lines = [], []
+    for index, record in enumerate(records):
+        space = _space(engine, store, record)
+        results.append(benchmark.result(record, done[index]["completions"], space))
+        lines += [
+            {
+                "record": index,
+                "id": str(record.get("vid") or record["media"]),
+                "question": kind,
+                "prompt": done[index]["prompts"][kind],
+                "completion": completion,
+                "box_space": {"kind": space.kind, "size": space.size},
+            }
+            for kind, completion in done[index]["completions"].items()
+        ]
+    return results, lines
+
+
+def _ask(
+    benchmark: Benchmark,
+    records: Sequence[Record],
+    batch: Sequence[int],
+    store: FrameStore,
+    engine: Engine,
+    sampling: Sampling,
+    see: Callable[[Iterable[Frame]], tuple[Frame, ...]],
+) -> list[dict[str, Any]]:
+    """All questions of some records in one call of the engine."""
+    prompts: list[Prompt] = []
+    asked: list[Mapping[str, str]] = []
+    shown: dict[str, tuple[Frame, ...]] = {}
+    for index in batch:
+        media = records[index]["media"]
+        if media not in store:
+            asked.append({})
+            continue
+        if media not in shown:
+            shown[media] = see(store.frames(media))
+        asked.append(benchmark.questions(records[index], _space(engine, store, records[index])))
+        prompts += [Prompt(shown[media], store.duration_s(media), text) for text in asked[-1].values()]
+    texts = iter(engine.generate(prompts, sampling))
+    return [
+        {
+            "record": index,
+            "prompts": dict(questions),
+            "completions": {kind: next(texts)[0] for kind in questions},
+        }
+        for index, questions in zip(batch, asked, strict=True)
+    ]
+
+
+def _space(engine: Engine, store: FrameStore, record: Record) -> Any:
+    return engine.box_space(store.sizes.get(record["media"], (1, 1)))
+
+
+def _read_kept(path: Path) -> Iterable[dict[str, Any]]:
+    """Lines of an earlier run; one that was cut in the middle is not there."""
+    for line in path.read_bytes().split(b"\n") if path.exists() else ():
+        try:
+            yield orjson.loads(line)
+        except orjson.JSONDecodeError:
+            continue

@@ -1,0 +1,1 @@
+"""Supervised fine-tuning and reinforcement learning: records and frames -> batches -> TRL's trainers."""

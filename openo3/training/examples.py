@@ -1,0 +1,82 @@
+"""Training records joined with their frames: what is asked, and what a model should answer.
+
+examples = Examples.load("data/validated/sft.jsonl", FrameStore.open("data/frames/train"), encoder)
+examples.prompt(examples.samples[0])     # frames, length, question with its task's instruction
+examples.target(examples.samples[0])     # <think>...</think><answer>...</answer> in the model's box space
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from openo3 import prompts
+from openo3.artifacts import read_jsonl
+from openo3.evidence import convert_boxes, format_completion
+from openo3.geometry import NORMALISED, BoxSpace
+from openo3.media.frame_store import Frame, FrameStore
+from openo3.model.encode import Encoded, Prompt, PromptEncoder
+from openo3.schema import Sample, Task
+
+_TIME = re.compile(r"<t>(\d+(?:\.\d+)?)</t>")
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Samples whose frames are in the store; `without_frames` counts those left out because theirs are not."""
+
+    samples: Sequence[Sample]
+    store: FrameStore
+    encoder: PromptEncoder
+    without_frames: int = 0
+
+    @classmethod
+    def load(
+        cls, path: str | Path, store: FrameStore, encoder: PromptEncoder, limit: int | None = None
+    ) -> Examples:
+        """Records of a validated file, the first `limit` of those that have frames."""
+        samples = [Sample.from_json(row) for row in read_jsonl(path)]
+        usable = [sample for sample in samples if sample.media in store]
+        return cls(usable[:limit], store, encoder, len(samples) - len(usable))
+
+    def frames(self, sample: Sample) -> tuple[Frame, ...]:
+        """The even frames; a temporal-spatial record's key frames are inserted among them."""
+        return tuple(self.store.frames(sample.media, key_times(sample)))
+
+    def prompt(self, sample: Sample, frames: tuple[Frame, ...] | None = None) -> Prompt:
+        text = prompts.task_text(sample.task, sample.question)
+        duration_s = None if sample.is_image else self.store.duration_s(sample.media)
+        return Prompt(frames or self.frames(sample), duration_s, text)
+
+    def box_space(self, sample: Sample) -> BoxSpace:
+        """The coordinate space of the boxes that the model writes about this sample."""
+        return self.encoder.box_space(self.store.sizes[sample.media])
+
+    def target(self, sample: Sample) -> str:
+        """The completion to learn: boxes as the model writes them, times with one decimal."""
+        text = format_completion(sample.reasoning or "", sample.answer)
+        text = convert_boxes(text, NORMALISED, self.box_space(sample))
+        return _TIME.sub(lambda found: f"<t>{prompts.seconds(float(found[1]))}</t>", text)
+
+    def encode(self, sample: Sample) -> Encoded:
+        return self.encoder.encode(self.prompt(sample))
+
+    def groups(self, most: int) -> list[list[int]]:
+        """Indices of samples that show the same frames, up to `most` together; each index once."""
+        by_frames: dict[tuple[str, tuple[float, ...]], list[int]] = {}
+        for index, sample in enumerate(self.samples):
+            by_frames.setdefault((sample.media, key_times(sample)), []).append(index)
+        return [
+            members[start : start + most]
+            for members in by_frames.values()
+            for start in range(0, len(members), most)
+        ]
+
+
+def key_times(sample: Sample) -> tuple[float, ...]:
+    """Times of the key frames that are inserted into a sample's prompt."""
+    if sample.task is not Task.TEMPORAL_SPATIAL:
+        return ()
+    return tuple(sorted(frame.time_s for frame in sample.key_frames))

@@ -1,0 +1,211 @@
+"""Group Sequence Policy Optimization with TRL's `GRPOTrainer`, over packs.
+
+TRL keeps the algorithm: sampling of prompts, group-normalised advantages, sequence-level importance
+ratios, clipping, KL, logging. What is replaced is how completions are written and scored, because TRL
+gives every completion its own copy of the prompt and its frames:
+
+* rollout: the G completions of a prompt grow as branches in one row (`openo3.model.decoding`);
+* update: they are scored as branches in one row (`openo3.model.packing`), so a prompt's frames pass the
+  vision tower and its text the language model once per group and update, not G times;
+* mini-batches hold whole groups: TRL shuffles completions across a rollout, which would tear them apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import TrainerCallback
+from trl import GRPOConfig, GRPOTrainer
+from trl.trainer.utils import split_tensor_dict
+
+from openo3 import rewards
+from openo3.evidence import parse_completion
+from openo3.model.decoding import Sampling
+from openo3.model.encode import Encoded
+from openo3.model.engine import LocalEngine
+from openo3.model.packing import Branch, Pack, collate, model_inputs
+from openo3.training.examples import Examples
+
+
+@dataclass(frozen=True)
+class RewardSettings:
+    """`gate` as in `openo3.rewards`; `weights` by reward name, 1 where not given."""
+
+    gate: rewards.Gate = "symmetric"
+    gate_s: float = rewards.TAU_S
+    weights: dict[str, float] | None = None
+
+
+def reward_functions(examples: Examples, settings: RewardSettings) -> list[Callable[..., list[float | None]]]:
+    """The seven rewards as TRL calls them; each completion is judged by its own sample's task."""
+
+    parsed = lru_cache(maxsize=4096)(parse_completion)  # once, not once for each reward
+
+    def scored(name: str) -> Callable[..., list[float | None]]:
+        def function(
+            completions: Sequence[Any], sample: Sequence[int], trainer_state: Any, **_: Any
+        ) -> list[float | None]:
+            progress = trainer_state.global_step / max(1, trainer_state.max_steps)
+            return [
+                rewards.REWARDS[name](
+                    examples.samples[index],
+                    parsed(message[0]["content"], examples.box_space(examples.samples[index])),
+                    progress=progress,
+                    gate=settings.gate,
+                    gate_s=settings.gate_s,
+                )
+                for message, index in zip(completions, sample, strict=True)
+            ]
+
+        function.__name__ = name
+        return function
+
+    return [scored(name) for name in rewards.REWARDS]
+
+
+class GroundedGSPOTrainer(GRPOTrainer):
+    """`GRPOTrainer` with shared prompts, see the module."""
+
+    def __init__(self, *args: Any, examples: Examples, **kwargs: Any) -> None:
+        super().__init__(*args, rollout_func=lambda _, trainer: trainer.rollout(), **kwargs)
+        self.examples = examples
+        self.engine = LocalEngine(self.model, self.processing_class)
+        self.generator = torch.Generator(self.accelerator.device)
+        self.rows: list[int] = []
+        self.encoded: dict[int, Encoded] = {}
+        self.written_logps: torch.Tensor | None = None
+
+    def groups(self) -> list[tuple[Encoded, int]]:
+        """The current rows as prompts and how many consecutive rows ask each."""
+        return [(self.encoded[index], len(list(same))) for index, same in groupby(self.rows)]
+
+    def rollout(self) -> dict[str, Any]:
+        """Completions of the current rows, as TRL's `rollout_func` returns them."""
+        unwrapped = self.accelerator.unwrap_model(self.model)
+        sampling = {
+            "max_new_tokens": self.max_completion_length,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+        }
+        # A seed per rollout, so that a resumed run goes on as an uninterrupted one
+        self.generator.manual_seed(
+            self.args.seed + 1_000_003 * self.state.global_step + self.accelerator.process_index
+        )
+        self.engine.model = unwrapped.eval()
+        written = []
+        for count, members in groupby(self.groups(), key=lambda group: group[1]):
+            packs = [open_prompt(encoded) for encoded, _ in members]
+            for generations in self.engine.decode(packs, Sampling(**sampling, n=count), self.generator):
+                written += generations
+        unwrapped.train()
+        prompt_ids = [
+            [*encoded.prefix_ids, *encoded.context_ids]
+            for encoded, count in self.groups()
+            for _ in range(count)
+        ]
+        logprobs = [generation.logprobs for generation in written]
+        self.written_logps = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in logprobs], True)
+        return {"prompt_ids": prompt_ids, "completion_ids": [g.ids for g in written], "logprobs": logprobs}
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        self.rows = [row["sample"] for row in inputs]
+        self.encoded = {index: self.examples.encode(self.examples.samples[index]) for index in set(self.rows)}
+        output = super()._generate_and_score_completions(inputs)
+        output["rows"] = torch.tensor(self.rows)
+        return output
+
+    def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
+        if not self.model.training:
+            return self._generate_and_score_completions(generation_batch)
+        slices = self.args.steps_per_generation
+        if self._step % (slices * self.num_iterations) == 0 or self._buffered_inputs is None:
+            rollout = self._generate_and_score_completions(generation_batch)
+            self._buffered_inputs = split_tensor_dict(rollout, slices)
+        return self._buffered_inputs[self._step % slices]
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        self.rows = inputs["rows"].tolist()
+        return super()._compute_loss(model, inputs)
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        logits_to_keep: int,
+        batch_size: int | None = None,
+        compute_entropy: bool = False,
+        **_: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None, None]:
+        """Log-probabilities [rows, completion] of the current rows, each group as one pack."""
+        if not torch.is_grad_enabled() and model is self.model and model.dtype == torch.float32:
+            # The old policy is the one that has just written: in full precision its log-probabilities are
+            # those of the forward pass that would recompute them.
+            return self.written_logps.to(input_ids.device), None, None
+        completions = input_ids[:, -logits_to_keep:]
+        lengths = attention_mask[:, -logits_to_keep:].sum(1).tolist()
+        packs, row = [], 0
+        for encoded, count in self.groups():
+            texts = [completions[row + k, : lengths[row + k]].tolist() for k in range(count)]
+            packs.append(open_prompt(encoded, texts))
+            row += count
+        encoder = self.examples.encoder
+        batch = collate(
+            packs,
+            image_token=encoder.image_token_id,
+            pad_token=encoder.tokenizer.pad_token_id,
+            merge=encoder.merge,
+        )
+        scored = batch["labels"] >= 0
+        with self.accelerator.autocast():
+            outputs = model(**model_inputs(model, batch), fused_lm_head=True)
+        places = attention_mask[:, -logits_to_keep:].bool()
+        logps = _spread(outputs.log_probs, scored, places)
+        return logps, _spread(outputs.entropy, scored, places) if compute_entropy else None, None
+
+
+def open_prompt(encoded: Encoded, completions: Sequence[Sequence[int]] = ((),)) -> Pack:
+    """A prompt with its completions as branches, whose common context is the prompt's last token: the
+    completion's first token is predicted from it."""
+    shared, last = encoded.context_ids[:-1], encoded.context_ids[-1:]
+    branches = [Branch(last, completion) for completion in completions]
+    return Pack((*encoded.prefix_ids, *shared), encoded.vision.grids, encoded.vision.pixel_values, branches)
+
+
+def _spread(values: torch.Tensor, scored: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """Values at the scored positions of packs, row by row, as [rows, completion] padded with zero."""
+    flat = values[scored.to(values.device)]
+    return values.new_zeros(places.shape).masked_scatter(places.to(values.device), flat)
+
+
+def gspo_trainer(
+    model: Any,
+    processor: Any,
+    examples: Examples,
+    config: GRPOConfig,
+    settings: RewardSettings,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> GRPOTrainer:
+    """A trainer over all samples; `config.importance_sampling_level` "sequence" makes GRPO GSPO."""
+    config.remove_unused_columns = False
+    weights = settings.weights or {}
+    config.reward_weights = [weights.get(name, 1.0) for name in rewards.REWARDS]
+    rows = {
+        "prompt": [[{"role": "user", "content": sample.question}] for sample in examples.samples],
+        "sample": list(range(len(examples.samples))),
+    }
+    return GroundedGSPOTrainer(
+        model=model,
+        reward_funcs=reward_functions(examples, settings),
+        args=config,
+        train_dataset=Dataset.from_dict(rows),
+        processing_class=processor,
+        callbacks=list(callbacks),
+        examples=examples,
+    )

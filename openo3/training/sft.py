@@ -1,0 +1,94 @@
+"""Supervised fine-tuning with TRL's `SFTTrainer` on packs: records about the same frames share a row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from datasets import Dataset
+from transformers import TrainerCallback
+from trl import SFTConfig, SFTTrainer
+
+from openo3.model.packing import Branch, Pack, collate, model_inputs
+from openo3.training.examples import Examples
+
+LossOn = Literal["answer", "everything"]
+
+
+@dataclass(frozen=True)
+class GroupCollator:
+    """Groups of sample indices -> one batch; runs in the data loader's workers.
+
+    `loss_on` "answer" trains on the completion alone (TRL's standard), "everything" on the prompt's text
+    too (as the published code does): all tokens but padding and image patches.
+    """
+
+    examples: Examples
+    loss_on: LossOn = "answer"
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        encoder = self.examples.encoder
+        batch = collate(
+            [self.pack(row["group"]) for row in rows],
+            image_token=encoder.image_token_id,
+            pad_token=encoder.tokenizer.pad_token_id,
+            merge=encoder.merge,
+        )
+        if self.loss_on == "everything":
+            batch["labels"] = everything(batch, encoder.image_token_id)
+        return batch
+
+    def pack(self, group: Sequence[int]) -> Pack:
+        samples = [self.examples.samples[index] for index in group]
+        frames = self.examples.frames(samples[0])
+        vision = self.examples.encoder.vision(frames)
+        encoded = [self.examples.encoder.encode(self.examples.prompt(s, frames), vision) for s in samples]
+        branches = [
+            Branch(item.context_ids, self.examples.encoder.target(self.examples.target(sample)))
+            for sample, item in zip(samples, encoded, strict=True)
+        ]
+        return Pack(encoded[0].prefix_ids, vision.grids, vision.pixel_values, branches)
+
+
+def everything(batch: dict[str, torch.Tensor], image_token: int) -> torch.Tensor:
+    """Labels for the loss on all text. A branch's first token follows another branch in the row, but not
+    in what the model sees, so it is left out, as are image patches and padding."""
+    ids, segments = batch["input_ids"], batch["segments"]
+    starts = torch.zeros_like(ids, dtype=torch.bool)
+    starts[:, 1:] = segments[:, 1:] != segments[:, :-1]
+    return ids.masked_fill((ids == image_token) | (segments < 0) | starts, -100)
+
+
+class GroundedSFTTrainer(SFTTrainer):
+    """`SFTTrainer` whose batches are packs."""
+
+    def compute_loss(self, model: Any, inputs: dict[str, torch.Tensor], *args: Any, **kwargs: Any) -> Any:
+        return super().compute_loss(model, model_inputs(model, inputs), *args, **kwargs)
+
+
+def sft_trainer(
+    model: Any,
+    processor: Any,
+    examples: Examples,
+    config: SFTConfig,
+    *,
+    loss_on: LossOn = "answer",
+    most_per_pack: int = 8,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> SFTTrainer:
+    """A trainer over all samples, a batch being `per_device_train_batch_size` packs."""
+    # Settings without which packs cannot work; all others are the user's
+    config.remove_unused_columns = False
+    config.dataset_kwargs = {"skip_prepare_dataset": True}
+    config.max_length = None  # would cut through image patches
+    groups = examples.groups(most_per_pack)
+    return GroundedSFTTrainer(
+        model=model,
+        args=config,
+        train_dataset=Dataset.from_dict({"group": groups}),
+        processing_class=processor,
+        data_collator=GroupCollator(examples, loss_on),
+        callbacks=list(callbacks),
+    )

@@ -1,0 +1,80 @@
+"""Stage `evaluate`: a model + benchmarks -> predictions and metrics with intervals.
+
+python -m stages.evaluate gspo
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from openo3 import benchmarks, judges
+from openo3.artifacts import atomic_directory, write_json, write_jsonl
+from openo3.evaluation import answer, blank
+from openo3.media.frame_store import FrameStore
+from openo3.model.decoding import Sampling
+from openo3.model.engine import LocalEngine
+from openo3.training import checkpoints
+from stages.params import load_params
+
+BENCH, FRAMES = Path("data/validated/bench"), Path("data/frames")
+Decoding = Literal["greedy", "sampled", "blind"]
+
+
+@dataclass(frozen=True)
+class Params:
+    """`decodings` by benchmark: `greedy`, `sampled` (temperature 1), `blind` (greedy, the frames blanked)."""
+
+    decodings: dict[str, list[Decoding]]
+    max_new_tokens: int
+    max_records: int | None = None
+    records_per_batch: int = 32
+    tokens_per_batch: int = 6144
+    seed: int = 0
+    judge: judges.JudgeParams = field(default_factory=judges.JudgeParams)
+
+
+def main() -> None:
+    name = sys.argv[1]
+    params = load_params("evaluate", Params)
+    model, out = Path(f"data/models/{name}"), Path(f"data/predictions/{name}")
+    stores = [FRAMES / bench / "index.json" for bench in params.decodings]
+    work = checkpoints.workspace(f"evaluate-{name}", [model, BENCH, *stores], asdict(params))
+    engine = LocalEngine.load(model, params.tokens_per_batch)
+    judge = judges.load(params.judge)
+    metrics: dict[str, Any] = {}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_directory(out) as folder:
+        for bench, decodings in params.decodings.items():
+            if not (BENCH / f"{bench}.json").exists():
+                print(f"evaluate: no {bench} among the validated benchmarks, left out")
+                continue
+            benchmark, store = benchmarks.get(bench), FrameStore.open(FRAMES / bench)
+            records = benchmark.load(BENCH / f"{bench}.json")[: params.max_records]
+            (folder / bench).mkdir()
+            for decoding in decodings:
+                sampling = Sampling(
+                    params.max_new_tokens, temperature=float(decoding == "sampled"), seed=params.seed
+                )
+                results, lines = answer(
+                    benchmark, records, store, engine, sampling,
+                    see=blank if decoding == "blind" else tuple,
+                    kept=work / f"{bench}.{decoding}.jsonl",
+                    records_per_batch=params.records_per_batch,
+                    progress=f"{name}, {bench}, {decoding}",
+                )  # fmt: skip
+                results = benchmark.rate(results, judge)
+                metrics.setdefault(bench, {})[decoding] = benchmark.score(results, judge)
+                write_jsonl(folder / bench / f"{decoding}.jsonl", lines)
+                write_json(folder / bench / f"{decoding}.results.json", results)
+    metrics_file = Path(f"metrics/evaluate/{name}.json")
+    metrics_file.parent.mkdir(parents=True, exist_ok=True)
+    write_json(metrics_file, metrics)
+    shutil.rmtree(work, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
