@@ -21,6 +21,8 @@ def resolve(path: str | Path) -> dict[str, str]:
     if pointer.is_file():
         target = json.loads(pointer.read_text())
         return {"pretrained_model_name_or_path": target["repo_id"], "revision": target["revision"]}
+    if not (Path(path) / "config.json").is_file():
+        raise FileNotFoundError(f"{path}: no model here, run the stage that makes it")
     return {"pretrained_model_name_or_path": str(path)}
 
 
@@ -28,7 +30,9 @@ def load_model(path: str | Path, dtype: torch.dtype | str | None = None) -> Any:
     """The model with framewise vision attention; bfloat16 on a GPU and float32 elsewhere by default."""
     if dtype is None:
         dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
-    model = AutoModelForImageTextToText.from_pretrained(**resolve(path), dtype=dtype, attn_implementation="sdpa")
+    model = AutoModelForImageTextToText.from_pretrained(
+        **resolve(path), dtype=dtype, attn_implementation="sdpa"
+    )
     attend_framewise(model)
     return model
 

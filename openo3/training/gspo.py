@@ -162,7 +162,7 @@ class GroundedGSPOTrainer(GRPOTrainer):
             pad_token=encoder.tokenizer.pad_token_id,
             merge=encoder.merge,
         )
-        scored = batch["labels"] >= 0
+        scored = batch["labels"][:, 1:] >= 0  # a token's log-probability stands where it was predicted
         with self.accelerator.autocast():
             outputs = model(**model_inputs(model, batch), fused_lm_head=True)
         places = attention_mask[:, -logits_to_keep:].bool()

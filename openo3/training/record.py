@@ -23,7 +23,7 @@ def save(
     """Write the run's artifacts, on the main process only.
 
     `columns` maps a CSV column to the name under which the trainer logs it. The metrics hold `counts` and
-    each column's mean over the last tenth of the logged steps.
+    each column's mean over the last tenth of its values.
     """
     history = [entry for entry in trainer.state.log_history if "loss" in entry]
     rows = [
@@ -39,10 +39,11 @@ def save(
         trainer.save_model(str(folder))
         (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle with this machine's paths
     write_csv(curve, rows, ["step", *columns])
-    tail = rows[-math.ceil(len(rows) / 10) :]
-    last = {name: _mean([row[name] for row in tail if row[name] is not None]) for name in columns}
+    last = {name: _late([row[name] for row in rows if row[name] is not None]) for name in columns}
     write_json(metrics, {"steps": trainer.state.global_step, **counts, "last": last})
 
 
-def _mean(values: Sequence[float]) -> float | None:
-    return round(sum(values) / len(values), 5) if values else None
+def _late(values: Sequence[float]) -> float | None:
+    """Mean of the last tenth of what was logged."""
+    late = values[-math.ceil(len(values) / 10) :]
+    return round(sum(late) / len(late), 5) if late else None
