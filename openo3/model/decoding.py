@@ -81,7 +81,8 @@ def decode(
 ) -> list[list[Generation]]:
     """Continue every branch of every pack; branches bring their questions as `context_ids`, no targets.
 
-    Returns one list per pack with `sampling.n` generations for each of its branches, in order.
+    `image_token` is never chosen: it stands for a patch, and a text that is trained on later must not
+    ask for one. Returns one list per pack with `sampling.n` generations for each of its branches, in order.
     """
     device = model.device
     prefixes = [Pack(pack.prefix_ids, pack.grids, pack.pixel_values) for pack in packs]
@@ -97,8 +98,8 @@ def decode(
         [Generation([], []) for _ in range(len(pack.branches) * sampling.n)] for pack in packs
     ]
     ends = set(end_tokens)
-    for _ in range(sampling.max_new_tokens):
-        tokens, logprobs = _choose(logits, sampling, generator)
+    for left in reversed(range(sampling.max_new_tokens)):
+        tokens, logprobs = _choose(logits, sampling, image_token, generator)
         keep: list[list[int]] = []
         for row, (ids, scores) in enumerate(zip(tokens.tolist(), logprobs.tolist(), strict=True)):
             keep.append([])
@@ -111,7 +112,7 @@ def decode(
                 if ids[column] not in ends:
                     keep[row].append(column)
         width = max(map(len, keep))
-        if width == 0:
+        if left == 0 or width == 0:
             break
         tokens, branch, positions = _still_open(keep, width, tokens, branch, positions + 1)
         owner = torch.cat([owner, branch], dim=1)
@@ -190,15 +191,16 @@ def _step(
 
 
 def _choose(
-    logits: torch.Tensor, sampling: Sampling, generator: torch.Generator
+    logits: torch.Tensor, sampling: Sampling, never: int, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Next tokens [B, A] and their log-probabilities."""
+    """Next tokens [B, A], not `never`, and their log-probabilities."""
+    scores = F.log_softmax(logits.float() / (sampling.temperature or 1.0), dim=-1)
+    allowed = scores.clone()
+    allowed[..., never] = -torch.inf
     if sampling.temperature == 0:
-        scores = F.log_softmax(logits.float(), dim=-1)
-        best = scores.max(dim=-1)
-        return best.indices, best.values
-    scores = F.log_softmax(logits.float() / sampling.temperature, dim=-1)
-    weights = scores.exp()
+        tokens = allowed.argmax(dim=-1)
+        return tokens, scores.gather(-1, tokens[..., None]).squeeze(-1)
+    weights = allowed.softmax(dim=-1)
     if sampling.top_p < 1:
         ranked, index = weights.sort(dim=-1, descending=True)
         ranked = ranked.masked_fill(ranked.cumsum(-1) - ranked > sampling.top_p, 0)

@@ -78,7 +78,7 @@ def rope_positions(ids: np.ndarray, grids: np.ndarray, image_token: int, merge: 
 def branch_mask(segments: torch.Tensor) -> torch.Tensor:
     """Who attends to whom, [B, 1, L, L] bool, from segment numbers [B, L].
 
-    0 is the prefix, k > 0 the k-th branch, -1 padding (which attends to itself, to stay finite).
+    0 is the prefix, k > 0 the k-th branch, -1 padding (which nobody sees; it sees itself, to stay finite).
     """
     length = segments.shape[1]
     row, column = segments[:, :, None], segments[:, None, :]
@@ -88,7 +88,9 @@ def branch_mask(segments: torch.Tensor) -> torch.Tensor:
     return (allowed | itself)[:, None]
 
 
-def collate(packs: Sequence[Pack], *, image_token: int, pad_token: int, merge: int) -> dict[str, torch.Tensor]:
+def collate(
+    packs: Sequence[Pack], *, image_token: int, pad_token: int, merge: int
+) -> dict[str, torch.Tensor]:
     """Packs as one batch of model inputs, right-padded, with `labels` (-100 outside the targets).
 
     Returns `input_ids` [B, L], `labels` [B, L], `segments` [B, L], `position_ids` [3, B, L],
@@ -136,7 +138,6 @@ def _row(pack: Pack, image_token: int, merge: int) -> dict[str, np.ndarray]:
         "segments": np.concatenate(segments),
         "position_ids": np.concatenate(positions, axis=1),
     }
-
 
 
 def model_inputs(model: Any, batch: dict[str, torch.Tensor]) -> dict[str, Any]:
