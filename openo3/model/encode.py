@@ -68,11 +68,11 @@ class PromptEncoder:
         # Qwen's models end a text with either, as their own generation settings say
         self.end_ids: tuple[int, ...] = (self.tokenizer.eos_token_id, self.tokenizer.pad_token_id)
 
-    def box_space(self, frames: Sequence[Frame]) -> BoxSpace:
-        """How this family writes boxes: Qwen3-VL in thousandths, Qwen2.5-VL in pixels of its frames."""
+    def box_space(self, size: tuple[int, int]) -> BoxSpace:
+        """How boxes in frames of this `(W, H)` are written: Qwen3-VL in thousandths, Qwen2.5-VL in pixels."""
         if type(self.processor).__name__.startswith("Qwen3VL"):
             return PERMILLE
-        return pixels(frames[0].image.size)
+        return pixels(size)
 
     def vision(self, frames: Sequence[Frame]) -> Vision:
         """Frames as patches. They have the model's size already, so nothing is resized."""
