@@ -77,8 +77,14 @@ def corpus(seed: int, scenes: int = 4000) -> Iterator[str]:
             yield f"Frame 1 at 2.0s: \nThe video lasts 9.5 seconds.\n{question}"
             yield answer
     for _ in range(scenes // 8):  # words of the grounded tasks, so that each is a token or two
-        yield "user assistant system Which way does it move? to the right left up down hidden comes leaves is in view"
-        yield "The shape is at From to Correct Option: A. B. C. D. first last next before after it stays one two three"
+        yield (
+            "user assistant system Which way does it move? to the right left up down hidden comes leaves "
+            "is in view"
+        )
+        yield (
+            "The shape is at From to Correct Option: A. B. C. D. first last next before after it stays "
+            "one two three"
+        )
 
 
 ROW_TOKENS = 704
@@ -173,7 +179,8 @@ def collate_tiny(packs: Sequence[Pack], processor: Any) -> dict[str, torch.Tenso
 def pixel_values(batch: dict[str, Any], device: str, noise: float) -> torch.Tensor:
     """Render a batch on the device; `noise` stands for what compression and resizing do to a frame."""
     tensors = {name: tensor.to(device) for name, tensor in batch["tensors"].items()}
-    frames = render(tensors, batch["times"].to(device), batch["size"], batch["sources"].to(device)).flatten(0, 1)
+    times, sources = batch["times"].to(device), batch["sources"].to(device)
+    frames = render(tensors, times, batch["size"], sources).flatten(0, 1)
     if noise:
         soft = torch.nn.functional.avg_pool2d(frames.permute(0, 3, 1, 2), 3, 1, 1).permute(0, 2, 3, 1)
         blend = torch.rand(len(frames), 1, 1, 1, device=device)
@@ -193,22 +200,24 @@ def answer_loss(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     weights = torch.bincount(branch)[branch].float().rsqrt().to(model.device)
     hidden = model.model(**model_inputs(model, batch)).last_hidden_state[:, :-1]
     logits = model.lm_head(hidden[answered.to(model.device)])
-    losses = torch.nn.functional.cross_entropy(logits.float(), labels[answered].to(model.device), reduction="none")
+    wanted = labels[answered].to(model.device)
+    losses = torch.nn.functional.cross_entropy(logits.float(), wanted, reduction="none")
     return (losses * weights).sum() / weights.sum()
 
 
 def pretrain(
-    model: Any, processor: Any, minutes: float, *, seed: int = 0, batch: int = 256, branches: int = 6, peak: float = 2e-3,
-    workers: int = 14, device: str = "cuda",
-) -> dict[str, Any]:
+    model: Any, processor: Any, minutes: float, *, seed: int = 0, batch: int = 256, branches: int = 6,
+    peak: float = 2e-3, workers: int = 14, device: str = "cuda",
+) -> dict[str, Any]:  # fmt: skip
     """Train for a given time (the learning rate follows the clock), return what happened."""
-    torch.backends.cuda.enable_cudnn_sdp(False)  # it plans anew for every sequence length, which takes seconds
+    torch.backends.cuda.enable_cudnn_sdp(False)  # it plans anew for every length, which takes seconds
     decay = [p for p in model.parameters() if p.ndim > 1]
     rest = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": decay, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.95), fused=device == "cuda")
     clips = Clips(processor, seed, batch, branches)
-    loader = iter(DataLoader(clips, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None))
+    ahead = 4 if workers else None
+    loader = iter(DataLoader(clips, batch_size=None, num_workers=workers, prefetch_factor=ahead))
     start, step, clips_loss, history = time.monotonic(), 0, math.nan, []
     while (elapsed := (time.monotonic() - start) / 60) < minutes:
         part = elapsed / minutes
@@ -228,11 +237,14 @@ def pretrain(
         if step % 200 == 0:
             history.append({"step": step, "minutes": round(elapsed, 2), "loss": round(clips_loss, 4)})
             print(json.dumps(history[-1]), flush=True)
-    return {"seed": seed, "peak": peak, "minutes": minutes, "steps": step, "clips": step * batch, "history": history}
+    settings = {"seed": seed, "peak": peak, "minutes": minutes}
+    return {**settings, "steps": step, "clips": step * batch, "history": history}
 
 
-def examine(model: Any, processor: Any, *, seed: int = 10_000, batches: int = 4, device: str = "cuda") -> dict[str, float]:
-    """Exact-match share of greedy answers to held-out plain questions, by the question's first word."""
+def examine(
+    model: Any, processor: Any, *, seed: int = 10_000, batches: int = 4, device: str = "cuda"
+) -> dict[str, float]:
+    """Mean `closeness` of greedy answers to held-out plain questions, by the question's first two words."""
     clips = Clips(processor, seed, 32, 6, keep_packs=True)
     rng = np.random.default_rng(seed)
     right: dict[str, list[float]] = {}
@@ -263,8 +275,6 @@ def examine(model: Any, processor: Any, *, seed: int = 10_000, batches: int = 4,
 
 def closeness(said: str, answer: str) -> float:
     """1 for the same words; answers of numbers earn 1 minus their mean error, in units of 0.1 or 100."""
-
-
     digits = r"\d+(?:\.\d+)?"
     if not re.search(digits, answer):
         return float(said == answer)
@@ -294,8 +304,8 @@ def main() -> None:
         model = Qwen3VLForConditionalGeneration(tiny.config(processor.tokenizer))
         attend_framewise(model)
     run = pretrain(
-        model.to(args.device), processor, args.minutes, seed=args.seed, batch=args.batch, workers=args.workers,
-        peak=args.peak, device=args.device,
+        model.to(args.device), processor, args.minutes, seed=args.seed, batch=args.batch,
+        workers=args.workers, peak=args.peak, device=args.device,
     )  # fmt: skip
     processor.save_pretrained(args.out)
     half = {name: tensor.to(torch.float16) for name, tensor in model.state_dict().items()}

@@ -49,8 +49,10 @@ def scene_tensors(scenes: Sequence[Scene]) -> dict[str, torch.Tensor]:
         for column, item in enumerate(scene.objects):
             colour = [channel / 255 * item.shade for channel in COLOURS[item.colour]]
             objects[row, column] = torch.tensor(
-                [item.enter_s, item.leave_s, *item.start, *item.velocity, item.radius]
-                + [SHAPE_INDEX[item.shape], *colour, 1.0]
+                [
+                    *(item.enter_s, item.leave_s, *item.start, *item.velocity),
+                    *(item.radius, SHAPE_INDEX[item.shape], *colour, 1.0),
+                ]
             )
     background = torch.tensor([scene.background for scene in scenes], dtype=torch.float32) / 255
     return {"objects": objects, "background": background}

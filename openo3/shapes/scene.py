@@ -5,7 +5,8 @@ and leave. It is described by a few numbers, so the truth (who is where, when) i
 be rendered at any time and size. Coordinates are normalised 0-1 of the frame, times are seconds.
 
     Scene(duration_s=9.5, fps=12, size=(160, 120), objects=(
-        Object(colour="red", shape="circle", enter_s=1.0, leave_s=5.5, start=(0.2, 0.4), velocity=(0.1, 0.0), ...
+        Object(colour="red", shape="circle", enter_s=1.0, leave_s=5.5, start=(0.2, 0.4), velocity=(0.1, 0.0),
+               ...
 """
 
 from __future__ import annotations

@@ -76,7 +76,13 @@ def processor(text: Qwen2Tokenizer) -> Qwen3VLProcessor:
     """Qwen3-VL's processor with a small pixel budget."""
     size = {"shortest_edge": PATCH * MERGE * PATCH * MERGE, "longest_edge": MAX_PIXELS}
     half = [0.5, 0.5, 0.5]
-    vision = {"patch_size": PATCH, "merge_size": MERGE, "temporal_patch_size": 2, "image_mean": half, "image_std": half}
+    vision = {
+        "patch_size": PATCH,
+        "merge_size": MERGE,
+        "temporal_patch_size": 2,
+        "image_mean": half,
+        "image_std": half,
+    }
     return Qwen3VLProcessor(
         image_processor=Qwen2VLImageProcessor(size=size, **vision),
         video_processor=Qwen3VLVideoProcessor(size=size, **vision),
