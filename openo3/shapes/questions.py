@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, floor
 
 import numpy as np
@@ -18,10 +18,11 @@ import numpy as np
 from openo3 import prompts
 from openo3.geometry import PERMILLE
 from openo3.schema import Task
-from openo3.shapes.scene import COLOURS, SHAPES, Object, Scene
+from openo3.shapes.scene import COLOURS, DIRECTIONS, SHAPES, Object, Scene
 
 SIDES = {"left of": (0, -1), "right of": (0, 1), "above": (1, -1), "below": (1, 1)}
 LETTERS = "ABCD"
+STAYS = "it stays"
 NUMBERS = ("no", "one", "two", "three", "four", "five")
 
 
@@ -30,13 +31,15 @@ class Subject:
     """A shape described by what it does.
 
     `phrase` describes it without naming it, `evidence` is the (object, time) pairs that show it, and
-    `reason` is the sentence about them, `{0}`, `{1}` standing for the claims in order.
+    `reason` is the sentence about them, `{0}`, `{1}` standing for the claims in order. `family` is its kind,
+    a key of `FAMILIES`.
     """
 
     item: Object
     phrase: str
     evidence: tuple[tuple[Object, float], ...]
     reason: str
+    family: str = ""
 
 
 def moment(scene: Scene, item: Object) -> float:
@@ -117,7 +120,33 @@ def subjects(scene: Scene, rng: np.random.Generator) -> Iterator[Subject]:
             subject = FAMILIES[family](scene, rng)
             if subject is not None and subject.phrase not in said:
                 said.add(subject.phrase)
-                yield subject
+                yield replace(subject, family=str(family))
+
+
+def clear_subjects(scene: Scene, rng: np.random.Generator) -> Iterator[Subject]:
+    """Those of `subjects` that only one shape fits, and whose evidence is there to see."""
+    for subject in subjects(scene, rng):
+        (shown, time), *_ = subject.evidence
+        if subject.family == "hiding":
+            clear = hiders(scene, shown) == {subject.item}
+        else:
+            clear = all(scene.seen(item, at) for item, at in subject.evidence)
+        if subject.family == "side":
+            hidden = [item for item in scene.objects if item.in_view(time) and not scene.seen(item, time)]
+            clear = clear and not hidden
+        if clear:
+            yield subject
+
+
+def hiders(scene: Scene, item: Object) -> set[Object]:
+    """Every shape that at some time hides a tenth of another one or more."""
+    above = scene.objects[scene.objects.index(item) + 1 :]
+    return {
+        other
+        for other in above
+        for time in np.arange(item.enter_s, item.leave_s, 0.25)
+        if replace(scene, objects=(item, other)).hidden_by(item, time)[1] > 0.1
+    }
 
 
 def options(scene: Scene, item: Object, rng: np.random.Generator) -> tuple[str, str]:
@@ -128,7 +157,18 @@ def options(scene: Scene, item: Object, rng: np.random.Generator) -> tuple[str, 
         name = names[rng.integers(len(names))]
         if name != item.name and name not in mates:
             mates.append(name)
-    choices = [*mates[:3], item.name]
+    return _lettered([*mates[:3], item.name], rng)
+
+
+def direction_options(item: Object, rng: np.random.Generator) -> tuple[str, str]:
+    """Four lettered ways to move, among them the true one, and its letter."""
+    truth = item.direction or STAYS
+    others = [word for word in (*DIRECTIONS, STAYS) if word != truth]
+    return _lettered([*rng.permutation(others)[:3], truth], rng)
+
+
+def _lettered(choices: Sequence[str], rng: np.random.Generator) -> tuple[str, str]:
+    """The choices in random order, and the letter of the last one."""
     order = rng.permutation(4)
     text = "\n".join(f"{letter}. {choices[index]}" for letter, index in zip(LETTERS, order, strict=True))
     return text, LETTERS[int(np.flatnonzero(order == 3)[0])]
@@ -209,7 +249,7 @@ def plain_motion(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
     if rng.random() < 0.5:
         return in_words("How many shapes come into view?", rng), NUMBERS[len(scene.objects)]
     item = scene.objects[rng.integers(len(scene.objects))]
-    return in_words(f"Which way does the {item.name} move?", rng), item.direction or "it stays"
+    return in_words(f"Which way does the {item.name} move?", rng), item.direction or STAYS
 
 
 def plain_image(scene: Scene, time_s: float, rng: np.random.Generator) -> tuple[str, str] | None:

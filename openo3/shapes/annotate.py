@@ -1,0 +1,346 @@
+"""Annotations of shapes clips in STGR's published schema, all six tasks.
+
+A row of the RL file; one of the SFT file has `reasoning_process` as well:
+
+    {"id": "train-000012-3", "task": "temporal-spatial free-form QA", "source": "shapes",
+     "question": "What is the shape that comes into view first?", "answer": "the red circle",
+     "video_path": "000012.mp4", "image_path": null, "image_size": null,
+     "key_frames": [{"idx": 1, "time": 2.0, "path": "000012_24.jpg"}],
+     "key_items": {"1": {"red circle": [[0.12, 0.3, 0.34, 0.61]]}}}
+
+A clip's questions are all different, whichever file they are in. Truth is exact (key frames, key items, every
+answer of the RL file) with one exception, made on purpose: the SFT file's reasoning carries the errors of
+`LabelNoise`, because STGR's is written by a model, and so does the answer of its temporal questions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from openo3.evidence import format_box, format_claim, format_span, format_time
+from openo3.geometry import Span
+from openo3.schema import Box, Task
+from openo3.shapes.clips import Clip
+from openo3.shapes.noise import LabelNoise, clip_span
+from openo3.shapes.questions import (
+    NUMBERS,
+    SIDES,
+    STAYS,
+    Subject,
+    clear_subjects,
+    direction_options,
+    moment,
+    options,
+)
+from openo3.shapes.scene import Object
+
+Row = dict[str, Any]
+
+SFT_TASKS = {Task.TEMPORAL_SPATIAL: 0.41, Task.TEMPORAL: 0.29, Task.MCQ: 0.18, Task.FREE_FORM: 0.12}
+RL_TASKS = {
+    Task.TEMPORAL_SPATIAL: 0.37,
+    Task.TEMPORAL: 0.26,
+    Task.TEMPORAL_MCQ: 0.11,
+    Task.MCQ: 0.15,
+    Task.FREE_FORM: 0.11,
+}
+"""Shares of the tasks among the questions about videos; visual QA comes with the still pictures."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question with its exact truth.
+
+    `evidence` is the shapes to cite with the index of the frame that shows each; `reason` is the text around
+    them, `{0}`, `{1}` standing for the claims and `{start}`, `{end}` for the ends of `span_s`.
+    """
+
+    question: str
+    answer: str
+    reason: str
+    evidence: tuple[tuple[Object, int], ...] = ()
+    span_s: Span | None = None
+
+
+def rows_of_clip(clip: Clip, per_file: int, noise: LabelNoise) -> tuple[list[Row], list[Row]]:
+    """Rows about a clip for the SFT and the RL file, `per_file` for each (fewer if it offers no more)."""
+    rng = clip.question_rng
+    subjects = clear_subjects(clip.scene, rng)
+    asked: set[str] = set()
+    files: list[list[Row]] = []
+    number = 0
+    for weights in (SFT_TASKS, RL_TASKS):
+        rows: list[Row] = []
+        for pick in rng.choice(len(weights), size=per_file, p=list(weights.values())):
+            task = list(weights)[pick]
+            found = _new(ASK[task], clip, subjects, rng, asked)
+            if found is not None:
+                supervised = weights is SFT_TASKS
+                rows.append(_video_row(clip, number, task, found, noise if supervised else None))
+                number += 1
+        files.append(rows)
+    return files[0], files[1]
+
+
+def _new(
+    ask: Ask, clip: Clip, subjects: Iterator[Subject], rng: np.random.Generator, asked: set[str]
+) -> Asked | None:
+    """A question that the clip was not asked yet; `None` if there seems to be no more."""
+    for _ in range(8):
+        found = ask(clip, subjects, rng)
+        if found is None:
+            continue
+        question = found.question.partition("\n")[0]
+        if question not in asked:
+            asked.add(question)
+            return found
+    return None
+
+
+def _ask_what(clip: Clip, subjects: Iterator[Subject], rng: np.random.Generator) -> Asked | None:
+    subject = next(subjects, None)
+    if subject is None:
+        return None
+    question, answer = f"What is {subject.phrase}?", f"the {subject.item.name}"
+    return Asked(question, answer, subject.reason, _evidence(clip, subject))
+
+
+def _ask_when(clip: Clip, subjects: Iterator[Subject], rng: np.random.Generator) -> Asked | None:
+    subject = next(subjects, None)
+    if subject is None:
+        return None
+    item = subject.item
+    reason = f"It is the {item.name}. It comes into view at {{start}} and leaves at {{end}}."
+    return Asked(f"When is {subject.phrase} in view?", "", reason, span_s=(item.enter_s, item.leave_s))
+
+
+def _ask_when_and_what(clip: Clip, subjects: Iterator[Subject], rng: np.random.Generator) -> Asked | None:
+    subject = next(subjects, None)
+    if subject is None:
+        return None
+    choices, letter = options(clip.scene, subject.item, rng)
+    item = subject.item
+    reason = f"It is the {item.name}. It comes into view at {{start}} and leaves at {{end}}."
+    question = f"When is {subject.phrase} in view, and what is it?\n{choices}"
+    return Asked(question, letter, reason, span_s=(item.enter_s, item.leave_s))
+
+
+def _ask_choice(clip: Clip, subjects: Iterator[Subject], rng: np.random.Generator) -> Asked | None:
+    if rng.random() < 0.3:
+        return _ask_direction(clip, rng, choice=True)
+    subject = next(subjects, None)
+    if subject is None:
+        return None
+    choices, letter = options(clip.scene, subject.item, rng)
+    return Asked(f"What is {subject.phrase}?\n{choices}", letter, subject.reason, _evidence(clip, subject))
+
+
+def _ask_free_form(clip: Clip, subjects: Iterator[Subject], rng: np.random.Generator) -> Asked | None:
+    kind = rng.integers(3)
+    if kind == 0:
+        return _ask_count(clip)
+    return _ask_direction(clip, rng, choice=False) if kind == 1 else _ask_colour(clip, rng)
+
+
+def _ask_count(clip: Clip) -> Asked:
+    first, *others = sorted(clip.scene.objects, key=lambda item: item.enter_s)
+    names = " and ".join(f"the {item.name}" for item in others)
+    return Asked(
+        "How many shapes come into view?",
+        NUMBERS[len(clip.scene.objects)],
+        f"{{0}} comes first. Next {'comes' if len(others) == 1 else 'come'} {names}.",
+        ((first, clip.frame_from(moment(clip.scene, first))),),
+    )
+
+
+def _ask_direction(clip: Clip, rng: np.random.Generator, choice: bool) -> Asked | None:
+    item = clip.scene.objects[rng.integers(len(clip.scene.objects))]
+    first, last = (clip.frame_from(time) for time in (item.enter_s + 0.5, item.leave_s - 0.5))
+    if not all(clip.scene.seen(item, clip.frame_time(index)) for index in (first, last)):
+        return None
+    where = f"further {item.direction}" if item.direction else "where it was"
+    question, answer = f"Which way does the {item.name} move?", item.direction or STAYS
+    if choice:
+        choices, answer = direction_options(item, rng)
+        question = f"{question}\n{choices}"
+    return Asked(question, answer, f"{{0}} is in view. Next {{1}} is {where}.", ((item, first), (item, last)))
+
+
+def _ask_colour(clip: Clip, rng: np.random.Generator) -> Asked | None:
+    item = clip.scene.objects[rng.integers(len(clip.scene.objects))]
+    if sum(other.shape == item.shape for other in clip.scene.objects) > 1:
+        return None
+    evidence = ((item, clip.frame_from(moment(clip.scene, item))),)
+    return Asked(f"What colour is the {item.shape}?", item.colour, "{0} is in view.", evidence)
+
+
+Ask = Callable[[Clip, Iterator[Subject], np.random.Generator], Asked | None]
+ASK: Mapping[Task, Ask] = {
+    Task.TEMPORAL_SPATIAL: _ask_what,
+    Task.TEMPORAL: _ask_when,
+    Task.TEMPORAL_MCQ: _ask_when_and_what,
+    Task.MCQ: _ask_choice,
+    Task.FREE_FORM: _ask_free_form,
+}
+
+
+def _evidence(clip: Clip, subject: Subject) -> tuple[tuple[Object, int], ...]:
+    return tuple((item, clip.frame_from(time)) for item, time in subject.evidence)
+
+
+def key_frame_path(clip: Clip, index: int) -> str:
+    return f"{clip.name}_{index}.jpg"
+
+
+def key_frame_index(path: str) -> int:
+    return int(path.removesuffix(".jpg").rpartition("_")[2])
+
+
+def _row(clip: Clip, number: int, task: Task, question: str, answer: str) -> Row:
+    return {
+        "id": f"{clip.split}-{clip.name}-{number}",
+        "task": str(task),
+        "source": "shapes",
+        "question": question,
+        "answer": answer,
+        "video_path": None,
+        "image_path": None,
+        "image_size": None,
+        "key_frames": [],
+        "key_items": {},
+    }
+
+
+def _video_row(clip: Clip, number: int, task: Task, asked: Asked, noise: LabelNoise | None) -> Row:
+    """`noise` is None for the RL file."""
+    answer, reasoning = asked.answer, None
+    if noise is not None:
+        reasoning, span = _reasoning(clip, asked, noise)
+        answer = format_span(*span) if span else answer
+    elif asked.span_s:
+        span_text = f"[{asked.span_s[0]:.1f}, {asked.span_s[1]:.1f}]"
+        answer = f"{answer}\n{span_text}" if task is Task.TEMPORAL_MCQ else span_text
+    row = _row(clip, number, task, asked.question, answer) | {"video_path": f"{clip.name}.mp4"}
+    if task is Task.TEMPORAL_SPATIAL:
+        row |= _keys(clip, asked)
+    return row if reasoning is None else row | {"reasoning_process": reasoning}
+
+
+def _keys(clip: Clip, asked: Asked) -> Row:
+    """Key frames in order of time, with the exact boxes of the evidence in each."""
+    indices = sorted({index for _, index in asked.evidence})
+    times = {index: clip.frame_time(index) for index in indices}
+    return {
+        "key_frames": [
+            {"idx": number, "time": round(times[index], 3), "path": key_frame_path(clip, index)}
+            for number, index in enumerate(indices, start=1)
+        ],
+        "key_items": {
+            str(number): {
+                item.name: [_rounded(clip.scene.box(item, times[index]), 6)]
+                for item, at in asked.evidence
+                if at == index
+            }
+            for number, index in enumerate(indices, start=1)
+        },
+    }
+
+
+def _reasoning(clip: Clip, asked: Asked, noise: LabelNoise) -> tuple[str, Span | None]:
+    """The noisy reasoning, and the span it names if the question is about one."""
+    rng = clip.noise_rng
+    rng = np.random.default_rng([*rng.integers(2**31, size=2), sum(asked.question.encode())])
+    shift = noise.shift_s(rng)
+    if asked.span_s:
+        span = clip_span((asked.span_s[0] + shift, asked.span_s[1] + shift), clip.scene.duration_s)
+        return asked.reason.format(start=format_time(span[0]), end=format_time(span[1])), span
+    indices = sorted({index for _, index in asked.evidence})
+    wrong = indices[rng.integers(len(indices))]
+    claims = []
+    for item, index in asked.evidence:
+        time = clip.frame_time(index)
+        box = noise.box(clip.scene.box(item, time), rng)
+        last = clip.frame_time(clip.frame_from(clip.scene.duration_s))
+        said = float(np.clip(time + shift, 0, last)) if index == wrong else time
+        claims.append(format_claim(item.name, [_rounded(box, 3)], round(said, 1)))
+    return _sentences(asked.reason, claims), None
+
+
+def _sentences(reason: str, claims: list[str]) -> str:
+    """The claims put in, each with its article: `The` where a sentence begins, `the` elsewhere."""
+    text = reason
+    for number, claim in enumerate(claims):
+        hole = f"{{{number}}}"
+        at = text.index(hole)
+        article = "The" if at == 0 or text[:at].endswith(". ") else "the"
+        text = text.replace(hole, f"{article} {claim}")
+    return text
+
+
+def row_of_still(clip: Clip, noise: LabelNoise | None) -> tuple[Row, int]:
+    """A row about a still picture, and the index of the frame that is the picture.
+
+    `noise` is None for the RL file.
+    """
+    rng = clip.question_rng
+    seen: list[Object] = []
+    while not seen:
+        index = clip.frame_from(rng.uniform(0, clip.scene.duration_s))
+        seen = [item for item in clip.scene.objects if clip.scene.seen(item, clip.frame_time(index))]
+    questions = _still_questions(clip, index, seen)
+    return _still_row(clip, index, questions[rng.integers(len(questions))], noise), index
+
+
+def _still_questions(clip: Clip, index: int, seen: list[Object]) -> list[Asked]:
+    """Where is a named shape, or the one on a side of another."""
+    time = clip.frame_time(index)
+    found = [
+        Asked(f"Where is the {item.name}?", item.name, "{0} is in view.", ((item, index),)) for item in seen
+    ]
+    there = [item for item in clip.scene.objects if item.in_view(time)]
+    for anchor in seen:
+        for side in SIDES:
+            beside = on_side(there, anchor, side, time)
+            if beside in seen:
+                reason = f"{{0}} is in view. It has {{1}} {side} it."
+                question = f"Where is the shape {side} the {anchor.name}?"
+                found.append(Asked(question, beside.name, reason, ((anchor, index), (beside, index))))
+    return found
+
+
+def on_side(items: list[Object], anchor: Object, side: str, time_s: float) -> Object | None:
+    """The only shape on that side of another one, `None` if there is none, several, or it is hardly there."""
+    axis, sign = SIDES[side]
+    gaps = {item: sign * (item.centre(time_s)[axis] - anchor.centre(time_s)[axis]) for item in items}
+    there = [item for item, gap in gaps.items() if item is not anchor and gap > 0]
+    return there[0] if len(there) == 1 and gaps[there[0]] > 0.12 else None
+
+
+def _still_row(clip: Clip, index: int, asked: Asked, noise: LabelNoise | None) -> Row:
+    time, size = clip.frame_time(index), clip.scene.size
+    item = asked.evidence[-1][0]
+    answer = f"<obj>{item.name}</obj>{format_box(_pixels(clip.scene.box(item, time), size))}"
+    row = _row(clip, 0, Task.VISUAL, asked.question, answer)
+    row |= {"image_path": key_frame_path(clip, index), "image_size": list(size)}
+    if noise is not None:
+        rng = clip.noise_rng
+        boxes = [noise.box(clip.scene.box(cited, time), rng) for cited, _ in asked.evidence]
+        claims = [
+            format_claim(cited.name, [_pixels(box, size)])
+            for (cited, _), box in zip(asked.evidence, boxes, strict=True)
+        ]
+        row["reasoning_process"] = _sentences(asked.reason, claims)
+    return row
+
+
+def _rounded(box: Box, decimals: int) -> list[float]:
+    return [round(float(value), decimals) for value in box]
+
+
+def _pixels(box: Box, size: tuple[int, int]) -> list[int]:
+    """A normalised box in whole pixels of `size`."""
+    return [round(value * side) for value, side in zip(box, (*size, *size), strict=True)]

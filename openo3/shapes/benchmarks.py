@@ -1,0 +1,65 @@
+"""Held-out benchmark records about shapes clips, in the formats of V-STaR and TVGBench, all exact.
+
+What a record of each looks like is said in `openo3.bench_records`. The domain (V-STaR) and the `qsemtype`
+(TVGBench) are the family of the question: order, succession, side or hiding.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+from openo3.shapes.clips import Clip, frame_count
+from openo3.shapes.questions import Subject, clear_subjects, whole_seconds
+
+Record = dict[str, Any]
+
+
+def vstar_records(clip: Clip, count: int) -> list[Record]:
+    return [_vstar_record(clip, subject) for subject in _subjects(clip, count)]
+
+
+def tvgbench_records(clip: Clip, count: int) -> list[Record]:
+    return [
+        {
+            "path": f"{clip.name}.mp4",
+            "question": f"When is {subject.phrase} in view?",
+            "answer": f"{subject.item.enter_s:.1f}-{subject.item.leave_s:.1f}",
+            "duration": clip.scene.duration_s,
+            "qsemtype": subject.family,
+            "dataset_name": "shapes",
+        }
+        for subject in _subjects(clip, count)
+    ]
+
+
+def _subjects(clip: Clip, count: int) -> list[Subject]:
+    return list(islice(clear_subjects(clip.scene, clip.question_rng), count))
+
+
+def _vstar_record(clip: Clip, subject: Subject) -> Record:
+    scene, item = clip.scene, subject.item
+    return {
+        "vid": clip.name,
+        "domain": subject.family,
+        "fps": scene.fps,
+        "width": scene.size[0],
+        "height": scene.size[1],
+        "frame_count": frame_count(scene),
+        "question": f"What is {subject.phrase}?",
+        "answer": f"the {item.name}",
+        "object": item.name,
+        "temporal_question": f"When is {subject.phrase} in view?",
+        "timestamps": [item.enter_s, item.leave_s],
+        "spatial_question": f"Where is the {item.name}?",
+        "spatial_question_2": f"Where is the {item.name}?",
+        "bboxes": [_box(clip, subject, second) for second in whole_seconds(item)],
+    }
+
+
+def _box(clip: Clip, subject: Subject, second: int) -> Record:
+    """The true box at a whole second, in source pixels."""
+    box = clip.scene.box(subject.item, second)
+    sides = (value * side for value, side in zip(box, clip.scene.size * 2, strict=True))
+    corners = dict(zip(("xmin", "ymin", "xmax", "ymax"), (round(side, 1) for side in sides), strict=True))
+    return {"timestamp": second, "frame_index": clip.frame_from(second), **corners}

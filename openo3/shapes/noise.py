@@ -1,0 +1,57 @@
+"""Errors of labels that come from a model, as STGR's reasoning does, put into exact ones on purpose.
+
+Supervised training then teaches the form of the evidence and only roughly its place, which is what
+reinforcement learning against exact truth can improve.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from openo3.geometry import Span
+from openo3.schema import Box
+
+SMALLEST = 0.02
+"""A box keeps at least this much of the frame's sides."""
+
+
+@dataclass(frozen=True)
+class LabelNoise:
+    """How wrong labels are.
+
+    Each side of a box moves by a normal error of `box_sigma`, outward by `box_loosen` on average, both in
+    units of the frame's sides. In a share `time_share` of the labels a time is off by `time_shift_s`.
+    """
+
+    box_sigma: float = 0.05
+    box_loosen: float = 0.02
+    time_share: float = 1 / 3
+    time_shift_s: float = 1.0
+
+    def box(self, box: Box, rng: np.random.Generator) -> Box:
+        """A normalised box with errors, still inside the frame and never inverted."""
+        outward = rng.normal(self.box_loosen, self.box_sigma, size=4) * (-1, -1, 1, 1)
+        x1, y1, x2, y2 = np.clip(np.asarray(box) + outward, 0.0, 1.0)
+        (x1, x2), (y1, y2) = _interval(x1, x2), _interval(y1, y2)
+        return x1, y1, x2, y2
+
+    def shift_s(self, rng: np.random.Generator) -> float:
+        """By how much a label's time is off: mostly 0."""
+        wrong, sign = rng.random() < self.time_share, rng.choice((-1.0, 1.0))
+        return self.time_shift_s * sign if wrong else 0.0
+
+
+def clip_span(span: Span, duration_s: float) -> Span:
+    start, end = (float(np.clip(time, 0.0, duration_s)) for time in span)
+    return start, end
+
+
+def _interval(low: float, high: float) -> Span:
+    """The two in order, at least `SMALLEST` apart, within 0-1."""
+    low, high = min(low, high), max(low, high)
+    if high - low < SMALLEST:
+        low = min(max((low + high - SMALLEST) / 2, 0.0), 1.0 - SMALLEST)
+        high = low + SMALLEST
+    return float(low), float(high)
