@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from openo3.model.attention import attend_framewise
+from openo3.model.memory import keep_freed_memory
 
 POINTER = "pointer.json"
 """A folder that holds only this file stands for a hub model: `{"repo_id": ..., "revision": ...}`."""
@@ -28,6 +29,8 @@ def resolve(path: str | Path) -> dict[str, str]:
 
 def load_model(path: str | Path, dtype: torch.dtype | str | None = None) -> Any:
     """The model with framewise vision attention; bfloat16 on a GPU and float32 elsewhere by default."""
+    if not torch.cuda.is_available():
+        keep_freed_memory()
     if dtype is None:
         dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
     model = AutoModelForImageTextToText.from_pretrained(
