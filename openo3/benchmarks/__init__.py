@@ -1,14 +1,12 @@
 """Benchmarks: each one module of five functions, found by name.
 
 `load` reads the records, `questions` asks about one, `result` reads the answers, `rate` asks a judge,
-`score` counts. To add a
-benchmark, write such a module and name it in `MODULES`.
+`score` counts. To add a benchmark, write such a module and name it in `get`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,11 +14,6 @@ from openo3.geometry import BoxSpace
 from openo3.judges import Judge
 
 Record = dict[str, Any]
-
-MODULES = {
-    "vstar": "openo3.benchmarks.vstar",
-    "tvgbench": "openo3.benchmarks.tvgbench",
-}
 
 
 class Benchmark(Protocol):
@@ -48,6 +41,9 @@ def get(name: str) -> Benchmark:
     Raises:
         KeyError: there is none; the message lists those that there are.
     """
-    if name not in MODULES:
-        raise KeyError(f"unknown benchmark {name!r}; there are {', '.join(MODULES)}")
-    return import_module(MODULES[name])
+    from openo3.benchmarks import tvgbench, vstar
+
+    modules = {"vstar": vstar, "tvgbench": tvgbench}
+    if name not in modules:
+        raise KeyError(f"unknown benchmark {name!r}; there are {', '.join(modules)}")
+    return modules[name]
