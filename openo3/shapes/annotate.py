@@ -15,8 +15,9 @@ answer of the RL file) with one exception, made on purpose: the SFT file's reaso
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ from openo3.shapes.questions import (
     clear_subjects,
     direction_options,
     moment,
+    on_side,
     options,
 )
 from openo3.shapes.scene import Object
@@ -70,76 +72,45 @@ def rows_of_clip(clip: Clip, per_file: int, noise: LabelNoise) -> tuple[list[Row
     """Rows about a clip for the SFT and the RL file, `per_file` for each (fewer if it offers no more)."""
     rng = clip.question_rng
     subjects = clear_subjects(clip.scene, rng)
-    asked: set[str] = set()
+    rows: dict[str, Row] = {}  # by question without its options
     files: list[list[Row]] = []
-    number = 0
-    for weights in (SFT_TASKS, RL_TASKS):
-        rows: list[Row] = []
+    for weights, errors in ((SFT_TASKS, noise), (RL_TASKS, None)):
+        before = len(rows)
         for pick in rng.choice(len(weights), size=per_file, p=list(weights.values())):
             task = list(weights)[pick]
-            found = _new(ASK[task], clip, subjects, rng, asked)
-            if found is not None:
-                supervised = weights is SFT_TASKS
-                rows.append(_video_row(clip, number, task, found, noise if supervised else None))
-                number += 1
-        files.append(rows)
+            for found in (ASK[task](clip, subject, rng) for subject in islice(subjects, 4)):
+                if found and (question := found.question.partition("\n")[0]) not in rows:
+                    rows[question] = _video_row(clip, len(rows), task, found, errors)
+                    break
+        files.append(list(rows.values())[before:])
     return files[0], files[1]
 
 
-def _new(
-    ask: Ask, clip: Clip, subjects: Iterator[Subject], rng: np.random.Generator, asked: set[str]
-) -> Asked | None:
-    """A question that the clip was not asked yet; `None` if there seems to be no more."""
-    for _ in range(8):
-        found = ask(clip, subjects, rng)
-        if found is None:
-            continue
-        question = found.question.partition("\n")[0]
-        if question not in asked:
-            asked.add(question)
-            return found
-    return None
-
-
-def _ask_what(clip: Clip, subjects: Iterator[Subject], rng: np.random.Generator) -> Asked | None:
-    subject = next(subjects, None)
-    if subject is None:
-        return None
+def _ask_what(clip: Clip, subject: Subject, rng: np.random.Generator) -> Asked:
     question, answer = f"What is {subject.phrase}?", f"the {subject.item.name}"
     return Asked(question, answer, subject.reason, _evidence(clip, subject))
 
 
-def _ask_when(clip: Clip, subjects: Iterator[Subject], rng: np.random.Generator) -> Asked | None:
-    subject = next(subjects, None)
-    if subject is None:
-        return None
+def _ask_when(clip: Clip, subject: Subject, rng: np.random.Generator) -> Asked:
     item = subject.item
     reason = f"It is the {item.name}. It comes into view at {{start}} and leaves at {{end}}."
     return Asked(f"When is {subject.phrase} in view?", "", reason, span_s=(item.enter_s, item.leave_s))
 
 
-def _ask_when_and_what(clip: Clip, subjects: Iterator[Subject], rng: np.random.Generator) -> Asked | None:
-    subject = next(subjects, None)
-    if subject is None:
-        return None
+def _ask_when_and_what(clip: Clip, subject: Subject, rng: np.random.Generator) -> Asked:
     choices, letter = options(clip.scene, subject.item, rng)
-    item = subject.item
-    reason = f"It is the {item.name}. It comes into view at {{start}} and leaves at {{end}}."
     question = f"When is {subject.phrase} in view, and what is it?\n{choices}"
-    return Asked(question, letter, reason, span_s=(item.enter_s, item.leave_s))
+    return replace(_ask_when(clip, subject, rng), question=question, answer=letter)
 
 
-def _ask_choice(clip: Clip, subjects: Iterator[Subject], rng: np.random.Generator) -> Asked | None:
+def _ask_choice(clip: Clip, subject: Subject, rng: np.random.Generator) -> Asked | None:
     if rng.random() < 0.3:
         return _ask_direction(clip, rng, choice=True)
-    subject = next(subjects, None)
-    if subject is None:
-        return None
     choices, letter = options(clip.scene, subject.item, rng)
     return Asked(f"What is {subject.phrase}?\n{choices}", letter, subject.reason, _evidence(clip, subject))
 
 
-def _ask_free_form(clip: Clip, subjects: Iterator[Subject], rng: np.random.Generator) -> Asked | None:
+def _ask_free_form(clip: Clip, subject: Subject, rng: np.random.Generator) -> Asked | None:
     kind = rng.integers(3)
     if kind == 0:
         return _ask_count(clip)
@@ -178,7 +149,7 @@ def _ask_colour(clip: Clip, rng: np.random.Generator) -> Asked | None:
     return Asked(f"What colour is the {item.shape}?", item.colour, "{0} is in view.", evidence)
 
 
-Ask = Callable[[Clip, Iterator[Subject], np.random.Generator], Asked | None]
+Ask = Callable[[Clip, Subject, np.random.Generator], Asked | None]
 ASK: Mapping[Task, Ask] = {
     Task.TEMPORAL_SPATIAL: _ask_what,
     Task.TEMPORAL: _ask_when,
@@ -219,7 +190,7 @@ def _video_row(clip: Clip, number: int, task: Task, asked: Asked, noise: LabelNo
     """`noise` is None for the RL file."""
     answer, reasoning = asked.answer, None
     if noise is not None:
-        reasoning, span = _reasoning(clip, asked, noise)
+        reasoning, span = _reasoning(clip, asked, noise, clip.noise_rng(number))
         answer = format_span(*span) if span else answer
     elif asked.span_s:
         span_text = f"[{asked.span_s[0]:.1f}, {asked.span_s[1]:.1f}]"
@@ -250,10 +221,10 @@ def _keys(clip: Clip, asked: Asked) -> Row:
     }
 
 
-def _reasoning(clip: Clip, asked: Asked, noise: LabelNoise) -> tuple[str, Span | None]:
+def _reasoning(
+    clip: Clip, asked: Asked, noise: LabelNoise, rng: np.random.Generator
+) -> tuple[str, Span | None]:
     """The noisy reasoning, and the span it names if the question is about one."""
-    rng = clip.noise_rng
-    rng = np.random.default_rng([*rng.integers(2**31, size=2), sum(asked.question.encode())])
     shift = noise.shift_s(rng)
     if asked.span_s:
         span = clip_span((asked.span_s[0] + shift, asked.span_s[1] + shift), clip.scene.duration_s)
@@ -312,14 +283,6 @@ def _still_questions(clip: Clip, index: int, seen: list[Object]) -> list[Asked]:
     return found
 
 
-def on_side(items: list[Object], anchor: Object, side: str, time_s: float) -> Object | None:
-    """The only shape on that side of another one, `None` if there is none, several, or it is hardly there."""
-    axis, sign = SIDES[side]
-    gaps = {item: sign * (item.centre(time_s)[axis] - anchor.centre(time_s)[axis]) for item in items}
-    there = [item for item, gap in gaps.items() if item is not anchor and gap > 0]
-    return there[0] if len(there) == 1 and gaps[there[0]] > 0.12 else None
-
-
 def _still_row(clip: Clip, index: int, asked: Asked, noise: LabelNoise | None) -> Row:
     time, size = clip.frame_time(index), clip.scene.size
     item = asked.evidence[-1][0]
@@ -327,7 +290,7 @@ def _still_row(clip: Clip, index: int, asked: Asked, noise: LabelNoise | None) -
     row = _row(clip, 0, Task.VISUAL, asked.question, answer)
     row |= {"image_path": key_frame_path(clip, index), "image_size": list(size)}
     if noise is not None:
-        rng = clip.noise_rng
+        rng = clip.noise_rng(0)
         boxes = [noise.box(clip.scene.box(cited, time), rng) for cited, _ in asked.evidence]
         claims = [
             format_claim(cited.name, [_pixels(box, size)])

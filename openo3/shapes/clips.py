@@ -41,9 +41,9 @@ class Clip:
     def question_rng(self) -> np.random.Generator:
         return _rng(self.seed, self.split, self.index, 1)
 
-    @property
-    def noise_rng(self) -> np.random.Generator:
-        return _rng(self.seed, self.split, self.index, 2)
+    def noise_rng(self, number: int) -> np.random.Generator:
+        """For the errors in the label of its question of that number."""
+        return _rng(self.seed, self.split, self.index, 2, number)
 
     def frame_from(self, time_s: float) -> int:
         """The first frame that is shown at `time_s` or later, or the last of all."""
@@ -62,5 +62,5 @@ def frame_times(scene: Scene) -> list[float]:
     return [index / scene.fps for index in range(frame_count(scene))]
 
 
-def _rng(seed: int, split: str, index: int, stream: int) -> np.random.Generator:
-    return np.random.default_rng([seed, SPLITS.index(split), index, stream])
+def _rng(seed: int, split: str, index: int, *stream: int) -> np.random.Generator:
+    return np.random.default_rng([seed, SPLITS.index(split), index, *stream])

@@ -91,6 +91,14 @@ def by_side(scene: Scene, rng: np.random.Generator) -> Subject | None:
     return None
 
 
+def on_side(items: Sequence[Object], anchor: Object, side: str, time_s: float) -> Object | None:
+    """The only shape on that side of another one, `None` if there is none, several, or it is hardly there."""
+    axis, sign = SIDES[side]
+    gaps = {item: sign * (item.centre(time_s)[axis] - anchor.centre(time_s)[axis]) for item in items}
+    there = [item for item, gap in gaps.items() if item is not anchor and gap > 0]
+    return there[0] if len(there) == 1 and gaps[there[0]] > 0.12 else None
+
+
 def by_hiding(scene: Scene, rng: np.random.Generator) -> Subject | None:
     """The shape that hides a part of a named one."""
     for index in rng.permutation(len(scene.objects)):
@@ -125,17 +133,20 @@ def subjects(scene: Scene, rng: np.random.Generator) -> Iterator[Subject]:
 
 def clear_subjects(scene: Scene, rng: np.random.Generator) -> Iterator[Subject]:
     """Those of `subjects` that only one shape fits, and whose evidence is there to see."""
-    for subject in subjects(scene, rng):
-        (shown, time), *_ = subject.evidence
-        if subject.family == "hiding":
-            clear = hiders(scene, shown) == {subject.item}
-        else:
-            clear = all(scene.seen(item, at) for item, at in subject.evidence)
-        if subject.family == "side":
-            hidden = [item for item in scene.objects if item.in_view(time) and not scene.seen(item, time)]
-            clear = clear and not hidden
-        if clear:
-            yield subject
+    return (subject for subject in subjects(scene, rng) if is_clear(scene, subject))
+
+
+def is_clear(scene: Scene, subject: Subject) -> bool:
+    """Whether there is no doubt: nothing cited is leaving, half hidden, or hidden by two shapes in turn."""
+    evidence = subject.evidence
+    if any(time >= item.leave_s for item, time in evidence):
+        return False
+    shown, time = evidence[0]
+    if subject.family == "hiding":
+        return hiders(scene, shown) == {subject.item}
+    if subject.family == "side":  # what is there counts, seen or not
+        evidence = tuple((item, time) for item in scene.objects if item.in_view(time))
+    return all(scene.seen(item, at) and at < item.leave_s for item, at in evidence)
 
 
 def hiders(scene: Scene, item: Object) -> set[Object]:

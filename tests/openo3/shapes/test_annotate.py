@@ -1,0 +1,168 @@
+"""Rows about clips: exact where they say so, and wrong by as much as was asked where they do not."""
+
+import re
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from openo3 import stgr
+from openo3.evidence import parse_boxes, parse_claims, parse_span
+from openo3.schema import Sample, Task
+from openo3.shapes.annotate import key_frame_index, row_of_still, rows_of_clip
+from openo3.shapes.clips import Clip, frame_count
+from openo3.shapes.noise import LabelNoise
+from openo3.shapes.scene import Object
+
+NONE = LabelNoise(box_sigma=0, box_loosen=0, time_share=0)
+COUNT = 150
+
+
+def samples(noise: LabelNoise) -> tuple[list[tuple[Clip, Sample]], list[tuple[Clip, Sample]]]:
+    """Parsed rows with their clips, of the SFT and of the RL file."""
+    files: tuple[list, list] = ([], [])
+    for index in range(COUNT):
+        clip = Clip.sample(5, "train", index)
+        for file, rows in zip(files, rows_of_clip(clip, 2, noise), strict=True):
+            file += [(clip, stgr.parse(row)) for row in rows]
+        clip = Clip.sample(5, "still", index)
+        file = files[index % 2]
+        file.append((clip, stgr.parse(row_of_still(clip, None if index % 2 else noise)[0])))
+    return files
+
+
+EXACT_SFT, RL = samples(NONE)
+NOISY_SFT, SAME_RL = samples(LabelNoise())
+
+
+def shape(clip: Clip, name: str) -> Object:
+    [item] = [item for item in clip.scene.objects if item.name == name]
+    return item
+
+
+def test_noise_touches_neither_the_rl_file_nor_questions():
+    assert [sample for _, sample in RL] == [sample for _, sample in SAME_RL]
+    for (_, exact), (_, noisy) in zip(EXACT_SFT, NOISY_SFT, strict=True):
+        assert (exact.id, exact.question, exact.key_items) == (noisy.id, noisy.question, noisy.key_items)
+        assert exact.answer == noisy.answer or exact.task is Task.TEMPORAL
+
+
+def test_tasks_are_those_of_the_published_files():
+    assert {sample.task for _, sample in EXACT_SFT} == set(Task) - {Task.TEMPORAL_MCQ}
+    assert {sample.task for _, sample in RL} == set(Task)
+    counts = Counter(sample.task for _, sample in EXACT_SFT)
+    assert counts.most_common(1)[0][0] is Task.TEMPORAL_SPATIAL
+
+
+def test_no_clip_is_asked_the_same_twice():
+    asked = Counter((sample.media, sample.question.partition("\n")[0]) for _, sample in EXACT_SFT + RL)
+    assert asked.most_common(1)[0][1] == 1
+    assert max(Counter(sample.id for _, sample in EXACT_SFT + RL).values()) == 1
+
+
+def test_only_supervised_rows_reason():
+    assert all(sample.reasoning for _, sample in EXACT_SFT)
+    assert not any(sample.reasoning for _, sample in RL)
+
+
+def test_key_items_are_the_scene_at_a_frame_of_the_clip():
+    for clip, sample in EXACT_SFT + RL:
+        assert bool(sample.key_frames) == (sample.task is Task.TEMPORAL_SPATIAL)
+        for frame in sample.key_frames:
+            index = key_frame_index(frame.path)
+            assert 0 <= index < frame_count(clip.scene)
+            assert frame.time_s == round(clip.frame_time(index), 3)
+            for name, [box] in sample.key_items[frame.idx].items():
+                item = shape(clip, name)
+                assert item.in_view(clip.frame_time(index))
+                assert box == pytest.approx(clip.scene.box(item, clip.frame_time(index)), abs=1e-6)
+
+
+def test_spans_are_those_of_one_shape_and_the_option_names_it():
+    for clip, sample in EXACT_SFT + RL:
+        if sample.task in (Task.TEMPORAL, Task.TEMPORAL_MCQ):
+            [item] = [o for o in clip.scene.objects if (o.enter_s, o.leave_s) == parse_span(sample.answer)]
+            assert f"the {item.name}" not in sample.question
+            if sample.task is Task.TEMPORAL_MCQ:
+                assert f"\n{sample.answer[-1]}. {item.name}" in sample.question
+            elif sample.reasoning:
+                assert sample.reasoning.startswith(f"It is the {item.name}.")
+
+
+def test_exact_claims_are_the_scene():
+    cited = 0
+    for clip, sample in EXACT_SFT:
+        for claim in parse_claims(sample.reasoning):
+            item = shape(clip, claim.name)
+            if sample.task is Task.VISUAL:
+                assert claim.time_s is None
+                continue
+            index = min(range(frame_count(clip.scene)), key=lambda i: abs(clip.frame_time(i) - claim.time_s))
+            near = [clip.scene.box(item, clip.frame_time(index + step)) for step in (-1, 0, 1)]
+            assert min(np.abs(np.subtract(claim.boxes[0], box)).max() for box in near) < 0.03
+            cited += 1
+        assert len(parse_claims(sample.reasoning)) <= 2
+    assert cited > COUNT
+
+
+def test_reasoning_reads_as_sentences():
+    for _, sample in EXACT_SFT:
+        assert "{" not in sample.reasoning
+        for start in re.findall(r"(?:^|\. )(\w)", sample.reasoning):
+            assert start.isupper()
+
+
+def test_what_is_answered_of_a_direction_a_count_and_a_colour_is_true():
+    for clip, sample in EXACT_SFT + RL:
+        if sample.task is not Task.FREE_FORM:
+            continue
+        if found := re.fullmatch(r"Which way does the (.*) move\?", sample.question):
+            assert sample.answer == (shape(clip, found[1]).direction or "it stays")
+        elif found := re.fullmatch(r"What colour is the (.*)\?", sample.question):
+            [item] = [item for item in clip.scene.objects if item.shape == found[1]]
+            assert sample.answer == item.colour
+        else:
+            assert ["two", "three", "four", "five"].index(sample.answer) + 2 == len(clip.scene.objects)
+
+
+def test_a_still_is_answered_within_a_pixel():
+    for clip, sample in EXACT_SFT + RL:
+        if sample.task is Task.VISUAL:
+            name = re.search("<obj>(.*)</obj>", sample.answer)[1]
+            time = clip.frame_time(key_frame_index(sample.media))
+            [box] = parse_boxes(sample.answer)
+            off = np.subtract(box, clip.scene.box(shape(clip, name), time)) * (*sample.size, *sample.size)
+            assert np.abs(off).max() <= 0.5 + 1e-6
+
+
+def test_labels_are_as_wrong_as_asked():
+    sides, shifted = [], []
+    for (clip, exact), (_, noisy) in zip(EXACT_SFT, NOISY_SFT, strict=True):
+        if exact.task is Task.TEMPORAL:
+            said, true = parse_span(noisy.answer), parse_span(exact.answer)
+            assert all(f"<t>{time}</t>s" in noisy.reasoning for time in said)
+            assert 0 <= said[0] < said[1] <= clip.scene.duration_s
+            shifted.append(said != true)
+            continue
+        claims = list(zip(parse_claims(exact.reasoning), parse_claims(noisy.reasoning), strict=True))
+        for true, said in claims:
+            inside = [0.1 < value < 0.9 for value in true.boxes[0]]
+            off = np.subtract(said.boxes[0], true.boxes[0]) * (-1, -1, 1, 1)
+            sides += [error for error, kept in zip(off, inside, strict=True) if kept]
+        if exact.task is not Task.VISUAL:
+            off = [abs(said.time_s - true.time_s) for true, said in claims]
+            assert all(value < 1.11 for value in off)
+            shifted.append(max(off) > 0.05)
+    assert len(shifted) > COUNT
+    assert np.mean(sides) == pytest.approx(0.02, abs=0.01)
+    assert np.std(sides) == pytest.approx(0.05, abs=0.01)
+    assert np.mean(shifted) == pytest.approx(1 / 3, abs=0.09)
+
+
+def test_a_box_stays_in_the_frame_whatever_the_noise():
+    rng = np.random.default_rng(0)
+    noise = LabelNoise(box_sigma=0.5, box_loosen=-0.2)
+    for _ in range(2000):
+        x1, y1, x2, y2 = noise.box((0.0, 0.4, 0.1, 0.6), rng)
+        assert 0 <= x1 < x2 <= 1
+        assert 0 <= y1 < y2 <= 1

@@ -1,0 +1,156 @@
+"""A world as a folder: the same again, only what is missing, complete after a kill, and valid throughout."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import decord
+import numpy as np
+import pytest
+from PIL import Image
+
+from openo3 import shapes
+from openo3.artifacts import read_json
+from openo3.shapes.scene import COLOURS
+from stages import download, validate
+
+SMALL = {"videos": 14, "images": 12, "benchmark_videos": 4, "seed": 2}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shapes") / "world"
+    shapes.generate(folder, **SMALL)
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def written(folder: Path) -> dict[str, int]:
+    return {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
+
+
+def test_importing_is_light():
+    code = "import sys; from openo3 import shapes; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_same_parameters_give_the_same_bytes(world: Path, tmp_path: Path):
+    shapes.generate(tmp_path / "again", **SMALL)
+    assert contents(tmp_path / "again") == contents(world)
+
+
+def test_one_more_video_changes_one_video(world: Path, tmp_path: Path):
+    folder = tmp_path / "world"
+    shapes.generate(folder, **SMALL)
+    before = written(folder)
+    shapes.generate(folder, **SMALL)
+    assert written(folder) == before
+    shapes.generate(folder, **SMALL | {"videos": SMALL["videos"] + 1})
+    after = written(folder)
+    changed = {path for path in after if after[path] != before.get(path)}
+    assert changed - {"STGR-SFT.json", "STGR-RL.json"} == after.keys() - before.keys()
+    assert {path for path in changed if path.endswith(".mp4")} == {"videos/000014.mp4"}
+    shapes.generate(folder, **SMALL)
+    assert contents(folder) == contents(world)
+
+
+def test_another_seed_is_another_world(world: Path, tmp_path: Path):
+    folder = tmp_path / "world"
+    small = {"videos": 2, "images": 2, "benchmark_videos": 2}
+    shapes.generate(folder, **small, seed=8)
+    first = contents(folder)
+    shapes.generate(folder, **small, seed=9)
+    assert not {path for path in first if contents(folder).get(path) == first[path]}
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path):
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos/holiday.mp4").write_bytes(b"mine")
+    with pytest.raises(FileExistsError, match="not a shapes world"):
+        shapes.generate(tmp_path, **SMALL)
+    assert list(contents(tmp_path)) == ["videos/holiday.mp4"]
+
+
+def test_a_kill_at_any_moment_leaves_a_world_that_can_be_finished(world: Path, tmp_path: Path):
+    folder = tmp_path / "world"
+    call = f"generate(Path({str(folder)!r}), **{SMALL})"
+    code = f"from pathlib import Path; from openo3.shapes import generate; {call}"
+    for files in (1, 6, 14):
+        process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+        deadline = time.monotonic() + 60
+        while sum(1 for path in folder.glob("*/*.mp4")) < files and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert not (folder / "STGR-SFT.json").exists()
+    shapes.generate(folder, **SMALL)
+    assert contents(folder) == contents(world)
+
+
+def test_a_kill_while_an_old_world_is_cleared_is_noticed(world: Path, tmp_path: Path):
+    folder = tmp_path / "world"
+    (folder / "videos").mkdir(parents=True)
+    (folder / "world.json").write_text("null\n")
+    (folder / "videos/000000.mp4").write_bytes(b"of the old world")
+    shapes.generate(folder, **SMALL)
+    assert contents(folder) == contents(world)
+
+
+@pytest.mark.parametrize("file", ["STGR-SFT.json", "STGR-RL.json"])
+def test_decoded_frames_show_what_the_key_items_say(world: Path, file: str):
+    checked = 0
+    for row in read_json(world / file):
+        for frame in row["key_frames"]:
+            picture = np.asarray(Image.open(world / "kfs" / frame["path"]).convert("RGB"))
+            video = decord.VideoReader(str(world / "videos" / row["video_path"]))
+            index = int(np.abs(video.get_frame_timestamp(range(len(video)))[:, 0] - frame["time"]).argmin())
+            for pixels in (picture, video[index].asnumpy()):
+                for name, [box] in row["key_items"][str(frame["idx"])].items():
+                    assert_drawn(pixels, name, box)
+                    checked += 1
+    assert checked > 10
+
+
+def assert_drawn(pixels: np.ndarray, name: str, box: list[float]) -> None:
+    """Pixels of the shape's colour fill a fair part of its box and end at its sides, unless hidden there."""
+    height, width = pixels.shape[:2]
+    colour = np.array(COLOURS[name.split()[0]]) * 0.92
+    alike = np.abs(pixels.astype(float) - colour).max(axis=-1) < 45
+    x1, y1, x2, y2 = (value * side for value, side in zip(box, (width, height) * 2, strict=True))
+    inside = alike[round(y1) : round(y2), round(x1) : round(x2)]
+    assert inside.mean() > 0.15, name
+    ring = alike.copy()  # right outside; other shapes of the same colour may be farther off
+    ring[max(0, round(y1) - 2) : round(y2) + 2, max(0, round(x1) - 2) : round(x2) + 2] = False
+    near = np.zeros_like(ring)
+    near[max(0, round(y1) - 5) : round(y2) + 5, max(0, round(x1) - 5) : round(x2) + 5] = True
+    assert (ring & near).sum() < 0.25 * inside.sum(), name
+
+
+def test_benchmarks_are_held_out_and_exact(world: Path):
+    records = read_json(world / "V_STaR_test.json")
+    assert len(records) == 8
+    for record in records:
+        start, end = record["timestamps"]
+        assert [box["timestamp"] for box in record["bboxes"]] == [
+            second for second in range(60) if start <= second <= end
+        ]
+        assert all(0 <= box["frame_index"] < record["frame_count"] for box in record["bboxes"])
+        assert f"the {record['object']}" == record["answer"]
+    assert [len(record["answer"].split("-")) for record in read_json(world / "TVGBench.json")] == [2] * 4
+    films = [p.read_bytes() for name in ("videos", "vstar", "tvgbench") for p in (world / name).iterdir()]
+    assert len(set(films)) == len(films)
+
+
+def test_every_row_passes_validation(world: Path, tmp_path: Path):
+    download.run(download.Params("shapes", shapes=SMALL), tmp_path)
+    assert validate.run(validate.Params(max_rejected_share=0.0), tmp_path) is None
+    metrics = read_json(tmp_path / "metrics/validation.json")
+    assert metrics["rejected"] == 0
+    assert metrics["rows"] == sum(len(read_json(world / path.name)) for path in world.glob("[SVT]*.json"))
