@@ -17,6 +17,7 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,19 @@ def corpus(seed: int, scenes: int = 4000) -> Iterator[str]:
         )
 
 
+_SPECIAL_TOKEN = re.compile(r"(<\|\w+\|>)")
+
+
+@lru_cache(maxsize=200_000)
+def _piece_ids(tokenizer: Any, piece: str) -> tuple[int, ...]:
+    return tuple(tokenizer.backend_tokenizer.encode(piece, add_special_tokens=False).ids)
+
+
+def token_ids(tokenizer: Any, text: str) -> list[int]:
+    """`tokenizer(text).input_ids`, its pieces between special tokens remembered: prompts repeat them."""
+    return [i for piece in _SPECIAL_TOKEN.split(text) if piece for i in _piece_ids(tokenizer, piece)]
+
+
 ROW_TOKENS = 704
 """Where a clip's row ends: questions that do not fit are left out, so that little of a batch is padding."""
 
@@ -150,12 +164,12 @@ class Clips(IterableDataset):
         )
         head, tail = text.replace(self.processor.image_token, patch).split("\0")
         tokenizer = self.processor.tokenizer
-        prefix = tokenizer(head, add_special_tokens=False).input_ids
-        contexts = tokenizer([question + tail for question, _ in asked], add_special_tokens=False).input_ids
-        targets = tokenizer([answer for _, answer in asked], add_special_tokens=False).input_ids
+        prefix = token_ids(tokenizer, head)
         branches = [
-            Branch(context, [*target, tokenizer.eos_token_id])
-            for context, target in zip(contexts, targets, strict=True)
+            Branch(
+                token_ids(tokenizer, question + tail), [*token_ids(tokenizer, answer), tokenizer.eos_token_id]
+            )
+            for question, answer in asked
         ]
         room = ROW_TOKENS - len(prefix) - len(branches[0].context_ids) - len(branches[0].target_ids)
         fitting = branches[:1]
@@ -195,12 +209,13 @@ def answer_loss(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """
     labels, segments = batch.pop("labels")[:, 1:], batch["segments"]
     answered = labels >= 0
-    rows = torch.arange(len(labels))[:, None].expand_as(labels)[answered]
-    branch = rows * (int(segments.max()) + 1) + segments[:, 1:][answered]
+    rows, columns = answered.nonzero(as_tuple=True)
+    branch = rows * (int(segments.max()) + 1) + segments[rows, columns + 1]
     weights = torch.bincount(branch)[branch].float().rsqrt().to(model.device)
-    hidden = model.model(**model_inputs(model, batch)).last_hidden_state[:, :-1]
-    logits = model.lm_head(hidden[answered.to(model.device)])
-    wanted = labels[answered].to(model.device)
+    wanted, places = labels[answered].to(model.device), (rows * segments.shape[1] + columns).to(model.device)
+    hidden = model.model(**model_inputs(model, batch)).last_hidden_state
+    # By index, not by mask: a mask would make the host wait for the device at every step
+    logits = model.lm_head(hidden.flatten(0, 1).index_select(0, places))
     losses = torch.nn.functional.cross_entropy(logits.float(), wanted, reduction="none")
     return (losses * weights).sum() / weights.sum()
 
@@ -218,7 +233,7 @@ def pretrain(
     clips = Clips(processor, seed, batch, branches)
     ahead = 4 if workers else None
     loader = iter(DataLoader(clips, batch_size=None, num_workers=workers, prefetch_factor=ahead))
-    start, step, clips_loss, history = time.monotonic(), 0, math.nan, []
+    start, step, last, history = time.monotonic(), 0, torch.tensor(math.nan), []
     while (elapsed := (time.monotonic() - start) / 60) < minutes:
         part = elapsed / minutes
         rate = peak * min(1.0, (step + 1) / 300) * (0.02 + 0.98 * (1 + math.cos(math.pi * part)) / 2)
@@ -233,9 +248,9 @@ def pretrain(
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         step += 1
-        clips_loss = loss.item() if drawn["times"].shape[1] > 1 else clips_loss
+        last = loss.detach() if drawn["times"].shape[1] > 1 else last  # read below: reading waits
         if step % 200 == 0:
-            history.append({"step": step, "minutes": round(elapsed, 2), "loss": round(clips_loss, 4)})
+            history.append({"step": step, "minutes": round(elapsed, 2), "loss": round(last.item(), 4)})
             print(json.dumps(history[-1]), flush=True)
     settings = {"seed": seed, "peak": peak, "minutes": minutes}
     return {**settings, "steps": step, "clips": step * batch, "history": history}
