@@ -25,7 +25,7 @@ from typing import Literal, Protocol
 
 from tqdm import tqdm
 
-from openo3.rewards import rouge
+from openo3.rouge import rouge
 
 Item = tuple[str, str, str]
 """`(question, truth, candidate)`."""

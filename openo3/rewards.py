@@ -13,14 +13,14 @@ training that is done, 0-1.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping
-from functools import cache
 from typing import Literal
 
 from openo3.answers import option_of
 from openo3.evidence import Claim, Completion, parse_boxes, parse_span
+from openo3.format_check import TIMED, format_share
 from openo3.geometry import box_iou, tiou
+from openo3.rouge import rouge
 from openo3.schema import Box, KeyFrame, Sample, Task
 
 Gate = Literal["symmetric", "released"]
@@ -29,12 +29,8 @@ Reward = Callable[..., float | None]
 TAU_S = 1.0
 """A claim is scored against a key frame less than this away."""
 
-GENERAL = (Task.MCQ, Task.FREE_FORM)
-TIMED = (Task.TEMPORAL, Task.TEMPORAL_MCQ)
 WORDED = (Task.TEMPORAL_SPATIAL, Task.FREE_FORM)
 
-_ROUGE_CHARS = 20_000  # several times what 768 tokens can say; the longest common subsequence is quadratic
-_OBJECT_BOX = re.compile(r"<obj>[^<]*</obj><box>\[[^<]*\]</box>")
 
 
 def ans_acc(sample: Sample, completion: Completion, **_: object) -> float | None:
@@ -134,31 +130,6 @@ def thk_spatial(
     return _mean([_claim_score(sample, claim, gate, gate_s) for claim in timed])
 
 
-def format_share(task: Task, completion: Completion) -> float:
-    """1 for balanced blocks with the evidence that the task wants, 0.5 without that evidence, else 0.
-
-    >>> from openo3.evidence import parse_completion
-    >>> blocks = "<think>{}</think><answer>?</answer>"
-    >>> inside = ("<t>1</t>s <t>2</t>s", "<t>1</t>s", "<t>1</t>s <t>2s")
-    >>> [format_share(Task.TEMPORAL, parse_completion(blocks.format(reasoning))) for reasoning in inside]
-    [1.0, 0.5, 0.0]
-    """
-    text, reasoning = completion.text, completion.reasoning
-    if reasoning is None or completion.answer is None:
-        return 0.0
-    if not (_balanced(text, "think", "answer") and _balanced(reasoning, "obj", "t", "box")):
-        return 0.0
-    if task in GENERAL:
-        cited = True
-    elif task in TIMED:
-        cited = reasoning.count("<t>") >= 2
-    elif task is Task.VISUAL:
-        cited = _OBJECT_BOX.search(text) is not None
-    else:
-        cited = all(tag in reasoning for tag in ("<obj>", "<box>", "<t>"))
-    return 1.0 if cited else 0.5
-
-
 def _format(sample: Sample, completion: Completion, **_: object) -> float:
     return format_share(sample.task, completion)
 
@@ -196,19 +167,6 @@ def sigma_s(progress: float) -> float:
     return 4 * (1 - progress) if progress < 0.75 else 1.0
 
 
-def rouge(truth: str, said: str) -> float:
-    """Mean of the F-measures of ROUGE-1, -2 and -L, stemmed, of the first 20,000 characters."""
-    scores = _rouge_scorer().score(truth[:_ROUGE_CHARS], said[:_ROUGE_CHARS])
-    return min(_mean([value.fmeasure for value in scores.values()]), 1.0)
-
-
-@cache
-def _rouge_scorer():
-    from rouge_score.rouge_scorer import RougeScorer  # imports nltk, which takes seconds
-
-    return RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True)
-
-
 def _mean(values: list[float]) -> float:
     return math.fsum(values) / len(values) if values else 0.0
 
@@ -216,10 +174,6 @@ def _mean(values: list[float]) -> float:
 def _is_option(choice: str, letter: str) -> float:
     accepted = (letter, f"{letter}.", f"({letter})", f"[{letter}]") if letter else ()
     return float(choice.strip() in accepted)
-
-
-def _balanced(text: str, *tags: str) -> bool:
-    return all(text.count(f"<{tag}>") == text.count(f"</{tag}>") for tag in tags)
 
 
 def _best_iou(boxes: tuple[Box, ...], sample: Sample) -> float:
@@ -242,8 +196,8 @@ def _claim_score(sample: Sample, claim: Claim, gate: Gate, gate_s: float) -> flo
 def _key_frame(sample: Sample, claim: Claim, gate: Gate, gate_s: float) -> KeyFrame | None:
     """The nearest key frame in time among those that the gate admits.
 
-    The paper admits a key frame within `gate_s` of the claim; the release tests `t_key - t < gate_s` without the
-    absolute value and so admits every earlier key frame as well.
+    The paper admits a key frame within `gate_s` of the claim; the release tests `t_key - t < gate_s` without
+    the absolute value and so admits every earlier key frame as well.
     """
     ahead = [(frame.time_s - claim.time_s, frame) for frame in sample.key_frames]
     if gate == "released":

@@ -51,7 +51,7 @@ def run(params: Params, root: Path) -> Summary:
 def main() -> None:
     try:
         done = run(load_params("download", Params), Path("."))
-    except (FetchError, AnnotationError) as error:
+    except (FetchError, AnnotationError, FileExistsError) as error:
         sys.exit(f"download: {error}")
     print(
         f"download: {done.files:,} files, {done.copied:,} of them new or changed "

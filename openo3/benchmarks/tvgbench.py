@@ -16,10 +16,10 @@ from typing import Any
 from openo3 import prompts
 from openo3.artifacts import read_json
 from openo3.evidence import parse_completion, read_times
+from openo3.format_check import format_share
 from openo3.geometry import BoxSpace, Span, tiou
 from openo3.judges import Judge
 from openo3.metrics import SPAN_THRESHOLDS, bootstrap
-from openo3.rewards import format_share
 from openo3.schema import Task
 
 Record = dict[str, Any]

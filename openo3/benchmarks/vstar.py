@@ -25,8 +25,8 @@ from openo3 import prompts
 from openo3.artifacts import read_json
 from openo3.benchmarks.vstar_scores import rate, score
 from openo3.evidence import parse_completion, read_times, read_where
+from openo3.format_check import format_share
 from openo3.geometry import BoxSpace, pixels
-from openo3.rewards import format_share
 from openo3.schema import Box, Task
 
 __all__ = ["load", "questions", "rate", "result", "score"]

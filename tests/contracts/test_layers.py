@@ -8,7 +8,8 @@ import pytest
 
 from tests.contracts.code_deps import ROOT, imports
 
-CORE = {"schema", "answers", "evidence", "geometry", "prompts", "rewards", "metrics", "voting"}
+CORE = {"schema", "answers", "evidence", "geometry", "prompts", "rouge", "format_check", "rewards", "metrics"}
+CORE |= {"voting"}
 # what each layer may import, besides itself
 BELOW = {
     "flows": {"stages", "openo3"},
