@@ -1,10 +1,12 @@
 """Features of many frames at once equal the model's own, whatever the frames' sizes."""
 
+from typing import Any
+
 import pytest
 import torch
 from transformers.vision_utils import get_vision_position_ids
 
-from openo3.model.vision import encode_vision, patch_positions
+from openo3.model.vision import patch_positions
 from tests.openo3.model.families import Family
 
 SIZES = {
@@ -13,6 +15,11 @@ SIZES = {
     "turned": [(3, 2), (2, 3), (3, 2)],
     "different": [(2, 2), (5, 3), (2, 2), (1, 1), (3, 5)],
 }
+
+
+def features(family: Family, pixels: torch.Tensor, grids: torch.Tensor) -> Any:
+    positions = patch_positions(grids, family.encoder.merge)
+    return family.model.model.get_image_features(pixels, grids, image_position_ids=positions)
 
 
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
@@ -33,7 +40,7 @@ def test_features_are_the_models_own(family: Family, sizes: list[tuple[int, int]
     pixels = torch.cat([part.pixel_values for part in parts])
     grids = torch.cat([torch.tensor(part.grids) for part in parts])
     with torch.no_grad():
-        ours = encode_vision(family.model, pixels, grids)["image"]
+        ours = features(family, pixels, grids)
         with family.vision_attention(attention):
             theirs = family.model.model.get_image_features(pixels, grids)
     torch.testing.assert_close(
@@ -50,9 +57,7 @@ def test_a_frame_does_not_see_its_neighbours(family: Family) -> None:
     alone, together = family.encoder.vision(frames[1:2]), family.encoder.vision(frames)
     with torch.no_grad():
         one, all_three = (
-            torch.cat(
-                encode_vision(family.model, v.pixel_values, torch.tensor(v.grids))["image"].pooler_output
-            )
+            torch.cat(features(family, v.pixel_values, torch.tensor(v.grids)).pooler_output)
             for v in (alone, together)
         )
     torch.testing.assert_close(all_three[6:12], one, atol=1e-4, rtol=1e-4)
