@@ -35,7 +35,10 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Data:
+    """`tokens_per_batch`: how many tokens, of prompts and of completions to come, are decoded at once."""
+
     max_samples: int | None = None
+    tokens_per_batch: int = 32768
 
 
 @dataclass(frozen=True)
@@ -56,11 +59,19 @@ def main() -> None:
     examples = Examples.load(ROWS, FrameStore.open(FRAMES), PromptEncoder(processor), params.data.max_samples)
     print(f"gspo: {len(examples.samples):,} records, {examples.without_frames:,} without frames left out")
     config = GRPOConfig(output_dir=str(work), **params.trainer)
-    trainer = gspo_trainer(load_model(START), processor, examples, config, params.rewards)
+    trainer = gspo_trainer(
+        load_model(START),
+        processor,
+        examples,
+        config,
+        params.rewards,
+        tokens_per_batch=params.data.tokens_per_batch,
+    )
     trainer.train(resume_from_checkpoint=checkpoints.last_checkpoint(work))
     counts = {"samples": len(examples.samples), "without_frames": examples.without_frames}
     record.save(trainer, MODEL, CURVE, METRICS, COLUMNS, counts)
-    shutil.rmtree(work, ignore_errors=True)
+    if trainer.is_world_process_zero():
+        shutil.rmtree(work, ignore_errors=True)
 
 
 if __name__ == "__main__":

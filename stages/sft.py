@@ -56,7 +56,8 @@ def main() -> None:
     trainer.train(resume_from_checkpoint=checkpoints.last_checkpoint(work))
     counts = {"samples": len(examples.samples), "without_frames": examples.without_frames}
     record.save(trainer, MODEL, CURVE, METRICS, COLUMNS, counts)
-    shutil.rmtree(work, ignore_errors=True)
+    if trainer.is_world_process_zero():
+        shutil.rmtree(work, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 CACHE = Path(".cache/openo3")
-_WHOLE = (
-    64 * 2**20
-)  # larger files count by name and size: hashing 16 GB of weights takes longer than loading them
+# Larger files count by name and size: hashing 16 GB of weights takes longer than loading them
+_WHOLE = 64 * 2**20
 
 
 def workspace(stage: str, inputs: Iterable[Path], settings: Any, root: Path = CACHE) -> Path:
     """The folder for this stage's unfinished work on exactly these inputs and settings.
 
-    Folders of other inputs or settings are removed: nothing can go on from them.
+    Folders of other inputs or settings are removed: nothing can go on from them. All processes of a
+    distributed run may call this at once.
     """
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
     for path in inputs:
@@ -31,7 +31,7 @@ def workspace(stage: str, inputs: Iterable[Path], settings: Any, root: Path = CA
     folder = root / stage / digest.hexdigest()[:16]
     for other in (root / stage).glob("*"):
         if other != folder:
-            shutil.rmtree(other)
+            shutil.rmtree(other, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -44,7 +44,7 @@ def last_checkpoint(folder: Path) -> str | None:
         try:
             json.loads(state.read_text())
         except (OSError, ValueError):
-            shutil.rmtree(checkpoint)
+            shutil.rmtree(checkpoint, ignore_errors=True)
         else:
             complete[int(checkpoint.name.rpartition("-")[2])] = checkpoint
     return str(complete[max(complete)]) if complete else None

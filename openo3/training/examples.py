@@ -25,7 +25,7 @@ _TIME = re.compile(r"<t>(\d+(?:\.\d+)?)</t>")
 
 @dataclass(frozen=True)
 class Examples:
-    """Samples whose frames are in the store; `without_frames` counts those left out because theirs are not."""
+    """Samples whose frames are in the store; `without_frames` counts those whose frames are not."""
 
     samples: Sequence[Sample]
     store: FrameStore

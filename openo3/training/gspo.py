@@ -12,7 +12,7 @@ gives every completion its own copy of the prompt and its frames:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
@@ -20,13 +20,17 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from torch.nn.functional import pad
+from torch.nn.utils.rnn import pad_sequence
 from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
+from trl.models.utils import unwrap_model_for_generation
 from trl.trainer.utils import split_tensor_dict
 
 from openo3 import rewards
 from openo3.evidence import parse_completion
-from openo3.model.decoding import Sampling
+from openo3.model.attention import attend_framewise
+from openo3.model.decoding import Generation, Sampling
 from openo3.model.encode import Encoded
 from openo3.model.engine import LocalEngine
 from openo3.model.packing import Branch, Pack, collate, model_inputs
@@ -70,11 +74,17 @@ def reward_functions(examples: Examples, settings: RewardSettings) -> list[Calla
 
 
 class GroundedGSPOTrainer(GRPOTrainer):
-    """`GRPOTrainer` with shared prompts, see the module."""
+    """`GRPOTrainer` with shared prompts, see the module.
 
-    def __init__(self, *args: Any, examples: Examples, **kwargs: Any) -> None:
+    `tokens_per_batch` bounds the tokens, of prompts and of completions to come, that are decoded at once.
+    """
+
+    def __init__(self, *args: Any, examples: Examples, tokens_per_batch: int, **kwargs: Any) -> None:
         super().__init__(*args, rollout_func=lambda _, trainer: trainer.rollout(), **kwargs)
+        if self.ref_model is not None:
+            attend_framewise(self.accelerator.unwrap_model(self.ref_model))
         self.examples = examples
+        self.tokens_per_batch = tokens_per_batch
         self.engine = LocalEngine(self.model, self.processing_class)
         self.generator = torch.Generator(self.accelerator.device)
         self.rows: list[int] = []
@@ -87,31 +97,54 @@ class GroundedGSPOTrainer(GRPOTrainer):
 
     def rollout(self) -> dict[str, Any]:
         """Completions of the current rows, as TRL's `rollout_func` returns them."""
-        unwrapped = self.accelerator.unwrap_model(self.model)
-        sampling = {
-            "max_new_tokens": self.max_completion_length,
-            "temperature": self.temperature,
-            "top_p": self.top_p,
-        }
-        # A seed per rollout, so that a resumed run goes on as an uninterrupted one
-        self.generator.manual_seed(
-            self.args.seed + 1_000_003 * self.state.global_step + self.accelerator.process_index
-        )
-        self.engine.model = unwrapped.eval()
-        written = []
-        for count, members in groupby(self.groups(), key=lambda group: group[1]):
-            packs = [open_prompt(encoded) for encoded, _ in members]
-            for generations in self.engine.decode(packs, Sampling(**sampling, n=count), self.generator):
-                written += generations
-        unwrapped.train()
+        self.generator.manual_seed(self._rollout_seed())
+        written: list[Generation] = []
+        with (
+            unwrap_model_for_generation(
+                self.model_wrapped,
+                self.accelerator,
+                gather_deepspeed3_params=self.args.ds3_gather_for_generation,
+                gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
+            ) as self.engine.model,
+            self.accelerator.autocast(),
+        ):
+            training = self.engine.model.training
+            self.engine.model.eval()
+            for count, packs in self._decoding_batches():
+                sampling = Sampling(self.max_completion_length, self.temperature, self.top_p, count)
+                for generations in self.engine.decode(packs, sampling, self.generator):
+                    written += generations
+            self.engine.model.train(training)
         prompt_ids = [
             [*encoded.prefix_ids, *encoded.context_ids]
             for encoded, count in self.groups()
             for _ in range(count)
         ]
         logprobs = [generation.logprobs for generation in written]
-        self.written_logps = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in logprobs], True)
+        self.written_logps = pad_sequence([torch.tensor(row) for row in logprobs], batch_first=True)
         return {"prompt_ids": prompt_ids, "completion_ids": [g.ids for g in written], "logprobs": logprobs}
+
+    def _rollout_seed(self) -> int:
+        """One per process and rollout, the same when a run goes on from a checkpoint. (`_step` counts
+        batches and starts at zero there; several rollouts can fall into one step of the optimizer.)"""
+        accumulated = self.args.gradient_accumulation_steps
+        batch = self.state.global_step * accumulated + self._step % accumulated
+        stream = batch * self.accelerator.num_processes + self.accelerator.process_index
+        return self.args.seed + 1_000_003 * stream
+
+    def _decoding_batches(self) -> Iterator[tuple[int, list[Pack]]]:
+        """The current rows' prompts in order, as batches that ask for the same number of completions."""
+        for count, members in groupby(self.groups(), key=lambda group: group[1]):
+            packs: list[Pack] = []
+            longest = 0
+            for encoded, _ in members:
+                pack = open_prompt(encoded)
+                longest = max(longest, len(pack.prefix_ids) + count * self.max_completion_length)
+                if packs and longest * (len(packs) + 1) > self.tokens_per_batch:
+                    yield count, packs
+                    packs, longest = [], len(pack.prefix_ids) + count * self.max_completion_length
+                packs.append(pack)
+            yield count, packs
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         self.rows = [row["sample"] for row in inputs]
@@ -144,17 +177,45 @@ class GroundedGSPOTrainer(GRPOTrainer):
         **_: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None, None]:
         """Log-probabilities [rows, completion] of the current rows, each group as one pack."""
-        if not torch.is_grad_enabled() and model is self.model and model.dtype == torch.float32:
-            # The old policy is the one that has just written: in full precision its log-probabilities are
-            # those of the forward pass that would recompute them.
-            return self.written_logps.to(input_ids.device), None, None
+        if model is self.model and not torch.is_grad_enabled() and self._writes_as_it_scores:
+            # The old policy is the one that has just written: its log-probabilities are those of the
+            # forward pass that would recompute them
+            rest = logits_to_keep - self.written_logps.shape[1]
+            return pad(self.written_logps, (0, rest)).to(input_ids.device), None, None
         completions = input_ids[:, -logits_to_keep:]
-        lengths = attention_mask[:, -logits_to_keep:].sum(1).tolist()
-        packs, row = [], 0
+        places = attention_mask[:, -logits_to_keep:].bool()
+        texts = [ids[place].tolist() for ids, place in zip(completions, places, strict=True)]
+        parts, row = [], 0
+        for packs in self._scoring_batches(texts, batch_size or len(texts)):
+            stop = row + sum(len(pack.branches) for pack in packs)
+            parts.append(self._score(model, packs, places[row:stop]))
+            row = stop
+        logps, entropies = (torch.cat(values) for values in zip(*parts, strict=True))
+        return logps, entropies if compute_entropy else None, None
+
+    @property
+    def _writes_as_it_scores(self) -> bool:
+        """Whether decoding and scoring agree to the last digits, as they do in full precision. With an
+        adapter the same model is the reference too, so there is no telling which of the two is asked for."""
+        full = self.model.dtype == torch.float32 and self.accelerator.mixed_precision == "no"
+        return full and (self.beta == 0 or self.ref_model is not None)
+
+    def _scoring_batches(self, texts: Sequence[Sequence[int]], most: int) -> Iterator[list[Pack]]:
+        """The current rows with their completions, a pack per group, up to `most` rows or one group."""
+        packs: list[Pack] = []
+        rows = start = 0
         for encoded, count in self.groups():
-            texts = [completions[row + k, : lengths[row + k]].tolist() for k in range(count)]
-            packs.append(open_prompt(encoded, texts))
-            row += count
+            if packs and rows + count > most:
+                yield packs
+                packs, rows = [], 0
+            packs.append(open_prompt(encoded, texts[start : start + count]))
+            rows, start = rows + count, start + count
+        yield packs
+
+    def _score(
+        self, model: Any, packs: Sequence[Pack], places: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-probabilities and entropies of the packs' completions, at `places` [rows, completion]."""
         encoder = self.examples.encoder
         batch = collate(
             packs,
@@ -165,9 +226,8 @@ class GroundedGSPOTrainer(GRPOTrainer):
         scored = batch["labels"][:, 1:] >= 0  # a token's log-probability stands where it was predicted
         with self.accelerator.autocast():
             outputs = model(**model_inputs(model, batch), fused_lm_head=True)
-        places = attention_mask[:, -logits_to_keep:].bool()
-        logps = _spread(outputs.log_probs, scored, places)
-        return logps, _spread(outputs.entropy, scored, places) if compute_entropy else None, None
+        entropy = outputs.log_probs.detach() if outputs.entropy is None else outputs.entropy
+        return _spread(outputs.log_probs, scored, places), _spread(entropy, scored, places)
 
 
 def open_prompt(encoded: Encoded, completions: Sequence[Sequence[int]] = ((),)) -> Pack:
@@ -191,8 +251,18 @@ def gspo_trainer(
     config: GRPOConfig,
     settings: RewardSettings,
     callbacks: Sequence[TrainerCallback] = (),
+    tokens_per_batch: int = 32768,
 ) -> GRPOTrainer:
-    """A trainer over all samples; `config.importance_sampling_level` "sequence" makes GRPO GSPO."""
+    """A trainer over all samples; `config.importance_sampling_level` "sequence" makes GRPO GSPO.
+
+    Raises `ValueError` if there are fewer samples than a rollout has prompts: TRL would train on none.
+    """
+    prompts = config.generation_batch_size // config.num_generations
+    if len(examples.samples) < prompts:
+        raise ValueError(
+            f"a rollout has {prompts} prompts (generation_batch_size / num_generations), but there are only "
+            f"{len(examples.samples)} records with frames: take a smaller per_device_train_batch_size"
+        )
     config.remove_unused_columns = False
     weights = settings.weights or {}
     config.reward_weights = [weights.get(name, 1.0) for name in rewards.REWARDS]
@@ -208,4 +278,5 @@ def gspo_trainer(
         processing_class=processor,
         callbacks=list(callbacks),
         examples=examples,
+        tokens_per_batch=tokens_per_batch,
     )
