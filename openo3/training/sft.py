@@ -65,7 +65,13 @@ class GroundedSFTTrainer(SFTTrainer):
     """`SFTTrainer` whose batches are packs."""
 
     def compute_loss(self, model: Any, inputs: dict[str, torch.Tensor], *args: Any, **kwargs: Any) -> Any:
-        return super().compute_loss(model, model_inputs(model, inputs), *args, **kwargs)
+        seen = self._total_train_tokens
+        tokens = self.accelerator.gather_for_metrics((inputs["segments"] >= 0).sum()).sum().item()
+        loss = super().compute_loss(model, model_inputs(model, inputs), *args, **kwargs)
+        # TRL counts tokens by the sum of the attention mask, which here is a square
+        self._total_train_tokens = seen + tokens if model.training else seen
+        self._metrics["train" if model.training else "eval"]["num_tokens"] = [self._total_train_tokens]
+        return loss
 
 
 def sft_trainer(
