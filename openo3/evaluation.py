@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -39,22 +40,25 @@ def answer(
 ) -> tuple[list[Record], list[dict[str, Any]]]:
     """Results of all records and one line per question (prompt, completion, box space).
 
-    `see` prepares the frames. Answers are kept in the JSON Lines file `kept` as they come; records that
-    it holds from a run that was cut off are not asked again. A record whose media has no frames is not
-    asked and has no answers: it stays in the denominator.
+    `see` prepares the frames. A batch's answers are kept as one line of the file `kept` as soon as they are
+    there; batches that it holds from a run that was cut off are not asked again. Each batch has a seed of
+    its own, so that sampled answers are independent and a resumed run gives those of an uninterrupted one.
+    A record whose media has no frames is not asked and has no answers: it stays in the denominator.
     """
-    done = {line["record"]: line for line in _read_kept(kept)}
-    open_records = [index for index in range(len(records)) if index not in done]
+    done = _read_kept(kept)
     with (
         kept.open("ab") as file,
         tqdm(total=len(records), initial=len(done), desc=progress, unit="record") as bar,
     ):
-        for start in range(0, len(open_records), records_per_batch):
-            batch = open_records[start : start + records_per_batch]
-            for line in _ask(benchmark, records, batch, store, engine, sampling, see):
-                done[line["record"]] = line
-                file.write(orjson.dumps(line) + b"\n")
+        for start in range(0, len(records), records_per_batch):
+            batch = range(start, min(start + records_per_batch, len(records)))
+            if start in done:
+                continue
+            own = replace(sampling, seed=sampling.seed + 1_000_003 * start)
+            answers = _ask(benchmark, records, batch, store, engine, own, see)
+            file.write(orjson.dumps(answers) + b"\n")
             file.flush()
+            done |= {answer["record"]: answer for answer in answers}
             bar.update(len(batch))
     results, lines = [], []
     for index, record in enumerate(records):
@@ -111,10 +115,12 @@ def _space(engine: Engine, store: FrameStore, record: Record) -> Any:
     return engine.box_space(store.sizes.get(record["media"], (1, 1)))
 
 
-def _read_kept(path: Path) -> Iterable[dict[str, Any]]:
-    """Lines of an earlier run; one that was cut in the middle is not there."""
-    for line in path.read_bytes().split(b"\n") if path.exists() else ():
-        try:
-            yield orjson.loads(line)
-        except orjson.JSONDecodeError:
-            continue
+def _read_kept(path: Path) -> dict[int, dict[str, Any]]:
+    """Record number -> answers of an earlier run. A batch that was cut in the middle is taken off the file,
+    so that the next one begins a line."""
+    if not path.exists():
+        return {}
+    whole, _, cut = path.read_bytes().rpartition(b"\n")
+    if cut:
+        os.truncate(path, len(whole) + 1 if whole else 0)
+    return {answer["record"]: answer for line in whole.splitlines() for answer in orjson.loads(line)}
