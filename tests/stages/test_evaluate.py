@@ -1,0 +1,109 @@
+"""Stage `evaluate` on a few records: its artifacts, and the same ones after a cut."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from openo3.artifacts import write_json
+from openo3.model.engine import LocalEngine
+from stages import evaluate
+from tests.openo3.test_evaluation import FIVE
+from tests.openo3.training.workplace import LONG, LOST
+
+TVG = [
+    {"path": "p", "question": "q", "answer": "1.0-2.0", "media": m, "duration_s": 4.0} for m in (LONG, LOST)
+]
+PARAMS = {
+    "decodings": {"vstar": ["greedy", "sampled", "blind"], "tvgbench": ["greedy"]},
+    "max_new_tokens": 6,
+    "records_per_batch": 2,
+}
+
+
+@pytest.fixture
+def place(inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The small model as `sft`, both benchmarks, and the same frames for either."""
+    for folder in ("data/frames", "data/models", "data/validated/bench"):
+        (tmp_path / folder).mkdir(parents=True)
+    for name, records in (("vstar", FIVE), ("tvgbench", TVG)):
+        (tmp_path / "data/frames" / name).symlink_to(inputs / "data/frames/train")
+        write_json(tmp_path / f"data/validated/bench/{name}.json", records)
+    (tmp_path / "data/models/sft").symlink_to(inputs / "data/models/base")
+    write_params(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["evaluate", "sft"])
+    return tmp_path
+
+
+def write_params(folder: Path, **changed: Any) -> None:
+    (folder / "params.yaml").write_text(yaml.safe_dump({"evaluate": PARAMS | changed}))
+
+
+def artifacts(folder: Path) -> dict[str, bytes]:
+    files = [*folder.glob("data/predictions/sft/*/*"), *folder.glob("metrics/evaluate/*")]
+    return {str(file.relative_to(folder)): file.read_bytes() for file in files}
+
+
+def test_predictions_and_metrics(place: Path) -> None:
+    evaluate.main()
+    made = artifacts(place)
+    names = [f"vstar/{decoding}" for decoding in ("greedy", "sampled", "blind")] + ["tvgbench/greedy"]
+    files = {f"data/predictions/sft/{name}{end}" for name in names for end in (".jsonl", ".results.json")}
+    assert set(made) == files | {"metrics/evaluate/sft.json"}
+    lines = made["data/predictions/sft/vstar/greedy.jsonl"].decode().splitlines()
+    assert len(lines) == 20
+    assert {"record", "id", "question", "prompt", "completion"} <= set(json.loads(lines[0]))
+    metrics = json.loads(made["metrics/evaluate/sft.json"])
+    assert {name: list(of) for name, of in metrics.items()} == PARAMS["decodings"]
+    assert metrics["vstar"]["greedy"]["n"] == 5
+    assert metrics["tvgbench"]["greedy"]["n"] == 2
+    assert {"acc", "tIoU_1", "vIoU_1", "mAM", "mLGM", "format", "intervals"} <= set(metrics["vstar"]["blind"])
+    assert not list(place.glob(".cache/openo3/*/*"))
+    evaluate.main()
+    assert artifacts(place) == made
+
+
+def test_cut_off_and_started_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut at every call of the engine in turn, one after the other: each run keeps what was answered."""
+    evaluate.main()
+    whole = artifacts(place)
+    generate, asked = LocalEngine.generate, []
+
+    def one_more(self: LocalEngine, prompts: Any, *rest: Any) -> Any:
+        asked.append([prompt.text for prompt in prompts])
+        if len(asked) % 2 == 0:
+            raise KeyboardInterrupt
+        return generate(self, prompts, *rest)
+
+    monkeypatch.setattr(LocalEngine, "generate", one_more)
+    for _ in range(9):  # three batches of three decodings and one of the other benchmark
+        with pytest.raises(KeyboardInterrupt):
+            evaluate.main()
+        assert artifacts(place) == whole  # the earlier run's, untouched
+    evaluate.main()
+    assert len(asked[::2]) == 10
+    assert artifacts(place) == whole
+
+
+def test_fewer_records_by_parameter(place: Path) -> None:
+    write_params(place, max_records=1, decodings={"vstar": ["greedy"]})
+    evaluate.main()
+    assert json.loads((place / "metrics/evaluate/sft.json").read_text())["vstar"]["greedy"]["n"] == 1
+
+
+def test_a_benchmark_that_is_not_there_is_left_out(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "data/validated/bench/tvgbench.json").unlink()
+    write_params(place, decodings={"tvgbench": ["greedy"], "vstar": ["greedy"]}, max_records=1)
+    evaluate.main()
+    assert "no tvgbench among the validated benchmarks" in capsys.readouterr().out
+    assert list(json.loads((place / "metrics/evaluate/sft.json").read_text())) == ["vstar"]
+
+
+def test_a_missing_model_is_said_in_one_line(place: Path) -> None:
+    (place / "data/models/sft").unlink()
+    with pytest.raises(FileNotFoundError, match="data/models/sft: no model here, run the stage"):
+        evaluate.main()
+    assert not (place / "data/predictions").exists()

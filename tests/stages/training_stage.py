@@ -1,0 +1,56 @@
+"""Running a training stage in a workplace of its own, killing it, and counting what it does."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+_KILL = """
+import os, signal
+from transformers import Trainer
+import stages.{stage} as stage
+
+original = Trainer.training_step
+
+def training_step(self, *args, **kwargs):
+    if self.state.global_step == {step}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(self, *args, **kwargs)
+
+Trainer.training_step = training_step
+stage.main()
+"""
+
+
+def copy_workplace(place: Path, folder: Path) -> Path:
+    """The same inputs and parameters in a folder where a stage may write."""
+    folder.mkdir(exist_ok=True)
+    (folder / "data/models").mkdir(parents=True)
+    for name in ("data/validated", "data/frames", "data/models/base", "params.yaml"):
+        (folder / name).symlink_to(place / name)
+    return folder
+
+
+def run_and_kill(folder: Path, stage: str, step: int) -> None:
+    """Run a stage in a process of its own that is killed with -9 within the update after `step`."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    code = _KILL.format(stage=stage, step=step)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+def curve(folder: Path, stage: str) -> list[dict[str, str]]:
+    with (folder / f"plots/{stage}.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def checkpoints(folder: Path, stage: str) -> list[str]:
+    return sorted(path.name for path in folder.glob(f".cache/openo3/{stage}/*/checkpoint-*"))
