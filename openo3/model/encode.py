@@ -1,9 +1,9 @@
 """From frames and a question to token ids: the one place where prompts meet a processor.
 
-    encoder = PromptEncoder(processor)
-    encoded = encoder.encode(Prompt(frames, duration_s=9.5, text="When is the red circle in view? ..."))
-    encoded.prefix_ids    # the frames with their times, shared by all questions about them
-    encoded.context_ids   # the question and the opening of the answer
+encoder = PromptEncoder(processor)
+encoded = encoder.encode(Prompt(frames, duration_s=9.5, text="When is the red circle in view? ..."))
+encoded.prefix_ids    # the frames with their times, shared by all questions about them
+encoded.context_ids   # the question and the opening of the answer
 """
 
 from __future__ import annotations

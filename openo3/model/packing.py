@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from openo3.model.vision import patch_positions
+from openo3.model.vision import stacked
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,8 @@ def collate(
     """Packs as one batch of model inputs, right-padded, with `labels` (-100 outside the targets).
 
     Returns `input_ids` [B, L], `labels` [B, L], `segments` [B, L], `position_ids` [3, B, L],
-    `mm_token_type_ids` [B, L], `pixel_values`, `image_grid_thw` and `image_position_ids`. `attention_mask`
-    is left to `branch_mask(segments)` on the model's device: it is the square of everything else.
+    `mm_token_type_ids` [B, L], `pixel_values` and `image_grid_thw` (runs of equal frames as one entry).
+    `attention_mask` is left to `branch_mask(segments)` on the model's device: it is the square of everything else.
     """
     rows = [_row(pack, image_token, merge) for pack in packs]
     length = max(len(row["input_ids"]) for row in rows)
@@ -109,8 +109,7 @@ def collate(
     batch["mm_token_type_ids"] = (batch["input_ids"] == image_token).int()
     if packs[0].pixel_values is not None:
         batch["pixel_values"] = torch.cat([pack.pixel_values for pack in packs])
-    batch["image_grid_thw"] = torch.tensor(np.concatenate([pack.grids for pack in packs]))
-    batch["image_position_ids"] = patch_positions(batch["image_grid_thw"], merge)
+    batch["image_grid_thw"] = stacked(torch.tensor(np.concatenate([pack.grids for pack in packs])))
     return batch
 
 
@@ -144,6 +143,6 @@ def _row(pack: Pack, image_token: int, merge: int) -> dict[str, np.ndarray]:
 def model_inputs(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, Any]:
     """A collated batch as keyword arguments of `model`, which may be wrapped, on its device."""
     device = next(model.parameters()).device
-    inputs: dict[str, Any] = {name: tensor.to(device) for name, tensor in batch.items()}
+    inputs: dict[str, Any] = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
     inputs["attention_mask"] = branch_mask(inputs.pop("segments"))
     return inputs

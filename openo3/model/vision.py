@@ -1,20 +1,18 @@
-"""Positions of all frames' patches at once, without per-image work in Python.
+"""Frames of one size as one stack, so that no work is done image by image in Python.
 
-transformers derives them image by image. With hundreds of frames in a batch these small operations outweigh
-the vision tower itself, so they are done here once per distinct frame size and handed to the model as
-`image_position_ids`, the argument that transformers provides for precomputed values.
+transformers derives positions, and splits and joins features, for each entry of `image_grid_thw`. With
+hundreds of frames in a batch these small operations outweigh the vision tower itself. An entry may hold
+several frames, though: they are attended one by one and their features follow each other, just as if each
+had an entry of its own.
 """
 
 from __future__ import annotations
 
 import torch
-from transformers.vision_utils import get_vision_position_ids
 
 
-def patch_positions(grids: torch.Tensor, merge: int) -> torch.Tensor:
-    """`get_vision_position_ids` for [images, 3] grids, computed once per distinct grid. [patches, 2]."""
-    distinct, which = torch.unique(grids.cpu(), dim=0, return_inverse=True)
-    each = [get_vision_position_ids(grid[None], merge) for grid in distinct]
-    if len(each) == 1:
-        return each[0].repeat(len(grids), 1).to(grids.device)
-    return torch.cat([each[index] for index in which.tolist()]).to(grids.device)
+def stacked(grids: torch.Tensor) -> torch.Tensor:
+    """[images, 3] grids (frames, height, width in patches) with runs of one size joined: [runs, 3]."""
+    sizes, counts = torch.unique_consecutive(grids[:, 1:], dim=0, return_counts=True)
+    frames = torch.stack([part.sum() for part in grids[:, 0].split(counts.tolist())])
+    return torch.cat([frames[:, None], sizes], dim=1)

@@ -211,10 +211,15 @@ def in_words(question: str, rng: np.random.Generator) -> str:
 
 def plain_what(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
     time = round(float(rng.uniform(0, scene.duration_s)), 1)
-    seen = [item for item in scene.objects if scene.seen(item, time)]
-    seen.sort(key=lambda item: item.centre(time)[0])
-    answer = " and ".join(f"the {item.name}" for item in seen) or "no shape"
+    answer = _in_a_row(scene, time) or "no shape"
     return in_words(f"Which shapes are in view at {prompts.seconds(time)} seconds?", rng), answer
+
+
+def _in_a_row(scene: Scene, time_s: float) -> str:
+    """The shapes that are seen at a time, from left to right."""
+    seen = [item for item in scene.objects if scene.seen(item, time_s)]
+    seen.sort(key=lambda item: item.centre(time_s)[0])
+    return " and ".join(f"the {item.name}" for item in seen)
 
 
 def plain_subject(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
@@ -264,10 +269,12 @@ def plain_motion(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
 
 
 def plain_image(scene: Scene, time_s: float, rng: np.random.Generator) -> tuple[str, str] | None:
-    """Where a shape is in a still picture of the scene, `None` if the picture is empty."""
+    """What is in a still picture of the scene, or where; `None` if the picture is empty."""
     seen = [item for item in scene.objects if scene.seen(item, time_s)]
     if not seen:
         return None
+    if rng.random() < 0.25:
+        return in_words("Which shapes are in the picture?", rng), _in_a_row(scene, time_s)
     item = seen[rng.integers(len(seen))]
     box = "[" + ",".join(map(str, permille_box(scene, item, time_s))) + "]"
     return prompts.task_text(Task.VISUAL, f"Where is the {item.name}?"), box
@@ -275,10 +282,10 @@ def plain_image(scene: Scene, time_s: float, rng: np.random.Generator) -> tuple[
 
 PLAIN: tuple[tuple[float, Callable[[Scene, np.random.Generator], tuple[str, str]]], ...] = (
     (0.28, plain_what),
-    (0.24, plain_when),
-    (0.26, plain_where),
+    (0.26, plain_when),
+    (0.32, plain_where),
     (0.08, plain_motion),
-    (0.14, plain_subject),
+    (0.06, plain_subject),
 )
 
 

@@ -14,6 +14,8 @@ import torch
 from openo3.shapes.scene import COLOURS, SHAPES, Scene
 
 SHAPE_INDEX = {name: index for index, name in enumerate(SHAPES)}
+COLOUR_INDEX = {name: index for index, name in enumerate(COLOURS)}
+PALETTE = torch.tensor(list(COLOURS.values())) / 255
 
 
 def distance(shape: torch.Tensor, u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
@@ -38,28 +40,28 @@ def distance(shape: torch.Tensor, u: torch.Tensor, v: torch.Tensor) -> torch.Ten
 
 
 def scene_tensors(scenes: Sequence[Scene]) -> dict[str, torch.Tensor]:
-    """Scenes as padded float tensors: `objects` [B, K, 12], `background` [B, 2, 3].
+    """Scenes as padded float tensors: `objects` [B, K, 11], `background` [B, 2, 3].
 
-    The columns of `objects` are enter_s, leave_s, x, y, vx, vy, radius, shape index, r, g, b (0-1) and
+    The columns of `objects` are enter_s, leave_s, x, y, vx, vy, radius, shape index, colour index, shade and
     one for a real object, zero for padding.
     """
     most = max(len(scene.objects) for scene in scenes)
-    objects = torch.zeros(len(scenes), most, 12)
+    objects = torch.zeros(len(scenes), most, 11)
     for row, scene in enumerate(scenes):
         for column, item in enumerate(scene.objects):
-            colour = [channel / 255 * item.shade for channel in COLOURS[item.colour]]
             objects[row, column] = torch.tensor(
                 [
                     *(item.enter_s, item.leave_s, *item.start, *item.velocity),
-                    *(item.radius, SHAPE_INDEX[item.shape], *colour, 1.0),
+                    *(item.radius, SHAPE_INDEX[item.shape], COLOUR_INDEX[item.colour], item.shade, 1.0),
                 ]
             )
     background = torch.tensor([scene.background for scene in scenes], dtype=torch.float32) / 255
     return {"objects": objects, "background": background}
 
 
-def render(tensors: dict[str, torch.Tensor], times_s: torch.Tensor, size: tuple[int, int],
-           source_size: torch.Tensor) -> torch.Tensor:
+def render(
+    tensors: dict[str, torch.Tensor], times_s: torch.Tensor, size: tuple[int, int], source_size: torch.Tensor
+) -> torch.Tensor:
     """Frames of many scenes.
 
     Args:
@@ -85,7 +87,7 @@ def render(tensors: dict[str, torch.Tensor], times_s: torch.Tensor, size: tuple[
     for k in range(objects.shape[1]):
         enter, leave, x0, y0, vx, vy, radius, shape = (objects[:, k, i, None] for i in range(8))
         elapsed = times_s - enter
-        present = (times_s >= enter) & (times_s <= leave) & (objects[:, k, 11, None] > 0)
+        present = (times_s >= enter) & (times_s <= leave) & (objects[:, k, 10, None] > 0)
         cx, cy = x0 + vx * elapsed, y0 + vy * elapsed  # [B, T]
         radius = radius.clamp_min(1e-3)
         u = (x[None, None, None, :] - cx[..., None, None]) * (source_size[:, 0] / short)[:, None, None, None]
@@ -93,6 +95,7 @@ def render(tensors: dict[str, torch.Tensor], times_s: torch.Tensor, size: tuple[
         radius = radius[..., None, None]
         edge = distance(shape[..., None, None], u / radius, v / radius) * radius * pixels_per_side
         alpha = ((0.5 - edge).clamp(0, 1) * present[..., None, None])[..., None]
-        colour = objects[:, k, None, None, None, 8:11]
+        colour = PALETTE.to(device)[objects[:, k, 8].long()] * objects[:, k, 9, None]
+        colour = colour[:, None, None, None]
         canvas = canvas * (1 - alpha) + colour * alpha
     return canvas

@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 import torch
-from transformers.vision_utils import get_vision_position_ids
 
-from openo3.model.vision import patch_positions
+from openo3.model.vision import stacked
 from tests.openo3.model.families import Family
 
 SIZES = {
@@ -18,19 +17,12 @@ SIZES = {
 
 
 def features(family: Family, pixels: torch.Tensor, grids: torch.Tensor) -> Any:
-    positions = patch_positions(grids, family.encoder.merge)
-    return family.model.model.get_image_features(pixels, grids, image_position_ids=positions)
+    return family.model.model.get_image_features(pixels, stacked(grids))
 
 
-@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
-def test_positions_are_those_of_transformers(sizes: list[tuple[int, int]]) -> None:
-    grids = torch.tensor([[1, 2 * height, 2 * width] for width, height in sizes])
-    assert torch.equal(patch_positions(grids, 2), get_vision_position_ids(grids, 2))
-
-
-def test_positions_of_grids_that_last_in_time() -> None:
-    grids = torch.tensor([[3, 4, 6], [1, 4, 6], [2, 2, 2]])
-    assert torch.equal(patch_positions(grids, 2), get_vision_position_ids(grids, 2))
+def test_runs_of_one_size_are_joined_and_no_others() -> None:
+    grids = torch.tensor([[1, 4, 6], [3, 4, 6], [1, 6, 4], [1, 4, 6]])
+    assert stacked(grids).tolist() == [[4, 4, 6], [1, 6, 4], [1, 4, 6]]
 
 
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
