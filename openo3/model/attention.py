@@ -1,4 +1,4 @@
-"""Vision attention without a Python loop over images.
+"""Attention as this project's batches need it: frames without a loop, short queries without copies.
 
 Qwen's vision towers attend within each image. Under `sdpa` that is a loop with one attention call per
 image and layer, which is most of the time once a prompt holds many frames. The function registered here
@@ -14,16 +14,22 @@ for at loading time, such a name is looked up on the kernel hub.)
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch.nn import functional as F
-from transformers import AttentionInterface, PreTrainedModel
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 
 FRAMEWISE = "framewise_flash"
+GROUPED = "grouped_sdpa"
 
 
 def attend_framewise(model: PreTrainedModel) -> None:
-    """Switch a loaded Qwen-VL model's vision tower to `framewise_attention`."""
+    """Switch a loaded Qwen-VL model to `framewise_attention` for frames and `grouped_attention` for text."""
     model.model.visual.config._attn_implementation = FRAMEWISE
+    model.model.language_model.config._attn_implementation = GROUPED
 
 
 def framewise_attention(
@@ -79,4 +85,34 @@ def _attend_equal(
     return attended.transpose(1, 2).reshape(1, total, heads, width)
 
 
+def grouped_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    **rest: Any,
+) -> tuple[torch.Tensor, None]:
+    """The library's `sdpa`, and the same without copies of the keys where a few queries have a mask.
+
+    Args:
+        query: [B, heads, L, head_dim]; key, value: [B, key heads, K, head_dim].
+        attention_mask: [B, 1, L, K] bool or additive, or `None`.
+
+    Returns:
+        [B, L, heads, head_dim] and no attention weights.
+    """
+    batch, heads, length, width = query.shape
+    shared = key.shape[1]
+    if attention_mask is None or length * 4 > key.shape[2] or heads == shared:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **rest)
+    lined_up = query.reshape(batch, shared, heads // shared * length, width)
+    mask = attention_mask.repeat(1, 1, heads // shared, 1)
+    attended = F.scaled_dot_product_attention(lined_up, key, value, attn_mask=mask, scale=scaling)
+    return attended.view(batch, heads, length, width).transpose(1, 2).contiguous(), None
+
+
 AttentionInterface.register(FRAMEWISE, framewise_attention)
+AttentionInterface.register(GROUPED, grouped_attention)
+AttentionMaskInterface.register(GROUPED, sdpa_mask)

@@ -95,7 +95,7 @@ def collate(
 
     Returns `input_ids` [B, L], `labels` [B, L], `segments` [B, L], `position_ids` [3, B, L],
     `mm_token_type_ids` [B, L], `pixel_values` and `image_grid_thw` (runs of equal frames as one entry).
-    `attention_mask` is left to `branch_mask(segments)` on the model's device: it is the square of everything else.
+    `attention_mask` is left to `branch_mask(segments)` on the model's device: it is the square of the rest.
     """
     rows = [_row(pack, image_token, merge) for pack in packs]
     length = max(len(row["input_ids"]) for row in rows)

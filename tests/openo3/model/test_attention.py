@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from openo3.model.attention import FRAMEWISE, framewise_attention
+from openo3.model.attention import FRAMEWISE, framewise_attention, grouped_attention
 from tests.openo3.model.families import Family
 
 LENGTHS = {"one": [5], "equal": [4, 4, 4], "unequal": [4, 7, 4, 1, 7, 3], "ones": [1, 1, 1, 1]}
@@ -67,3 +67,19 @@ def test_the_tower_trains_as_with_eager_attention(family: Family) -> None:
             features = visual(vision.pixel_values, grid_thw=grids).pooler_output
         gradients.append(torch.autograd.grad(features.square().mean(), visual.blocks[0].attn.qkv.weight)[0])
     torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("length", "total"), [(1, 40), (3, 40), (20, 40)], ids=["one", "few", "many"])
+@pytest.mark.parametrize("heads", [6, 2])
+def test_heads_that_share_keys_attend_as_if_each_had_its_own(length: int, total: int, heads: int) -> None:
+    torch.manual_seed(0)
+    query = torch.randn(2, heads, length, 8)
+    key, value = torch.randn(2, 2, 2, total, 8).unbind(0)
+    mask = torch.rand(2, 1, length, total) < 0.5
+    mask[..., 0] = True
+    module = torch.nn.Module()
+    module.num_key_value_groups = heads // 2
+    ours, _ = grouped_attention(module, query, key, value, mask, scaling=0.3)
+    keys, values = (part.repeat_interleave(heads // 2, dim=1) for part in (key, value))
+    scores = (query @ keys.transpose(-1, -2) * 0.3).masked_fill(~mask, -torch.inf)
+    torch.testing.assert_close(ours, (scores.softmax(-1) @ values).transpose(1, 2), atol=1e-5, rtol=1e-4)
