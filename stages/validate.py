@@ -8,7 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from openo3 import sources
 from openo3.artifacts import atomic_directory, write_json
+from openo3.catalogue import table
+from openo3.fetch.manifest import OWN_SOURCES
 from openo3.rows import AnnotationError
 from openo3.validation import coverage, page
 from openo3.validation.check import check
@@ -34,6 +37,8 @@ class Params:
 def run(params: Params, root: Path) -> str | None:
     """Write every artifact below `root`; return what is wrong with the whole, if too much is."""
     (root / CACHE).mkdir(parents=True, exist_ok=True)
+    own = root / RAW / OWN_SOURCES
+    sources.use(table.read(own).sources if own.exists() else {})
     index = read_index(root / RAW, root / CACHE / "media.jsonl", trusted=lambda: _dvc_cache(root))
     with tempfile.TemporaryDirectory(dir=root / CACHE) as spool:
         validation = check(root / RAW / "annotations", index, Path(spool), params.time_tolerance_s)
