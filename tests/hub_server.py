@@ -14,8 +14,6 @@ import hashlib
 import io
 import json
 import re
-import socket
-import struct
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -69,17 +67,17 @@ class Do:
 Fault = Status | Break | Stall | Page | Do
 
 
-@dataclass(frozen=True)
+@dataclass
 class Request:
     path: str
     range: str | None
     authorization: str | None
-    sent: int
+    sent: int = 0
     """Bytes of the answer that went out."""
 
 
 class HubServer:
-    """`requests` are those that were answered, in order; `ranges`: whether it understands ranges at all."""
+    """`requests` are those that came, in order; `ranges`: whether it understands ranges at all."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes | Path] = {}
@@ -151,7 +149,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         url = urlsplit(self.path)
-        path, self.sent = unquote(url.path), 0
+        path = unquote(url.path)
+        self._request = Request(path, self.headers.get("Range"), self.headers.get("Authorization"))
+        self.site.requests.append(self._request)
         try:
             fault = self.site.fault(path)
             if isinstance(fault, Do):
@@ -160,11 +160,6 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(path, parse_qs(url.query), fault)
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
-        finally:
-            headers = self.headers
-            self.site.requests.append(
-                Request(path, headers.get("Range"), headers.get("Authorization"), self.sent)
-            )
 
     def _answer(self, path: str, query: dict[str, list[str]], fault: Fault | None) -> None:
         site = self.site
@@ -213,7 +208,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _entry(self, path: str, content: bytes | Path) -> dict[str, object]:
         with _opened(content) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-            size = file.tell()
+            size = file.seek(0, 2)
         lfs = {"oid": digest, "size": size, "pointerSize": 134}
         return {"type": "file", "path": path, "size": size, "oid": "0" * 40, "lfs": lfs}
 
@@ -253,16 +248,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, file: BinaryIO, left: int, fault: Fault | None) -> None:
         until = fault.after if isinstance(fault, Break | Stall) else left
-        while left and self.sent < until:
-            piece = file.read(min(PIECE, left, until - self.sent))
+        while left and self._request.sent < until:
+            piece = file.read(min(PIECE, left, until - self._request.sent))
             self.wfile.write(piece)
-            self.sent += len(piece)
+            self._request.sent += len(piece)
             left -= len(piece)
         if isinstance(fault, Stall):
             time.sleep(fault.seconds)
         if isinstance(fault, Break | Stall):
-            now = struct.pack("ii", 1, 0)  # without waiting for anything: a reset
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, now)
             self.close_connection = True
 
     def _json(self, value: object, headers: Mapping[str, str] | None = None) -> None:
@@ -275,7 +268,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "GET":
             self.wfile.write(body)
-            self.sent += len(body)
+            self._request.sent += len(body)
 
 
 def _opened(content: bytes | Path) -> BinaryIO:

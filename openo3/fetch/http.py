@@ -17,14 +17,14 @@ import hashlib
 import io
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 from urllib.parse import urlsplit
 
-import httpx
+import httpx2 as httpx
 from tenacity import (
     RetryCallState,
     Retrying,
@@ -37,13 +37,15 @@ from openo3.fetch.blob import PIECE
 from openo3.fetch.limits import Limits, Throttle
 from openo3.fetch.plan import FetchError, Unavailable, Unfinished
 
+T = TypeVar("T")
+
 LOGIN = "log in with `hf auth login` or set HF_TOKEN, and accept the data set's conditions on its page"
 _LONGEST_WAIT_S = 300.0
-_BUSY = {408, 425, 429, 500, 502, 503, 504, 520, 522, 524}
+BUSY = {408, 425, 429, 500, 502, 503, 504, 520, 522, 524}
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 
-class _Broken(Exception):
+class Broken(Exception):
     """The request failed in a way that may pass; `after_s` is the wait that the server asked for."""
 
     def __init__(self, what: str, after_s: float = 0.0) -> None:
@@ -68,7 +70,7 @@ class Http:
         self._throttle = Throttle(limits.bandwidth_mb_s and limits.bandwidth_mb_s * 1e6)
         self._waits = wait_random_exponential(multiplier=limits.wait_s, max=60)
         self._retrying = Retrying(
-            retry=retry_if_exception_type(_Broken),
+            retry=retry_if_exception_type(Broken),
             stop=stop_after_attempt(limits.tries),
             wait=self._wait,
             reraise=True,
@@ -86,6 +88,10 @@ class Http:
         with blob.stream(0, 1) as stream:
             stream.read(1)
             return HttpBlob(self, url, stream.version.size, stream.version.tag, headers=headers or {})
+
+    def patiently(self, call: Callable[[], T]) -> T:
+        """What `call` returns in the end, if it fails with `Broken` before. Raises the last `Broken`."""
+        return self._retrying(call)
 
     def _wait(self, state: RetryCallState) -> float:
         asked = state.outcome.exception().after_s
@@ -124,7 +130,8 @@ class HttpBlob:
 
     @property
     def address(self) -> str:
-        return self.name
+        """With its version, if it has one."""
+        return self.name if self.pinned or not self.tag else self.name + "@" + self.tag.replace('"', "")
 
     @property
     def traffic(self) -> int | None:
@@ -161,8 +168,8 @@ class _Stream(io.RawIOBase):
     def read(self, count: int = PIECE) -> bytes:
         if not self._left and (self._end is None or self._position < self._end):
             try:
-                self._left = self._http._retrying(self._next)
-            except _Broken as error:
+                self._left = self._http.patiently(self._next)
+            except Broken as error:
                 raise Unfinished(f"{self._blob.name}: {error}") from None
             self._http._throttle.took(len(self._left))
             self._position += len(self._left)
@@ -179,7 +186,7 @@ class _Stream(io.RawIOBase):
         self._response = None
 
     def _next(self) -> bytes:
-        """The next bytes as they come; empty at the end. Raises `_Broken`."""
+        """The next bytes as they come; empty at the end. Raises `Broken`."""
         try:
             if self._response is None:
                 self._open()
@@ -188,13 +195,13 @@ class _Stream(io.RawIOBase):
             raise Unavailable("missing", f"{self._blob.name}: {error}") from None
         except httpx.RequestError as error:
             self._drop()
-            raise _Broken(_said(error)) from None
-        except _Broken:
+            raise Broken(_said(error)) from None
+        except Broken:
             self._drop()
             raise
         if not piece and self._end is not None and self._position < self._end:
             self._drop()
-            raise _Broken("the connection ended too early")
+            raise Broken("the connection ended too early")
         return piece if self._end is None else piece[: self._end - self._position]
 
     def _open(self) -> None:
@@ -209,12 +216,12 @@ class _Stream(io.RawIOBase):
             client.build_request("GET", self._blob.url, headers=headers), stream=True
         )
         self._check(self._response)
-        self._pieces = self._response.iter_raw(PIECE)
+        self._pieces = self._response.iter_raw()  # as it comes: a broken connection loses nothing
 
     def _check(self, response: httpx.Response) -> None:
         name, status = self._blob.name, response.status_code
-        if status in _BUSY:
-            raise _Broken(f"status {status}", _retry_after(response))
+        if status in BUSY:
+            raise Broken(f"status {status}", retry_after(response))
         if status in (401, 403) and self._blob.pinned:
             raise FetchError(f"{name}: status {status}; {LOGIN}")
         if status == 416 and not self._position:
@@ -231,7 +238,7 @@ class _Stream(io.RawIOBase):
         if status == 200 and self._position:
             raise Unavailable("unreadable", f"{name}: the server gives no ranges")
         if status == 206 and _range_start(response) != self._position:
-            raise _Broken("another range than was asked for")
+            raise Broken("another range than was asked for")
         self.version = _Version(self.version.size or found.size, self.version.tag or found.tag)
 
 
@@ -257,7 +264,7 @@ def _range_start(response: httpx.Response) -> int | None:
     return int(match[1]) if match else None
 
 
-def _retry_after(response: httpx.Response) -> float:
+def retry_after(response: httpx.Response) -> float:
     """Seconds; 0 if the server asks for no wait."""
     value = response.headers.get("Retry-After", "")
     if value.isdecimal():

@@ -9,11 +9,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
-from openo3.fetch.http import LOGIN, Http, HttpBlob
+import httpx2
+
+from openo3.fetch.http import BUSY, LOGIN, Broken, Http, HttpBlob, retry_after
 from openo3.fetch.plan import FetchError, Unavailable
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -28,18 +34,21 @@ class HubRepo:
 
         Raises `Unavailable` if there is no such dataset or revision, `FetchError` without access to it.
         """
-        with _hub_errors(f"hf://datasets/{name}"):
-            return cls(http, name, _api().dataset_info(name, revision=revision).sha)
+        ask = partial(_api().dataset_info, name, revision=revision)
+        return cls(http, name, _asked(http, f"hf://datasets/{name}", ask).sha)
 
     def files(self, folder: str = "") -> Mapping[str, HttpBlob]:
         """Every file below a folder by its path in the dataset."""
         from huggingface_hub.hf_api import RepoFile
 
-        with _hub_errors(f"hf://datasets/{self.name}/{folder}"):
-            tree = _api().list_repo_tree(
+        def tree() -> list[object]:
+            found = _api().list_repo_tree(
                 self.name, folder or None, recursive=True, revision=self.commit, repo_type="dataset"
             )
-            return {entry.path: self._blob(entry) for entry in tree if isinstance(entry, RepoFile)}
+            return list(found)
+
+        entries = _asked(self.http, f"hf://datasets/{self.name}/{folder}", tree)
+        return {entry.path: self._blob(entry) for entry in entries if isinstance(entry, RepoFile)}
 
     def _blob(self, entry: object) -> HttpBlob:
         from huggingface_hub import get_token, hf_hub_url
@@ -68,37 +77,39 @@ def _api() -> object:
     return HfApi(endpoint=_endpoint())
 
 
-class _hub_errors:
-    """What the hub's library raises, in one line each."""
+def _asked(http: Http, what: str, call: Callable[[], T]) -> T:
+    """The hub's answer; what its library raises becomes one line."""
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        HfHubHTTPError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
-    def __init__(self, what: str) -> None:
-        self._what = what
+    def attempt() -> T:
+        try:
+            return call()
+        except OfflineModeIsEnabled:
+            raise FetchError(f"{what}: HF_HUB_OFFLINE=1 forbids asking the hub; set it to 0") from None
+        except GatedRepoError:
+            raise FetchError(f"{what}: {LOGIN}") from None
+        except RepositoryNotFoundError:
+            raise Unavailable("missing", f"{what}: no such data set, or a login is needed") from None
+        except RevisionNotFoundError:
+            raise Unavailable("missing", f"{what}: no such revision") from None
+        except EntryNotFoundError:
+            raise Unavailable("missing", f"{what}: no such file") from None
+        except HfHubHTTPError as error:
+            status = error.response.status_code
+            if status in BUSY:
+                raise Broken(f"status {status}", retry_after(error.response)) from None
+            raise FetchError(f"{what}: the hub answers with status {status}") from None
+        except httpx2.RequestError as error:
+            raise Broken(type(error).__name__) from None
 
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
-        if error is None:
-            return
-        from huggingface_hub.errors import (
-            EntryNotFoundError,
-            GatedRepoError,
-            HfHubHTTPError,
-            OfflineModeIsEnabled,
-            RepositoryNotFoundError,
-            RevisionNotFoundError,
-        )
-
-        if isinstance(error, OfflineModeIsEnabled):
-            raise FetchError(f"{self._what}: HF_HUB_OFFLINE=1 forbids asking the hub; set it to 0") from None
-        if isinstance(error, GatedRepoError):
-            raise FetchError(f"{self._what}: {LOGIN}") from None
-        if isinstance(error, RepositoryNotFoundError | RevisionNotFoundError | EntryNotFoundError):
-            missing = {RepositoryNotFoundError: "data set", RevisionNotFoundError: "revision"}
-            raise Unavailable(
-                "missing", f"{self._what}: no such {missing.get(type(error), 'file')}"
-            ) from None
-        if isinstance(error, HfHubHTTPError | OSError):
-            status = getattr(getattr(error, "response", None), "status_code", None)
-            what = f"status {status}" if status else type(error).__name__
-            raise FetchError(f"{self._what}: the hub does not answer ({what}); run again later") from None
+    try:
+        return http.patiently(attempt)
+    except Broken as error:
+        raise FetchError(f"{what}: the hub does not answer ({error}); run again later") from None

@@ -110,7 +110,11 @@ def test_links_into_the_cache_are_replaced_and_not_written_through(origin, tmp_p
 def test_a_name_as_long_as_names_can_be(tmp_path):
     name = "é" * 125 + ".mp4"
     (tmp_path / name).write_bytes(b"x")
-    sync(Plan([Item(f"media/{name}", LocalBlob(tmp_path / name), "local")]), tmp_path / "raw", tmp_path / "known")
+    sync(
+        Plan([Item(f"media/{name}", LocalBlob(tmp_path / name), "local")]),
+        tmp_path / "raw",
+        tmp_path / "known",
+    )
     assert (tmp_path / "raw/media" / name).read_bytes() == b"x"
 
 
