@@ -112,9 +112,9 @@ class HubServer:
         self.files[f"/{path}"] = content
         return f"{self.url}/{path}"
 
-    def dataset(self, name: str, files: Mapping[str, bytes | Path]) -> str:
+    def dataset(self, name: str, files: Mapping[str, bytes | Path], commit: str | None = None) -> str:
         """A new commit of a dataset, which is `main` from now on; returns the commit."""
-        commit = hashlib.sha1(f"{name} {sorted(files)} {len(self._datasets)}".encode()).hexdigest()
+        commit = commit or hashlib.sha1(f"{name} {sorted(files)} {len(self._datasets)}".encode()).hexdigest()
         for path, content in files.items():
             self.files[f"/storage/{commit}/{path}"] = content
         tree = {path: f"/storage/{commit}/{path}" for path in files}
