@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tempfile
@@ -10,7 +11,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from openo3.fetch.http import shown
-from openo3.fetch.plan import Unavailable
+from openo3.fetch.plan import Unavailable, Unfinished
+
+_PASSES = re.compile(r"HTTP Error (429|5\d\d)|timed? ?out|[Cc]onnection|Temporary failure")
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class SiteVideo:
         return self.url
 
     def stream(self, start: int = 0, end: int | None = None) -> BinaryIO:
-        """Raises `Unavailable` with what yt-dlp says."""
+        """Raises `Unavailable` or, if it may pass, `Unfinished` with what yt-dlp says."""
         with tempfile.TemporaryDirectory() as folder:
             command = [
                 sys.executable,
@@ -50,5 +53,7 @@ class SiteVideo:
             video = Path(folder, "video.mp4")
             if done.returncode or not video.exists():
                 said = (done.stderr.strip().splitlines() or ["nothing came"])[-1]
+                if _PASSES.search(said):
+                    raise Unfinished(f"{self.name}: {said}")
                 raise Unavailable("missing", f"{self.name}: {said}")
             return open(video, "rb")

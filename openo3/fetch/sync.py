@@ -107,7 +107,8 @@ class _Run:
 
     def remove_all_but(self, targets: set[str]) -> int:
         """Remove what no target names; return how many files."""
-        stale = [path for path in _files(self.folder) if path not in targets | {MANIFEST, MISSING}]
+        kept = targets | {MANIFEST, MISSING}
+        stale = [path for path in _files(self.folder) if path not in kept]
         for path in stale:
             self._is_changing()
             (self.folder / path).unlink()

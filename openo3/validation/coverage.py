@@ -4,12 +4,13 @@
  "files": {"sft": {"rows": 31166, "usable": 27800, "rejected": 3366, "missing": 3020,
                    "rejected_share": 0.108}},
  "reasons": {"media missing": 7012, "box inverted": 363},
- "media": {"files": 41280, "unsafe": 0, "missing": 6110, "unreadable": 0},
+ "media": {"files": 41280, "unsafe": 0, "missing": 6110, "unreadable": 0, "duplicates": 12},
  "sources": {"sft": {"STR_coin": {"temporal-spatial free-form QA":
      {"rows": 670, "readable": 670, "media": 668, "key_frames": 670, "usable": 655}}}},
  "missing": {"timerft": {"not in hf://datasets/...": {"files": 12, "example": "videos/timerft/x.mp4"}}}}
 
-Of the rejected rows, `missing` lack nothing but their media: a file that could not be had.
+Of the rejected rows, `missing` lack nothing but their media: a file that could not be had. Of the media,
+`duplicates` have the content of another file under a name of their own.
 """
 
 from __future__ import annotations

@@ -96,6 +96,7 @@ def test_all_that_was_fetched_validates_and_coverage_says_what_lacks(server, tmp
     metrics = read_json(tmp_path / "metrics/validation.json")
     assert (metrics["rows"], metrics["usable"]) == (11, 10)
     assert metrics["files"]["sft"]["missing"] == 1
+    assert metrics["media"]["duplicates"] == 13 - 3  # two clips and an image under many names
     [(source, reasons)] = metrics["missing"].items()
     [(reason, counts)] = reasons.items()
     assert (source, counts) == ("timerft", {"files": 1, "example": f"videos/timerft/{published.LOST}"})

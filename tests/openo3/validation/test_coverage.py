@@ -27,7 +27,7 @@ def test_counts_by_file_source_task_and_reason(tmp_path: Path):
     assert metrics["files"] == {"sft": counts}
     assert {name: metrics[name] for name in counts} == counts
     assert metrics["reasons"] == {"media missing": 1, "unknown task": 1, "row is not an object": 1}
-    assert metrics["media"] == {"files": 4, "unsafe": 0, "missing": 1, "unreadable": 0}
+    assert metrics["media"] == {"files": 4, "unsafe": 0, "missing": 1, "unreadable": 0, "duplicates": 0}
     assert metrics["sources"]["sft"]["local"]["temporal-spatial free-form QA"] == {
         "rows": 2,
         "readable": 2,
