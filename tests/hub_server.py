@@ -250,8 +250,8 @@ class _Handler(BaseHTTPRequestHandler):
         until = fault.after if isinstance(fault, Break | Stall) else left
         while left and self._request.sent < until:
             piece = file.read(min(PIECE, left, until - self._request.sent))
+            self._request.sent += len(piece)  # first: whoever has it all may ask at once
             self.wfile.write(piece)
-            self._request.sent += len(piece)
             left -= len(piece)
         if isinstance(fault, Stall):
             time.sleep(fault.seconds)
@@ -267,8 +267,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if self.command == "GET":
-            self.wfile.write(body)
             self._request.sent += len(body)
+            self.wfile.write(body)
 
 
 def _opened(content: bytes | Path) -> BinaryIO:

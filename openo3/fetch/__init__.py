@@ -9,5 +9,6 @@ places     where the entries of the catalogue say that files are, opened and sea
 local      a plan from a folder of the user's own
 published  a plan from the catalogue (`openo3.catalogue`)
 batches    files that one pass over one archive brings
+checks     what a file must be, held against what comes
 sync       bring a folder to what a plan says
 """

@@ -47,6 +47,8 @@ class Places:
                     self._opened[place] = self._open(place)
                 except Unavailable as why:
                     self._opened[place] = why
+                except OSError as error:
+                    self._opened[place] = Unavailable("missing", f"{error.filename}: {error.strerror}")
         opened = self._opened[place]
         if isinstance(opened, Unavailable):
             raise opened

@@ -6,6 +6,7 @@ Files already there may in turn be links into DVC's cache: they are replaced by 
 
 What is on its way lies in `.partial/`, under a name made of its origin's identity, so that what a killed run
 left is gone on with only if the origin is still the same. It gets its own name once its digests are right.
+While anything changes the manifest is there as well: it says what there was, should the run be killed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import hashlib
 import os
 import shutil
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -28,7 +28,7 @@ from typing import Any, BinaryIO
 from tqdm import tqdm
 
 from openo3.artifacts import write_jsonl
-from openo3.fetch import batches
+from openo3.fetch import batches, checks
 from openo3.fetch.blob import PIECE, LocalBlob
 from openo3.fetch.digests import Digests
 from openo3.fetch.limits import GB, Limits
@@ -72,9 +72,9 @@ def sync(plan: Plan, folder: Path, known: Path, limits: Limits | None = None) ->
     run.digests.save()
     entries += run.entries
     missing = plan.missing + run.refused
-    shutil.rmtree(folder / PARTIAL, ignore_errors=True)
     write_jsonl(folder / MISSING, map(asdict, sorted(missing, key=lambda each: each.path)))
     write_jsonl(folder / MANIFEST, sorted(entries, key=lambda entry: entry["path"]))
+    shutil.rmtree(folder / PARTIAL, ignore_errors=True)
     return Summary(len(entries), len(run.entries), removed, len(missing), run.bytes)
 
 
@@ -95,7 +95,8 @@ class _Run:
 
     def __init__(self, folder: Path, limits: Limits, digests: Digests) -> None:
         self.folder, self.limits, self.digests = folder, limits, digests
-        self.complete = read_manifest(folder)  # from before; empty if the last run was killed
+        self.complete = read_manifest(folder)  # empty if the last run was killed: then there is another
+        self.before = {} if self.complete else read_manifest(folder / PARTIAL)
         self.entries: list[dict[str, Any]] = []
         self.refused: list[Missing] = []
         self.bytes = 0
@@ -123,17 +124,25 @@ class _Run:
             there = os.stat(self.folder / item.target)
             if item.origin.size is not None and there.st_size != item.origin.size:
                 return None
-            if entry := self.complete.get(item.target):
+            if there.st_mtime_ns == self.digests.time_of(item.origin):
+                digest = self.digests.of(item.origin)  # it came from there and was not touched
+            elif entry := self._line_of(item.target):
                 digest = self._digest_of(item, entry)
-                return self._entry(item, digest) if entry["sha256"] == digest else None
-            # from a killed run: whole, and of this origin if its time is the one that was noted
-            if there.st_mtime_ns != self.digests.time_of(item.origin):
+                digest = digest if digest == entry["sha256"] else None
+            else:
                 return None
-            return self._entry(item, self.digests.of(item.origin) or _sha256(self.folder / item.target))
+            return self._entry(item, digest) if digest else None
         except (FileNotFoundError, NotADirectoryError):
             return None  # if it is the origin that is not there, fetching it says so
         except OSError as error:
             raise FetchError(f"{item.origin.name}: {error.strerror}") from error
+
+    def _line_of(self, target: str) -> dict[str, Any] | None:
+        """What a manifest says of the file; after a kill only if the file is still what it is about."""
+        if entry := self.complete.get(target):
+            return entry
+        entry = self.before.get(target)
+        return entry if entry and entry["sha256"] == checks.sha256(self.folder / target) else None
 
     def _digest_of(self, item: Item, entry: dict[str, Any]) -> str | None:
         """What the file should have, as far as that can be known without fetching it."""
@@ -141,7 +150,7 @@ class _Run:
             return digest
         if entry.get("origin") != item.origin.address:
             return None
-        if item.origin.crc32 is not None and _crc32(self.folder / item.target) != item.origin.crc32:
+        if item.origin.crc32 is not None and checks.crc32(self.folder / item.target) != item.origin.crc32:
             return None
         return entry["sha256"]
 
@@ -194,6 +203,8 @@ class _Run:
         except FetchError:
             self._stop.set()
             raise
+        except OSError as error:
+            raise FetchError(f"{batch.items[0].origin.name}: {error.strerror}") from error
 
     def _undone(self, batch: batches.Batch) -> Iterator[Item]:
         return (item for item in batch.items if item.target not in self._done)
@@ -201,7 +212,9 @@ class _Run:
     def refuse(self, item: Item, why: Unavailable) -> None:
         if not item.target.startswith("media/"):
             raise FetchError(f"{item.target}: {why}")
-        self._part(item).unlink(missing_ok=True)
+        self._is_changing()
+        for path in (self._part(item), self.folder / item.target):  # what was there is not what it should be
+            path.unlink(missing_ok=True)
         with self._lock:
             self._done.add(item.target)
             path = item.target.removeprefix("media/")
@@ -247,23 +260,23 @@ class _Run:
             return self._transfer(item, part, 0, open_at)  # what was kept may have been at fault
 
     def _transfer(self, item: Item, part: Path, have: int, open_at: Callable[[int], BinaryIO]) -> str:
-        checks = _Checks(item, self.limits)
+        held_against = checks.Checks(item, self.limits)
         with open(part, "r+b" if have else "wb") as out:
             if have:
                 while out.tell() < have and (piece := out.read(min(PIECE, have - out.tell()))):
-                    checks.add(piece)
+                    held_against.add(piece)
                 self._progress(have)
             with open_at(have) as content:
                 cloned = isinstance(item.origin, LocalBlob) and _clone(content, out)
                 while piece := content.read(PIECE):
                     if self._stop.is_set():
                         raise Unfinished("stopped")
-                    checks.add(piece)
+                    held_against.add(piece)
                     if not cloned:
                         self._take_room(item, len(piece))
                         out.write(piece)
                     self._progress(len(piece))
-        return checks.passed()
+        return held_against.passed()
 
     @contextmanager
     def _readable(self, item: Item) -> Iterator[None]:
@@ -324,45 +337,15 @@ class _Run:
 
     def _clear_partial(self, wanted: set[str]) -> None:
         for path in (self.folder / PARTIAL).iterdir():
-            if path.name not in wanted:
+            if path.name not in wanted | {MANIFEST}:
                 path.unlink()
 
     def _is_changing(self) -> None:
         """From now on the folder is incomplete until the manifest is written again."""
-        (self.folder / MANIFEST).unlink(missing_ok=True)
-
-
-class _Checks:
-    """What a file must be, held against what comes of it."""
-
-    def __init__(self, item: Item, limits: Limits) -> None:
-        self._item, self._most = item, int(limits.file_gb * GB)
-        self._sha256, self._crc32, self._size = hashlib.sha256(), 0, 0
-
-    def add(self, piece: bytes) -> None:
-        if not self._size and self._item.target.startswith("media/") and _is_web_page(piece):
-            raise Unavailable("unreadable", f"{self._item.origin.name}: a web page instead of the file")
-        self._size += len(piece)
-        if not isinstance(self._item.origin, LocalBlob) and self._size > self._most:
-            raise Unavailable("unreadable", f"{self._item.origin.name}: more than {self._most / GB:g} GB")
-        self._sha256.update(piece)
-        if self._item.origin.crc32 is not None:
-            self._crc32 = zlib.crc32(piece, self._crc32)
-
-    def passed(self) -> str:
-        """The sha256; raises `Unavailable` if anything is not as it should be."""
-        origin, digest = self._item.origin, self._sha256.hexdigest()
-        if origin.size is not None and self._size != origin.size and not isinstance(origin, LocalBlob):
-            raise Unavailable("unreadable", f"{origin.name}: {self._size:,} bytes, {origin.size:,} expected")
-        if origin.crc32 not in (None, self._crc32):
-            raise Unavailable("unreadable", f"{origin.name}: damaged, its CRC is another")
-        if origin.sha256 not in (None, digest):
-            raise Unavailable("unreadable", f"{origin.name}: damaged, its sha256 is another")
-        return digest
-
-
-def _is_web_page(piece: bytes) -> bool:
-    return piece[:512].lstrip().lower().startswith((b"<!doctype html", b"<html"))
+        with self._lock:
+            if (self.folder / MANIFEST).exists():
+                (self.folder / PARTIAL).mkdir(exist_ok=True)
+                os.replace(self.folder / MANIFEST, self.folder / PARTIAL / MANIFEST)
 
 
 def _clone(content: BinaryIO, out: BinaryIO) -> bool:
@@ -378,19 +361,6 @@ def _advance(bar: tqdm, count: int) -> None:
     if bar.total is not None and bar.n + count > bar.total:  # sizes that nobody told
         bar.total = bar.n + count
     bar.update(count)
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _crc32(path: Path) -> int:
-    value = 0
-    with open(path, "rb") as file:
-        while piece := file.read(PIECE):
-            value = zlib.crc32(piece, value)
-    return value
 
 
 def _files(folder: Path) -> Iterable[str]:

@@ -70,6 +70,39 @@ def test_a_file_of_another_version_is_fetched_again(server, http, urls, limits, 
     assert (raw / "media/v/c03.mp4").read_bytes() == noise(40_003, 99)
 
 
+def test_a_file_whose_new_version_is_refused_does_not_stay_in_its_old_one(
+    server, http, urls, limits, tmp_path
+):
+    raw, known = tmp_path / "raw", tmp_path / "known"
+    sync(whole(http, urls), raw, known, limits)
+    server.put("v/c03.mp4", Page().text + noise(50_000))
+    assert sync(whole(http, urls), raw, known, limits).missing == 1
+    assert contents(raw / "media") == {
+        name: content for name, content in CLIPS.items() if name != "v/c03.mp4"
+    }
+    assert len(read_manifest(raw)) == 11
+
+
+def test_after_a_kill_files_that_dvc_checked_out_are_not_fetched_again(server, http, urls, limits, tmp_path):
+    """They have other times, and nothing but the manifest knows where they came from."""
+    raw, known = tmp_path / "raw", tmp_path / "known"
+    sync(whole(http, urls), raw, known, limits)
+    for path in raw.rglob("*.mp4"):
+        os.utime(path)
+    known.unlink()
+    server.put("v/c03.mp4", noise(40_003, 99))
+    plan = whole(http, urls)
+    server.spoil("/v/c03.mp4", *[Status(500)] * 4)
+    with pytest.raises(FetchError):  # as good as a kill: the manifest is gone
+        sync(plan, raw, known, limits)
+    assert not (raw / "manifest.jsonl").exists()
+    (raw / "media/v/c07.mp4").write_bytes(noise(40_007, 5))  # not what the manifest was about
+    server.requests.clear()
+    assert sync(plan, raw, known, limits).copied == 2
+    assert {request.path for request in server.requests} == {"/v/c03.mp4", "/v/c07.mp4"}
+    assert (raw / "media/v/c07.mp4").read_bytes() == CLIPS["v/c07.mp4"]
+
+
 @needs_zip
 @pytest.mark.parametrize("options", [(), ("-0",), ("-s", "64k"), ("-s", "64k", "-0")])
 def test_members_of_a_remote_archive_and_nothing_else(server, http, limits, tmp_path, options):
