@@ -11,7 +11,7 @@ INSTALLED := .venv/installed-$(LOCK)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DS_BUILD_OPS = 0
 
-.PHONY: repro test install profile deps lock
+.PHONY: repro test install profile plan deps lock
 
 repro: install  ## run what changed, then show the results
 	$(BIN)/dvc repro
@@ -23,6 +23,9 @@ test: install  ## all tests, the fast ones first; `make test T="-m 'not slow'"` 
 
 profile: install  ## switch the parameters: `make profile P=smoke`
 	@$(BIN)/python -m stages.profiles $(P)
+
+plan: install  ## what `download` would fetch from where: files, bytes and disk
+	@HF_HUB_OFFLINE=0 $(BIN)/python -m stages.download --plan
 
 install: $(INSTALLED)
 

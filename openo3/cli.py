@@ -1,4 +1,4 @@
-"""The command `openo3`: rewards of rows, scores of results, and what this machine lacks.
+"""The command `openo3`: rewards of rows, scores of results, what the data lacks, and what this machine lacks.
 
 Bad input ends a command with one line on standard error and exit status 2, before anything is printed.
 Heavy modules are imported by the command that needs them.
@@ -51,6 +51,10 @@ def _parser() -> argparse.ArgumentParser:
     vstar.add_argument("--judge-model", default="", help="model that the endpoint serves")
     vstar.set_defaults(run=_score_vstar)
 
+    coverage = commands.add_parser("coverage", help="how much of each source and task can be used")
+    coverage.add_argument("metrics", nargs="?", default="metrics/validation.json", metavar="METRICS.json")
+    coverage.set_defaults(run=_coverage)
+
     doctor = commands.add_parser("doctor", help="say what this machine lacks for a profile")
     doctor.add_argument("--profile", help="name of a profile (default: the one in use)")
     doctor.set_defaults(run=_doctor)
@@ -89,6 +93,16 @@ def _score_vstar(arguments: argparse.Namespace) -> int:
     except ConnectionError as error:
         return _refuse(error, status=1)
     print(json.dumps(numbers, indent=2, allow_nan=False))
+    return 0
+
+
+def _coverage(arguments: argparse.Namespace) -> int:
+    from openo3 import coverage_table
+
+    try:
+        coverage_table.show(arguments.metrics)
+    except coverage_table.CoverageError as error:
+        return _refuse(error)
     return 0
 
 

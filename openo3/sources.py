@@ -1,27 +1,24 @@
 """Where each source keeps its media below `data/raw/media`, and how its texts write boxes.
 
-An entry, as the rows of STGR-SFT.json with `"source": "STR_plm_rdcap"` need it:
-
-    Source("STR_plm_rdcap", videos="videos/stgr/plm/videos", key_frames="videos/stgr/plm/kfs")
+    get("STR_plm_rdcap") -> Source("STR_plm_rdcap", videos="videos/stgr/plm/videos", key_frames=...)
 
 `video_path`, `image_path` and the `path` of a key frame are relative to `videos`, `images` and `key_frames`.
-The layout is the published one. To add a source, add an entry; nothing else asks for a source by name.
+The entries are those of the catalogue (`openo3/catalogue/sources.yaml`), and those that `use` adds.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Literal
+from functools import lru_cache
 
+from openo3.catalogue.table import BoxKind, Kind, SourceEntry, shipped
 from openo3.geometry import NORMALISED, BoxSpace, pixels
 from openo3.rejections import Reason, RowError
 from openo3.rows import shown
 from openo3.safe_path import UnsafePath, relative
 from openo3.schema import Task
-
-Kind = Literal["videos", "key_frames", "images"]
-BoxKind = Literal["normalised", "pixels"]
 
 
 @dataclass(frozen=True)
@@ -65,46 +62,40 @@ class Reference:
         return f"{getattr(self.source, self.kind)}/{self.path}"
 
 
-def _in_one_folder(name: str) -> Source:
-    folder = f"videos/{name}"
-    return Source(name, f"{folder}/videos", f"{folder}/kfs", f"{folder}/images")
+_own: dict[str, SourceEntry] = {}
 
 
-SOURCES: tuple[Source, ...] = (
-    _in_one_folder("shapes"),  # the rendered world of the default profile
-    _in_one_folder("local"),  # a folder of the user's own
-    Source("STR_plm_rdcap", videos="videos/stgr/plm/videos", key_frames="videos/stgr/plm/kfs"),
-    Source(  # activitynet, coin, didemo, queryd, qvhighlight
-        "STR_*",
-        videos="videos/stgr/temporal_grounding/videos",
-        key_frames="videos/stgr/temporal_grounding/kfs",
-    ),
-    Source("TVG_*", videos="videos/tvg_r1"),  # ActivityNet, QVhighlight, didemo, hirest_grounding, ...
-    Source("TreeVGR", images="videos/treevgr"),
-    Source("timerft", videos="videos/timerft"),
-    Source("gqa", images="videos/gqa"),
-    Source(
-        "videoespresso_train_video",
-        videos="videos/videoespresso/videos",
-        key_frames="videos/videoespresso/kfs",
-    ),
-    Source("videor1_*", videos="videos/videor1"),  # mcq and (so spelled) free_from
-    Source("vstar", videos="videos/vstar", benchmark=True),
-    Source("tvgbench", videos="videos/tvgbench", benchmark=True),
-)
-"""The first entry that matches a row's source is taken."""
+def use(entries: Mapping[str, SourceEntry]) -> None:
+    """Take these before the shipped ones, in this process, instead of those that were given before."""
+    _own.clear()
+    _own.update(entries)
+    get.cache_clear()
 
 
+@lru_cache(1024)
 def get(name: str) -> Source:
-    """The source of that name.
+    """The source of that name: the first entry that matches it.
 
     Raises `RowError` for an unknown one.
     """
-    for source in SOURCES:
-        if fnmatchcase(name, source.name):
-            return source
-    detail = f"{shown(name)} is not in openo3/sources.py; your own is local"
+    for entries in (_own, shipped().sources):
+        for pattern, entry in entries.items():
+            if fnmatchcase(name, pattern):
+                return _source(pattern, entry)
+    detail = f"{shown(name)} is not in the catalogue of sources; your own is local"
     raise RowError(Reason.UNKNOWN_SOURCE, "source", detail)
+
+
+def _source(pattern: str, entry: SourceEntry) -> Source:
+    return Source(
+        pattern,
+        entry.videos,
+        entry.key_frames,
+        entry.images,
+        entry.video_boxes,
+        entry.image_boxes,
+        entry.benchmark,
+    )
 
 
 def reference(source: Source, kind: Kind, path: str, field: str) -> Reference:

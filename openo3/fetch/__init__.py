@@ -1,4 +1,14 @@
-"""Getting annotations and exactly the media they name into `data/raw`.
+"""Getting annotations and exactly the media they name into `data/raw`, from folders and from the network.
 
-A kind of source (`local`, ...) makes a `Plan` of files; `sync` brings a folder to what the plan says.
+plan       files with their origins, and what is not to be had
+blob       bytes that can be read from anywhere: a file here, the parts of a split archive
+http       the same over HTTP ranges, mended when the connection breaks
+hub        files of a hub dataset at one commit
+zips tars  members of archives, without the rest of the archive
+places     where the entries of the catalogue say that files are, opened and searched
+local      a plan from a folder of the user's own
+published  a plan from the catalogue (`openo3.catalogue`)
+batches    files that one pass over one archive brings
+checks     what a file must be, held against what comes
+sync       bring a folder to what a plan says
 """

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from openo3.annotations import ANNOTATION_FILES, AnnotationFile
+from openo3.fetch.blob import LocalBlob
 from openo3.fetch.plan import FetchError, Item, Missing, Plan
 from openo3.rejections import RowError
 from openo3.rows import read_rows
@@ -34,7 +35,9 @@ def plan(folder: Path) -> Plan:
     if not found:
         names = ", ".join(file.filename for file in ANNOTATION_FILES)
         raise FetchError(f"{folder}: holds no annotation file (looked for {names})")
-    result = Plan([Item(f"annotations/{file.filename}", path, "annotations") for file, path in found])
+    result = Plan(
+        [Item(f"annotations/{file.filename}", LocalBlob(path), "annotations") for file, path in found]
+    )
     roots: dict[str, Root] = {}
     for reference in _distinct(found):
         _locate(folder, reference, roots, result)
@@ -70,7 +73,7 @@ def _locate(folder: Path, reference: Reference, roots: dict[str, Root], result: 
         try:
             if root.find(reference.path):
                 target = f"media/{reference.media}"
-                result.items.append(Item(target, root.folder / reference.path, source.name))
+                result.items.append(Item(target, LocalBlob(root.folder / reference.path), source.name))
                 return
         except UnsafePath as error:
             problem, detail = "unsafe", f"{name}/{reference.path}: {error}"

@@ -4,7 +4,9 @@ A line of `manifest.jsonl`, which exists only while the folder is complete:
 
     {"path": "media/videos/local/videos/a.mp4", "size": 81234, "sha256": "9f2c...", "source": "local"}
 
-A line of `missing.jsonl`, about a file that an annotation names, relative to `data/raw/media`:
+What came from elsewhere has an `origin`, say `hf://datasets/OWNER/NAME@COMMIT/stgr.zip#plm/videos/a.mp4`.
+`sources.yaml` is the user's own addition to the catalogue, if there is one. A line of `missing.jsonl`, about
+a file that an annotation names, relative to `data/raw/media`:
 
     {"path": "videos/local/videos/b.mp4", "source": "local", "problem": "missing", "detail": "not in clips/"}
 """
@@ -16,7 +18,7 @@ from typing import Any
 
 from openo3.artifacts import read_jsonl
 
-MANIFEST, MISSING = "manifest.jsonl", "missing.jsonl"
+MANIFEST, MISSING, OWN_SOURCES = "manifest.jsonl", "missing.jsonl", "sources.yaml"
 
 
 def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:

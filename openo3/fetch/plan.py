@@ -1,10 +1,13 @@
-"""What a run of `download` is going to have: files, and what could not be had."""
+"""What a run of `download` is going to have: files with their origins, and what could not be had."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
+
+from openo3.fetch.origin import Origin
+
+Problem = Literal["missing", "unsafe", "unreadable"]
 
 
 @dataclass(frozen=True)
@@ -12,7 +15,7 @@ class Item:
     """One file: `target` is relative to `data/raw`, `source` the name that the manifest gives its origin."""
 
     target: str
-    origin: Path
+    origin: Origin
     source: str
 
 
@@ -20,12 +23,13 @@ class Item:
 class Missing:
     """One file that an annotation names and that is not to be had; `path` is relative to `data/raw/media`.
 
-    It is nowhere (`missing`), or refused because it leads out of its folder (`unsafe`).
+    It is nowhere (`missing`), refused because it leads out of its folder or archive (`unsafe`), or not what
+    it should be (`unreadable`).
     """
 
     path: str
     source: str
-    problem: Literal["missing", "unsafe"]
+    problem: Problem
     detail: str
 
 
@@ -37,3 +41,15 @@ class Plan:
 
 class FetchError(RuntimeError):
     """Nothing was fetched, or not everything; the message is for the user and says what to do."""
+
+
+class Unavailable(Exception):
+    """One file cannot be had, now or later: it becomes a `Missing`, and the run goes on."""
+
+    def __init__(self, problem: Problem, detail: str) -> None:
+        super().__init__(detail)
+        self.problem, self.detail = problem, detail
+
+
+class Unfinished(Exception):
+    """One file could not be had this time; what came of it is kept, and another run may get the rest."""

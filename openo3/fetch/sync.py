@@ -1,36 +1,48 @@
-"""Bring a folder to what a plan says: copy what is new or changed, remove what is stale, manifest last.
+"""Bring a folder to what a plan says: fetch what is new or changed, remove what is stale, manifest last.
 
-Files are cloned where the file system can, else copied, and never linked: DVC makes the files of its cache
-read-only and takes them to be unchangeable, and with a hard link such a file would be the user's own. Files
-already there may in turn be links into DVC's cache, so they are replaced by renaming and never written to.
+Local files are cloned where the file system can, else copied, and never linked: DVC makes the files of its
+cache read-only and takes them to be unchangeable, and with a hard link such a file would be the user's own.
+Files already there may in turn be links into DVC's cache: they are replaced by renaming and never written to.
+
+What is on its way lies in `.partial/`, under a name made of its origin's identity, so that what a killed run
+left is gone on with only if the origin is still the same. It gets its own name once its digests are right.
+While anything changes the manifest is there as well: it says what there was, should the run be killed.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
+from threading import Event, Lock
 from typing import Any, BinaryIO
 
 from tqdm import tqdm
 
-from openo3.artifacts import read_jsonl, write_jsonl
+from openo3.artifacts import write_jsonl
+from openo3.fetch import batches, checks
+from openo3.fetch.blob import PIECE, LocalBlob
+from openo3.fetch.digests import Digests
+from openo3.fetch.limits import GB, Limits
 from openo3.fetch.manifest import MANIFEST, MISSING, read_manifest
-from openo3.fetch.plan import FetchError, Item, Plan
+from openo3.fetch.plan import FetchError, Item, Missing, Plan, Unavailable, Unfinished
 
-_PIECE = 1 << 20
+PARTIAL = ".partial"
 _FICLONE = 0x40049409  # Linux: share the blocks of another file until one of the two changes
+_GIVE_UP = 20  # files that did not come: the network is gone, not a file
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Counts of files, and the bytes that were copied."""
+    """Counts of files, and the bytes that were fetched."""
 
     files: int
     copied: int
@@ -39,48 +51,65 @@ class Summary:
     copied_bytes: int
 
 
-def sync(plan: Plan, folder: Path, known: Path, threads: int = 8) -> Summary:
+def sync(plan: Plan, folder: Path, known: Path, limits: Limits | None = None) -> Summary:
     """Make `folder` hold the plan's files and nothing else.
 
-    `known` is a file outside of the folder that remembers the digests of origins by size and time, so that
-    unchanged ones are not read again; without it everything is read once more. Killed at any moment and
-    started again, the folder ends the same.
+    `known` is a file outside of the folder that remembers what was fetched and the digests of local origins,
+    so that unchanged ones are not read again. Killed at any moment and run again, the folder ends the same.
 
-    Raises `FetchError` if the disk is too small, or an origin cannot be read or changes meanwhile.
+    Raises `FetchError` if it would be too large, an origin on this machine cannot be read or changes
+    meanwhile, or some files did not come this time; what came is kept.
     """
+    limits = limits or Limits()
+    _check_limit(plan, limits)
     folder.mkdir(parents=True, exist_ok=True)
-    run = _Run(folder, read_manifest(folder), _Digests(known))
+    run = _Run(folder, limits, Digests(known))
     removed = run.remove_all_but({item.target for item in plan.items})
-    _check_space(plan, folder)
-    total = sum(_size(item.origin) for item in plan.items)
-    with (
-        tqdm(total=total, unit="B", unit_scale=True, desc=folder.name, disable=None) as bar,
-        ThreadPoolExecutor(threads) as pool,
-    ):
-        entries = list(pool.map(partial(run.settle, progress=bar.update), plan.items))
+    with ThreadPoolExecutor(limits.threads) as pool:
+        current = list(pool.map(run.is_current, plan.items))
+    entries = [entry for entry in current if entry]
+    run.fetch([item for item, entry in zip(plan.items, current, strict=True) if not entry])
     run.digests.save()
-    write_jsonl(folder / MISSING, map(asdict, sorted(plan.missing, key=lambda missing: missing.path)))
+    entries += run.entries
+    missing = plan.missing + run.refused
+    write_jsonl(folder / MISSING, map(asdict, sorted(missing, key=lambda each: each.path)))
     write_jsonl(folder / MANIFEST, sorted(entries, key=lambda entry: entry["path"]))
-    return Summary(len(entries), len(run.copied), removed, len(plan.missing), sum(run.copied))
+    shutil.rmtree(folder / PARTIAL, ignore_errors=True)
+    return Summary(len(entries), len(run.entries), removed, len(missing), run.bytes)
 
 
-def _check_space(plan: Plan, folder: Path) -> None:
-    new = sum(_size(item.origin) for item in plan.items if not (folder / item.target).exists())
-    free = shutil.disk_usage(folder).free
-    if new > free:
-        raise FetchError(f"{folder}: {new / 1e9:.1f} GB to come, {free / 1e9:.1f} GB free; make room")
+def to_fetch(plan: Plan, folder: Path, known: Path) -> list[Item]:
+    """What `sync` would fetch; nothing is changed."""
+    run = _Run(folder, Limits(), Digests(known))
+    return [item for item in plan.items if not run.is_current(item)]
+
+
+def _check_limit(plan: Plan, limits: Limits) -> None:
+    total = sum(item.origin.size or 0 for item in plan.items)
+    if limits.disk_gb is not None and total > limits.disk_gb * GB:
+        raise FetchError(f"{total / GB:.1f} GB are wanted, the limit is {limits.disk_gb:g} GB (disk_gb)")
 
 
 class _Run:
-    """One run over one folder; `complete` is its manifest from before, empty if the last run was killed."""
+    """One run over one folder, and the receiver of its batches."""
 
-    def __init__(self, folder: Path, complete: dict[str, dict[str, Any]], digests: _Digests) -> None:
-        self.folder, self.complete, self.digests = folder, complete, digests
-        self.copied: list[int] = []  # bytes of each copied file
+    def __init__(self, folder: Path, limits: Limits, digests: Digests) -> None:
+        self.folder, self.limits, self.digests = folder, limits, digests
+        self.complete = read_manifest(folder)  # empty if the last run was killed: then there is another
+        self.before = {} if self.complete else read_manifest(folder / PARTIAL)
+        self.entries: list[dict[str, Any]] = []
+        self.refused: list[Missing] = []
+        self.bytes = 0
+        self._unfinished: list[Unfinished] = []
+        self._done: set[str] = set()
+        self._stop, self._lock = Event(), Lock()
+        self._progress: Callable[[int], Any] = lambda count: None
+        self._room = 0.0
 
     def remove_all_but(self, targets: set[str]) -> int:
-        """Remove what no target names, what a killed run left included; return how many files."""
-        stale = [path for path in _files(self.folder) if path not in targets | {MANIFEST, MISSING}]
+        """Remove what no target names; return how many files."""
+        kept = targets | {MANIFEST, MISSING}
+        stale = [path for path in _files(self.folder) if path not in kept]
         for path in stale:
             self._is_changing()
             (self.folder / path).unlink()
@@ -89,108 +118,255 @@ class _Run:
                 os.rmdir(parent)
         return len(stale)
 
-    def settle(self, item: Item, progress: Any) -> dict[str, Any]:
-        """Copy the file unless it is there already; return its line of the manifest."""
+    def is_current(self, item: Item) -> dict[str, Any] | None:
+        """The file's line of the manifest if it is there already."""
         try:
-            if self._is_current(item):
-                digest = self.digests.of(item.origin)
-                progress(_size(item.origin))
+            there = os.stat(self.folder / item.target)
+            if item.origin.size is not None and there.st_size != item.origin.size:
+                return None
+            if there.st_mtime_ns == self.digests.time_of(item.origin):
+                digest = self.digests.of(item.origin)  # it came from there and was not touched
+            elif entry := self._line_of(item.target):
+                digest = self._digest_of(item, entry)
+                digest = digest if digest == entry["sha256"] else None
             else:
-                digest = self._copy(item, progress)
-        except OSError as error:
-            raise FetchError(f"{item.origin}: {error.strerror}") from error
-        return {"path": item.target, "size": _size(item.origin), "sha256": digest, "source": item.source}
-
-    def _is_current(self, item: Item) -> bool:
-        try:
-            there, origin = os.stat(self.folder / item.target), os.stat(item.origin)
+                return None
+            return self._entry(item, digest) if digest else None
         except (FileNotFoundError, NotADirectoryError):
-            return False
-        if there.st_size != origin.st_size:
-            return False
-        if entry := self.complete.get(item.target):
-            return entry["sha256"] == self.digests.of(item.origin)
-        return there.st_mtime_ns == origin.st_mtime_ns  # from a killed run: copies keep their origin's time
+            return None  # if it is the origin that is not there, fetching it says so
+        except OSError as error:
+            raise FetchError(f"{item.origin.name}: {error.strerror}") from error
 
-    def _copy(self, item: Item, progress: Any) -> str:
+    def _line_of(self, target: str) -> dict[str, Any] | None:
+        """What a manifest says of the file; after a kill only if the file is still what it is about."""
+        if entry := self.complete.get(target):
+            return entry
+        entry = self.before.get(target)
+        return entry if entry and entry["sha256"] == checks.sha256(self.folder / target) else None
+
+    def _digest_of(self, item: Item, entry: dict[str, Any]) -> str | None:
+        """What the file should have, as far as that can be known without fetching it."""
+        if digest := item.origin.sha256 or self.digests.of(item.origin):
+            return digest
+        if entry.get("origin") != item.origin.address:
+            return None
+        if item.origin.crc32 is not None and checks.crc32(self.folder / item.target) != item.origin.crc32:
+            return None
+        return entry["sha256"]
+
+    def fetch(self, items: list[Item]) -> None:
+        """Fetch all; raises `FetchError` if some did not come, after the others have."""
+        if not items:
+            return
+        (self.folder / PARTIAL).mkdir(exist_ok=True)
+        first: dict[str, Item] = {}
+        again = [item for item in items if first.setdefault(item.origin.identity, item) is not item]
+        self._clear_partial({self._part(item).name for item in first.values()})
+        self._check_room(items)
+        begun = {item for item in first.values() if item.origin.resumable and self._part(item).exists()}
+        total = sum(item.origin.size or 0 for item in first.values())
+        work = batches.group(first.values(), begun)
+        with tqdm(total=total, unit="B", unit_scale=True, desc=self.folder.name, disable=None) as bar:
+            self._progress = lambda count: _advance(bar, count)
+            self._run(work)
+        for item in again:
+            self._repeat(item, first[item.origin.identity])
+
+    def _run(self, work: list[batches.Batch]) -> None:
+        with ThreadPoolExecutor(self.limits.threads) as pool:
+            try:
+                for _ in pool.map(self._run_batch, work):
+                    pass
+            finally:  # on an error, or Ctrl-C: the others end at the next piece
+                self._stop.set()
+        if self._unfinished:
+            left = sum(len(list(self._undone(batch))) for batch in work)
+            raise FetchError(
+                f"{left:,} files did not come ({self._unfinished[0]}); run again, what came is kept"
+            )
+
+    def _run_batch(self, batch: batches.Batch) -> None:
+        if self._stop.is_set():
+            return
+        try:
+            batch.run(self, self.limits)
+        except (Unavailable, *batches.DAMAGED) as why:
+            if not isinstance(why, Unavailable):
+                why = Unavailable("unreadable", f"{batch.items[0].origin.name}: damaged ({why})")
+            for item in self._undone(batch):
+                self.refuse(item, why)
+        except Unfinished as why:
+            with self._lock:
+                self._unfinished.append(why)
+            if len(self._unfinished) >= _GIVE_UP:
+                self._stop.set()
+        except FetchError:
+            self._stop.set()
+            raise
+        except OSError as error:
+            raise FetchError(f"{batch.items[0].origin.name}: {error.strerror}") from error
+
+    def _undone(self, batch: batches.Batch) -> Iterator[Item]:
+        return (item for item in batch.items if item.target not in self._done)
+
+    def refuse(self, item: Item, why: Unavailable) -> None:
+        if not item.target.startswith("media/"):
+            raise FetchError(f"{item.target}: {why}")
+        self._is_changing()
+        for path in (self._part(item), self.folder / item.target):  # what was there is not what it should be
+            path.unlink(missing_ok=True)
+        with self._lock:
+            self._done.add(item.target)
+            path = item.target.removeprefix("media/")
+            self.refused.append(Missing(path, item.source, why.problem, why.detail))
+
+    def take(self, item: Item, open_at: Callable[[int], BinaryIO]) -> None:
+        """Write the file under its partial name, check it, and give it its own name."""
+        part = self._part(item)
+        self._is_changing()
+        try:
+            with self._readable(item):
+                digest = self._write(item, part, open_at)
+        except Unavailable as why:
+            self.refuse(item, why)
+            return
+        if isinstance(item.origin, LocalBlob):
+            time = item.origin.status.st_mtime_ns
+            os.utime(part, ns=(time, time))
+        self._place(item, part, digest)
+
+    def _place(self, item: Item, part: Path, digest: str) -> None:
         target = self.folder / item.target
         target.parent.mkdir(parents=True, exist_ok=True)
-        short = hashlib.sha1(target.name.encode()).hexdigest()[:16]  # a name may be as long as names can be
-        part = target.with_name(f".{short}.part")
-        self._is_changing()
-        with open(item.origin, "rb") as origin, open(part, "wb") as copy:
-            before = os.fstat(origin.fileno())
-            digest = _transfer(origin, copy, progress)
-            after = os.fstat(origin.fileno())
-        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-            raise FetchError(f"{item.origin}: changed while it was copied; run again")
-        os.utime(part, ns=(before.st_mtime_ns, before.st_mtime_ns))
+        status = os.stat(part)
+        self.digests.learn(item.origin, status.st_mtime_ns, digest)
         os.replace(part, target)
-        self.digests.learn(item.origin, before, digest)
-        self.copied.append(before.st_size)
-        return digest
+        with self._lock:
+            self._done.add(item.target)
+            self.bytes += status.st_size
+            self.entries.append(self._entry(item, digest, status.st_size))
+
+    def _write(self, item: Item, part: Path, open_at: Callable[[int], BinaryIO]) -> str:
+        """Return the sha256 of what came, which is as it should be."""
+        have = part.stat().st_size if item.origin.resumable and part.exists() else 0
+        if have and item.origin.size is not None and have > item.origin.size:
+            have = 0
+        try:
+            return self._transfer(item, part, have, open_at)
+        except Unavailable:
+            if not have:
+                raise
+            self._progress(-have)
+            return self._transfer(item, part, 0, open_at)  # what was kept may have been at fault
+
+    def _transfer(self, item: Item, part: Path, have: int, open_at: Callable[[int], BinaryIO]) -> str:
+        held_against = checks.Checks(item, self.limits)
+        with open(part, "r+b" if have else "wb") as out:
+            if have:
+                while out.tell() < have and (piece := out.read(min(PIECE, have - out.tell()))):
+                    held_against.add(piece)
+                self._progress(have)
+            with open_at(have) as content:
+                cloned = isinstance(item.origin, LocalBlob) and _clone(content, out)
+                while piece := content.read(PIECE):
+                    if self._stop.is_set():
+                        raise Unfinished("stopped")
+                    held_against.add(piece)
+                    if not cloned:
+                        self._take_room(item, len(piece))
+                        out.write(piece)
+                    self._progress(len(piece))
+        return held_against.passed()
+
+    @contextmanager
+    def _readable(self, item: Item) -> Iterator[None]:
+        """Damaged archives, files of this machine that cannot be read or change meanwhile, a full disk."""
+        try:
+            yield
+            if isinstance(item.origin, LocalBlob):
+                before, after = item.origin.status, os.stat(item.origin.path)
+                if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+                    raise FetchError(f"{item.origin.name}: changed while it was copied; run again")
+        except (zipfile.BadZipFile, *batches.DAMAGED) as error:
+            raise Unavailable("unreadable", f"{item.origin.name}: damaged ({error})") from None
+        except OSError as error:
+            where = self.folder if error.errno in (errno.ENOSPC, errno.EDQUOT) else item.origin.name
+            raise FetchError(f"{where}: {error.strerror}") from error
+
+    def _repeat(self, item: Item, first: Item) -> None:
+        """The same origin under a second name: a copy of what came."""
+        if first.target not in self._done or not (self.folder / first.target).exists():
+            self.refused += [
+                Missing(item.target.removeprefix("media/"), item.source, each.problem, each.detail)
+                for each in self.refused
+                if f"media/{each.path}" == first.target
+            ]
+            return
+        part, origin = self._part(item), self.folder / first.target
+        with open(origin, "rb") as content, open(part, "wb") as out:
+            if not _clone(content, out):
+                shutil.copyfileobj(content, out, PIECE)
+        self._place(item, part, self.digests.of(item.origin))
+
+    def _check_room(self, items: list[Item]) -> None:
+        new = sum(item.origin.size or 0 for item in items)
+        new -= sum(path.stat().st_size for path in (self.folder / PARTIAL).iterdir())
+        free = shutil.disk_usage(self.folder).free
+        if new > free:
+            raise FetchError(f"{self.folder}: {new / GB:.1f} GB to come, {free / GB:.1f} GB free; make room")
+        limit = self.limits.disk_gb
+        held = sum(os.stat(self.folder / path).st_size for path in _files(self.folder)) if limit else 0
+        self._room = float("inf") if limit is None else limit * GB - held
+
+    def _take_room(self, item: Item, count: int) -> None:
+        """Sizes that nobody told, and those of files that are to be replaced, are known only now."""
+        with self._lock:
+            self._room -= count
+        if self._room < 0:
+            raise FetchError(
+                f"{item.origin.name}: no room within {self.limits.disk_gb:g} GB (disk_gb); what came is kept"
+            )
+
+    def _entry(self, item: Item, digest: str, size: int | None = None) -> dict[str, Any]:
+        size = os.stat(self.folder / item.target).st_size if size is None else size
+        entry = {"path": item.target, "size": size, "sha256": digest, "source": item.source}
+        return entry if item.origin.address is None else entry | {"origin": item.origin.address}
+
+    def _part(self, item: Item) -> Path:
+        return self.folder / PARTIAL / hashlib.sha256(item.origin.identity.encode()).hexdigest()[:32]
+
+    def _clear_partial(self, wanted: set[str]) -> None:
+        for path in (self.folder / PARTIAL).iterdir():
+            if path.name not in wanted | {MANIFEST}:
+                path.unlink()
 
     def _is_changing(self) -> None:
         """From now on the folder is incomplete until the manifest is written again."""
-        (self.folder / MANIFEST).unlink(missing_ok=True)
+        with self._lock:
+            if (self.folder / MANIFEST).exists():
+                (self.folder / PARTIAL).mkdir(exist_ok=True)
+                os.replace(self.folder / MANIFEST, self.folder / PARTIAL / MANIFEST)
 
 
-class _Digests:
-    """sha256 of origins by path, size and time of change, remembered from run to run."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-        lines = read_jsonl(file) if file.exists() else ()
-        self._known = {(line["path"], line["size"], line["mtime_ns"]): line["sha256"] for line in lines}
-        self._used: dict[tuple[str, int, int], str] = {}
-
-    def of(self, path: Path) -> str:
-        status = os.stat(path)
-        digest = self._used.get(key := self._key(path, status)) or self._known.get(key)
-        if digest is None:
-            with open(path, "rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-        self.learn(path, status, digest)
-        return digest
-
-    def learn(self, path: Path, status: os.stat_result, digest: str) -> None:
-        self._used[self._key(path, status)] = digest
-
-    def save(self) -> None:
-        """Remember those that this run used."""
-        rows = (
-            {"path": path, "size": size, "mtime_ns": mtime_ns, "sha256": digest}
-            for (path, size, mtime_ns), digest in self._used.items()
-        )
-        write_jsonl(self.file, rows)
-
-    @staticmethod
-    def _key(path: Path, status: os.stat_result) -> tuple[str, int, int]:
-        return os.path.abspath(path), status.st_size, status.st_mtime_ns
-
-
-def _transfer(origin: BinaryIO, copy: BinaryIO, progress: Any) -> str:
-    """Clone or copy an open file into another; return its sha256."""
+def _clone(content: BinaryIO, out: BinaryIO) -> bool:
+    """Share the blocks of an open file, which is then still read for its digest."""
     try:
-        fcntl.ioctl(copy.fileno(), _FICLONE, origin.fileno())
-        cloned = True
+        fcntl.ioctl(out.fileno(), _FICLONE, content.fileno())
     except OSError:  # another file system, or one that cannot
-        cloned = False
-    digest = hashlib.sha256()
-    while piece := origin.read(_PIECE):
-        digest.update(piece)
-        if not cloned:
-            copy.write(piece)
-        progress(len(piece))
-    return digest.hexdigest()
+        return False
+    return True
+
+
+def _advance(bar: tqdm, count: int) -> None:
+    if bar.total is not None and bar.n + count > bar.total:  # sizes that nobody told
+        bar.total = bar.n + count
+    bar.update(count)
 
 
 def _files(folder: Path) -> Iterable[str]:
-    """Every file and link below a folder, relative to it."""
+    """Every file and link below a folder, relative to it, but what is on its way."""
     for parent, folders, files in os.walk(folder):
+        if parent == str(folder) and PARTIAL in folders:
+            folders.remove(PARTIAL)
         links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
         yield from (os.path.relpath(os.path.join(parent, name), folder) for name in files + links)
-
-
-def _size(path: Path) -> int:
-    return os.stat(path).st_size

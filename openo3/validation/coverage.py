@@ -1,11 +1,16 @@
 """How much of the data can be used: counts by file, source and task, and by reason of rejection.
 
 {"rows": 68397, "usable": 61022, "rejected": 7375, "rejected_share": 0.1078,
- "files": {"sft": {"rows": 31166, "usable": 27800, "rejected": 3366, "rejected_share": 0.108}},
+ "files": {"sft": {"rows": 31166, "usable": 27800, "rejected": 3366, "missing": 3020,
+                   "rejected_share": 0.108}},
  "reasons": {"media missing": 7012, "box inverted": 363},
- "media": {"files": 41280, "unsafe": 0, "missing": 6110, "unreadable": 0},
+ "media": {"files": 41280, "unsafe": 0, "missing": 6110, "unreadable": 0, "duplicates": 12},
  "sources": {"sft": {"STR_coin": {"temporal-spatial free-form QA":
-     {"rows": 670, "readable": 670, "media": 668, "key_frames": 670, "usable": 655}}}}}
+     {"rows": 670, "readable": 670, "media": 668, "key_frames": 670, "usable": 655}}}},
+ "missing": {"timerft": {"not in hf://datasets/...": {"files": 12, "example": "videos/timerft/x.mp4"}}}}
+
+Of the rejected rows, `missing` lack nothing but their media: a file that could not be had. Of the media,
+`duplicates` have the content of another file under a name of their own.
 """
 
 from __future__ import annotations
@@ -13,17 +18,23 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from openo3 import sources
-from openo3.rejections import Rejection, RowError
+from openo3.artifacts import read_jsonl
+from openo3.fetch.manifest import MISSING
+from openo3.rejections import Reason, Rejection, RowError
 from openo3.schema import Task
 from openo3.validation.formats import BENCHMARK
 from openo3.validation.media import PROBLEMS
 from openo3.validation.suites import READABLE, STATE
 from openo3.validation.table import Table
+
+LACKING = (Reason.MEDIA_MISSING, Reason.KEY_IMAGE_MISSING)
+"""Reasons that are about what could not be had, and not about the row."""
 
 UNKNOWN = "unknown"
 """Every source and task that there is not: an untrusted row may say anything."""
@@ -61,7 +72,9 @@ def by_source(table: Table, rejected: Collection[int]) -> dict[tuple[str, str], 
 
 
 def metrics(
-    tables: Mapping[str, Table], rejected: Mapping[str, Mapping[int, Rejection]], media: Mapping[str, int]
+    tables: Mapping[str, Table],
+    rejected: Mapping[str, Mapping[int, Rejection]],
+    media: Mapping[str, int],
 ) -> dict[str, Any]:
     """The numbers of `metrics/validation.json`, as the module shows them."""
     found: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in tables}
@@ -69,34 +82,83 @@ def metrics(
         for (source, task), coverage in by_source(table, rejected[name]).items():
             found[name].setdefault(source, {})[task] = asdict(coverage)
     reasons = Counter(str(each.reason) for rows in rejected.values() for each in rows.values())
+    lacking = {name: sum(each.reason in LACKING for each in rows.values()) for name, rows in rejected.items()}
+    rows = sum(len(table.frame) for table in tables.values())
     return {
-        **shares(sum(len(table.frame) for table in tables.values()), sum(map(len, rejected.values()))),
-        "files": {name: shares(len(table.frame), len(rejected[name])) for name, table in tables.items()},
+        **shares(rows, sum(map(len, rejected.values())), sum(lacking.values())),
+        "files": {
+            name: shares(len(table.frame), len(rejected[name]), lacking[name])
+            for name, table in tables.items()
+        },
         "reasons": dict(reasons.most_common()),
         "media": dict(media),
         "sources": found,
     }
 
 
-def too_many(metrics: Mapping[str, Any], max_share: float) -> list[str]:
-    """The files of which a larger share than `max_share` is rejected."""
-    return [name for name, counts in metrics["files"].items() if counts["rejected_share"] > max_share]
+def missing_files(raw: Path) -> dict[str, dict[str, dict[str, Any]]]:
+    """Of the files that could not be had: by source and reason how many, and one of them."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for line in read_jsonl(raw / MISSING) if (raw / MISSING).exists() else ():
+        reasons = found.setdefault(line["source"], {})
+        counts = reasons.setdefault(line["detail"].removeprefix(f"{line['path']}: "), {"files": 0})
+        counts["files"] += 1
+        counts.setdefault("example", line["path"])
+    return found
+
+
+def too_many(metrics: Mapping[str, Any], max_share: float, max_missing: float | None = None) -> list[str]:
+    """The files of which a larger share than `max_share` is rejected.
+
+    With `max_missing`, rows that lack nothing but their media are held to that share, and only the others to
+    `max_share`.
+    """
+    return [name for name, counts in metrics["files"].items() if _is_too_much(counts, max_share, max_missing)]
+
+
+def _is_too_much(counts: Mapping[str, Any], max_share: float, max_missing: float | None) -> bool:
+    if max_missing is None:
+        return counts["rejected_share"] > max_share
+    rows = counts["rows"] or 1
+    missing = counts["missing"]
+    return missing / rows > max_missing or (counts["rejected"] - missing) / rows > max_share
 
 
 def summary(metrics: Mapping[str, Any]) -> str:
     """One line about each file, and the reasons."""
     lines = [
         f"{name}: {counts['usable']:,} of {counts['rows']:,} rows usable, "
-        f"{percent(counts['rejected_share'])} rejected"
+        f"{percent(counts['rejected_share'])} rejected" + _of_them_missing(counts)
         for name, counts in metrics["files"].items()
     ]
     reasons = ", ".join(f"{reason} {number:,}" for reason, number in metrics["reasons"].items())
     return "\n".join([*lines, f"rejected for: {reasons}"] if reasons else lines)
 
 
-def shares(rows: int, rejected: int) -> dict[str, float]:
+def allowed(max_share: float, max_missing: float | None) -> str:
+    """The limits in words."""
+    if max_missing is None:
+        return percent(max_share)
+    return f"{percent(max_share)} (or {percent(max_missing)} for want of media)"
+
+
+def goes_on(metrics: Mapping[str, Any]) -> str:
+    """What to tell where files are missing and that is not too much."""
+    count = sum(each["files"] for reasons in metrics["missing"].values() for each in reasons.values())
+    return (
+        f"{count:,} media files could not be had, which is within what is allowed: "
+        f"it goes on with the {metrics['usable']:,} usable rows (`openo3 coverage` shows what lacks)"
+    )
+
+
+def _of_them_missing(counts: Mapping[str, Any]) -> str:
+    return f", {counts['missing']:,} of them for want of their media" if counts["missing"] else ""
+
+
+def shares(rows: int, rejected: int, missing: int = 0) -> dict[str, float]:
     share = round(rejected / rows, 6) if rows else 0.0
-    return {"rows": rows, "usable": rows - rejected, "rejected": rejected, "rejected_share": share}
+    counts = {"rows": rows, "usable": rows - rejected, "rejected": rejected, "missing": missing}
+    return {**counts, "rejected_share": share}
 
 
 def percent(share: float) -> str:

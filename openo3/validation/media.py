@@ -70,9 +70,11 @@ class MediaIndex:
         return self._facts[path]
 
     def counts(self) -> dict[str, int]:
-        """How many files there should be, and how many of them have which problem."""
+        """How many files there should be, how many have which problem, and how many are another's content."""
         problems = Counter(facts.problem for facts in self._facts.values())
-        return {"files": len(self._facts)} | {name: problems[name] for name in PROBLEMS}
+        digests = [self._digests[path] for path in self._facts if path in self._digests]
+        counts = {"files": len(self._facts)} | {name: problems[name] for name in PROBLEMS}
+        return counts | {"duplicates": len(digests) - len(set(digests))}
 
     def inspect(self, paths: Iterable[str], threads: int) -> None:
         """Look at all files; what is there and unknown is opened, in parallel: ffmpeg does the work."""

@@ -26,12 +26,13 @@ def html(
     outcomes: Mapping[str, Sequence[Outcome]],
     rejected: Iterable[Rejection],
     max_share: float,
+    max_missing: float | None,
     listed: int,
 ) -> str:
     """The page about the numbers of `coverage.metrics`, and every file's rules.
 
-    Of the rejected rows it lists at most `listed`, some of every reason. A file of which more than
-    `max_share` is rejected is marked.
+    Of the rejected rows it lists at most `listed`, some of every reason. A file of which too much is
+    rejected (`coverage.too_many`) is marked.
     """
     folder = files("openo3.validation")
     names = ("page.html.j2", "page.css", "page.js")
@@ -45,9 +46,9 @@ def html(
         style=Markup(part["page.css"]),
         script=Markup(part["page.js"]),
         metrics=metrics,
-        max_share=max_share,
+        allowed=coverage.allowed(max_share, max_missing),
         files=[(name, FILENAMES[name], counts) for name, counts in metrics["files"].items()],
-        failed=[FILENAMES[name] for name in coverage.too_many(metrics, max_share)],
+        failed=[FILENAMES[name] for name in coverage.too_many(metrics, max_share, max_missing)],
         reasons=list(metrics["reasons"].items()),
         covered=[(FILENAMES[name], list(_lines(found))) for name, found in metrics["sources"].items()],
         rules=[(FILENAMES[name], *_broken_and_kept(found)) for name, found in outcomes.items()],

@@ -130,7 +130,7 @@ def test_read_gives_samples_and_rejections_in_order(tmp_path):
         "temporal QA",
         Reason.UNKNOWN_SOURCE,
         "source",
-        '"x" is not in openo3/sources.py; your own is local',
+        '"x" is not in the catalogue of sources; your own is local',
     )
     assert (third.row, third.id, third.reason) == (2, None, Reason.NOT_OBJECT)
 

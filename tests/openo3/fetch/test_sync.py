@@ -9,6 +9,7 @@ import pytest
 
 from openo3.artifacts import read_jsonl
 from openo3.fetch import sync as module
+from openo3.fetch.blob import LocalBlob
 from openo3.fetch.manifest import read_manifest
 from openo3.fetch.plan import FetchError, Item, Missing, Plan
 from openo3.fetch.sync import Summary, sync
@@ -25,7 +26,7 @@ def origin(tmp_path: Path) -> Path:
 
 def plan(origin: Path, *names: str) -> Plan:
     names = names or ("a.mp4", "b/c @ é.mp4", "b/d.mp4")
-    return Plan([Item(f"media/{name}", origin / name, "local") for name in names])
+    return Plan([Item(f"media/{name}", LocalBlob(origin / name), "local") for name in names])
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -49,8 +50,8 @@ def test_a_second_run_reads_and_copies_nothing(origin, tmp_path, monkeypatch):
     raw, known = tmp_path / "raw", tmp_path / "known"
     sync(plan(origin), raw, known)
     before = tree(raw)
-    monkeypatch.setattr(module, "_transfer", None)
-    monkeypatch.setattr(module.hashlib, "file_digest", None)
+    monkeypatch.setattr(module._Run, "_transfer", None)
+    monkeypatch.setattr(hashlib, "file_digest", None)
     assert sync(plan(origin), raw, known).copied == 0
     assert tree(raw) == before
 
@@ -109,7 +110,11 @@ def test_links_into_the_cache_are_replaced_and_not_written_through(origin, tmp_p
 def test_a_name_as_long_as_names_can_be(tmp_path):
     name = "é" * 125 + ".mp4"
     (tmp_path / name).write_bytes(b"x")
-    sync(Plan([Item(f"media/{name}", tmp_path / name, "local")]), tmp_path / "raw", tmp_path / "known")
+    sync(
+        Plan([Item(f"media/{name}", LocalBlob(tmp_path / name), "local")]),
+        tmp_path / "raw",
+        tmp_path / "known",
+    )
     assert (tmp_path / "raw/media" / name).read_bytes() == b"x"
 
 
@@ -120,27 +125,30 @@ def test_what_a_killed_run_left_is_completed(origin, tmp_path):
 import os, signal
 from pathlib import Path
 from openo3.fetch import sync as module
+from openo3.fetch.blob import LocalBlob
+from openo3.fetch.limits import Limits
 from openo3.fetch.plan import Item, Plan
-transfer, count = module._transfer, 0
-def killed(origin, copy, progress):
+transfer, count = module._Run._transfer, 0
+def killed(self, item, part, have, open_at):
     global count
     count += 1
     if count == 2:
-        copy.write(b"half"); copy.flush()
+        part.write_bytes(b"half")
         os.kill(os.getpid(), signal.SIGKILL)
-    return transfer(origin, copy, progress)
-module._transfer = killed
+    return transfer(self, item, part, have, open_at)
+module._Run._transfer = killed
 origin = Path({str(origin)!r})
 names = ("a.mp4", "b/c @ é.mp4", "b/d.mp4")
-plan = Plan([Item(f"media/{{name}}", origin / name, "local") for name in names])
-module.sync(plan, Path({str(raw)!r}), Path({str(known)!r}), threads=1)
+plan = Plan([Item(f"media/{{name}}", LocalBlob(origin / name), "local") for name in names])
+module.sync(plan, Path({str(raw)!r}), Path({str(known)!r}), Limits(threads=1))
 """
     done = subprocess.run([sys.executable, "-c", program], check=False)
     assert done.returncode == -signal.SIGKILL
     assert not (raw / "manifest.jsonl").exists()
-    assert sorted(path.name for path in raw.rglob("*") if path.is_file() and path.name[0] != ".") == ["a.mp4"]
+    assert list(tree(raw / "media")) == ["a.mp4"]
     again = sync(plan(origin), raw, known)
-    assert (again.copied, again.removed) == (2, 1)
+    assert (again.copied, again.removed) == (2, 0)
+    assert not (raw / ".partial").exists()
     sync(plan(origin), tmp_path / "never killed", tmp_path / "known too")
     assert tree(raw) == tree(tmp_path / "never killed")
 
@@ -149,7 +157,7 @@ def test_a_changed_file_leaves_no_manifest_until_all_is_done(origin, tmp_path, m
     raw, known = tmp_path / "raw", tmp_path / "known"
     sync(plan(origin), raw, known)
     (origin / "a.mp4").write_bytes(b"changed")
-    monkeypatch.setattr(module, "_transfer", lambda *_: 1 / 0)
+    monkeypatch.setattr(module._Run, "_transfer", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         sync(plan(origin), raw, known)
     assert not (raw / "manifest.jsonl").exists()
@@ -157,14 +165,14 @@ def test_a_changed_file_leaves_no_manifest_until_all_is_done(origin, tmp_path, m
 
 
 def test_an_origin_that_changes_while_it_is_copied(origin, tmp_path, monkeypatch):
-    transfer = module._transfer
+    transfer = module._Run._transfer
 
-    def changing(source, copy, progress):
-        digest = transfer(source, copy, progress)
+    def changing(*arguments):
+        digest = transfer(*arguments)
         (origin / "a.mp4").write_bytes(b"longer" * 2000)
         return digest
 
-    monkeypatch.setattr(module, "_transfer", changing)
+    monkeypatch.setattr(module._Run, "_transfer", changing)
     with pytest.raises(FetchError, match=r"a\.mp4: changed while it was copied"):
         sync(plan(origin, "a.mp4"), tmp_path / "raw", tmp_path / "known")
     assert not list((tmp_path / "raw").rglob("a.mp4"))

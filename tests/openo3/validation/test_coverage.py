@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+from openo3.artifacts import write_jsonl
 from openo3.validation import coverage
 from openo3.validation.check import check
 from openo3.validation.media import read_index
@@ -22,11 +23,11 @@ def test_counts_by_file_source_task_and_reason(tmp_path: Path):
         (folder / name).unlink()
     validation = check(folder, read_index(tmp_path, tmp_path / "known"), folder / "spool", 0.5)
     metrics = validation.metrics()
-    counts = {"rows": 8, "usable": 5, "rejected": 3, "rejected_share": 0.375}
+    counts = {"rows": 8, "usable": 5, "rejected": 3, "missing": 1, "rejected_share": 0.375}
     assert metrics["files"] == {"sft": counts}
     assert {name: metrics[name] for name in counts} == counts
     assert metrics["reasons"] == {"media missing": 1, "unknown task": 1, "row is not an object": 1}
-    assert metrics["media"] == {"files": 4, "unsafe": 0, "missing": 1, "unreadable": 0}
+    assert metrics["media"] == {"files": 4, "unsafe": 0, "missing": 1, "unreadable": 0, "duplicates": 0}
     assert metrics["sources"]["sft"]["local"]["temporal-spatial free-form QA"] == {
         "rows": 2,
         "readable": 2,
@@ -39,8 +40,29 @@ def test_counts_by_file_source_task_and_reason(tmp_path: Path):
     json.dumps(metrics)
     assert coverage.too_many(metrics, 0.375) == []
     assert coverage.too_many(metrics, 0.37) == ["sft"]
-    assert "sft: 5 of 8 rows usable, 37.5 % rejected" in coverage.summary(metrics)
+    assert coverage.too_many(metrics, 0.25, 0.125) == []
+    assert coverage.too_many(metrics, 0.24, 0.125) == ["sft"]
+    assert coverage.too_many(metrics, 0.25, 0.12) == ["sft"]
+    summary = "sft: 5 of 8 rows usable, 37.5 % rejected, 1 of them for want of their media"
+    assert summary in coverage.summary(metrics)
 
 
 def test_an_empty_file_has_a_share_of_nothing():
-    assert coverage.shares(0, 0) == {"rows": 0, "usable": 0, "rejected": 0, "rejected_share": 0.0}
+    shares = {"rows": 0, "usable": 0, "rejected": 0, "missing": 0, "rejected_share": 0.0}
+    assert coverage.shares(0, 0) == shares
+    assert coverage.too_many({"files": {"sft": shares}}, 0.0, 0.0) == []
+
+
+def test_missing_files_by_source_and_reason(tmp_path: Path):
+    lines = [
+        {"path": f"videos/a/{n}.mp4", "source": "a", "problem": "missing", "detail": f"not in {n % 2}.zip"}
+        for n in range(5)
+    ]
+    write_jsonl(tmp_path / "missing.jsonl", lines)
+    assert coverage.missing_files(tmp_path) == {
+        "a": {
+            "not in 0.zip": {"files": 3, "example": "videos/a/0.mp4"},
+            "not in 1.zip": {"files": 2, "example": "videos/a/1.mp4"},
+        }
+    }
+    assert coverage.missing_files(tmp_path / "elsewhere") == {}

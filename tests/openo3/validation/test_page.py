@@ -27,12 +27,13 @@ def render(rejected: list[Rejection], rows: int = 1000, max_share: float = 0.1, 
         **counts,
         "files": {"sft": counts},
         "reasons": {str(each.reason): 1 for each in rejected},
-        "media": {"files": 9, "unsafe": 0, "missing": 3, "unreadable": 0},
+        "media": {"files": 9, "unsafe": 0, "missing": 3, "unreadable": 0, "duplicates": 1},
         "sources": {"sft": {HOSTILE: {"temporal QA": found}}},
+        "missing": {HOSTILE: {HOSTILE: {"files": 3, "example": HOSTILE}}},
     }
     outcomes = {"sft": [Outcome(rule, rows, {}) for rule in rules(0.5)]}
     outcomes["sft"][1] = Outcome(outcomes["sft"][1].rule, rows, {7: "x"})
-    return page.html(metrics, outcomes, rejected, max_share, listed)
+    return page.html(metrics, outcomes, rejected, max_share, None, listed)
 
 
 class Checker(HTMLParser):

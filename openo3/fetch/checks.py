@@ -1,0 +1,57 @@
+"""What a file must be, held against what comes of it."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from pathlib import Path
+
+from openo3.fetch.blob import PIECE, LocalBlob
+from openo3.fetch.limits import GB, Limits
+from openo3.fetch.plan import Item, Unavailable
+
+
+class Checks:
+    """Takes a file piece by piece; `passed` in the end. Both raise `Unavailable` for what it must not be."""
+
+    def __init__(self, item: Item, limits: Limits) -> None:
+        self._item, self._most = item, int(limits.file_gb * GB)
+        self._sha256, self._crc32, self._size = hashlib.sha256(), 0, 0
+
+    def add(self, piece: bytes) -> None:
+        if not self._size and self._item.target.startswith("media/") and _is_web_page(piece):
+            raise Unavailable("unreadable", f"{self._item.origin.name}: a web page instead of the file")
+        self._size += len(piece)
+        if not isinstance(self._item.origin, LocalBlob) and self._size > self._most:
+            raise Unavailable("unreadable", f"{self._item.origin.name}: more than {self._most / GB:g} GB")
+        self._sha256.update(piece)
+        if self._item.origin.crc32 is not None:
+            self._crc32 = zlib.crc32(piece, self._crc32)
+
+    def passed(self) -> str:
+        """Its sha256."""
+        origin, digest = self._item.origin, self._sha256.hexdigest()
+        if origin.size is not None and self._size != origin.size and not isinstance(origin, LocalBlob):
+            raise Unavailable("unreadable", f"{origin.name}: {self._size:,} bytes, {origin.size:,} expected")
+        if origin.crc32 not in (None, self._crc32):
+            raise Unavailable("unreadable", f"{origin.name}: damaged, its CRC is another")
+        if origin.sha256 not in (None, digest):
+            raise Unavailable("unreadable", f"{origin.name}: damaged, its sha256 is another")
+        return digest
+
+
+def _is_web_page(piece: bytes) -> bool:
+    return piece[:512].lstrip().lower().startswith((b"<!doctype html", b"<html"))
+
+
+def sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def crc32(path: Path) -> int:
+    value = 0
+    with open(path, "rb") as file:
+        while piece := file.read(PIECE):
+            value = zlib.crc32(piece, value)
+    return value

@@ -1,0 +1,74 @@
+"""sha256 of origins by their identity, remembered from run to run and through a kill.
+
+A line is written as soon as a file has come:
+
+    {"identity": "hf://datasets/...", "mtime_ns": 1732300000000000000, "sha256": "9f2c..."}
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from threading import Lock
+
+import orjson
+
+from openo3.artifacts import write_jsonl
+from openo3.fetch.blob import LocalBlob
+from openo3.fetch.origin import Origin
+
+
+class Digests:
+    """`mtime_ns` is the time of the file that came: of a copy it is its origin's."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._known = _read(file)
+        self._used: dict[str, tuple[int, str]] = {}
+        self._lock = Lock()
+
+    def of(self, origin: Origin) -> str | None:
+        """A local origin that is not known is read."""
+        found = self._used.get(origin.identity) or self._known.get(origin.identity)
+        if found is None and isinstance(origin, LocalBlob):
+            with open(origin.path, "rb") as file:
+                found = (origin.status.st_mtime_ns, hashlib.file_digest(file, "sha256").hexdigest())
+        if found is None:
+            return None
+        self._used[origin.identity] = found
+        return found[1]
+
+    def time_of(self, origin: Origin) -> int | None:
+        """The time that a file of this origin has been given when it came."""
+        if isinstance(origin, LocalBlob):
+            return origin.status.st_mtime_ns
+        found = self._known.get(origin.identity)
+        return found[0] if found else None
+
+    def learn(self, origin: Origin, mtime_ns: int, digest: str) -> None:
+        self._used[origin.identity] = (mtime_ns, digest)
+        line = orjson.dumps(_line(origin.identity, mtime_ns, digest), option=orjson.OPT_APPEND_NEWLINE)
+        with self._lock:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            with open(self.file, "ab") as file:
+                file.write(line)
+
+    def save(self) -> None:
+        """Remember those that this run used, and no others."""
+        write_jsonl(self.file, (_line(identity, *found) for identity, found in self._used.items()))
+
+
+def _line(identity: str, mtime_ns: int, digest: str) -> dict[str, object]:
+    return {"identity": identity, "mtime_ns": mtime_ns, "sha256": digest}
+
+
+def _read(file: Path) -> dict[str, tuple[int, str]]:
+    """A killed run may have left the last line cut: it is taken off, so that the next one begins a line."""
+    if not file.exists():
+        return {}
+    whole, _, cut = file.read_bytes().rpartition(b"\n")
+    if cut:
+        os.truncate(file, len(whole) + 1 if whole else 0)
+    rows = (orjson.loads(line) for line in whole.splitlines())
+    return {row["identity"]: (row["mtime_ns"], row["sha256"]) for row in rows}

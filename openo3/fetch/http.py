@@ -1,0 +1,280 @@
+"""Files behind http(s) addresses, read by ranges.
+
+    with Http(Limits()) as http:
+        blob = http.look("https://example.org/a.mp4")        size and validator, or why it is not to be had
+        read(blob, 100, 200)
+
+A connection that breaks or stalls is opened again where it stopped, with growing waits; 429 and 5xx
+likewise, after the wait that the server asks for. Every range must come from the same version of the file:
+the server is told which one (`If-Range`), and what it answers is compared. Tokens are sent as headers to the
+address alone, never to where it redirects to on another host, and are part of no message.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import hashlib
+import io
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import BinaryIO, TypeVar
+from urllib.parse import urlsplit
+
+import httpx2 as httpx
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_random_exponential,
+)
+
+from openo3.fetch.blob import PIECE
+from openo3.fetch.limits import Limits, Throttle
+from openo3.fetch.plan import FetchError, Unavailable, Unfinished
+
+T = TypeVar("T")
+
+LOGIN = "log in with `hf auth login` or set HF_TOKEN, and accept the data set's conditions on its page"
+_LONGEST_WAIT_S = 300.0
+BUSY = {408, 425, 429, 500, 502, 503, 504, 520, 522, 524}
+_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+
+
+class Broken(Exception):
+    """The request failed in a way that may pass; `after_s` is the wait that the server asked for."""
+
+    def __init__(self, what: str, after_s: float = 0.0) -> None:
+        super().__init__(what)
+        self.after_s = after_s
+
+
+class Changed(Unfinished):
+    """The file is not the one any more of which the first bytes came."""
+
+
+class Http:
+    """A pool of connections; threads may share it."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._client = httpx.Client(
+            follow_redirects=True,
+            timeout=httpx.Timeout(limits.stall_s, pool=None),
+            limits=httpx.Limits(max_connections=2 * limits.threads),
+            headers={"Accept-Encoding": "identity", "User-Agent": "openo3"},
+        )
+        self._throttle = Throttle(limits.bandwidth_mb_s and limits.bandwidth_mb_s * 1e6)
+        self._waits = wait_random_exponential(multiplier=limits.wait_s, max=60)
+        self._retrying = Retrying(
+            retry=retry_if_exception_type(Broken),
+            stop=stop_after_attempt(limits.tries),
+            wait=self._wait,
+            reraise=True,
+        )
+
+    def __enter__(self) -> Http:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def look(self, url: str, headers: Mapping[str, str] | None = None) -> HttpBlob:
+        """The file of that address. Raises `Unavailable` or `Unfinished` if there is none to be had."""
+        blob = HttpBlob(self, url, headers=headers or {})
+        with blob.stream(0, 1) as stream:
+            stream.read(1)
+            return HttpBlob(self, url, stream.version.size, stream.version.tag, headers=headers or {})
+
+    def patiently(self, call: Callable[[], T]) -> T:
+        """What `call` returns in the end, if it fails with `Broken` before. Raises the last `Broken`."""
+        return self._retrying(call)
+
+    def _wait(self, state: RetryCallState) -> float:
+        asked = state.outcome.exception().after_s
+        return min(asked, _LONGEST_WAIT_S) or self._waits(state)
+
+
+@dataclass(frozen=True)
+class _Version:
+    """What tells one version of a file from another."""
+
+    size: int | None = None
+    tag: str | None = None
+
+    def agrees(self, other: _Version) -> bool:
+        pairs = ((self.size, other.size), (self.tag, other.tag))
+        return all(ours is None or theirs is None or ours == theirs for ours, theirs in pairs)
+
+
+@dataclass(frozen=True)
+class HttpBlob:
+    """`tag` is its ETag or time of change; `pinned` names a version that never changes."""
+
+    http: Http = field(repr=False, compare=False)
+    url: str = field(repr=False)
+    size: int | None = None
+    tag: str | None = None
+    sha256: str | None = None
+    pinned: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+    crc32 = None
+
+    @cached_property
+    def name(self) -> str:
+        return self.pinned or shown(self.url)
+
+    @property
+    def address(self) -> str:
+        """With its version, if it has one."""
+        return self.name if self.pinned or not self.tag else self.name + "@" + self.tag.replace('"', "")
+
+    @property
+    def traffic(self) -> int | None:
+        return self.size
+
+    @property
+    def identity(self) -> str:
+        version = hashlib.sha256(f"{self.url} {self.tag}".encode()).hexdigest()[:32]
+        return f"{self.name} {self.size} {self.sha256 or (self.pinned and 'pinned') or version}"
+
+    @property
+    def resumable(self) -> bool:
+        """Only if it can be told that the rest is of the same file."""
+        return bool(self.pinned or self.sha256 or self.tag)
+
+    def stream(self, start: int = 0, end: int | None = None) -> BinaryIO:
+        return _Stream(self, start, self.size if end is None else end)
+
+
+class _Stream(io.RawIOBase):
+    """The bytes from `start` to `end` (None: to the end, wherever that is) of an `HttpBlob`."""
+
+    def __init__(self, blob: HttpBlob, start: int, end: int | None) -> None:
+        self._blob, self._http = blob, blob.http
+        self._position, self._end = start, end
+        self.version = _Version(blob.size, blob.tag)
+        self._response: httpx.Response | None = None
+        self._pieces: Iterator[bytes] = iter(())
+        self._left = b""  # read from the network and not yet asked for
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, count: int = PIECE) -> bytes:
+        if not self._left and (self._end is None or self._position < self._end):
+            try:
+                self._left = self._http.patiently(self._next)
+            except Broken as error:
+                raise Unfinished(f"{self._blob.name}: {error}") from None
+            self._http._throttle.took(len(self._left))
+            self._position += len(self._left)
+        piece, self._left = self._left[:count], self._left[count:]
+        return piece
+
+    def close(self) -> None:
+        self._drop()
+        super().close()
+
+    def _drop(self) -> None:
+        if self._response is not None:
+            self._response.close()
+        self._response = None
+
+    def _next(self) -> bytes:
+        """The next bytes as they come; empty at the end. Raises `Broken`."""
+        try:
+            if self._response is None:
+                self._open()
+            piece = next(self._pieces, b"")
+        except (httpx.UnsupportedProtocol, httpx.TooManyRedirects) as error:
+            raise Unavailable("missing", f"{self._blob.name}: {error}") from None
+        except httpx.RequestError as error:
+            self._drop()
+            raise Broken(_said(error)) from None
+        except Broken:
+            self._drop()
+            raise
+        if not piece and self._end is not None and self._position < self._end:
+            self._drop()
+            raise Broken("the connection ended too early")
+        return piece if self._end is None else piece[: self._end - self._position]
+
+    def _open(self) -> None:
+        headers = dict(self._blob.headers)
+        if self._position or self._end is not None:
+            last = "" if self._end is None else self._end - 1
+            headers["Range"] = f"bytes={self._position}-{last}"
+            if self.version.tag and not self.version.tag.startswith("W/"):
+                headers["If-Range"] = self.version.tag
+        client = self._http._client
+        self._response = client.send(
+            client.build_request("GET", self._blob.url, headers=headers), stream=True
+        )
+        self._check(self._response)
+        self._pieces = self._response.iter_raw()  # as it comes: a broken connection loses nothing
+
+    def _check(self, response: httpx.Response) -> None:
+        name, status = self._blob.name, response.status_code
+        if status in BUSY:
+            raise Broken(f"status {status}", retry_after(response))
+        if status in (401, 403) and self._blob.pinned:
+            raise FetchError(f"{name}: status {status}; {LOGIN}")
+        if status == 416 and not self._position:
+            raise Unavailable("unreadable", f"{name}: empty")
+        if status == 416:
+            raise Changed(f"{name}: shorter than it was, it changed while it was read")
+        if status not in (200, 206):
+            raise Unavailable("missing", f"{name}: status {status}")
+        if response.headers.get("Content-Type", "").startswith("text/html"):
+            raise Unavailable("unreadable", f"{name}: a web page instead of the file")
+        found = _version(response)
+        if not self.version.agrees(found):
+            raise Changed(f"{name}: changed on the server while it was read")
+        if status == 200 and self._position:
+            raise Unavailable("unreadable", f"{name}: the server gives no ranges")
+        if status == 206 and _range_start(response) != self._position:
+            raise Broken("another range than was asked for")
+        self.version = _Version(self.version.size or found.size, self.version.tag or found.tag)
+
+
+def shown(url: str) -> str:
+    """An address as messages may show it: without user, password and query."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}"
+
+
+def _version(response: httpx.Response) -> _Version:
+    headers = response.headers
+    if response.status_code == 206:
+        match = _RANGE.fullmatch(headers.get("Content-Range", ""))
+        size = int(match[3]) if match and match[3] != "*" else None
+    else:
+        size = int(headers["Content-Length"]) if headers.get("Content-Length", "").isdecimal() else None
+    return _Version(size, headers.get("ETag") or headers.get("Last-Modified"))
+
+
+def _range_start(response: httpx.Response) -> int | None:
+    match = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
+    return int(match[1]) if match else None
+
+
+def retry_after(response: httpx.Response) -> float:
+    """Seconds; 0 if the server asks for no wait."""
+    value = response.headers.get("Retry-After", "")
+    if value.isdecimal():
+        return float(value)
+    with suppress(ValueError):
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    return 0.0
+
+
+def _said(error: httpx.RequestError) -> str:
+    if isinstance(error, httpx.TimeoutException):
+        return "nothing came for too long"
+    return f"the connection broke ({type(error).__name__})"

@@ -1,0 +1,46 @@
+"""What fetching may take: connections, bandwidth, disk, and what one file may be."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from threading import Lock
+
+GB = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Limits:
+    """`bandwidth_mb_s` is over all connections; `disk_gb` what `data/raw` may hold in the end.
+
+    A connection that gives nothing for `stall_s` is taken to be broken. After `tries` failures in a row, and
+    waits that double from `wait_s`, a file is given up for this run. A file larger than `file_gb`, or one
+    that unpacks to more than `inflation` times its packed bytes, is refused.
+    """
+
+    threads: int = 8
+    bandwidth_mb_s: float | None = None
+    disk_gb: float | None = None
+    stall_s: float = 30.0
+    tries: int = 6
+    wait_s: float = 1.0
+    file_gb: float = 20.0
+    inflation: float = 100.0
+
+
+class Throttle:
+    """Slows its callers down to so many bytes a second together."""
+
+    def __init__(self, bytes_per_s: float | None) -> None:
+        self._bytes_per_s = bytes_per_s
+        self._due, self._lock = 0.0, Lock()
+
+    def took(self, count: int) -> None:
+        """Say that `count` bytes have come; returns when they were due."""
+        if self._bytes_per_s is None:
+            return
+        with self._lock:
+            now = time.monotonic()
+            self._due = max(self._due, now) + count / self._bytes_per_s
+            wait = self._due - now
+        time.sleep(wait)

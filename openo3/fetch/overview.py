@@ -1,0 +1,99 @@
+"""What a plan comes to, source by source, as a table in the terminal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.table import Table
+
+from openo3.fetch.limits import GB
+from openo3.fetch.plan import Item, Plan
+from openo3.fetch.tars import TarMember, TarSeries
+
+
+@dataclass
+class Line:
+    """Counts of one source. Nobody has told the size of `unknown` files; `tars` are read at most once."""
+
+    files: int = 0
+    to_fetch: int = 0
+    traffic: int = 0
+    size: int = 0
+    unknown: int = 0
+    missing: int = 0
+    tars: dict[str, TarSeries] = field(default_factory=dict)
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    def count(self, item: Item, fetched: bool) -> None:
+        self.files += 1
+        if not fetched:
+            return
+        self.to_fetch += 1
+        self.traffic += item.origin.traffic or 0
+        self.size += item.origin.size or 0
+        self.unknown += item.origin.size is None
+        if isinstance(item.origin, TarMember):
+            self.tars[item.origin.series.identity] = item.origin.series
+
+    @property
+    def read(self) -> str:
+        most = sum(series.size for series in self.tars.values())
+        return (
+            ("at most " if most else "")
+            + _gb(self.traffic + most)
+            + (" + ?" if self.unknown and not most else "")
+        )
+
+    @property
+    def disk(self) -> str:
+        return _gb(self.size) + (f" + {self.unknown:,} files" if self.unknown else "")
+
+
+def lines(plan: Plan, to_fetch: Collection[Item]) -> dict[str, Line]:
+    """By source, in alphabetical order."""
+    found: dict[str, Line] = {}
+    fetched = set(to_fetch)
+    for item in plan.items:
+        found.setdefault(item.source, Line()).count(item, item in fetched)
+    for each in plan.missing:
+        line = found.setdefault(each.source, Line())
+        line.missing += 1
+        line.reasons[each.detail] += 1
+    return dict(sorted(found.items()))
+
+
+def show(plan: Plan, to_fetch: Collection[Item], free: int) -> None:
+    table = Table("source", title="What download would fetch", title_justify="left")
+    for name in ("wanted", "there", "to fetch", "to read", "on disk", "not to be had"):
+        table.add_column(name, justify="right")
+    found = lines(plan, to_fetch)
+    for source, line in found.items():
+        table.add_row(
+            source,
+            f"{line.files + line.missing:,}",
+            f"{line.files - line.to_fetch:,}",
+            f"{line.to_fetch:,}",
+            line.read,
+            line.disk,
+            f"{line.missing:,}",
+        )
+    console = Console()
+    console.width = max(console.width, 110)
+    console.print(table)
+    for line in reasons(found.values()):
+        print(line)
+    size = sum(line.size for line in found.values())
+    print(f"disk: {_gb(size)} needed, {_gb(free)} free")
+
+
+def reasons(found: Iterable[Line]) -> list[str]:
+    """Why files are not to be had, the commonest first."""
+    total = sum((line.reasons for line in found), Counter())
+    return [f"not to be had, {number:,} files: {reason}" for reason, number in total.most_common(20)]
+
+
+def _gb(count: int) -> str:
+    return f"{count / GB:,.2f} GB" if count >= GB / 100 else f"{count / 1e6:,.1f} MB"

@@ -1,0 +1,220 @@
+"""The places of the catalogue, opened once and then searched for the files that rows name."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterable, Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from threading import Lock
+from typing import Protocol
+from urllib.parse import quote
+
+from openo3.catalogue.table import Place
+from openo3.fetch.blob import Blob, LocalBlob
+from openo3.fetch.http import Http
+from openo3.fetch.hub import HubRepo
+from openo3.fetch.limits import Limits
+from openo3.fetch.origin import Origin
+from openo3.fetch.plan import Unavailable
+from openo3.fetch.site import SiteVideo
+from openo3.fetch.tars import TarMember, TarSeries
+from openo3.fetch.zips import ZipArchive, ZipMember
+from openo3.safe_path import Root, UnsafePath, relative
+from openo3.sources import Reference
+
+
+class Finder(Protocol):
+    """`find` gives the origin of a file, or raises `Unavailable` with the reason."""
+
+    def find(self, reference: Reference) -> Origin: ...
+
+
+class Places:
+    """Opens each place once, whichever thread asks first. `root` is what relative folders are relative to."""
+
+    def __init__(self, http: Http, root: Path, limits: Limits) -> None:
+        self._http, self._root, self._limits = http, root, limits
+        self._repos: dict[tuple[str, str | None], HubRepo] = {}
+        self._opened: dict[Place, Finder | Unavailable] = {}
+        self._lock = Lock()
+
+    def open(self, place: Place) -> Finder:
+        """Raises `Unavailable` if nothing of it is to be had, `FetchError` if the hub wants a login."""
+        with self._lock:
+            if place not in self._opened:
+                try:
+                    self._opened[place] = self._open(place)
+                except Unavailable as why:
+                    self._opened[place] = why
+                except OSError as error:
+                    self._opened[place] = Unavailable("missing", f"{error.filename}: {error.strerror}")
+        opened = self._opened[place]
+        if isinstance(opened, Unavailable):
+            raise opened
+        return opened
+
+    def blobs(self, place: Place) -> list[Blob]:
+        """The files that the place's paths name, in their order; patterns alphabetically."""
+        return [blob for path in place.paths for blob in self._matching(place, path)]
+
+    def _open(self, place: Place) -> Finder:
+        match place.packing:
+            case "zip":
+                return _Zips([ZipArchive.open(blob, _no_part) for blob in self.blobs(place)], self._limits)
+            case "split zip":
+                archives = [
+                    ZipArchive.open(last, self._part_of(place, path))
+                    for path in place.paths
+                    for last in self._matching(place, path)
+                ]
+                return _Zips(archives, self._limits)
+            case "tar":
+                return _Tars(TarSeries(tuple(self.blobs(place))))
+        if place.hub:
+            folder = place.paths[0]
+            return _Files(self._repo(place).files(folder), folder, place.name)
+        if place.url:
+            return _Addresses(self._http, "/".join(filter(None, [place.url.rstrip("/"), *place.paths])))
+        if place.folder:
+            return _Folder(self._folder(place) / place.paths[0])
+        return _Site(place.site)
+
+    def _matching(self, place: Place, path: str) -> list[Blob]:
+        if place.url:
+            return [self._http.look(_address(place.url, path))]
+        if place.folder:
+            found = [LocalBlob(each) for each in sorted(self._folder(place).glob(path)) if each.is_file()]
+        else:
+            fixed = path[: min((path.find(sign) for sign in "*?[" if sign in path), default=len(path))]
+            tree = self._repo(place).files(fixed.rpartition("/")[0])
+            found = [blob for name, blob in sorted(tree.items()) if name == path or fnmatchcase(name, path)]
+        if not found:
+            raise Unavailable("missing", f"{place.name} is not there")
+        return found
+
+    def _part_of(self, place: Place, last: str) -> Callable[[str], Blob]:
+        def part(suffix: str) -> Blob:
+            return self._matching(place, last.removesuffix(".zip") + suffix)[0]
+
+        return part
+
+    def _repo(self, place: Place) -> HubRepo:
+        key = (place.hub, place.revision)
+        if key not in self._repos:
+            self._repos[key] = HubRepo.open(self._http, *key)
+        return self._repos[key]
+
+    def _folder(self, place: Place) -> Path:
+        return self._root / Path(place.folder).expanduser()
+
+
+def _no_part(suffix: str) -> Blob:
+    raise ValueError("it is split: its packing is `split zip`")
+
+
+def _address(base: str, path: str) -> str:
+    return f"{base.rstrip('/')}/{quote(path)}"
+
+
+class _Files:
+    """Files of a hub dataset."""
+
+    def __init__(self, files: Mapping[str, Blob], folder: str, name: str) -> None:
+        self._files, self._folder, self._name = files, folder, name
+
+    def find(self, reference: Reference) -> Origin:
+        path = f"{self._folder}/{reference.path}" if self._folder else reference.path
+        if path not in self._files:
+            raise Unavailable("missing", f"not in {self._name}")
+        return self._files[path]
+
+
+class _Addresses:
+    """Files below an address."""
+
+    def __init__(self, http: Http, base: str) -> None:
+        self._http, self._base = http, base
+
+    def find(self, reference: Reference) -> Origin:
+        return self._http.look(_address(self._base, reference.path))
+
+
+class _Folder:
+    """Files below a folder on this machine."""
+
+    def __init__(self, folder: Path) -> None:
+        self._root = Root(folder)
+
+    def find(self, reference: Reference) -> Origin:
+        try:
+            if self._root.find(reference.path):
+                return LocalBlob(self._root.folder / reference.path)
+        except UnsafePath as error:
+            raise Unavailable("unsafe", f"{self._root.folder}/{reference.path}: {error}") from None
+        raise Unavailable("missing", f"not in {self._root.folder}")
+
+
+class _Site:
+    """Videos of a site, through yt-dlp if that is installed."""
+
+    def __init__(self, address: str) -> None:
+        if importlib.util.find_spec("yt_dlp") is None:
+            raise Unavailable("missing", f"{address}: needs yt-dlp (`uv pip install yt-dlp`)")
+        self._address = address
+
+    def find(self, reference: Reference) -> Origin:
+        name = reference.path.rpartition("/")[2].rpartition(".")[0]
+        return SiteVideo(self._address.replace("{name}", quote(name, safe="")))
+
+
+class _Tars:
+    def __init__(self, series: TarSeries) -> None:
+        self._series = series
+
+    def find(self, reference: Reference) -> Origin:
+        return TarMember(self._series, reference.path)
+
+
+class _Zips:
+    """Members of one zip archive or several.
+
+    How deep an archive's own folders are differs from archive to archive, so a file is the member whose path
+    ends in the row's. Of several the one is taken that shares most of the published path before that too.
+    """
+
+    def __init__(self, archives: Iterable[ZipArchive], limits: Limits) -> None:
+        self._limits = limits
+        self._archives = [archive.blob.name for archive in archives]
+        self._by_name: dict[str, list[tuple[list[str], ZipMember]]] = {}
+        self._unsafe: dict[str, str] = {}  # by file name: why the member is not even looked at
+        for member in (member for archive in archives for member in archive.members):
+            try:
+                parts = relative(member.path).split("/")
+            except UnsafePath as error:
+                self._unsafe.setdefault(member.path.rpartition("/")[2], f"{member.name}: {error}")
+            else:
+                self._by_name.setdefault(parts[-1], []).append((parts, member))
+
+    def find(self, reference: Reference) -> Origin:
+        wanted, published = reference.path.split("/"), reference.media.split("/")
+        ending = [(p, m) for p, m in self._by_name.get(wanted[-1], ()) if p[-len(wanted) :] == wanted]
+        if not ending:
+            if wanted[-1] in self._unsafe:
+                raise Unavailable("unsafe", self._unsafe[wanted[-1]])
+            raise Unavailable("missing", f"not in {' '.join(self._archives)}")
+        most = max(_shared(parts, published) for parts, _ in ending)
+        best = [member for parts, member in ending if _shared(parts, published) == most]
+        if len({(member.size, member.crc32) for member in best}) > 1:
+            names = ", ".join(member.path for member in best[:3])
+            raise Unavailable("unreadable", f"{len(best)} different members could be it: {names}")
+        best[0].check(self._limits)
+        return best[0]
+
+
+def _shared(parts: list[str], published: list[str]) -> int:
+    """How many parts two paths have in common at their ends."""
+    pairs = zip(reversed(parts), reversed(published), strict=False)
+    return next(
+        (n for n, (ours, theirs) in enumerate(pairs) if ours != theirs), min(len(parts), len(published))
+    )

@@ -1,0 +1,170 @@
+"""A plan from the catalogue: annotations and exactly the media they name, from where they are published."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from openo3 import sources
+from openo3.annotations import ANNOTATION_FILES
+from openo3.catalogue.table import AnnotationEntry, Catalogue
+from openo3.fetch.blob import LocalBlob
+from openo3.fetch.limits import Limits
+from openo3.fetch.places import Places
+from openo3.fetch.plan import FetchError, Item, Missing, Plan, Unavailable, Unfinished
+from openo3.rejections import RowError
+from openo3.rows import AnnotationError, read_rows
+from openo3.sources import Reference
+
+FILES = {file.name: file for file in ANNOTATION_FILES}
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """What an annotation file of the plan is."""
+
+    name: str
+    entry: AnnotationEntry
+
+
+def annotations(catalogue: Catalogue, names: Sequence[str], places: Places) -> dict[Item, Annotation]:
+    """The annotation files of these names, to be fetched first.
+
+    Raises `FetchError` if one is unknown or not to be had.
+    """
+    found: dict[Item, Annotation] = {}
+    for name in names:
+        entry = catalogue.annotations.get(name)
+        if entry is None:
+            known = ", ".join(catalogue.annotations)
+            raise FetchError(f"{name}: no such annotation in the catalogue; there are {known}")
+        if entry.place is None:
+            raise FetchError(f"{name}: its place is not known, give it in a table of your own ({entry.note})")
+        try:
+            blobs = places.blobs(entry.place)
+        except (Unavailable, Unfinished) as why:
+            raise FetchError(f"{name}: {why}") from None
+        for path, blob in zip(_targets(name, entry, len(blobs)), blobs, strict=True):
+            found[Item(path, blob, "annotations")] = Annotation(name, entry)
+    return found
+
+
+def _targets(name: str, entry: AnnotationEntry, count: int) -> list[str]:
+    """Those that the pipeline reads go by their published names, others into a folder of their own."""
+    if name in FILES:
+        return [f"annotations/{FILES[name].filename}"]
+    if entry.source is None:
+        raise FetchError(f"{name}: catalogue.annotations.{name}.source: missing key, whose media it names")
+    if len(entry.place.paths) != count:
+        raise FetchError(f"{name}: {count} files for {len(entry.place.paths)} paths; name each of them")
+    return [f"annotations/{name}/{path.replace('/', '-')}" for path in entry.place.paths]
+
+
+def media(
+    catalogue: Catalogue,
+    annotations: dict[Item, Annotation],
+    folder: Path,
+    places: Places,
+    limits: Limits,
+    leave_out: Sequence[str] = (),
+) -> Plan:
+    """The annotations, which were fetched into `folder`, and every media file that they name.
+
+    Raises `FetchError` if a place does not answer, `AnnotationError` if a file cannot be read.
+    """
+    plan = Plan()
+    unknown = [name for name in leave_out if name not in catalogue.sources]
+    if unknown:
+        raise FetchError(
+            f"{unknown[0]}: no such source in the catalogue; there are {', '.join(catalogue.sources)}"
+        )
+    wanted: dict[str, Reference] = {}
+    for item, annotation in annotations.items():
+        path = folder / item.target
+        plan.items.append(Item(item.target, LocalBlob(path, item.origin.address), "annotations"))
+        for reference in references(annotation, path):
+            wanted.setdefault(reference.media, reference)
+    locate = _Locator(catalogue, places, set(leave_out))
+    with ThreadPoolExecutor(limits.threads) as pool:
+        for found in pool.map(locate, wanted.values()):
+            (plan.items if isinstance(found, Item) else plan.missing).append(found)
+    return plan
+
+
+@dataclass(frozen=True)
+class _Locator:
+    catalogue: Catalogue
+    places: Places
+    leave_out: set[str]
+
+    def __call__(self, reference: Reference) -> Item | Missing:
+        source = reference.source.name
+        entry = self.catalogue.sources[source]
+        if source in self.leave_out:
+            return Missing(reference.media, source, "missing", "left out (leave_out)")
+        reasons: list[Unavailable] = []
+        for place in entry.media:
+            if reference.kind in place.holds:
+                try:
+                    origin = self.places.open(place).find(reference)
+                except Unavailable as why:
+                    reasons.append(why)
+                except Unfinished as why:
+                    raise FetchError(f"{why}; run again later") from None
+                else:
+                    return Item(f"media/{reference.media}", origin, source)
+        worst = next((why.problem for why in reasons if why.problem != "missing"), "missing")
+        detail = "; ".join(why.detail for why in reasons) or entry.note or "no place is known for it"
+        return Missing(reference.media, source, worst, detail)
+
+
+def references(annotation: Annotation, path: Path) -> Iterator[Reference]:
+    """Each file that the annotation names; rows that cannot be read are left to `validate`."""
+    if annotation.name in FILES:
+        for raw in read_rows(path):
+            try:
+                yield from FILES[annotation.name].references(raw)
+            except RowError:
+                continue
+        return
+    source = sources.get(annotation.entry.source)
+    for name in _names(path, annotation.entry.column):
+        try:
+            yield sources.reference(source, "videos", f"{name}{annotation.entry.suffix}", path.name)
+        except RowError:
+            continue
+
+
+def _names(path: Path, column: str | None) -> Iterable[str]:
+    """The values of a column of a Parquet, TSV, CSV or JSON file, or the keys of a JSON object."""
+    reader: dict[str, Callable[[Path, str | None], Iterable[object]]] = defaultdict(
+        lambda: _json, {".parquet": _parquet, ".tsv": _delimited, ".csv": _delimited}
+    )
+    try:
+        return [str(value) for value in reader[path.suffix](path, column)]
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        said = " ".join(str(error).split())
+        raise AnnotationError(f"{path}: column {column!r} cannot be read ({said})") from None
+
+
+def _parquet(path: Path, column: str | None) -> Iterable[object]:
+    import pyarrow.parquet
+
+    return pyarrow.parquet.read_table(path, columns=[column])[column].to_pylist()
+
+
+def _delimited(path: Path, column: str | None) -> Iterable[object]:
+    with open(path, newline="", encoding="utf-8") as file:
+        delimiter = "\t" if path.suffix == ".tsv" else ","
+        return [row[column] for row in csv.DictReader(file, delimiter=delimiter)]
+
+
+def _json(path: Path, column: str | None) -> Iterable[object]:
+    rows = orjson.loads(path.read_bytes())
+    return list(rows) if column is None else [row[column] for row in rows]

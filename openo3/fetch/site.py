@@ -1,0 +1,59 @@
+"""A video of a video site, fetched by yt-dlp: its size and its bytes are known only when it has come."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from openo3.fetch.http import shown
+from openo3.fetch.plan import Unavailable, Unfinished
+
+_PASSES = re.compile(r"HTTP Error (429|5\d\d)|timed? ?out|[Cc]onnection|Temporary failure")
+
+
+@dataclass(frozen=True)
+class SiteVideo:
+    url: str
+
+    size = traffic = sha256 = crc32 = None
+    resumable = False
+
+    @property
+    def name(self) -> str:
+        return self.url if "?v=" in self.url else shown(self.url)
+
+    @property
+    def address(self) -> str:
+        return self.name
+
+    @property
+    def identity(self) -> str:
+        return self.url
+
+    def stream(self, start: int = 0, end: int | None = None) -> BinaryIO:
+        """Raises `Unavailable` or, if it may pass, `Unfinished` with what yt-dlp says."""
+        with tempfile.TemporaryDirectory() as folder:
+            command = [
+                sys.executable,
+                "-m",
+                "yt_dlp",
+                "--quiet",
+                "--no-warnings",
+                "--no-playlist",
+                "--format",
+                "mp4",
+            ]
+            command += ["--output", f"{folder}/video.mp4", "--", self.url]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            video = Path(folder, "video.mp4")
+            if done.returncode or not video.exists():
+                said = (done.stderr.strip().splitlines() or ["nothing came"])[-1]
+                if _PASSES.search(said):
+                    raise Unfinished(f"{self.name}: {said}")
+                raise Unavailable("missing", f"{self.name}: {said}")
+            return open(video, "rb")

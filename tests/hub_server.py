@@ -1,0 +1,275 @@
+"""A web server as the hub's and its storage are, with everything that goes wrong on the way.
+
+    with HubServer() as server:
+        server.put("a.mp4", content)                         at server.url + "/a.mp4"
+        commit = server.dataset("owner/name", {"x.zip": content})
+        server.spoil("/a.mp4", Stall(after=100))             the next answer about that path
+
+Files of datasets are answered, as the hub does, by leading to a second host, which has another port here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import parse_qs, unquote, urlsplit
+
+PIECE = 1 << 16
+
+
+@dataclass(frozen=True)
+class Status:
+    """An answer with this status and nothing else."""
+
+    code: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Break:
+    """The connection ends after so many bytes of the answer."""
+
+    after: int
+
+
+@dataclass(frozen=True)
+class Stall:
+    """Nothing more comes after so many bytes, and the connection stays open."""
+
+    after: int
+    seconds: float = 30.0
+
+
+@dataclass(frozen=True)
+class Page:
+    """A web page, with status 200, whatever was asked for."""
+
+    type: str = "text/html; charset=utf-8"
+    text: bytes = b"<!DOCTYPE html><html><title>Sorry</title></html>"
+
+
+@dataclass(frozen=True)
+class Do:
+    """Something happens just before the answer."""
+
+    action: Callable[[], None]
+
+
+Fault = Status | Break | Stall | Page | Do
+
+
+@dataclass
+class Request:
+    path: str
+    range: str | None
+    authorization: str | None
+    sent: int = 0
+    """Bytes of the answer that went out."""
+
+
+class HubServer:
+    """`requests` are those that came, in order; `ranges`: whether it understands ranges at all."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes | Path] = {}
+        self.etags = True
+        self.ranges = True
+        self.requests: list[Request] = []
+        self.token: str | None = None  # if there is one, the hub and its files want it
+        # by name and revision: the commit, and the place in `files` of each of its files
+        self._commits: dict[tuple[str, str], str] = {}
+        self._datasets: dict[tuple[str, str], dict[str, str]] = {}
+        self._faults: dict[str, list[Fault]] = {}
+        self._lock = threading.Lock()
+        self._servers = [self._serve(), self._serve()]
+        self.url, self.storage = (f"http://127.0.0.1:{server.server_port}" for server in self._servers)
+
+    def _serve(self) -> ThreadingHTTPServer:
+        server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"site": self}))
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        return server
+
+    def __enter__(self) -> HubServer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for server in self._servers:
+            server.shutdown()
+            server.server_close()
+
+    def put(self, path: str, content: bytes | Path) -> str:
+        """The address of a file with this content."""
+        self.files[f"/{path}"] = content
+        return f"{self.url}/{path}"
+
+    def dataset(self, name: str, files: Mapping[str, bytes | Path], commit: str | None = None) -> str:
+        """A new commit of a dataset, which is `main` from now on; returns the commit."""
+        commit = commit or hashlib.sha1(f"{name} {sorted(files)} {len(self._datasets)}".encode()).hexdigest()
+        for path, content in files.items():
+            self.files[f"/storage/{commit}/{path}"] = content
+        tree = {path: f"/storage/{commit}/{path}" for path in files}
+        self._datasets[name, commit] = self._datasets[name, "main"] = tree
+        self._commits[name, commit] = self._commits[name, "main"] = commit
+        return commit
+
+    def spoil(self, path: str, *faults: Fault) -> None:
+        """What happens to the next answers about a path, one after the other."""
+        self._faults.setdefault(path, []).extend(faults)
+
+    def sent(self, ending: str = "") -> int:
+        """Bytes that went out, of all paths with that ending."""
+        return sum(request.sent for request in self.requests if request.path.endswith(ending))
+
+    def fault(self, path: str) -> Fault | None:
+        with self._lock:
+            waiting = self._faults.get(path)
+            return waiting.pop(0) if waiting else None
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    site: HubServer
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        path = unquote(url.path)
+        self._request = Request(path, self.headers.get("Range"), self.headers.get("Authorization"))
+        self.site.requests.append(self._request)
+        try:
+            fault = self.site.fault(path)
+            if isinstance(fault, Do):
+                fault.action()
+                fault = None
+            self._answer(path, parse_qs(url.query), fault)
+        except (BrokenPipeError, ConnectionResetError):
+            self.close_connection = True
+
+    def _answer(self, path: str, query: dict[str, list[str]], fault: Fault | None) -> None:
+        site = self.site
+        if isinstance(fault, Status):
+            self._say(fault.code, b"", dict(fault.headers))
+        elif isinstance(fault, Page):
+            self._say(200, fault.text, {"Content-Type": fault.type})
+        elif match := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)(?:/revision/([^/]+))?", path):
+            self._revision(match[1], match[2] or "main")
+        elif match := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)/tree/([^/]+)/?(.*)", path):
+            self._tree(*match.groups(), query)
+        elif match := re.fullmatch(r"/datasets/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
+            self._resolve(*match.groups())
+        elif path in site.files:
+            self._file(path, fault)
+        else:
+            self._say(404, b"not here")
+
+    def _allowed(self) -> bool:
+        return self.site.token is None or self.headers.get("Authorization") == f"Bearer {self.site.token}"
+
+    def _revision(self, name: str, revision: str) -> None:
+        commits = self.site._commits
+        if not any(known == name for known, _ in commits):
+            self._say(404, b"{}", {"X-Error-Code": "RepoNotFound"})
+        elif (name, revision) not in commits:
+            self._say(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
+        else:
+            self._json({"id": name, "sha": commits[name, revision], "siblings": [], "private": False})
+
+    def _tree(self, name: str, revision: str, folder: str, query: dict[str, list[str]]) -> None:
+        """In pages of two, as the hub has pages of a thousand."""
+        tree = self.site._datasets.get((name, revision), {})
+        inside = sorted(path for path in tree if not folder or path.startswith(f"{folder}/"))
+        if not inside:
+            self._say(404, b"{}", {"X-Error-Code": "EntryNotFound"})
+            return
+        first = int(query.get("cursor", ["0"])[0])
+        entries = [self._entry(path, self.site.files[tree[path]]) for path in inside[first : first + 2]]
+        link = {}
+        if first + 2 < len(inside):
+            here = f"{self.site.url}/api/datasets/{name}/tree/{revision}/{folder}"
+            link = {"Link": f'<{here}?recursive=true&expand=false&cursor={first + 2}>; rel="next"'}
+        self._json(entries, link)
+
+    def _entry(self, path: str, content: bytes | Path) -> dict[str, object]:
+        with _opened(content) as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            size = file.seek(0, 2)
+        lfs = {"oid": digest, "size": size, "pointerSize": 134}
+        return {"type": "file", "path": path, "size": size, "oid": "0" * 40, "lfs": lfs}
+
+    def _resolve(self, name: str, revision: str, path: str) -> None:
+        place = self.site._datasets.get((name, revision), {}).get(path)
+        if not self._allowed():
+            self._say(401, b"", {"X-Error-Code": "GatedRepo"})
+        elif place is None:
+            self._say(404, b"", {"X-Error-Code": "EntryNotFound"})
+        else:
+            self._say(302, b"", {"Location": f"{self.site.storage}{place}?Signature=secret"})
+
+    def _file(self, path: str, fault: Fault | None) -> None:
+        with _opened(self.site.files[path]) as file:
+            size = file.seek(0, 2)
+            file.seek(0)
+            tag = f'"{hashlib.file_digest(file, "md5").hexdigest()}"' if size < 1 << 24 else f'"{size:x}"'
+            headers = {"ETag": tag} if self.site.etags else {}
+            wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
+            same = self.headers.get("If-Range") in (None, tag)
+            first, last, code = 0, size - 1, 200
+            if wanted and same and self.site.ranges:
+                first, code = int(wanted[1]), 206
+                last = min(last, int(wanted[2] or last))
+                if first > last:
+                    self._say(416, b"", {"Content-Range": f"bytes */{size}"})
+                    return
+                headers["Content-Range"] = f"bytes {first}-{last}/{size}"
+            self.send_response(code)
+            length = {"Content-Length": str(last - first + 1), "Content-Type": "application/octet-stream"}
+            for name, value in {**headers, **length}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            if self.command == "GET":
+                file.seek(first)
+                self._send(file, last - first + 1, fault)
+
+    def _send(self, file: BinaryIO, left: int, fault: Fault | None) -> None:
+        until = fault.after if isinstance(fault, Break | Stall) else left
+        while left and self._request.sent < until:
+            piece = file.read(min(PIECE, left, until - self._request.sent))
+            self._request.sent += len(piece)  # first: whoever has it all may ask at once
+            self.wfile.write(piece)
+            left -= len(piece)
+        if isinstance(fault, Stall):
+            time.sleep(fault.seconds)
+        if isinstance(fault, Break | Stall):
+            self.close_connection = True
+
+    def _json(self, value: object, headers: Mapping[str, str] | None = None) -> None:
+        self._say(200, json.dumps(value).encode(), {"Content-Type": "application/json", **(headers or {})})
+
+    def _say(self, code: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+        self.send_response(code)
+        for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self._request.sent += len(body)
+            self.wfile.write(body)
+
+
+def _opened(content: bytes | Path) -> BinaryIO:
+    return open(content, "rb") if isinstance(content, Path) else io.BytesIO(content)

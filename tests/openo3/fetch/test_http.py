@@ -1,0 +1,161 @@
+import time
+from dataclasses import replace
+from email.utils import formatdate
+
+import pytest
+
+from openo3.fetch.blob import read
+from openo3.fetch.http import Http, shown
+from openo3.fetch.plan import Unavailable, Unfinished
+from tests.archives import noise
+from tests.hub_server import Break, Do, Page, Stall, Status
+
+CONTENT = noise(700_000)
+
+
+@pytest.fixture
+def url(server):
+    return server.put("a b@é:.mp4", CONTENT).replace(" ", "%20")
+
+
+def whole(blob) -> bytes:
+    with blob.stream() as stream:
+        return b"".join(iter(lambda: stream.read(100_000), b""))
+
+
+def test_size_and_version_are_asked_for_with_one_byte(server, http, url):
+    blob = http.look(url)
+    assert (blob.size, bool(blob.tag), blob.resumable) == (700_000, True, True)
+    assert server.sent() == 1
+
+
+def test_ranges_bring_these_bytes_and_no_others(server, http, url):
+    blob = http.look(url)
+    assert read(blob, 600_000, 600_010) == CONTENT[600_000:600_010]
+    assert read(blob, 0, 3) == CONTENT[:3]
+    assert server.sent() == 14
+    assert whole(blob) == CONTENT
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Break(0),
+        Break(300_000),
+        Stall(300_000),
+        Status(500),
+        Status(429, {"Retry-After": "0"}),
+        Status(503, {"Retry-After": "soon"}),
+    ],
+    ids=str,
+)
+def test_what_passes_is_mended_and_nothing_is_read_twice(server, http, url, fault):
+    blob = http.look(url)
+    server.requests.clear()
+    server.spoil("/a b@é:.mp4", fault, fault)
+    assert whole(blob) == CONTENT
+    assert server.sent() == len(CONTENT)
+    assert len(server.requests) == 3
+
+
+def test_a_server_is_left_alone_for_as_long_as_it_asks(server, http, url):
+    blob = http.look(url)
+    server.spoil("/a b@é:.mp4", Status(429, {"Retry-After": "1"}))
+    start = time.monotonic()
+    assert whole(blob) == CONTENT
+    assert 1 <= time.monotonic() - start < 3
+
+
+def test_a_date_to_come_back_at_is_understood(server, http, url):
+    server.spoil("/a b@é:.mp4", Status(503, {"Retry-After": formatdate(time.time() - 5, usegmt=True)}))
+    assert http.look(url).size == 700_000
+
+
+def test_after_so_many_failures_it_is_given_up(server, http, url):
+    blob = http.look(url)
+    server.spoil("/a b@é:.mp4", *[Status(500)] * 9)
+    with pytest.raises(Unfinished, match=r"^http://127\.0\.0\.1:\d+/a%20b@é:\.mp4: status 500$"):
+        whole(blob)
+    assert len(server.requests) == 1 + 4
+
+
+def test_failures_in_a_row_are_counted_not_all_of_them(server, http, url):
+    blob = http.look(url)
+    server.spoil("/a b@é:.mp4", *[Break(70_000)] * 9)
+    assert whole(blob) == CONTENT
+
+
+@pytest.mark.parametrize("etags", [True, False])
+def test_a_file_that_changes_between_two_ranges_is_found_out(server, http, url, etags):
+    server.etags = etags
+    blob = http.look(url)
+    assert read(blob, 0, 10) == CONTENT[:10]
+    server.put("a b@é:.mp4", noise(700_000 if etags else 700_001, seed=1))
+    with pytest.raises(Unfinished, match="changed on the server while it was read"):
+        read(blob, 10, 20)
+
+
+def test_a_file_that_changes_while_a_connection_is_mended(server, http, url):
+    blob = http.look(url)
+    change = Do(lambda: server.put("a b@é:.mp4", noise(700_000, seed=1)))
+    server.spoil("/a b@é:.mp4", Break(300_000), change)
+    with pytest.raises(Unfinished, match="changed on the server"):
+        whole(blob)
+
+
+def test_a_file_that_became_shorter(server, http, url):
+    blob = http.look(url)
+    server.etags = False
+    server.put("a b@é:.mp4", CONTENT[:10])
+    with pytest.raises(Unfinished, match="changed"):
+        read(blob, 300, 400)
+
+
+def test_without_any_version_a_file_is_not_gone_on_with(server, http, url):
+    server.etags = False
+    assert not http.look(url).resumable
+
+
+@pytest.mark.parametrize(
+    ("fault", "problem", "reason"),
+    [
+        (Page(), "unreadable", "a web page instead of the file"),
+        (Status(404), "missing", "status 404"),
+        (Status(403), "missing", "status 403"),
+        (Status(410), "missing", "status 410"),
+        (Status(302, {"Location": "ftp://elsewhere/x"}), "missing", "unsupported protocol"),
+    ],
+    ids=str,
+)
+def test_what_does_not_pass_is_one_reason(server, http, url, fault, problem, reason):
+    server.spoil("/a b@é:.mp4", fault)
+    with pytest.raises(Unavailable) as error:
+        http.look(url)
+    assert error.value.problem == problem
+    assert reason in error.value.detail
+    assert "\n" not in error.value.detail
+
+
+def test_a_server_without_ranges_gives_whole_files_only(server, http, url):
+    server.ranges = False
+    blob = http.look(url)
+    assert whole(blob) == CONTENT
+    with pytest.raises(Unavailable, match="gives no ranges"):
+        read(blob, 100, 200)
+
+
+def test_nobody_there(http):
+    with pytest.raises(Unfinished, match=r"127\.0\.0\.1:9/x: the connection broke \(ConnectError\)"):
+        http.look("http://127.0.0.1:9/x")
+
+
+def test_the_bandwidth_is_what_all_connections_take_together(server, limits, url):
+    with Http(replace(limits, bandwidth_mb_s=2.0)) as http:
+        blob = http.look(url)
+        start = time.monotonic()
+        whole(blob)
+        assert 0.3 < time.monotonic() - start < 1.5  # 0.7 MB
+
+
+def test_addresses_are_shown_without_secrets():
+    assert shown("https://me:pass@example.org:8/a/b.mp4?token=secret#x") == "https://example.org:8/a/b.mp4"

@@ -1,0 +1,79 @@
+import pytest
+
+from openo3.fetch.blob import read
+from openo3.fetch.hub import HubRepo
+from openo3.fetch.plan import FetchError, Unavailable
+from tests.archives import noise
+
+FILES = {"json/a.json": b"[]", "v/a b.mp4": noise(90_000), "v/c.mp4": b"c", "v/d.mp4": b"d", "z.zip": b"z"}
+
+
+def test_every_page_of_the_tree_at_one_commit(server, http):
+    first = server.dataset("owner/name", {"v/old.mp4": b"old"})
+    newest = server.dataset("owner/name", FILES)
+    repo = HubRepo.open(http, "owner/name", None)
+    assert repo.commit == newest
+    assert set(repo.files()) == set(FILES)
+    assert set(repo.files("v")) == {"v/a b.mp4", "v/c.mp4", "v/d.mp4"}
+    pinned = HubRepo.open(http, "owner/name", first)
+    assert set(pinned.files()) == {"v/old.mp4"}
+    assert pinned.files()["v/old.mp4"].address == f"hf://datasets/owner/name@{first}/v/old.mp4"
+
+
+def test_a_file_is_read_by_ranges_where_the_hub_leads_to(server, http):
+    server.dataset("owner/name", FILES)
+    blob = HubRepo.open(http, "owner/name", "main").files("v")["v/a b.mp4"]
+    assert blob.size == 90_000
+    assert read(blob, 80_000, 80_100) == FILES["v/a b.mp4"][80_000:80_100]
+    assert server.sent("a b.mp4") == 100
+
+
+def test_the_token_goes_to_the_hub_and_to_nobody_else(server, http):
+    server.token = "hf_secret"
+    server.dataset("owner/name", FILES)
+    blob = HubRepo.open(http, "owner/name", None).files("v")["v/c.mp4"]
+    assert read(blob, 0, 1) == b"c"
+    by_path = {request.path: request.authorization for request in server.requests}
+    assert "Bearer hf_secret" in by_path.values()
+    assert [value for path, value in by_path.items() if path.startswith("/storage")] == [None]
+    assert "hf_secret" not in repr(blob) + blob.identity + blob.name
+
+
+def test_without_access_one_line_says_what_to_do(server, http):
+    server.token = "hf_another"
+    server.dataset("owner/name", FILES)
+    blob = HubRepo.open(http, "owner/name", None).files("v")["v/c.mp4"]
+    with pytest.raises(
+        FetchError, match=r"c\.mp4: status 401; log in with `hf auth login` or set HF_TOKEN"
+    ) as error:
+        read(blob, 0, 1)
+    assert "hf_" not in str(error.value).replace("HF_TOKEN", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "revision", "reason"),
+    [("no/body", None, "no such data set"), ("owner/name", "0" * 40, "no such revision")],
+)
+def test_what_is_not_there(server, http, name, revision, reason):
+    server.dataset("owner/name", FILES)
+    with pytest.raises(Unavailable, match=reason):
+        HubRepo.open(http, name, revision)
+
+
+def test_a_folder_that_is_not_there(server, http):
+    server.dataset("owner/name", FILES)
+    with pytest.raises(Unavailable, match="owner/name/x: no such file"):
+        HubRepo.open(http, "owner/name", None).files("x")
+
+
+def test_offline_says_so(server, http, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(FetchError, match="HF_HUB_OFFLINE=1 forbids"):
+        HubRepo.open(http, "owner/name", None)
+
+
+def test_a_hub_that_is_not_there(http, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(FetchError, match="the hub does not answer"):
+        HubRepo.open(http, "owner/name", None)

@@ -1,0 +1,133 @@
+import zipfile
+
+import pytest
+
+from openo3.catalogue.table import Place
+from openo3.fetch.blob import read
+from openo3.fetch.places import Places
+from openo3.fetch.plan import Item, Plan, Unavailable, Unfinished
+from openo3.fetch.sync import sync
+from openo3.sources import Reference, Source
+from tests.archives import contents, noise
+from tests.hub_server import Status
+
+SOURCE = Source("x", videos="videos/stgr/plm/videos", key_frames="videos/stgr/plm/kfs")
+
+
+def video(path: str) -> Reference:
+    return Reference(SOURCE, "videos", path)
+
+
+@pytest.fixture
+def places(http, tmp_path, limits) -> Places:
+    return Places(http, tmp_path, limits)
+
+
+def archive(path, members: dict[str, bytes]) -> None:
+    with zipfile.ZipFile(path, "w") as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+
+
+def test_the_member_is_the_one_whose_path_ends_in_the_rows(places, tmp_path):
+    archive(tmp_path / "a.zip", {"data/deep/a.mp4": b"right", "data/other/a.mp4": b"other", "da.mp4": b"no"})
+    found = places.open(Place(folder=".", path="a.zip", packing="zip")).find(video("deep/a.mp4"))
+    assert found.path == "data/deep/a.mp4"
+
+
+def test_of_several_the_one_in_the_published_folder(places, tmp_path):
+    members = {
+        f"stgr/{kind}/a.mp4": kind.encode() for kind in ("plm/kfs", "plm/videos", "temporal_grounding/videos")
+    }
+    archive(tmp_path / "a.zip", members)
+    found = places.open(Place(folder=".", path="a.zip", packing="zip")).find(video("a.mp4"))
+    assert found.path == "stgr/plm/videos/a.mp4"
+
+
+def test_several_that_are_the_same_are_one_and_others_are_a_reason(places, tmp_path):
+    archive(
+        tmp_path / "a.zip", {"p/a.mp4": b"same", "q/a.mp4": b"same", "p/b.mp4": b"one", "q/b.mp4": b"two"}
+    )
+    finder = places.open(Place(folder=".", path="a.zip", packing="zip"))
+    assert finder.find(video("a.mp4")).size == 4
+    with pytest.raises(Unavailable, match=r"2 different members could be it: p/b\.mp4, q/b\.mp4"):
+        finder.find(video("b.mp4"))
+
+
+@pytest.mark.parametrize("name", ["../a.mp4", "/etc/a.mp4", "x/../../a.mp4", "x\\a.mp4", "C:\\a.mp4"])
+def test_members_that_lead_out_are_refused_with_the_reason(places, tmp_path, name):
+    archive(tmp_path / "a.zip", {name: b"x"})
+    with pytest.raises(Unavailable) as error:
+        places.open(Place(folder=".", path="a.zip", packing="zip")).find(video("a.mp4"))
+    assert error.value.problem == ("missing" if "\\" in name else "unsafe")
+    assert "a.zip" in error.value.detail
+
+
+def test_archives_by_a_pattern_are_searched_as_one(places, tmp_path):
+    for number in (1, 2):
+        archive(tmp_path / f"part_{number}.zip", {f"{number}.mp4": b"x"})
+    finder = places.open(Place(folder=".", path="part_*.zip", packing="zip"))
+    assert [finder.find(video(f"{n}.mp4")).archive.blob.name[-10:] for n in (1, 2)] == [
+        "part_1.zip",
+        "part_2.zip",
+    ]
+    with pytest.raises(Unavailable, match=r"not in \S+part_1\.zip \S+part_2\.zip"):
+        finder.find(video("3.mp4"))
+
+
+def test_files_of_a_folder_but_not_what_links_lead_to(places, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "secret.mp4").write_bytes(b"secret")
+    (tmp_path / "mine/a.mp4").write_bytes(b"a")
+    (tmp_path / "mine/out.mp4").symlink_to(tmp_path / "secret.mp4")
+    finder = places.open(Place(folder="mine"))
+    assert finder.find(video("a.mp4")).size == 1
+    with pytest.raises(Unavailable, match="a link leads out") as error:
+        finder.find(video("out.mp4"))
+    assert error.value.problem == "unsafe"
+    with pytest.raises(Unavailable, match=r"not in \S+/mine$"):
+        finder.find(video("gone.mp4"))
+
+
+def test_files_below_a_folder_of_a_hub_dataset(places, server):
+    server.dataset("o/n", {"data/v/a b@é.mp4": b"abc", "data/w.mp4": b""})
+    finder = places.open(Place(hub="o/n", path="data"))
+    assert read(finder.find(video("v/a b@é.mp4")), 0, 3) == b"abc"
+    with pytest.raises(Unavailable, match="not in hub o/n: data"):
+        finder.find(video("a b@é.mp4"))
+
+
+def test_files_below_an_address(places, server):
+    server.put("base/v/a b@é.mp4", b"abc")
+    finder = places.open(Place(url=f"{server.url}/base/"))
+    assert read(finder.find(video("v/a b@é.mp4")), 0, 3) == b"abc"
+    with pytest.raises(Unavailable, match="status 404"):
+        finder.find(video("v/gone.mp4"))
+
+
+def test_an_archive_that_is_not_there_is_asked_for_once(places, server):
+    place = Place(url=server.url, path="gone.zip", packing="zip")
+    for _ in range(3):
+        with pytest.raises(Unavailable, match=r"gone\.zip: status 404"):
+            places.open(place)
+    assert len(server.requests) == 1
+
+
+def test_a_split_archive_taken_for_a_whole_one(places, server):
+    server.put("a.zip", b"x" * 100 + b"PK\5\6" + b"\3\0\3\0" + bytes(14))
+    with pytest.raises(Unavailable, match="its packing is `split zip`"):
+        places.open(Place(url=server.url, path="a.zip", packing="zip"))
+
+
+def test_videos_of_a_site_come_through_yt_dlp(places, server, tmp_path, limits):
+    pytest.importorskip("yt_dlp")
+    server.put("watch/abc.mp4", noise(5000))
+    finder = places.open(Place(site=f"{server.url}/watch/{{name}}.mp4"))
+    server.spoil("/watch/busy.mp4", Status(503), Status(503))
+    plan = Plan(
+        [Item(f"media/{name}", finder.find(video(name)), "site") for name in ("abc.mp4", "gone.webm")]
+    )
+    assert sync(plan, tmp_path / "raw", tmp_path / "known", limits).missing == 1
+    assert contents(tmp_path / "raw/media") == {"abc.mp4": noise(5000)}
+    with pytest.raises(Unfinished, match="503"):
+        finder.find(video("busy.mp4")).stream()

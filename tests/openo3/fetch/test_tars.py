@@ -1,0 +1,86 @@
+import io
+import tarfile
+
+import pytest
+
+from openo3.fetch.blob import LocalBlob
+from openo3.fetch.limits import Limits
+from openo3.fetch.plan import Unavailable
+from openo3.fetch.tars import TarSeries, members
+from tests.archives import noise, tar_archive
+
+MEMBERS = {f"images/a b@{n} é.jpg": noise(50_000, n) for n in range(8)}
+
+
+def taken(series: TarSeries, paths: list[str], limits: Limits | None = None) -> dict[str, bytes | str]:
+    found = {}
+    for path, content in members(series, paths, limits or Limits()):
+        found[path] = content.detail if isinstance(content, Unavailable) else content.read()
+    return found
+
+
+def local(tmp_path, *contents: bytes) -> TarSeries:
+    for number, content in enumerate(contents):
+        (tmp_path / f"{number}.tar").write_bytes(content)
+    return TarSeries(tuple(LocalBlob(tmp_path / f"{number}.tar") for number in range(len(contents))))
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:xz", "w:bz2"])
+def test_wanted_members_by_the_end_of_their_path(tmp_path, mode):
+    series = local(tmp_path, tar_archive(MEMBERS, mode))
+    wanted = ["a b@2 é.jpg", "images/a b@5 é.jpg", "gone.jpg"]
+    assert taken(series, wanted) == {
+        "a b@2 é.jpg": MEMBERS["images/a b@2 é.jpg"],
+        "images/a b@5 é.jpg": MEMBERS["images/a b@5 é.jpg"],
+    }
+
+
+def test_a_remote_tar_is_read_no_further_than_the_last_wanted_member(server, http):
+    blob = http.look(server.put("a.tar", tar_archive(MEMBERS | {"tail": noise(20_000_000)})))
+    assert list(taken(TarSeries((blob,)), ["images/a b@1 é.jpg"])) == ["images/a b@1 é.jpg"]
+    assert server.sent() < 10_000_000  # the rest was on its way when the connection was closed
+
+
+def test_several_tars_are_searched_one_after_the_other(tmp_path):
+    series = local(tmp_path, tar_archive({"a": b"a"}), tar_archive({"b": b"b"}), b"never read")
+    assert taken(series, ["a", "b"]) == {"a": b"a", "b": b"b"}
+
+
+def special(kind: bytes, name: str = "x.mp4") -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as tar:
+        info = tarfile.TarInfo(name)
+        info.type, info.linkname = kind, "/etc/passwd"
+        tar.addfile(info)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE]
+)
+def test_links_devices_and_folders_are_refused(tmp_path, kind):
+    found = taken(local(tmp_path, special(kind)), ["x.mp4"])
+    assert found == {"x.mp4": f"{tmp_path}/0.tar#x.mp4: a link or device, no file"}
+
+
+@pytest.mark.parametrize("name", ["../x.mp4", "/x.mp4", "a/../../x.mp4", "a\\x.mp4"])
+def test_members_that_lead_out_are_not_taken(tmp_path, name):
+    assert taken(local(tmp_path, tar_archive({name: b"x"})), ["x.mp4"]) == {}
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_a_tar_that_is_cut_off(tmp_path, mode):
+    content = tar_archive(MEMBERS, mode)
+    with pytest.raises(Unavailable, match=r"0\.tar: damaged tar") as error:
+        taken(local(tmp_path, content[: len(content) // 2]), ["images/a b@7 é.jpg"])
+    assert error.value.problem == "unreadable"
+
+
+def test_what_is_no_tar(tmp_path):
+    with pytest.raises(Unavailable, match="damaged tar"):
+        taken(local(tmp_path, b"<html>" * 1000), ["a"])
+
+
+def test_a_member_too_large_by_what_it_declares(tmp_path):
+    with pytest.raises(Unavailable, match=r"declares a member of 0\.0 GB, at most 0\.001"):
+        taken(local(tmp_path, tar_archive({"bomb": bytes(2_000_000)}, "w:gz")), ["x"], Limits(file_gb=0.001))

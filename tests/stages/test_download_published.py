@@ -1,0 +1,269 @@
+"""The shipped catalogue against a hub of one's own: one profile, one command, exactly what is wanted."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from openo3 import sources
+from openo3.artifacts import read_json, read_jsonl
+from openo3.fetch.limits import Limits
+from openo3.fetch.plan import FetchError
+from stages import download, validate
+from tests import published
+from tests.archives import contents, needs_zip
+from tests.hub_server import HubServer, Status
+
+pytestmark = needs_zip
+ROOT = Path(__file__).parents[2]
+QUICK = Limits(threads=4, stall_s=0.5, tries=3, wait_s=0.01)
+MEDIA = {
+    "videos/stgr/plm/videos/sav_1.mp4",
+    "videos/stgr/plm/kfs/sav_1/0.jpg",
+    "videos/stgr/temporal_grounding/videos/4jujhM5qhEc_00:00:39:000_00:01:24:700.mp4",
+    "videos/stgr/temporal_grounding/kfs/same.jpg",
+    "videos/tvg_r1/GroundedVLLM/a@b c.mp4",
+    "videos/treevgr/images/t 1.jpg",
+    "videos/videor1/LLaVA-Video-178K/academic/é.mp4",
+    "videos/timerft/x1.mp4",
+    "videos/gqa/2354.jpg",
+    "videos/videoespresso/videos/Moviechat/1.mp4",
+    "videos/videoespresso/kfs/1_0.jpg",
+    "videos/vstar/v 1.mp4",
+    "videos/tvgbench/charades/t1.mp4",
+}
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    with HubServer() as server:
+        server.token = "hf_secret"
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        published.publish(server, tmp_path)
+        yield server
+    sources.use({})
+
+
+def params(**more: object) -> download.Params:
+    return download.Params(
+        "published", published=download.Published(**{"table": "own.yaml", **more}), limits=QUICK
+    )
+
+
+def test_every_source_comes_from_where_it_is_published(server, tmp_path):
+    done = download.run(params(), tmp_path)
+    raw = tmp_path / "data/raw"
+    assert set(contents(raw / "media")) == MEDIA
+    assert done.missing == 1
+    [lost] = read_jsonl(raw / "missing.jsonl")
+    assert (lost["path"], lost["problem"]) == (f"videos/timerft/{published.LOST}", "missing")
+    assert lost["detail"].startswith("not in hf://datasets/Boshenxx/TimeR1-Dataset@")
+    assert lost["detail"].endswith("/TimeRFT_data.zip")
+    origins = {line["path"]: line.get("origin") for line in read_jsonl(raw / "manifest.jsonl")}
+    stgr = f"hf://datasets/{published.STGR.hub}@{published.STGR.revision}"
+    assert (
+        origins["media/videos/stgr/plm/videos/sav_1.mp4"]
+        == f"{stgr}/videos/stgr.zip#stgr/plm/videos/sav_1.mp4"
+    )
+    assert origins["annotations/STGR-RL.json"] == f"{stgr}/json_data/STGR-RL.json"
+    assert origins["media/videos/tvg_r1/GroundedVLLM/a@b c.mp4"] is None  # a folder of this machine
+    assert "hf_secret" not in "".join(p.read_text() for p in raw.glob("*.jsonl"))
+
+
+def test_nothing_that_is_not_wanted_is_read(server, tmp_path):
+    download.run(params(), tmp_path)
+    wanted = sum(map(len, contents(tmp_path / "data/raw").values()))
+    assert server.sent("VideoEspresso_train_video.z01") == 0  # four parts of videos that nobody names
+    assert server.sent() < wanted + 200_000  # directories, and the hub's answers
+
+
+def test_again_nothing_is_fetched_and_the_bytes_are_the_same(server, tmp_path):
+    download.run(params(), tmp_path)
+    before = contents(tmp_path / "data")
+    assert download.run(params(), tmp_path).copied == 0
+    assert contents(tmp_path / "data") == before
+
+
+def test_all_that_was_fetched_validates_and_coverage_says_what_lacks(server, tmp_path, capsys):
+    download.run(params(), tmp_path)
+    assert validate.run(validate.Params(max_rejected_share=0.2), tmp_path) is None
+    metrics = read_json(tmp_path / "metrics/validation.json")
+    assert (metrics["rows"], metrics["usable"]) == (11, 10)
+    assert metrics["files"]["sft"]["missing"] == 1
+    assert metrics["media"]["duplicates"] == 13 - 3  # two clips and an image under many names
+    [(source, reasons)] = metrics["missing"].items()
+    [(reason, counts)] = reasons.items()
+    assert (source, counts) == ("timerft", {"files": 1, "example": f"videos/timerft/{published.LOST}"})
+    assert reason.startswith("not in hf://datasets/Boshenxx/TimeR1-Dataset@")
+    assert "it goes on with the 10 usable rows" in capsys.readouterr().out
+    page = (tmp_path / "reports/validation/index.html").read_text()
+    assert "Where the missing files would come from" in page
+    assert "TimeRFT_data.zip" in page
+
+
+def test_the_plan_shows_files_bytes_and_disk_and_changes_nothing(server, tmp_path, capsys):
+    download.show_plan(params(), tmp_path)
+    shown = capsys.readouterr().out
+    lines = {line.split()[1]: line for line in shown.splitlines() if line.startswith("│")}
+    cells = [cell.strip() for cell in lines["STR_plm_rdcap"].strip("│").split("│")]
+    assert cells[1:4] == ["2", "0", "2"]
+    assert cells[6] == "0"
+    assert "at most" in lines["TreeVGR"]
+    assert "not to be had, 1 files: not in hf://datasets/Boshenxx/TimeR1-Dataset@" in shown
+    assert re.search(r"^disk: [\d.]+ MB needed, [\d.,]+ GB free$", shown, re.MULTILINE)
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_source_that_is_left_out_counts_as_missing_and_is_not_asked_for(server, tmp_path):
+    server.requests.clear()
+    done = download.run(params(leave_out=("videoespresso_train_video", "TreeVGR")), tmp_path)
+    assert done.missing == 4
+    assert not [r for r in server.requests if "VideoEspresso" in r.path or "TreeVGR" in r.path]
+    details = {line["detail"] for line in read_jsonl(tmp_path / "data/raw/missing.jsonl")}
+    assert "left out (leave_out)" in details
+
+
+def test_a_source_of_ones_own_is_fetched_and_validated(server, tmp_path):
+    rows = [
+        published.video_row("mine", "my_clips", "deep/a.mp4"),
+        published.video_row("no", "nobody", "a.mp4"),
+    ]
+    server.put("mine.json", json.dumps(rows).encode())
+    server.put("clips/deep/a.mp4", (tmp_path / "clip.mp4").read_bytes())
+    (tmp_path / "own.yaml").write_text(f"""
+catalogue:
+  annotations: {{sft: {{place: {{url: "{server.url}", path: mine.json}}}}}}
+  sources: {{my_*: {{videos: mine, media: [{{url: "{server.url}/clips"}}]}}}}
+""")
+    assert download.run(params(annotations=("sft",)), tmp_path).files == 3  # and the table itself
+    sources.use({})
+    validate.run(validate.Params(max_rejected_share=1.0), tmp_path)
+    [row] = read_jsonl(tmp_path / "data/validated/sft.jsonl")
+    assert (row["id"], row["media"]) == ("mine", "mine/deep/a.mp4")
+    assert read_json(tmp_path / "metrics/validation.json")["reasons"] == {"unknown source": 1}
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"annotations": ("sfd",)}, "sfd: no such annotation in the catalogue; there are sft, rl"),
+        (
+            {"annotations": ("tvgbench",), "table": None},
+            "tvgbench: its place is not known, give it in a table",
+        ),
+        ({"leave_out": ("STR_coin",)}, r"STR_coin: no such source in the catalogue; there are gqa, TVG_\*"),
+    ],
+)
+def test_what_the_parameters_ask_in_vain(server, tmp_path, more, message):
+    with pytest.raises(FetchError, match=message):
+        download.run(params(**more), tmp_path)
+
+
+def test_without_access_nothing_is_half_fetched(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    with pytest.raises(FetchError, match="log in with `hf auth login` or set HF_TOKEN"):
+        download.run(params(), tmp_path)
+    assert not (tmp_path / "data/raw/manifest.jsonl").exists()
+
+
+def test_a_hub_that_is_busy_for_a_while(server, tmp_path):
+    busy = Status(429, {"Retry-After": "0"})
+    server.spoil(f"/api/datasets/{published.STGR.hub}/revision/{published.STGR.revision}", busy, busy)
+    assert download.run(params(annotations=("sft",)), tmp_path).missing == 1
+
+
+def test_hostile_annotations_lead_nowhere(server, tmp_path):
+    good = published.SFT[0]
+    rows = [good | {"id": str(n), "video_path": path} for n, path in enumerate(HOSTILE)]
+    rows += [5, None, {}, good | {"id": "nan", "key_frames": [{"idx": 1, "time": float("nan"), "path": 5}]}]
+    rows += [good | {"id": "long", "video_path": "x" * 10_000_000}, good | {"id": "types", "task": ["a"]}]
+    server.put("hostile.json", json.dumps([*rows, good, good]).encode())
+    (tmp_path / "own.yaml").write_text(
+        f'catalogue: {{annotations: {{sft: {{place: {{url: "{server.url}", path: hostile.json}}}}}}}}'
+    )
+    done = download.run(params(annotations=("sft",)), tmp_path)
+    assert set(contents(tmp_path / "data/raw/media")) == {path for path in MEDIA if "/plm/" in path}
+    assert done.missing == 0
+    validate.run(validate.Params(max_rejected_share=1.0), tmp_path)
+    reasons = read_json(tmp_path / "metrics/validation.json")["reasons"]
+    assert reasons == {
+        "path leaves its root": 5,
+        "not valid text": 1,
+        "row is not an object": 2,
+        "field missing": 1,
+        "number not finite": 1,
+        "text too long": 1,
+        "wrong type": 1,
+        "duplicate id": 1,
+    }
+
+
+HOSTILE = ("../../etc/passwd", "/etc/passwd", "a/../../b.mp4", "a\\b.mp4", "a\0b.mp4", "x" * 300 + ".mp4")
+
+
+def test_annotations_that_are_cut_in_the_middle_are_an_error_of_one_line(server, tmp_path):
+    server.put("cut.json", json.dumps(published.SFT).encode()[:900])
+    (tmp_path / "own.yaml").write_text(
+        f'catalogue: {{annotations: {{sft: {{place: {{url: "{server.url}", path: cut.json}}}}}}}}'
+    )
+    done = command(tmp_path, "annotations: [sft], table: own.yaml")
+    assert done.returncode == 1
+    assert done.stderr.endswith("STGR-SFT.json: row 1, byte 900: the file is cut off\n")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "data/raw").exists()
+
+
+def test_the_command_prints_no_secret(server, tmp_path):
+    done = command(tmp_path, "table: own.yaml", "--plan")
+    assert done.returncode == 0, done.stderr
+    again = command(tmp_path, "table: own.yaml")
+    assert again.stdout.startswith("download: 18 files, 18 of them new or changed"), again.stdout
+    assert "hf_secret" not in done.stdout + done.stderr + again.stdout + again.stderr
+    assert "Signature" not in done.stdout + done.stderr + again.stdout + again.stderr
+
+
+def command(folder: Path, settings: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    (folder / "params.yaml").write_text(f"download: {{source: published, published: {{{settings}}}}}")
+    return subprocess.run(
+        [sys.executable, "-m", "stages.download", *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("kind", ["parquet", "tsv", "keys"])
+def test_media_of_benchmarks_that_the_pipeline_has_no_reader_for(server, tmp_path, kind):
+    import pandas as pd
+
+    names = pd.DataFrame({"videoID": ["v 1", "gone"], "question": ["a", "b"]})
+    path = tmp_path / f"q.{'json' if kind == 'keys' else kind}"
+    {
+        "parquet": names.to_parquet,
+        "tsv": lambda to: names.to_csv(to, sep="\t", index=False),
+        "keys": lambda to: to.write_text(json.dumps({name: {} for name in names["videoID"]})),
+    }[kind](path)
+    server.put(path.name, path)
+    column = "null" if kind == "keys" else "videoID"
+    (tmp_path / "own.yaml").write_text(f"""
+catalogue:
+  annotations:
+    more:
+      {{place: {{url: "{server.url}", path: {path.name}}}, source: videomme, column: {column}, suffix: .mp4}}
+""")
+    archive = {
+        "videos_chunked_01.zip": server.files[next(p for p in server.files if p.endswith("vstar_videos.zip"))]
+    }
+    server.dataset("lmms-lab/Video-MME", archive)
+    done = download.run(params(annotations=("more",)), tmp_path)
+    assert set(contents(tmp_path / "data/raw/media")) == {"videos/videomme/v 1.mp4"}
+    assert (tmp_path / f"data/raw/annotations/more/{path.name}").read_bytes() == path.read_bytes()
+    assert done.missing == 1
