@@ -6,7 +6,8 @@
 For each set of clips, in one run on one machine: how fast `sample_frames` fills a store with one process and
 with two, starting them included; then the time until the frames of one training sample are in memory in model
 size, from the store and by the published way: open the video, read the evenly spread frames, resize them,
-for every sample again (decord and torchvision as in qwen-vl-utils; OpenCV and PyAV where they are installed).
+for every sample again (decord and torchvision as in qwen-vl-utils; PyAV, `uv pip install av`, and OpenCV
+where they are installed; torchvision itself reads no videos any more).
 Those ways take turns, sample by sample in one shuffled order. Medians: over rounds for filling, over samples
 for reading.
 """
@@ -107,9 +108,10 @@ def by_pyav(clip: Path) -> np.ndarray:
     import av
 
     with av.open(str(clip)) as video:
-        frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
+        frames = list(video.decode(video=0))
         rate = float(video.streams.video[0].average_rate)
-    return _resized(np.stack([frames[place] for place in _places(len(frames), rate)]))
+    chosen = (frames[place] for place in _places(len(frames), rate))
+    return _resized(np.stack([frame.to_ndarray(format="rgb24") for frame in chosen]))
 
 
 AGAIN: dict[str, tuple[str, Callable[[Path], np.ndarray]]] = {

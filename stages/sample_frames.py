@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import sys
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -12,6 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from openo3.artifacts import read_json, read_jsonl, write_json, write_jsonl
+from openo3.executors import LOCAL, ExecutorError
 from openo3.fetch.manifest import MANIFEST, read_manifest
 from openo3.media.decode import Policy
 from openo3.media.frame_writer import KeyRequest, Request, Written, write_store
@@ -38,7 +39,8 @@ class Even:
 class Params:
     """`max_pixels` and `side_multiple` are the model's pixel budget, `time_limit_s` is for one file.
 
-    `workers` 0 takes every core.
+    `executor` is `local`, with `workers` processes (0 for one per core), or `dask://host:port`, a cluster
+    whose workers see this folder under the same path. The result is the same.
     """
 
     train: Even
@@ -48,12 +50,16 @@ class Params:
     side_multiple: int
     shards: int
     jpeg_quality: int = 95
+    executor: str = LOCAL
     workers: int = 0
     time_limit_s: float = 120.0
 
 
 def main() -> None:
-    run(load_params("sample_frames", Params))
+    try:
+        run(load_params("sample_frames", Params))
+    except ExecutorError as error:
+        sys.exit(f"sample_frames: {error}")
 
 
 def run(params: Params, root: Path = Path(".")) -> None:
@@ -118,7 +124,8 @@ def fill(root: Path, name: str, moments: Moments, digests: dict[str, str], param
             requests,
             policy,
             shards=params.shards,
-            workers=params.workers or len(os.sched_getaffinity(0)),
+            executor=params.executor,
+            workers=params.workers,
             time_limit_s=params.time_limit_s,
             progress=bar.update,
         )

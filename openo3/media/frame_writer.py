@@ -2,32 +2,42 @@
 
 Every row carries a fingerprint of all that it was made from: the media's digest, its annotated moments, the
 sampling policy and the code of the decoders. A shard is rewritten only if the fingerprints that it should
-hold differ from those that it has, and then only the rows in question are decoded again. Since finished
-shards tell by themselves what they hold, a killed run goes on with the shard it was at; and since rows are in
-the order of their names and Parquet is written plainly, it ends with the same bytes as one never killed.
+hold differ from those that it has, and then only the rows in question are decoded again. Which rows a shard
+should hold (`openo3.media.frame_layout`) is written down first, in `layout.json`. Since finished shards tell
+by themselves what they hold, a killed run goes on with the shard it was at; and since rows are in the order
+of their names and Parquet is written plainly, it ends with the same bytes as one never killed.
+
+Rows are written as they come, so memory does not grow with the store but for their names.
 """
 
 from __future__ import annotations
 
 import hashlib
+import heapq
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from openo3.artifacts import atomic_file, read_json, write_json
+from openo3.artifacts import read_json, write_json
+from openo3.executors import LOCAL, opened
 from openo3.media import decode, ffmpeg, image, probe
 from openo3.media.decode import Key, Policy
+from openo3.media.frame_layout import layout
+from openo3.media.frame_shards import Row, Shelf, shard_rows, write_shard
 from openo3.media.frame_store import INDEX, SCHEMA
 from openo3.media.image import to_jpeg
 from openo3.media.isolated import each
 from openo3.media.probe import MediaError
+
+LAYOUT = "layout.json"
 
 
 @dataclass(frozen=True)
@@ -69,33 +79,38 @@ def write_store(
     policy: Policy,
     *,
     shards: int,
-    workers: int,
+    workers: int = 0,
+    executor: str = LOCAL,
     time_limit_s: float,
     progress: Callable[[int], object] = lambda count: None,
 ) -> Written:
     """Make `folder` hold exactly the frames of `requests`, whose media lie below `root`.
 
-    `progress` is called with the number of media files just finished. A media file that gives no frames is
-    listed in the result and tried again in the next run.
+    `executor` decodes them (`openo3.executors`), with `workers` processes here if it is the local one. There
+    are at most twice `shards` shards. `progress` is called with the number of media files just finished. A
+    media file that gives no frames is listed in the result and tried again in the next run.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    plan = _plan(requests, policy, shards)
-    held = {name: _fingerprints(folder / name) for name in plan}
-    stale = [name for name, members in plan.items() if _marks(members) != held[name]]
-    foreign = [file for file in folder.iterdir() if file.name not in plan and file.name != INDEX]
+    plan = _plan(folder, requests, policy, shards)
+    shelf = Shelf(folder)
+    stale = [name for name, members in plan.items() if _marks(members) != shelf.marks(name)]
+    foreign = [file for file in folder.iterdir() if file.name not in {*plan, INDEX, LAYOUT}]
     if stale or foreign:
         (folder / INDEX).unlink(missing_ok=True)
+    jobs = [r for name in stale for r, mark in plan[name].items() if not shelf.has(r.media, mark)]
+    result = Written()
+    progress(sum(map(len, plan.values())) - len(jobs))
+    sampler = partial(sample_row, root=root.resolve(), policy=policy, time_limit_s=time_limit_s)
+    with (
+        opened(executor if jobs else LOCAL, workers) as (pool, slots),
+        closing(each(sampler, jobs, pool, slots, time_limit_s)) as results,
+    ):
+        for name in stale:
+            wanted = {r: mark for r, mark in plan[name].items() if not shelf.has(r.media, mark)}
+            new = _sampled(wanted, results, root, result, progress)
+            _fill_shard(folder / name, plan[name], shelf, new, result)
     for file in foreign:
         file.unlink()
-    result = Written()
-    jobs = [r for name in stale for r, mark in plan[name].items() if held[name].get(r.media) != mark]
-    progress(sum(map(len, plan.values())) - len(jobs))
-    sampler = partial(sample_row, root=root, policy=policy, time_limit_s=time_limit_s)
-    with closing(each(sampler, jobs, workers, time_limit_s)) as results:
-        for name in stale:
-            wanted = _marks(plan[name])
-            fresh = _collect(results, wanted, held[name], result, progress)
-            _write_shard(folder / name, wanted, held[name], fresh, result)
     _write_index(folder, policy, plan, result)
     result.kept = result.media - result.sampled
     return result
@@ -132,76 +147,74 @@ def fingerprint(request: Request, policy: Policy) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def shard_name(media: str, shards: int) -> str:
-    place = int.from_bytes(hashlib.sha256(media.encode()).digest()[:8]) % shards
-    return f"frames-{place:05d}-of-{shards:05d}.parquet"
-
-
-def _plan(requests: Iterable[Request], policy: Policy, shards: int) -> dict[str, dict[Request, str]]:
-    """Shard name -> its requests by name of media, each with its fingerprint."""
-    plan: dict[str, dict[Request, str]] = {}
-    for request in sorted(requests, key=lambda request: request.media):
-        plan.setdefault(shard_name(request.media, shards), {})[request] = fingerprint(request, policy)
-    return dict(sorted(plan.items()))
+def _plan(
+    folder: Path, requests: Iterable[Request], policy: Policy, shards: int
+) -> dict[str, dict[Request, str]]:
+    """Shard -> its requests by name of media, each with its fingerprint. Written down before it is begun."""
+    by_media = {request.media: request for request in requests}
+    before = {}
+    with suppress(FileNotFoundError, orjson.JSONDecodeError):  # a lost layout only costs copying
+        before = read_json(folder / LAYOUT)
+    planned = layout(before, by_media.keys(), shards)
+    if planned != before or not (folder / LAYOUT).exists():
+        write_json(folder / LAYOUT, planned)
+    return {
+        name: {by_media[media]: fingerprint(by_media[media], policy) for media in members}
+        for name, members in planned.items()
+    }
 
 
 def _marks(members: Mapping[Request, str]) -> dict[str, str]:
     return {request.media: mark for request, mark in members.items()}
 
 
-def _fingerprints(shard: Path) -> dict[str, str]:
-    """media -> fingerprint of the rows that a finished shard holds, in their order; empty without one."""
-    with suppress(OSError, pa.ArrowInvalid):
-        table = pq.read_table(shard, columns=["media", "fingerprint"], use_threads=False)
-        return dict(zip(table["media"].to_pylist(), table["fingerprint"].to_pylist(), strict=True))
-    return {}
-
-
-def _collect(
+def _sampled(
+    wanted: Mapping[Request, str],
     results: Iterator[tuple[Request, dict[str, Any] | MediaError]],
-    wanted: Mapping[str, str],
-    held: Mapping[str, str],
+    root: Path,
     result: Written,
     progress: Callable[[int], object],
-) -> dict[str, dict[str, Any]]:
-    """The new rows of one shard by media; failures go into `result`."""
-    fresh = {}
-    for _ in [media for media, mark in wanted.items() if held.get(media) != mark]:
-        request, row = next(results)
+) -> Iterator[Row]:
+    """The next results, which are those of `wanted`: the rows; failures go into `result`."""
+    for mark, (request, row) in zip(wanted.values(), results, strict=False):
         if isinstance(row, MediaError):
+            files = [request.media, *(key.image for key in request.keys if key.image)]
+            if row.reason == "missing" and all((root / file).exists() for file in files):
+                raise RuntimeError(f"{root.resolve() / request.media}: there, but a worker does not see it")
             result.rejected.append((request.media, row.reason, row.detail))
         else:
-            fresh[request.media] = row
+            if row["fingerprint"] != mark:
+                raise RuntimeError(f"{request.media}: decoded by a worker that runs other code than this")
             result.sampled += 1
+            yield Row(request.media, _facts(row), pa.Table.from_pylist([row], SCHEMA))
         progress(1)
-    return fresh
 
 
-def _write_shard(
-    file: Path,
-    wanted: Mapping[str, str],
-    held: Mapping[str, str],
-    fresh: Mapping[str, dict[str, Any]],
-    result: Written,
+def _facts(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "digest": row["digest"],
+        "fingerprint": row["fingerprint"],
+        "size": [row["width"], row["height"]],
+        "duration_s": row["duration_s"],
+        "frames": len(row["key"]),
+        "key_frames": sum(row["key"]),
+    }
+
+
+def _fill_shard(
+    file: Path, members: Mapping[Request, str], shelf: Shelf, new: Iterator[Row], result: Written
 ) -> None:
-    """Kept rows are copied. One row group each, so that reading one media touches nothing else."""
-    kept = {media for media, mark in wanted.items() if held.get(media) == mark}
-    members = [media for media in wanted if media in kept or media in fresh]
-    if not fresh and members == list(held):
+    """Make `file` hold the rows of `members` that are kept, which are copied, and those of `new`."""
+    kept = {request.media: mark for request, mark in members.items() if shelf.has(request.media, mark)}
+    first = next(new, None)
+    if first is None and kept == shelf.marks(file.name):
         return  # all that was new was rejected
     result.shards_written += 1
-    if not members:
+    if first is None and not kept:
         file.unlink()
         return
-    places = {media: place for place, media in enumerate(held)}
-    old = pq.ParquetFile(file) if kept else None
-    plain = {"compression": "none", "use_dictionary": False, "write_statistics": False}  # JPEG is compressed
-    with atomic_file(file) as part, pq.ParquetWriter(part, SCHEMA, **plain) as writer:
-        for media in members:
-            if media in kept:
-                writer.write_table(old.read_row_group(places[media], use_threads=False))
-            else:
-                writer.write_table(pa.Table.from_pylist([fresh[media]], SCHEMA))
+    new = chain([first] if first else [], new)
+    write_shard(file, heapq.merge(shelf.rows(kept), new, key=lambda row: row.media))
 
 
 def _write_index(folder: Path, policy: Policy, names: Iterable[str], result: Written) -> None:
@@ -211,16 +224,13 @@ def _write_index(folder: Path, policy: Policy, names: Iterable[str], result: Wri
         if not (folder / name).exists():
             continue
         result.bytes += (folder / name).stat().st_size
-        columns = ["media", "digest", "width", "height", "duration_s", "key"]
-        for place, row in enumerate(pq.read_table(folder / name, columns=columns).to_pylist()):
-            size = [row["width"], row["height"]]
-            counts = {"frames": len(row["key"]), "key_frames": sum(row["key"])}
-            where = {"shard": name, "row": place, "digest": row["digest"]}
-            media[row["media"]] = {**where, "size": size, "duration_s": row["duration_s"], **counts}
-            result.frames += counts["frames"]
-            result.key_frames += counts["key_frames"]
+        for place, (path, facts) in enumerate(shard_rows(folder / name).items()):
+            about = {key: value for key, value in facts.items() if key != "fingerprint"}
+            media[path] = {"shard": name, "row": place, **about}
+            result.frames += facts["frames"]
+            result.key_frames += facts["key_frames"]
     result.media = len(media)
-    index = {"policy": asdict(policy), "media": media}
+    index = {"policy": asdict(policy), "media": dict(sorted(media.items()))}
     file = folder / INDEX
     if not file.exists() or read_json(file) != index:
         write_json(file, index)

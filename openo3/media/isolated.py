@@ -1,10 +1,12 @@
 """Run a function on files that may take its process down with them.
 
-    for job, result in each(decode_one, jobs, workers=2, time_limit_s=60):
-        ...  # a result, or the MediaError of this one job
+    with opened("local") as (executor, slots):
+        for job, result in each(decode_one, jobs, executor, slots, time_limit_s=60):
+            ...  # a result, or the MediaError of this one job
 
-Decoders written in C can crash or hang on broken files. So each worker is a process of its own that has
-one job at a time: one that dies, or is stopped by its alarm clock, costs its own job and is replaced.
+Decoders written in C can crash or hang on broken files. So each job runs in a process that has no other at
+the same time, below whatever thread of an executor (`openo3.executors`) minds it: a process that dies, or is
+stopped by its alarm clock, costs its own job and is replaced.
 """
 
 from __future__ import annotations
@@ -13,10 +15,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future
 from contextlib import suppress
-from multiprocessing.connection import Connection, Pipe, wait
-from typing import TypeVar
+from functools import cache
+from itertools import islice
+from multiprocessing.connection import Connection, Pipe
+from threading import Lock
+from typing import Any, TypeVar
 
 from openo3.media.probe import MediaError
 
@@ -24,110 +31,160 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 _AHEAD = 64
-"""Jobs that may be finished or under way before the oldest one is; bounds the results in memory."""
+"""Jobs that may be finished before the oldest is, beyond those under way; bounds the results in memory."""
+
+_IDLE_S = 60.0
+"""Processes that have had no job for so long end by themselves: nobody stops those of a cluster's workers."""
 
 
 def each(
-    function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, time_limit_s: float
+    function: Callable[[Job], Result],
+    jobs: Iterable[Job],
+    executor: Executor,
+    slots: int,
+    time_limit_s: float,
 ) -> Iterator[tuple[Job, Result | MediaError]]:
     """Yield every job with its result, in the order of `jobs`, whatever order they end in.
 
-    `function` is found by its name in the worker, so it must be defined at the top of a module. An
-    exception in it other than `MediaError` ends its worker, with a traceback on standard error, and counts
-    as a crash of that job: `MediaError("decoder crashed", ...)`; an overrun is `MediaError("too slow", ...)`.
+    `executor` runs `slots` calls at once. `function` is found by its name in another process, so it must be
+    defined at the top of a module. An exception in it other than `MediaError` ends its process, with a
+    traceback on standard error, and counts as a crash of that job: `MediaError("decoder crashed", ...)`; an
+    overrun is `MediaError("too slow", ...)`.
     """
-    waiting = enumerate(jobs)
-    given: dict[int, Job] = {}
-    done: dict[int, Result | MediaError] = {}
-    busy: dict[Connection, _Worker] = {}
-    idle = [_Worker(function, time_limit_s) for _ in range(min(workers, len(jobs)))]
-    oldest = 0
+    processes = Processes()
+    waiting = iter(jobs)
+    given: deque[tuple[Job, Future]] = deque()
     try:
         while True:
-            while len(busy) < workers and len(given) < _AHEAD and (following := next(waiting, None)):
-                worker = idle.pop() if idle else _Worker(function, time_limit_s)
-                busy[worker.pipe] = worker
-                given[following[0]] = following[1]
-                worker.start(*following)
+            for job in islice(waiting, _AHEAD + slots - len(given)):
+                given.append((job, executor.submit(processes.call, function, job, time_limit_s)))
             if not given:
                 return
-            for pipe in wait(list(busy)):
-                worker = busy.pop(pipe)
-                alive, done[worker.number] = worker.result()
-                idle += [worker] if alive else []
-            while oldest in done:
-                yield given.pop(oldest), done.pop(oldest)
-                oldest += 1
+            job, future = given.popleft()
+            yield job, future.result()
     finally:
-        for worker in [*idle, *busy.values()]:
-            worker.stop()
+        for _, future in given:
+            future.cancel()
+        processes.stop()
 
 
-class _Worker:
+class Processes:
+    """Processes for any number of threads: a call takes an idle one, or starts another."""
+
+    def __init__(self) -> None:
+        self._lock, self._stopped = Lock(), False
+        self._all: set[_Process] = set()
+        self._idle: list[_Process] = []
+
+    def __reduce__(self) -> tuple[Callable[[], Processes], tuple[()]]:
+        """Sent to a cluster's worker, it stands for that worker's own processes."""
+        return _of_this_process, ()
+
+    def call(self, function: Callable[[Job], Result], job: Job, time_limit_s: float) -> Result | MediaError:
+        """What `function(job)` returns, or the `MediaError` that it raises or costs."""
+        process = self._take()
+        while not process.accepts(function, job, time_limit_s):
+            self._forget(process)
+            if not process.used:
+                raise RuntimeError(f"no process for {function} starts, see standard error")
+            process = self._take()
+        alive, result = process.result(time_limit_s)
+        with self._lock:
+            if alive and not self._stopped:
+                self._idle.append(process)
+                return result
+        self._forget(process)
+        return result
+
+    def stop(self) -> None:
+        """End all processes, busy or not; a call that waits for one returns, and no other begins."""
+        with self._lock:
+            self._stopped = True
+            for process in self._all:
+                process.kill()
+        for process in self._idle:
+            self._forget(process)
+
+    def _take(self) -> _Process:
+        with self._lock:
+            if self._stopped:
+                raise RuntimeError("stopped")
+            if self._idle:
+                return self._idle.pop()
+            process = _Process()
+            self._all.add(process)
+            return process
+
+    def _forget(self, process: _Process) -> None:
+        process.close()
+        with self._lock:
+            self._all.discard(process)
+
+
+@cache
+def _of_this_process() -> Processes:
+    return Processes()
+
+
+class _Process:
     """The parent's side of one process.
 
     A fresh Python rather than `multiprocessing.Process`: forking a process that has threads can deadlock, and
     spawning runs the caller's main script again.
     """
 
-    def __init__(self, function: Callable, time_limit_s: float) -> None:
+    def __init__(self) -> None:
         self.pipe, theirs = Pipe()
-        self.pipe.send((function, time_limit_s))
         self.process = subprocess.Popen(
             [sys.executable, "-m", __name__, str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
-            process_group=0,  # so that `stop` reaches its children too
+            process_group=0,  # so that `kill` reaches its children too
         )
         theirs.close()
-        self.function, self.time_limit_s = function, time_limit_s
-        self.ready, self.number = False, -1
+        self.used = False
 
-    def start(self, number: int, job: object) -> None:
-        if not self.ready:
-            self._greet()
-        self.number = number
-        with suppress(BrokenPipeError):  # already dead: `result` tells
-            self.pipe.send(job)
-
-    def _greet(self) -> None:
-        """What goes wrong up to here is no fault of any job."""
+    def accepts(self, *job: Any) -> bool:
+        """Hand a job over. False if the process is gone: up to here that is no fault of the job."""
         try:
-            self.ready = self.pipe.recv()
+            self.pipe.send(job)
+            self.used |= self.pipe.recv()
         except (EOFError, OSError):
-            raise RuntimeError(f"a worker for {self.function} does not start, see standard error") from None
+            return False
+        return True
 
-    def result(self) -> tuple[bool, object]:
-        """Whether the worker lives on, and what came out."""
+    def result(self, time_limit_s: float) -> tuple[bool, object]:
+        """Whether the process lives on, and what came out."""
         try:
             return True, self.pipe.recv()
         except (EOFError, ConnectionResetError):
             code = self.process.wait()
-            self.stop()
         if code == -signal.SIGALRM:
-            return False, MediaError("too slow", f"not done within {self.time_limit_s:g} s")
+            return False, MediaError("too slow", f"not done within {time_limit_s:g} s")
         how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
         return False, MediaError("decoder crashed", how)
 
-    def stop(self) -> None:
+    def kill(self) -> None:
         """End the process and whatever it started."""
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        self.kill()
         self.process.wait()
         self.pipe.close()
 
 
 def _serve(pipe: Connection) -> None:
-    """The worker's side: one job after the other until the parent is gone."""
-    function, time_limit_s = pipe.recv()
-    pipe.send(True)
+    """The process's side: one job after the other until the parent is gone, or has none for long."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    while True:
+    while pipe.poll(_IDLE_S):
         try:
-            job = pipe.recv()
+            function, job, time_limit_s = pipe.recv()
         except EOFError:
             return
+        pipe.send(True)
         signal.setitimer(signal.ITIMER_REAL, time_limit_s)  # the kernel ends a hang in C code too
         try:
             result = function(job)

@@ -19,6 +19,7 @@ from openo3.artifacts import write_jsonl
 from openo3.rejections import Rejection
 from openo3.rows import AnnotationError
 from openo3.validation import coverage, suites
+from openo3.validation.coverage import Coverage
 from openo3.validation.formats import FORMATS
 from openo3.validation.media import MediaIndex
 from openo3.validation.suites import Outcome
@@ -27,10 +28,12 @@ from openo3.validation.table import Table
 
 @dataclass(frozen=True)
 class Validation:
-    """By file (`sft`, ...): its table, how each rule fared, and the rejected rows by number."""
+    """By file (`sft`, ...): its table, how each rule fared, how much is covered by source and task, and the
+    rejected rows by number."""
 
     tables: dict[str, Table]
     outcomes: dict[str, list[Outcome]]
+    covered: dict[str, dict[tuple[str, str], Coverage]]
     rejected: dict[str, dict[int, Rejection]]
     index: MediaIndex
 
@@ -39,7 +42,8 @@ class Validation:
         return chain.from_iterable(rows.values() for rows in self.rejected.values())
 
     def metrics(self) -> dict[str, Any]:
-        return coverage.metrics(self.tables, self.rejected, self.index.counts())
+        rows = {name: table.rows for name, table in self.tables.items()}
+        return coverage.metrics(rows, self.covered, self.rejected, self.index.counts())
 
     def write(self, folder: Path) -> None:
         """The accepted records of each file, and `rejected.jsonl`."""
@@ -54,16 +58,24 @@ def check(annotations: Path, index: MediaIndex, spool: Path, time_tolerance_s: f
     Raises `AnnotationError` if there is none, or one of them cannot be read as a whole.
     """
     tables = {
-        file.name: Table.read(path, FORMATS[file.name], spool / file.name)
+        file.name: Table.read(path, FORMATS[file.name], spool)
         for file in ANNOTATION_FILES
         if (path := annotations / file.filename).exists()
     }
     if not tables:
         raise AnnotationError(f"{annotations}: holds no annotation file")
-    index.inspect(chain.from_iterable(table.files() for table in tables.values()), os.cpu_count() or 1)
-    for table in tables.values():
-        table.add_media(index)
-    frames = {name: table.frame for name, table in tables.items()}
-    outcomes = suites.check(frames, suites.rules(time_tolerance_s))
-    rejected = {name: table.rejections(outcomes[name]) for name, table in tables.items()}
-    return Validation(tables, outcomes, rejected, index)
+    index.inspect(chain.from_iterable(table.files for table in tables.values()), os.cpu_count() or 1)
+    validation = Validation(tables, {}, {}, {}, index)
+    rules = suites.rules(time_tolerance_s)
+    for name, table in tables.items():
+        found, rejected, covered = [], {}, {}
+        for block in table.blocks():
+            block.add_media(index)
+            found.append(suites.check(block.frame, rules))
+            rejections = table.rejections(block, found[-1].values())
+            rejected |= rejections
+            covered = coverage.joined(covered, coverage.by_source(block.frame, rejections))
+        validation.outcomes[name] = suites.joined(found)
+        validation.rejected[name] = rejected
+        validation.covered[name] = covered
+    return validation

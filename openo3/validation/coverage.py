@@ -17,7 +17,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
+from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,6 @@ from openo3.schema import Task
 from openo3.validation.formats import BENCHMARK
 from openo3.validation.media import PROBLEMS
 from openo3.validation.suites import READABLE, STATE
-from openo3.validation.table import Table
 
 LACKING = (Reason.MEDIA_MISSING, Reason.KEY_IMAGE_MISSING)
 """Reasons that are about what could not be had, and not about the row."""
@@ -52,9 +52,8 @@ class Coverage:
     usable: int
 
 
-def by_source(table: Table, rejected: Collection[int]) -> dict[tuple[str, str], Coverage]:
-    """Coverage by (source, task), in alphabetical order."""
-    frame = table.frame
+def by_source(frame: pd.DataFrame, rejected: Collection[int]) -> dict[tuple[str, str], Coverage]:
+    """Coverage by (source, task) of the rows of a block."""
     readable = frame[STATE] == READABLE
     counts = pd.DataFrame(
         {
@@ -71,25 +70,35 @@ def by_source(table: Table, rejected: Collection[int]) -> dict[tuple[str, str], 
     return {key: Coverage(**{name: int(n) for name, n in row.items()}) for key, row in sums.iterrows()}
 
 
+def joined(
+    one: Mapping[tuple[str, str], Coverage], other: Mapping[tuple[str, str], Coverage]
+) -> dict[tuple[str, str], Coverage]:
+    """The sum of both, in alphabetical order."""
+    nothing = Coverage(0, 0, 0, 0, 0)
+    return {
+        key: Coverage(*map(add, astuple(one.get(key, nothing)), astuple(other.get(key, nothing))))
+        for key in sorted({*one, *other})
+    }
+
+
 def metrics(
-    tables: Mapping[str, Table],
+    rows: Mapping[str, int],
+    covered: Mapping[str, Mapping[tuple[str, str], Coverage]],
     rejected: Mapping[str, Mapping[int, Rejection]],
     media: Mapping[str, int],
 ) -> dict[str, Any]:
-    """The numbers of `metrics/validation.json`, as the module shows them."""
-    found: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in tables}
-    for name, table in tables.items():
-        for (source, task), coverage in by_source(table, rejected[name]).items():
+    """The numbers of `metrics/validation.json`, as the module shows them; all but `media` by file."""
+    found: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in covered}
+    for name, by_source in covered.items():
+        for (source, task), coverage in by_source.items():
             found[name].setdefault(source, {})[task] = asdict(coverage)
-    reasons = Counter(str(each.reason) for rows in rejected.values() for each in rows.values())
-    lacking = {name: sum(each.reason in LACKING for each in rows.values()) for name, rows in rejected.items()}
-    rows = sum(len(table.frame) for table in tables.values())
+    reasons = Counter(str(each.reason) for by_row in rejected.values() for each in by_row.values())
+    lacking = {
+        name: sum(each.reason in LACKING for each in by_row.values()) for name, by_row in rejected.items()
+    }
     return {
-        **shares(rows, sum(map(len, rejected.values())), sum(lacking.values())),
-        "files": {
-            name: shares(len(table.frame), len(rejected[name]), lacking[name])
-            for name, table in tables.items()
-        },
+        **shares(sum(rows.values()), sum(map(len, rejected.values())), sum(lacking.values())),
+        "files": {name: shares(count, len(rejected[name]), lacking[name]) for name, count in rows.items()},
         "reasons": dict(reasons.most_common()),
         "media": dict(media),
         "sources": found,

@@ -8,7 +8,7 @@ Of the rules that a row breaks, the first one here is its reason.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -138,11 +138,11 @@ def _span(span: str) -> list[Rule]:
     ]
 
 
-def check(frames: dict[str, pd.DataFrame], rules: Sequence[Rule]) -> dict[str, list[Outcome]]:
-    """Every file's frame of facts against the rules about facts that it has.
+def check(frame: pd.DataFrame, rules: Sequence[Rule]) -> dict[int, Outcome]:
+    """A frame of facts against the rules about facts that it has, by number of the rule.
 
     Importing Great Expectations takes seconds, so it is imported here and not at the top. The context lives
-    in memory: nothing is written, and nothing sent.
+    in memory, and no longer than this call: nothing is written, and nothing sent.
     """
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
@@ -150,39 +150,37 @@ def check(frames: dict[str, pd.DataFrame], rules: Sequence[Rule]) -> dict[str, l
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     context.enable_analytics(False)
-    source = context.data_sources.add_pandas("annotations")
-    return {
-        name: _check_file(context, source.add_dataframe_asset(name), name, frame, rules)
-        for name, frame in frames.items()
-    }
-
-
-def _check_file(
-    context: Any, asset: Any, name: str, frame: pd.DataFrame, rules: Sequence[Rule]
-) -> list[Outcome]:
-    import great_expectations as gx
-
-    applicable = [rule for rule in rules if rule.column in frame.columns]
+    applicable = {number: rule for number, rule in enumerate(rules) if rule.column in frame.columns}
     expectations = [
         getattr(gx.expectations, rule.expectation.name)(
             column=rule.column, meta={"rule": number}, **rule.expectation.arguments
         )
-        for number, rule in enumerate(applicable)
+        for number, rule in applicable.items()
     ]
-    suite = context.suites.add(gx.ExpectationSuite(name, expectations=expectations))
-    definition = gx.ValidationDefinition(
-        name=name, data=asset.add_batch_definition_whole_dataframe("all rows"), suite=suite
-    )
+    suite = context.suites.add(gx.ExpectationSuite("rules", expectations=expectations))
+    rows = context.data_sources.add_pandas("annotations").add_dataframe_asset("rows")
+    batch = rows.add_batch_definition_whole_dataframe("all of them")
+    definition = gx.ValidationDefinition(name="check", data=batch, suite=suite)
     result = context.validation_definitions.add(definition).run(
         batch_parameters={"dataframe": frame}, result_format="COMPLETE"
     )
     outcomes = {}
     for found in result.results:
         if found.exception_info.get("raised_exception"):
-            raise RuntimeError(f"{name}: {found.expectation_config}: {found.exception_info}")
+            raise RuntimeError(f"{found.expectation_config}: {found.exception_info}")
         number = found.expectation_config.meta["rule"]
-        outcomes[number] = _outcome(applicable[number], frame, found.result)
-    return [outcomes[number] for number in range(len(applicable))]
+        outcomes[number] = _outcome(rules[number], frame, found.result)
+    return dict(sorted(outcomes.items()))
+
+
+def joined(found: Iterable[Mapping[int, Outcome]]) -> list[Outcome]:
+    """The outcomes of several frames as those of one, in the order of the rules."""
+    total: dict[int, Outcome] = {}
+    for outcomes in found:
+        for number, each in outcomes.items():
+            before = total.get(number, Outcome(each.rule, 0, {}))
+            total[number] = Outcome(each.rule, before.checked + each.checked, before.broken | each.broken)
+    return [total[number] for number in sorted(total)]
 
 
 def _outcome(rule: Rule, frame: pd.DataFrame, result: dict[str, Any]) -> Outcome:

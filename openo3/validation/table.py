@@ -1,57 +1,68 @@
-"""One annotation file as a table: canonical lines on disk, and a frame of facts about every row.
+"""One annotation file as a table: canonical lines and blocks of facts, both on disk.
 
     table = Table.read("data/raw/annotations/STGR-SFT.json", FORMATS["sft"], spool)
-    table.add_media(index)
-    table.frame        a line per row: id, source, task, media, question.chars, ..., media.missing, ...
+    for block in table.blocks():
+        ...                         # see `openo3.validation.block`
     table.write(path, rejected, index)
 
-Rows never lie in memory together: they go to the file `spool` as they are read, and only their facts stay.
+Rows never lie in memory together: they go to the folder `spool` as they are read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+import pickle
+from collections.abc import Container, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
-import pandas as pd
 
 from openo3.artifacts import read_jsonl, write_json, write_jsonl
 from openo3.rejections import Rejection, RowError
 from openo3.rows import read_rows
+from openo3.validation.block import ROWS, Block
+from openo3.validation.facts import Facts
 from openo3.validation.formats import Format
-from openo3.validation.media import PROBLEMS, MediaFacts, MediaIndex
-from openo3.validation.suites import OVERRUN, READABLE, STATE, Outcome, Rule, overrun
+from openo3.validation.media import MediaFacts, MediaIndex
+from openo3.validation.suites import READABLE, STATE, Outcome, Rule
 
 
 class Table:
-    """`unreadable`: the rows without a canonical record; `key_images`: the files of each row's key frames."""
+    """`rows`: how many; `files`: those that they need, relative to `data/raw/media`; `unreadable`: the rows
+    without a canonical record."""
 
     def __init__(self, path: Path, format: Format, spool: Path) -> None:
-        self.path, self.format, self.spool = path, format, spool
+        self.path, self.format = path, format
+        self.rows = 0
+        self.files: set[str] = set()
         self.unreadable: dict[int, Rejection] = {}
-        self.key_images: dict[int, tuple[str, ...]] = {}
-        self.frame = pd.DataFrame()
+        self._records_file, self._facts_file = spool / f"{path.name}l", spool / f"{path.name}.facts"
 
     @classmethod
     def read(cls, path: Path, format: Format, spool: Path) -> Table:
         """Raises `AnnotationError` if the file as a whole cannot be read."""
         table = cls(path, format, spool)
-        columns = _Columns("id", "source", "task", "media", "kind", STATE)
-        first_rows: dict[tuple[str | None, str], int] = {}
-        with spool.open("wb") as lines:
-            for number, raw in enumerate(read_rows(path)):
-                facts = table._read_row(number, raw, lines)
-                if format.unique and facts["id"] is not None:
-                    first = first_rows.setdefault((facts["source"], facts["id"]), number)
-                    facts["id.duplicate"] = None if first == number else f"the id of row {first}"
-                columns.append(facts)
-        table.frame = columns.frame()
+        with table._records_file.open("wb") as records, table._facts_file.open("wb") as facts:
+            rows = table._rows(records)
+            while (block := list(islice(rows, ROWS))) or not table.rows:
+                pickle.dump(Block.of(table.rows, block), facts)  # exact, and read by this process alone
+                table.rows += len(block)
+                if not block:
+                    break
         return table
 
-    def _read_row(self, number: int, raw: Any, lines: BinaryIO) -> dict[str, Any]:
-        """The row's labels and facts; its record goes to `lines`."""
+    def _rows(self, records: BinaryIO) -> Iterator[tuple[Facts, tuple[str, ...]]]:
+        """Facts and key images of every row; their records go to `records`."""
+        first_rows: dict[tuple[str | None, str], int] = {}
+        for number, raw in enumerate(read_rows(self.path)):
+            facts, images = self._row(number, raw, records)
+            if self.format.unique and facts["id"] is not None:
+                first = first_rows.setdefault((facts["source"], facts["id"]), number)
+                facts["id.duplicate"] = None if first == number else f"the id of row {first}"
+            yield facts, images
+
+    def _row(self, number: int, raw: Any, records: BinaryIO) -> tuple[Facts, tuple[str, ...]]:
         labels = dict(zip(("id", "source", "task"), self.format.labels(raw), strict=True))
         try:
             row = self.format.read(raw)
@@ -60,55 +71,30 @@ class Table:
             self.unreadable[number] = Rejection(
                 self.path.name, number, **labels, reason=reason, field=field, detail=detail
             )
-            return {**labels, "media": None, "kind": None, STATE: str(reason)}
-        lines.write(orjson.dumps(row.record, option=orjson.OPT_APPEND_NEWLINE))
-        if row.key_images:
-            self.key_images[number] = row.key_images
-        return {**labels, "media": row.media, "kind": row.kind, STATE: READABLE, **row.facts}
+            return {**labels, "media": None, "kind": None, STATE: str(reason)}, ()
+        records.write(orjson.dumps(row.record, option=orjson.OPT_APPEND_NEWLINE))
+        self.files.update((row.media, *row.key_images))
+        facts = {**labels, "media": row.media, "kind": row.kind, STATE: READABLE, **row.facts}
+        return facts, row.key_images
 
-    def files(self) -> Iterator[str]:
-        """Every file that the rows need, relative to `data/raw/media`; some more than once."""
-        yield from self.frame["media"].dropna()
-        for images in self.key_images.values():
-            yield from images
+    def blocks(self) -> Iterator[Block]:
+        """All rows in order; one empty block if there are none."""
+        with self._facts_file.open("rb") as file:
+            end = self._facts_file.stat().st_size
+            while file.tell() < end:
+                yield pickle.load(file)
 
-    def add_media(self, index: MediaIndex) -> None:
-        """Add the facts that only the files tell."""
-        paths, kinds = self.frame["media"], self.frame["kind"]
-        media = [
-            index[path].as_kind(kind) if isinstance(path, str) else None
-            for path, kind in zip(paths, kinds, strict=True)
-        ]
-        self._add_problems("media", media)
-        images = [self._worst_image(row, index) for row in range(len(self.frame))]
-        if any(images):
-            self._add_problems("key_frames.path", images)
-        duration = pd.Series([facts.duration_s if facts else None for facts in media], dtype=float)
-        for time in OVERRUN:
-            if time in self.frame:
-                self.frame[overrun(time)] = pd.to_numeric(self.frame[time]) - duration
-
-    def _worst_image(self, row: int, index: MediaIndex) -> MediaFacts | None:
-        """A row's first key-frame image with a problem, else its first."""
-        images = [index[path].as_kind("image") for path in self.key_images.get(row, ())]
-        return next((facts for facts in images if facts.problem), images[0] if images else None)
-
-    def _add_problems(self, field: str, found: Sequence[MediaFacts | None]) -> None:
-        for problem in PROBLEMS:
-            details = [facts.detail if facts and facts.problem == problem else None for facts in found]
-            self.frame[f"{field}.{problem}"] = pd.Series(details, dtype=object)
-
-    def rejections(self, outcomes: Iterable[Outcome]) -> dict[int, Rejection]:
-        """Why each rejected row is: it could not be read, or else the first rule that it breaks."""
-        rejected = dict(self.unreadable)
+    def rejections(self, block: Block, outcomes: Iterable[Outcome]) -> dict[int, Rejection]:
+        """Why each rejected row of a block is: it could not be read, or else the first rule it breaks."""
+        rejected = {row: self.unreadable[row] for row in block.frame.index if row in self.unreadable}
         for outcome in outcomes:
             for row, detail in outcome.broken.items():
                 if row not in rejected:
-                    rejected[row] = self._rejection(row, outcome.rule, detail)
+                    rejected[row] = self._rejection(block, row, outcome.rule, detail)
         return dict(sorted(rejected.items()))
 
-    def _rejection(self, row: int, rule: Rule, detail: str) -> Rejection:
-        facts = self.frame.loc[row]
+    def _rejection(self, block: Block, row: int, rule: Rule, detail: str) -> Rejection:
+        facts = block.frame.loc[row]
         labels = (facts[name] if isinstance(facts[name], str) else None for name in ("id", "source", "task"))
         field = self.format.media_fields[facts["kind"]] if rule.field == "media" else rule.field
         return Rejection(self.path.name, row, *labels, rule.reason, field, detail)
@@ -122,8 +108,8 @@ class Table:
             write_jsonl(path, records)
 
     def _records(self, rejected: Container[int], index: MediaIndex) -> Iterator[dict[str, Any]]:
-        readable = (row for row in range(len(self.frame)) if row not in self.unreadable)
-        for row, record in zip(readable, read_jsonl(self.spool), strict=True):
+        readable = (row for row in range(self.rows) if row not in self.unreadable)
+        for row, record in zip(readable, read_jsonl(self._records_file), strict=True):
             if row not in rejected:
                 yield _with_media(record, index[record["media"]])
 
@@ -134,23 +120,3 @@ def _with_media(record: dict[str, Any], media: MediaFacts) -> dict[str, Any]:
     if "key_frames" in record:
         record["size"] = record["size"] or media.size
     return record
-
-
-class _Columns:
-    """Rows of differing keys, kept column by column: a tenth of the memory of dictionaries."""
-
-    def __init__(self, *names: str) -> None:
-        self._columns: dict[str, list[Any]] = {name: [] for name in names}
-        self._rows = 0
-
-    def append(self, row: Mapping[str, Any]) -> None:
-        for name, value in row.items():
-            column = self._columns.setdefault(name, [])
-            column.extend([None] * (self._rows - len(column)))
-            column.append(value)
-        self._rows += 1
-
-    def frame(self) -> pd.DataFrame:
-        for column in self._columns.values():
-            column.extend([None] * (self._rows - len(column)))
-        return pd.DataFrame(self._columns)

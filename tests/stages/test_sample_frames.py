@@ -13,7 +13,8 @@ from PIL import Image
 from openo3.artifacts import read_json, read_jsonl, write_json, write_jsonl
 from openo3.media.frame_store import FrameStore
 from openo3.schema import KeyFrame, Sample, Task
-from stages.sample_frames import Even, Params, run
+from stages.sample_frames import Even, Params, main, run
+from tests.checkout import ROOT
 from tests.clips import clip, number, numbered
 
 PARAMS = Params(
@@ -149,6 +150,16 @@ def test_media_without_a_digest_is_an_error_that_names_it(root: Path):
     (root / "data/raw/manifest.jsonl").write_text("")
     with pytest.raises(SystemExit, match=r"k 1\.jpg: not in data/raw/manifest\.jsonl"):
         run(PARAMS, root)
+
+
+def test_an_executor_that_there_is_not_is_one_line(root: Path, monkeypatch):
+    text = (ROOT / "profiles/smoke.yaml").read_text()
+    (root / "params.yaml").write_text(text.replace("sample_frames:\n", "sample_frames:\n  executor: spark\n"))
+    monkeypatch.chdir(root)
+    with pytest.raises(
+        SystemExit, match=r"^sample_frames: executor 'spark': neither local nor dask://host:port$"
+    ):
+        main()
 
 
 def test_no_frames_at_all_is_an_error(root: Path):

@@ -11,12 +11,14 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from openo3.media import frame_writer
 from openo3.media.decode import Policy
 from openo3.media.frame_store import FrameStore
-from openo3.media.frame_writer import KeyRequest, Request, shard_name, write_store
+from openo3.media.frame_writer import KeyRequest, Request, write_store
 from tests.clips import clip, number
 
 POLICY = Policy(fps=2, min_frames=4, max_frames=8, max_pixels=4096, multiple=16)
@@ -53,6 +55,17 @@ def content(folder: Path) -> dict[str, bytes]:
 def identities(folder: Path) -> dict[str, tuple[int, int]]:
     stats = {file.name: file.stat() for file in folder.glob("*.parquet")}
     return {name: (stat.st_ino, stat.st_mtime_ns) for name, stat in stats.items()}
+
+
+def rows(folder: Path) -> dict[str, dict]:
+    """What a store holds, wherever in it."""
+    tables = [pq.read_table(file).to_pylist() for file in folder.glob("*.parquet")]
+    assert sum(map(len, tables)) == len(FrameStore.open(folder)), "each media once"
+    return {row["media"]: row for table in tables for row in table}
+
+
+def shard_of(folder: Path, media: str) -> str:
+    return json.loads((folder / "index.json").read_text())["media"][media]["shard"]
 
 
 class TestReading:
@@ -132,7 +145,7 @@ class TestWriting:
         fill(tmp_path / "b", root, requests(root)[::-1], workers=3)
         assert content(tmp_path / "a") == content(tmp_path / "b")
         index = json.loads((tmp_path / "a/index.json").read_text())
-        assert {entry["shard"] for entry in index["media"].values()} == {shard_name(n, 3) for n in NAMES}
+        assert len({entry["shard"] for entry in index["media"].values()}) == 3
 
     def test_nothing_changed_nothing_written(self, tmp_path, root):
         fill(tmp_path, root, requests(root))
@@ -140,6 +153,38 @@ class TestWriting:
         done = fill(tmp_path, root, requests(root))
         assert (identities(tmp_path), (tmp_path / "index.json").stat().st_mtime_ns) == before
         assert (done.sampled, done.kept, done.shards_written) == (0, 10, 0)
+
+    def test_a_new_video_adds_one_shard_and_touches_no_other(self, tmp_path, root):
+        wanted = requests(root)
+        fill(tmp_path, root, wanted[1:])
+        before = identities(tmp_path)
+        done = fill(tmp_path, root, wanted)
+        after = identities(tmp_path)
+        assert (done.sampled, done.kept, done.shards_written) == (1, 9, 1)
+        assert len(after) == len(before) + 1
+        assert {name: after[name] for name in before} == before
+        store = FrameStore.open(tmp_path)
+        assert [number(frame.image) for frame in store.frames("v0.mp4")] == [0, 11, 23, 35]
+
+    def test_shards_stay_few_and_joining_them_decodes_nothing(self, tmp_path, root):
+        wanted = requests(root)
+        for count in range(4, 11):
+            done = fill(tmp_path / "grown", root, wanted[:count], shards=2)
+            assert done.sampled == (4 if count == 4 else 1)
+            assert len(identities(tmp_path / "grown")) <= 4
+        fill(tmp_path / "fresh", root, wanted, shards=2)
+        assert rows(tmp_path / "grown") == rows(tmp_path / "fresh")
+
+    @pytest.mark.parametrize("left", [None, "{"])
+    def test_a_lost_layout_costs_no_decoding(self, tmp_path, root, left):
+        fill(tmp_path / "grown", root, requests(root)[2:])
+        fill(tmp_path / "grown", root, requests(root))
+        (tmp_path / "grown/layout.json").unlink()
+        if left:
+            (tmp_path / "grown/layout.json").write_text(left)
+        assert fill(tmp_path / "grown", root, requests(root)).sampled == 0
+        fill(tmp_path / "fresh", root, requests(root))
+        assert content(tmp_path / "grown") == content(tmp_path / "fresh")
 
     def test_one_changed_video_rewrites_one_shard(self, tmp_path, root):
         wanted = requests(root)
@@ -155,7 +200,9 @@ class TestWriting:
         done = fill(tmp_path / "store", other, wanted)
         after = identities(tmp_path / "store")
         assert (done.sampled, done.kept, done.shards_written) == (1, 9, 1)
-        assert {name for name in after if after[name] != before[name]} == {shard_name("v4.mp4", 3)}
+        assert {name for name in after if after[name] != before[name]} == {
+            shard_of(tmp_path / "store", "v4.mp4")
+        }
         store = FrameStore.open(tmp_path / "store")
         assert [number(frame.image) for frame in store.frames("v4.mp4")] == [200, 211, 223, 235]
         assert [number(frame.image) for frame in store.frames("v5.mp4")] == [100, 111, 123, 135]
@@ -177,18 +224,21 @@ class TestWriting:
         assert (done.sampled, done.kept) == (10, 0)
         assert FrameStore.open(tmp_path).sizes["v1.mp4"] == (64, 64)
 
-    def test_another_number_of_shards_leaves_no_old_ones(self, tmp_path, root):
-        fill(tmp_path, root, requests(root))
-        fill(tmp_path, root, requests(root), shards=2)
-        assert {name for name in content(tmp_path) if "-of-00002" not in name} == {"index.json"}
+    def test_fewer_shards_join_and_decode_nothing(self, tmp_path, root):
+        fill(tmp_path / "a", root, requests(root), shards=5)
+        done = fill(tmp_path / "a", root, requests(root), shards=1)
+        assert (done.sampled, done.shards_written) == (0, 1)
+        fill(tmp_path / "b", root, requests(root), shards=1)
+        assert content(tmp_path / "a") == content(tmp_path / "b")
 
     def test_removed_media_disappear(self, tmp_path, root):
         fill(tmp_path / "a", root, requests(root))
-        fill(tmp_path / "a", root, requests(root)[:4])
-        fill(tmp_path / "b", root, requests(root)[:4])
-        assert content(tmp_path / "a") == content(tmp_path / "b")
+        done = fill(tmp_path / "a", root, requests(root)[:6])
+        assert (done.sampled, done.kept) == (0, 6)
+        fill(tmp_path / "b", root, requests(root)[:6])
+        assert rows(tmp_path / "a") == rows(tmp_path / "b")
         fill(tmp_path / "a", root, [])
-        assert set(content(tmp_path / "a")) == {"index.json"}
+        assert set(content(tmp_path / "a")) == {"index.json", "layout.json"}
 
     def test_rejections(self, tmp_path, root):
         media = tmp_path / "media"
@@ -229,10 +279,16 @@ class TestWriting:
     def test_a_damaged_shard_is_made_again(self, tmp_path, root):
         fill(tmp_path, root, requests(root))
         before = content(tmp_path)
-        shard = tmp_path / shard_name("v0.mp4", 3)
+        shard = tmp_path / shard_of(tmp_path, "v0.mp4")
         shard.write_bytes(shard.read_bytes()[:5000])
         fill(tmp_path, root, requests(root))
         assert content(tmp_path) == before
+
+
+    def test_rows_of_other_code_are_refused(self, tmp_path, root, monkeypatch):
+        monkeypatch.setattr(frame_writer, "_code", lambda: "an older installation")
+        with pytest.raises(RuntimeError, match=r"v0\.mp4: decoded by a worker that runs other code"):
+            fill(tmp_path, root, requests(root)[:1])
 
 
 SCRIPT = """
@@ -262,7 +318,7 @@ def test_killed_at_any_moment_and_started_again(tmp_path, root):
         process.wait()
         if kill == 2:  # as a kill in the middle of a rename's temporary file would leave it
             (tmp_path / "killed").mkdir(exist_ok=True)
-            (tmp_path / "killed" / ".frames-00000-of-00006.parquet.part").write_bytes(b"half")
+            (tmp_path / "killed" / ".frames-0123456789abcdef.parquet.part").write_bytes(b"half")
         if kill % 2:
             for file in sorted((tmp_path / "killed").glob("frames-*"))[2:]:
                 file.unlink()

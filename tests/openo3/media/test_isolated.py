@@ -1,6 +1,7 @@
 """Workers that crash, hang or raise cost one job each."""
 
 import os
+import pickle
 import subprocess
 import sys
 import time
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from openo3.executors import opened
+from openo3.media import isolated
 from openo3.media.isolated import each
 from tests.misbehaving import job
 
@@ -23,11 +26,17 @@ BAD = {
 }
 
 
-def test_each_bad_job_costs_itself_alone():
+@pytest.fixture
+def two():
+    with opened("local", 2) as found:
+        yield found
+
+
+def test_each_bad_job_costs_itself_alone(two):
     jobs = ["first"]
     for name in BAD:
         jobs += [name, f"after {name}"]
-    results = list(each(job, jobs, workers=2, time_limit_s=1.0))
+    results = list(each(job, jobs, *two, time_limit_s=1.0))
     assert [name for name, _ in results] == jobs, "in the order of the jobs"
     for name, result in results:
         if name in BAD:
@@ -37,35 +46,77 @@ def test_each_bad_job_costs_itself_alone():
     assert subprocess.run(["pgrep", "-f", "^sleep 98765"], stdout=subprocess.DEVNULL).returncode == 1
 
 
-def test_many_jobs_few_workers():
+def test_many_jobs_few_workers(two):
     jobs = [str(number) for number in range(300)]
-    assert list(each(job, jobs, workers=2, time_limit_s=10.0)) == [(name, name) for name in jobs]
+    assert list(each(job, jobs, *two, time_limit_s=10.0)) == [(name, name) for name in jobs]
 
 
-def test_nothing_to_do():
-    assert list(each(job, [], workers=2, time_limit_s=1.0)) == []
+def test_nothing_to_do(two):
+    assert list(each(job, [], *two, time_limit_s=1.0)) == []
+
+
+def test_results_wait_for_the_oldest_in_bounded_number(two):
+    """A job that hangs holds up those behind it, but only so many are begun meanwhile."""
+    begun = []
+    jobs = (begun.append(name) or name for name in ["spin in C", *map(str, range(500))])
+    results = each(job, jobs, *two, time_limit_s=0.5)
+    assert next(results)[1].reason == "too slow"
+    assert len(begun) < 100
+    assert len(list(results)) == 500
 
 
 def test_leaving_early_ends_the_workers():
-    results = each(job, ["a", "sleep", "sleep"], workers=2, time_limit_s=50.0)
-    assert next(results) == ("a", "A")
-    started = time.monotonic()
-    results.close()
+    with opened("local", 2) as (executor, slots):
+        results = each(job, ["a", "sleep", "sleep"], executor, slots, time_limit_s=50.0)
+        assert next(results) == ("a", "A")
+        started = time.monotonic()
+        results.close()
     assert time.monotonic() - started < 5
 
 
-def test_a_worker_that_cannot_start_is_an_error_not_a_rejection(monkeypatch):
+def test_a_worker_that_cannot_start_is_an_error_not_a_rejection(monkeypatch, two):
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(RuntimeError, match="does not start"):
-        list(each(job, ["a"], workers=1, time_limit_s=1.0))
+    with pytest.raises(RuntimeError, match=r"no process for .* starts"):
+        list(each(job, ["a"], *two, time_limit_s=1.0))
+
+
+def test_a_process_that_ended_of_idleness_costs_nothing():
+    processes = isolated.Processes()
+    assert processes.call(job, "a", 5.0) == "A"
+    (idle,) = processes._idle
+    idle.kill()
+    idle.process.wait()
+    assert processes.call(job, "b", 5.0) == "B"
+    processes.stop()
+    with pytest.raises(RuntimeError, match="stopped"):
+        processes.call(job, "c", 5.0)
+
+
+def test_an_idle_process_ends_by_itself(monkeypatch):
+    command = (
+        "import openo3.media.isolated as i, sys; i._IDLE_S = 0.2; i._serve(i.Connection(int(sys.argv[1])))"
+    )
+    ours, theirs = isolated.Pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-c", command, str(theirs.fileno())], pass_fds=[theirs.fileno()]
+    )
+    ours.send((job, "a", 5.0))
+    assert (ours.recv(), ours.recv()) == (True, "A")
+    assert process.wait(timeout=30) == 0
+
+
+def test_sent_to_another_process_it_is_that_process_own():
+    sent = [pickle.loads(pickle.dumps(isolated.Processes())) for _ in range(2)]
+    assert sent[0] is sent[1]
 
 
 def test_the_caller_need_not_be_a_guarded_script(tmp_path: Path):
     """Spawning workers must not run the caller's script again."""
     script = tmp_path / "script.py"
     script.write_text(
-        "from openo3.media.isolated import each\nfrom tests.misbehaving import job\n"
-        "print(list(each(job, ['a'], workers=1, time_limit_s=5.0)))\n"
+        "from openo3.executors import opened\nfrom openo3.media.isolated import each\n"
+        "from tests.misbehaving import job\n"
+        "with opened('local', 1) as found: print(list(each(job, ['a'], *found, time_limit_s=5.0)))\n"
     )
     command = [sys.executable, script]
     environment = {**os.environ, "PYTHONPATH": os.getcwd()}
@@ -75,14 +126,17 @@ def test_the_caller_need_not_be_a_guarded_script(tmp_path: Path):
 
 def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path):
     script = (
-        "from openo3.media.isolated import each\nfrom tests.misbehaving import job\n"
-        "for done in each(job, ['a', 'sleep', 'sleep'], workers=2, time_limit_s=2.0): print(done)"
+        "from openo3.executors import opened\nfrom openo3.media.isolated import each\n"
+        "from tests.misbehaving import job\n"
+        "with opened('local', 2) as found:\n"
+        "    for done in each(job, ['a', 'sleep', 'sleep'], *found, time_limit_s=2.0): print(done)"
     )
     environment = {**os.environ, "PYTHONPATH": os.getcwd(), "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-c", script]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as parent:
         parent.stdout.readline()  # now both sleep
-        children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+        threads = Path(f"/proc/{parent.pid}/task").glob("*/children")
+        children = [pid for listed in threads for pid in listed.read_text().split()]
         assert len(children) == 2
         parent.kill()
     deadline = time.monotonic() + 10

@@ -1,0 +1,69 @@
+"""Some consecutive rows of an annotation file as columns of facts, so that rules can be checked over them.
+
+    block = Block.of(first=16384, rows=[({"id": "q1", "source": "local", ...}, ("videos/.../k1.jpg",)), ...])
+    block.add_media(index)
+    block.frame        a line per row: id, source, task, media, question.chars, ..., media.missing, ...
+
+A file is checked block by block: what is in memory does not grow with the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from openo3.validation.media import PROBLEMS, MediaFacts, MediaIndex
+from openo3.validation.suites import OVERRUN, STATE, overrun
+
+ROWS = 1 << 14
+"""Rows of a block: Great Expectations takes a third of a second for each, however small it is."""
+
+_LABELS = ("id", "source", "task", "media", "kind", STATE)
+
+
+@dataclass
+class Block:
+    """`frame` is indexed by row number; `key_images` are the files of each row's key frames, if any."""
+
+    frame: pd.DataFrame
+    key_images: dict[int, tuple[str, ...]]
+
+    @classmethod
+    def of(cls, first: int, rows: Sequence[tuple[Mapping[str, Any], tuple[str, ...]]]) -> Block:
+        """The facts and key images of rows of differing keys, numbered from `first`."""
+        names = dict.fromkeys(_LABELS) | {name: None for facts, _ in rows for name in facts}
+        columns = {name: [facts.get(name) for facts, _ in rows] for name in names}
+        numbers = pd.RangeIndex(first, first + len(rows))
+        images = {number: images for number, (_, images) in zip(numbers, rows, strict=True) if images}
+        return cls(pd.DataFrame(columns, index=numbers), images)
+
+    def add_media(self, index: MediaIndex) -> None:
+        """Add the facts that only the files tell."""
+        paths, kinds = self.frame["media"], self.frame["kind"]
+        media = [
+            index[path].as_kind(kind) if isinstance(path, str) else None
+            for path, kind in zip(paths, kinds, strict=True)
+        ]
+        self._add_problems("media", media)
+        if self.key_images:
+            self._add_problems("key_frames.path", [self._worst_image(row, index) for row in self.frame.index])
+        duration = self._column((facts.duration_s if facts else None for facts in media), float)
+        for time in OVERRUN:
+            if time in self.frame:
+                self.frame[overrun(time)] = pd.to_numeric(self.frame[time]) - duration
+
+    def _worst_image(self, row: int, index: MediaIndex) -> MediaFacts | None:
+        """A row's first key-frame image with a problem, else its first."""
+        images = [index[path].as_kind("image") for path in self.key_images.get(row, ())]
+        return next((facts for facts in images if facts.problem), images[0] if images else None)
+
+    def _add_problems(self, field: str, found: Sequence[MediaFacts | None]) -> None:
+        for problem in PROBLEMS:
+            details = (facts.detail if facts and facts.problem == problem else None for facts in found)
+            self.frame[f"{field}.{problem}"] = self._column(details, object)
+
+    def _column(self, values: Iterable[Any], dtype: type) -> pd.Series:
+        return pd.Series(list(values), index=self.frame.index, dtype=dtype)
