@@ -32,7 +32,6 @@ TAU_S = 1.0
 WORDED = (Task.TEMPORAL_SPATIAL, Task.FREE_FORM)
 
 
-
 def ans_acc(sample: Sample, completion: Completion, **_: object) -> float | None:
     """The right option, or for answers in words the mean of ROUGE-1, -2 and -L (F-measures, stemmed).
 

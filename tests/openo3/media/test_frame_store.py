@@ -284,7 +284,6 @@ class TestWriting:
         fill(tmp_path, root, requests(root))
         assert content(tmp_path) == before
 
-
     def test_rows_of_other_code_are_refused(self, tmp_path, root, monkeypatch):
         monkeypatch.setattr(frame_writer, "_code", lambda: "an older installation")
         with pytest.raises(RuntimeError, match=r"v0\.mp4: decoded by a worker that runs other code"):

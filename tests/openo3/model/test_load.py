@@ -48,7 +48,8 @@ def test_saved_again_it_asks_for_nothing_special(folder: Path, tmp_path: Path) -
     """The attention is this program's own business: other programs load the folder too."""
     load_model(folder, torch.float32).save_pretrained(tmp_path / "again")
     saved = (tmp_path / "again" / "config.json").read_text()
-    assert FRAMEWISE not in saved and GROUPED not in saved
+    assert FRAMEWISE not in saved
+    assert GROUPED not in saved
 
 
 def test_pointer_to_a_hub_model(tmp_path: Path) -> None:
