@@ -23,6 +23,8 @@ from openo3.shapes.scene import COLOURS, DIRECTIONS, SHAPES, Object, Scene
 SIDES = {"left of": (0, -1), "right of": (0, 1), "above": (1, -1), "below": (1, 1)}
 LETTERS = "ABCD"
 STAYS = "it stays"
+ECHOED = ("<think>", "</think>", "<answer>", "</answer>", "<obj>", "</obj>", "<box>", "</box>", "<t>", "</t>",
+          "s", "at", "The ", ". ", "[", "]", ",", "From ", " to ", "comes", "first")  # fmt: skip
 NUMBERS = ("no", "one", "two", "three", "four", "five")
 
 
@@ -211,15 +213,74 @@ def in_words(question: str, rng: np.random.Generator) -> str:
 
 def plain_what(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
     time = round(float(rng.uniform(0, scene.duration_s)), 1)
-    answer = _in_a_row(scene, time) or "no shape"
-    return in_words(f"Which shapes are in view at {prompts.seconds(time)} seconds?", rng), answer
+    at = f"at {prompts.seconds(time)} seconds"
+    seen = _in_a_row(scene, time)
+    if rng.random() < 0.3:
+        return f"List the shapes in view {at}.", ", ".join(item.name for item in seen) or "none"
+    return in_words(f"Which shapes are in view {at}?", rng), _all_named(seen) or "no shape"
 
 
-def _in_a_row(scene: Scene, time_s: float) -> str:
+def _in_a_row(scene: Scene, time_s: float) -> list[Object]:
     """The shapes that are seen at a time, from left to right."""
     seen = [item for item in scene.objects if scene.seen(item, time_s)]
-    seen.sort(key=lambda item: item.centre(time_s)[0])
-    return " and ".join(f"the {item.name}" for item in seen)
+    return sorted(seen, key=lambda item: item.centre(time_s)[0])
+
+
+def _all_named(items: Sequence[Object]) -> str:
+    return " and ".join(f"the {item.name}" for item in items)
+
+
+def plain_place(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
+    """Where one shape, or each, is at a time."""
+    time = round(float(rng.uniform(0, scene.duration_s)), 1)
+    seen = _in_a_row(scene, time)
+    at = f"at {prompts.seconds(time)} seconds"
+    if not seen:
+        return f"Where are the shapes {at}?", "no shape"
+    if rng.random() < 0.4:
+        item = seen[rng.integers(len(seen))]
+        return f"Where is the {item.name} {at}?", _box_text(scene, item, time)
+    ask, tell = _placed(scene, seen, time, rng)
+    return f"Where are the shapes {at}?{ask}", tell
+
+
+def _placed(
+    scene: Scene, items: Sequence[Object], time_s: float, rng: np.random.Generator
+) -> tuple[str, str]:
+    """How to answer, and the answer: each shape with its box, in sentences or as JSON."""
+    if rng.random() < 0.5:
+        places = (f'"{item.name}": {_box_text(scene, item, time_s)}' for item in items)
+        return " Answer as JSON.", f"{{{', '.join(places)}}}"
+    return "", " ".join(f"The {item.name} is at {_box_text(scene, item, time_s)}." for item in items)
+
+
+def _box_text(scene: Scene, item: Object, time_s: float) -> str:
+    return "[" + ",".join(map(str, permille_box(scene, item, time_s))) + "]"
+
+
+def plain_story(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
+    """Who comes and leaves when, in order of coming."""
+    ordered = sorted(scene.objects, key=lambda item: item.enter_s)
+    if rng.random() < 0.4:
+        spans = (f'"{item.name}": [{item.enter_s:.1f},{item.leave_s:.1f}]' for item in ordered)
+        return "When is each shape in view? Answer as JSON.", f"{{{', '.join(spans)}}}"
+    told = (
+        f"The {item.name} comes into view at {prompts.seconds(item.enter_s)}s and leaves at "
+        f"{prompts.seconds(item.leave_s)}s."
+        for item in ordered
+    )
+    return "Tell what happens.", " ".join(told)
+
+
+def plain_echo(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
+    """Pieces in no order, to be repeated: copying, and every name, number and tag as a thing to write."""
+    names = [item.name for item in scene.objects]
+    pieces = []
+    for kind in rng.choice(3, size=int(rng.integers(3, 10)), p=[0.5, 0.3, 0.2]):
+        number = f"{rng.uniform(0, 40):.1f}"
+        pieces.append((ECHOED[rng.integers(len(ECHOED))], names[rng.integers(len(names))], number)[kind])
+    text = "".join(pieces) if rng.random() < 0.7 else " ".join(pieces)
+    return f"Repeat: {text}", text
 
 
 def plain_subject(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
@@ -270,22 +331,28 @@ def plain_motion(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
 
 def plain_image(scene: Scene, time_s: float, rng: np.random.Generator) -> tuple[str, str] | None:
     """What is in a still picture of the scene, or where; `None` if the picture is empty."""
-    seen = [item for item in scene.objects if scene.seen(item, time_s)]
+    seen = _in_a_row(scene, time_s)
     if not seen:
         return None
-    if rng.random() < 0.25:
-        return in_words("Which shapes are in the picture?", rng), _in_a_row(scene, time_s)
+    kind = rng.random()
+    if kind < 0.2:
+        return in_words("Which shapes are in the picture?", rng), _all_named(seen)
+    if kind < 0.4:
+        ask, tell = _placed(scene, seen, time_s, rng)
+        return f"Where are the shapes?{ask}", tell
     item = seen[rng.integers(len(seen))]
-    box = "[" + ",".join(map(str, permille_box(scene, item, time_s))) + "]"
-    return prompts.task_text(Task.VISUAL, f"Where is the {item.name}?"), box
+    return prompts.task_text(Task.VISUAL, f"Where is the {item.name}?"), _box_text(scene, item, time_s)
 
 
 PLAIN: tuple[tuple[float, Callable[[Scene, np.random.Generator], tuple[str, str]]], ...] = (
-    (0.28, plain_what),
-    (0.26, plain_when),
-    (0.32, plain_where),
-    (0.08, plain_motion),
+    (0.18, plain_what),
+    (0.20, plain_when),
+    (0.24, plain_where),
+    (0.14, plain_place),
+    (0.08, plain_story),
+    (0.05, plain_motion),
     (0.06, plain_subject),
+    (0.05, plain_echo),
 )
 
 
