@@ -110,7 +110,7 @@ def grouped_attention(
     lined_up = query.reshape(batch, shared, heads // shared * length, width)
     mask = attention_mask.repeat(1, 1, heads // shared, 1)
     attended = F.scaled_dot_product_attention(lined_up, key, value, attn_mask=mask, scale=scaling)
-    return attended.view(batch, heads, length, width).transpose(1, 2).contiguous(), None
+    return attended.reshape(batch, heads, length, width).transpose(1, 2).contiguous(), None
 
 
 AttentionInterface.register(FRAMEWISE, framewise_attention)

@@ -186,7 +186,8 @@ def examine(
             for branch, answer, generation in zip(pack.branches, answers, generations, strict=False):
                 said = processor.tokenizer.decode(generation.ids, skip_special_tokens=True)
                 asked = processor.tokenizer.decode(branch.context_ids).split()
-                kind = " ".join(asked[:2]) + (" (json)" if said.startswith("{") else "")
+                kind = " ".join(asked[: 1 if asked[0] == "Repeat:" else 2])
+                kind += " (json)" if said.startswith("{") else ""
                 right.setdefault(kind, []).append(closeness(said, answer))
     return {kind: round(float(np.mean(values)), 3) for kind, values in sorted(right.items())} | {
         "questions": sum(map(len, right.values()))
