@@ -1,0 +1,130 @@
+"""A command under guard, its output read line by line as a terminal would show it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+GUARD = Path(__file__).with_name("guard.py")
+COLUMNS = 160
+MOST_CHARACTERS = 4000  # of a line
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[@-_]|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f]")
+
+
+class Stopped(Exception):
+    """The command was ended before its time; the message says why."""
+
+
+def run(
+    command: Sequence[str],
+    cwd: Path,
+    env: Mapping[str, str],
+    *,
+    stop: threading.Event,
+    limit_s: float | None = None,
+    on_line: Callable[[str], None],
+    on_progress: Callable[[str], None],
+    held: Sequence[int] = (),
+) -> int:
+    """The exit status of `command`.
+
+    It writes to a pseudo-terminal, so that Python does not hold its lines back and progress bars are drawn:
+    `on_line` gets whole lines, `on_progress` those that a carriage return takes back. `held` are file
+    descriptors that stay open until the last process of the command is gone.
+
+    Raises:
+        Stopped: after `stop` was set or `limit_s` seconds have passed; no process of it is left then.
+    """
+    terminal, inside = _terminal()
+    since = time.monotonic()
+    guard = subprocess.Popen(
+        [sys.executable, str(GUARD), *command],
+        cwd=cwd,
+        env=dict(env),
+        stdin=subprocess.PIPE,
+        stdout=inside,
+        stderr=inside,
+        start_new_session=True,
+        pass_fds=tuple(held),
+    )
+    os.close(inside)
+    reason = None
+    try:
+        lines = _Lines(on_line, on_progress)
+        while True:
+            ready, _, _ = select.select([terminal], [], [], 0.2)
+            if ready and not (data := _read(terminal)):
+                break
+            if ready:
+                lines.feed(data)
+            if reason is None and stop.is_set():
+                reason = "stopped"
+            elif reason is None and limit_s is not None and time.monotonic() - since > limit_s:
+                reason = f"took longer than its time limit of {limit_s:,.0f} s"
+            if reason is not None and not guard.stdin.closed:
+                guard.stdin.close()
+        lines.end()
+    finally:
+        guard.stdin.close()
+        os.close(terminal)
+        status = guard.wait()
+        if status < 0:  # the guard itself was killed: what is left of its session
+            with suppress(ProcessLookupError):
+                os.killpg(guard.pid, signal.SIGKILL)
+    if reason is not None:
+        raise Stopped(reason)
+    return status if status >= 0 else 128 - status
+
+
+def _terminal() -> tuple[int, int]:
+    outside, inside = pty.openpty()
+    attributes = termios.tcgetattr(inside)
+    attributes[1] &= ~termios.OPOST  # a line ends as it was written
+    attributes[3] &= ~termios.ECHO
+    termios.tcsetattr(inside, termios.TCSANOW, attributes)
+    fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", 24, COLUMNS, 0, 0))
+    return outside, inside
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # Linux says EIO when the last writer is gone
+        return b""
+
+
+class _Lines:
+    """Cuts a stream of bytes at its line feeds and carriage returns."""
+
+    def __init__(self, on_line: Callable[[str], None], on_progress: Callable[[str], None]) -> None:
+        self.on_line, self.on_progress, self.rest = on_line, on_progress, b""
+
+    def feed(self, data: bytes) -> None:
+        *pieces, self.rest = re.split(rb"(\r\n|\n|\r)", self.rest + data)
+        for text, end in zip(pieces[::2], pieces[1::2], strict=True):
+            self._say(text, self.on_progress if end == b"\r" else self.on_line)
+        if len(self.rest) > 16 * MOST_CHARACTERS:
+            self.end()
+
+    def end(self) -> None:
+        self._say(self.rest, self.on_line)
+        self.rest = b""
+
+    @staticmethod
+    def _say(text: bytes, to: Callable[[str], None]) -> None:
+        line = ESCAPES.sub("", text.decode(errors="replace")).rstrip()
+        if line:
+            to(line if len(line) <= MOST_CHARACTERS else f"{line[:MOST_CHARACTERS]} ...")

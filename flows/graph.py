@@ -1,0 +1,112 @@
+"""The pipeline as DVC has it: stages with the matrix expanded, what each needs, and which have changed.
+
+What a stage needs of the machine stands in its `meta` block in `dvc.yaml`, which DVC keeps and does not compare:
+
+    meta: {gpu: all, cpu: 2, hours: 24}      # no two stages on one GPU; ended after a day
+    meta: {network: true}                    # tried again when it fails
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import networkx as nx
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+
+
+class PipelineError(Exception):
+    """Why the pipeline cannot be run; one line."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """`gpu`: GPUs of its own, of those the machine has. `cpu`: cores. `hours`: time limit."""
+
+    gpu: int | Literal["all"] = 0
+    cpu: int = 1
+    network: bool = False
+    hours: float | None = None
+
+    @classmethod
+    def read(cls, stage: str, meta: Mapping[str, Any] | None) -> Needs:
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted((meta or {}).keys() - known):
+            names = ", ".join(sorted(known))
+            raise PipelineError(f"dvc.yaml: {stage}: meta.{unknown[0]}: unknown key, there are {names}")
+        needs = cls(**(meta or {}))
+        valid = {
+            "gpu": needs.gpu == "all" or _is_count(needs.gpu),
+            "cpu": _is_count(needs.cpu),
+            "network": isinstance(needs.network, bool),
+            "hours": needs.hours is None or _is_number(needs.hours),
+        }
+        for key, good in valid.items():
+            if not good:
+                raise PipelineError(f"dvc.yaml: {stage}: meta.{key}: {getattr(needs, key)!r} is not valid")
+        return needs
+
+
+@dataclass(frozen=True)
+class Stage:
+    name: str
+    after: tuple[str, ...]
+    needs: Needs
+    changed: bool
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """`stages` in an order in which they can run; a stage's own change says nothing of those before it."""
+
+    root: Path
+    stages: tuple[Stage, ...]
+    has_remote: bool
+
+
+@contextmanager
+def repository(root: Path) -> Iterator[Repo]:
+    """DVC's repository around `root`. Raises `PipelineError` for whatever DVC cannot make sense of."""
+    try:
+        with Repo(str(root), _wait_for_lock=True) as repo:
+            yield repo
+    except DvcException as error:
+        causes = [str(error)]
+        while (error := error.__cause__) is not None:
+            causes.append(str(error))
+        raise PipelineError(" ".join(": ".join(filter(None, causes)).split())) from None
+
+
+def read(repo: Repo, targets: Iterable[str] = ()) -> Pipeline:
+    """The stages that `targets` need, or all of them, each with one look at whether it has changed."""
+    graph = repo.index.graph
+    wanted = [stage for target in targets for stage in repo.stage.collect(target)]
+    if wanted:
+        needed = set(wanted).union(*(nx.descendants(graph, stage) for stage in wanted))
+        graph = graph.subgraph(needed)
+    names = {stage: stage.addressing for stage in graph}
+    changed = repo.status(list(targets) or None, with_deps=bool(wanted))
+    stages = tuple(
+        Stage(
+            names[stage],
+            () if stage.frozen else tuple(sorted(names[before] for before in graph.successors(stage))),
+            Needs.read(names[stage], stage.meta),
+            names[stage] in changed,
+        )
+        for stage in nx.lexicographical_topological_sort(graph.reverse(copy=False), key=names.get)
+    )
+    if not stages:
+        raise PipelineError("dvc.yaml: no stage to run")
+    return Pipeline(Path(repo.root_dir), stages, bool(repo.config["core"].get("remote")))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

@@ -1,0 +1,86 @@
+"""One flow at a time in a checkout, whoever started it, and DVC's locks freed of the dead."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+from dvc.lock import make_lock
+from dvc.repo import Repo
+
+LOCK = Path(".dvc/tmp/flow.lock")
+
+
+class CheckoutBusy(Exception):
+    """Another flow is running in this checkout."""
+
+
+@contextmanager
+def checkout_lock(root: Path, holder: str) -> Iterator[None]:
+    """Hold the checkout for a flow run; the kernel gives it back when the process ends in whatever way.
+
+    Raises `CheckoutBusy` at once if it is held: a second run would only repeat what the first does.
+    """
+    path = root / LOCK
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # flock needs no permission to write, so that two users of one checkout see each other
+    descriptor = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CheckoutBusy(
+                f"a run is going on in this checkout: {path.read_text() or 'just started'}"
+            ) from None
+        if os.access(path, os.W_OK):
+            path.write_text(f"{holder}, process {os.getpid()}")
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def forget_dead_processes(repo: Repo) -> list[str]:
+    """Free DVC's per-path locks of processes that are gone; say what was freed.
+
+    DVC does so itself, unless the number of the dead process was given to another meanwhile, or the file was
+    cut short when the disk was full.
+    """
+    path = Path(repo.tmp_dir) / "rwlock"
+    hardlink = repo.config["core"].get("hardlink_lock", False)
+    guard = make_lock(f"{path}.lock", tmp_dir=repo.tmp_dir, hardlink_lock=hardlink, wait=True)
+    with repo.lock, guard:
+        try:
+            written_at = path.stat().st_mtime
+            held = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            return []
+        except ValueError:
+            path.unlink()
+            return [f"{path.name} was cut short and is removed"]
+        readers = {
+            name: [info for info in infos if _lives(info["pid"], written_at)]
+            for name, infos in held.get("read", {}).items()
+        }
+        writers = {n: info for n, info in held.get("write", {}).items() if _lives(info["pid"], written_at)}
+        kept = {"read": {name: infos for name, infos in readers.items() if infos}, "write": writers}
+        if kept == {"read": held.get("read", {}), "write": held.get("write", {})}:
+            return []
+        path.write_text(json.dumps(kept))
+        freed = (held.get("write", {}).keys() - writers) | (held.get("read", {}).keys() - kept["read"])
+        return [
+            f"{os.path.relpath(name, repo.root_dir)} was locked by a process that is gone"
+            for name in sorted(freed)
+        ]
+
+
+def _lives(pid: int, written_at: float) -> bool:
+    """Whether the process that took the lock lives, rather than a later one of the same number."""
+    try:
+        return psutil.Process(pid).create_time() <= written_at
+    except psutil.NoSuchProcess:
+        return False

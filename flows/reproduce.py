@@ -1,0 +1,147 @@
+"""Flow `reproduce`: every stage of `dvc.yaml` as a task, independent ones side by side.
+
+    python -m flows.reproduce [TARGET ...] [--profile NAME] [--force] [--push]
+
+It looks at the whole pipeline once; where nothing changed, nothing is started.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import httpx
+from prefect import allow_failure, flow, get_run_logger
+from prefect.artifacts import create_markdown_artifact
+from prefect.blocks.core import Block
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Cancelled, Completed, Failed
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows import graph, summary
+from flows.graph import PipelineError
+from flows.locks import CheckoutBusy, checkout_lock, forget_dead_processes
+from flows.run_stage import Outcome, Run, task_for
+from stages import profiles
+
+
+def run_name() -> str:
+    """Profile, targets and reason: what tells runs apart in a list."""
+    given = flow_run.parameters
+    what = given.get("profile") or profiles.active() or "edited parameters"
+    targets = ", ".join(given.get("targets") or ())
+    words = [what, targets, "forced" if given.get("force") else "", given.get("reason") or "by hand"]
+    return " · ".join(filter(None, words))
+
+
+@flow(name="reproduce", flow_run_name=run_name, task_runner=ThreadPoolTaskRunner(), persist_result=False)
+def reproduce(
+    profile: str | None = None,
+    targets: list[str] = [],  # noqa: B006 (Prefect shows the default; nobody changes it)
+    force: bool = False,
+    push: bool = False,
+    reason: str = "by hand",
+    notify: str | None = None,
+) -> State:
+    """Bring the pipeline up to date.
+
+    Args:
+        profile: Switch to this parameter set first; the active one if empty.
+        targets: Only these stages and what they need; all if empty.
+        force: Run the stages even if nothing changed.
+        push: Give what was made to the DVC remote, so that other machines need not make it again.
+        reason: Why, for the run's name.
+        notify: A saved notification block to tell the outcome, for example `custom-webhook/mine`.
+    """
+    return carry_out(profile, targets, force=force, push=push, notify=notify)
+
+
+def carry_out(
+    profile: str | None, targets: Sequence[str], *, force: bool, push: bool, notify: str | None
+) -> State:
+    """The body of the flows: hold the checkout, run its stages, tell what happened."""
+    try:
+        with checkout_lock(Path.cwd(), flow_run.name or "a flow"):
+            if profile:
+                profiles.switch(profile)
+            state = _run_stages(targets, force=force, push=push)
+    except CheckoutBusy as error:
+        return Cancelled(name="Busy", message=str(error))
+    except (PipelineError, profiles.ProfileError) as error:
+        state = Failed(message=str(error))
+    if notify:
+        _notify(notify, state)
+    return state
+
+
+def _run_stages(targets: Sequence[str], *, force: bool, push: bool) -> State:
+    logger = get_run_logger()
+    with graph.repository(Path.cwd()) as repo:
+        for freed in forget_dead_processes(repo):
+            logger.warning(freed)
+        pipeline = graph.read(repo, targets)
+        run = Run(pipeline, force=force, pull=pipeline.has_remote)
+        _submit(run)
+        known = summary.remember(pipeline.root, run.outcomes)
+        create_markdown_artifact(summary.markdown(repo, run.outcomes, known), key="stages")
+    pushed = _push(run) if push else ""
+    said = summary.sentence(run.outcomes) + pushed
+    failures = [outcome.why for outcome in run.outcomes.values() if outcome.state == "Failed"]
+    if failures or pushed.endswith("failed"):
+        return Failed(message="\n\n".join([said, *failures]))
+    quiet = all(outcome.state == "Unchanged" for outcome in run.outcomes.values())
+    return Completed(name="Unchanged" if quiet else "Completed", message=said)
+
+
+def _submit(run: Run) -> None:
+    """Every stage at once, each behind those it needs; a run that ends early takes all of them along."""
+    futures = {}
+    try:
+        for stage in run.pipeline.stages:
+            before = [allow_failure(futures[name]) for name in stage.after]
+            futures[stage.name] = task_for(stage, run).submit(wait_for=before)
+        for future in futures.values():
+            future.wait()
+    finally:
+        run.stop.set()
+    for stage in run.pipeline.stages:  # a task that could not even say what happened
+        run.outcomes.setdefault(stage.name, Outcome("Failed", why=f"{stage.name}: see the log of its task"))
+
+
+def _push(run: Run) -> str:
+    """Push the good stages' outputs and the run cache; what to add to the sentence."""
+    if not run.pipeline.has_remote:
+        get_run_logger().warning("nothing pushed: this repository has no default DVC remote")
+        return ", no remote to push to"
+    good = [name for name, outcome in run.outcomes.items() if outcome.good]
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "push", "--run-cache", *good]
+    done = subprocess.run(command, cwd=run.pipeline.root, capture_output=True, text=True, check=False)
+    get_run_logger().info((done.stdout + done.stderr).strip())
+    return ", pushed" if done.returncode == 0 else ", push failed"
+
+
+def _notify(block: str, state: State) -> None:
+    """A notification that does not get through is worth a warning, not the run."""
+    try:
+        Block.load(block).notify(state.message or "", f"{flow_run.name}: {state.name}")
+    except (ValueError, RuntimeError, httpx.HTTPError) as error:
+        get_run_logger().warning(f"no notification by {block}: {error}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("targets", nargs="*")
+    parser.add_argument("--profile")
+    parser.add_argument("--force", action="store_true")
+    parser.add_argument("--push", action="store_true")
+    state = reproduce(**vars(parser.parse_args()), return_state=True)
+    print(f"{state.name}: {state.message}")
+    return 0 if state.is_completed() else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
