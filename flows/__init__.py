@@ -1,7 +1,7 @@
 """When the stages run and in which order: Prefect flows over the pipeline that `dvc.yaml` describes.
 
-They know DVC and nothing of what a stage does. Prefect keeps its state in `.cache/prefect` of the checkout and
-talks to nobody but its own server.
+They know DVC and nothing of what a stage does. Prefect keeps its state in `.cache/prefect` of the checkout
+and talks to nobody but its own server.
 """
 
 import os

@@ -1,6 +1,6 @@
 """The pipeline as DVC has it: stages with the matrix expanded, what each needs, and which have changed.
 
-What a stage needs of the machine stands in its `meta` block in `dvc.yaml`, which DVC keeps and does not compare:
+What a stage needs stands in its `meta` block in `dvc.yaml`, which DVC keeps and does not compare:
 
     meta: {gpu: all, cpu: 2, hours: 24}      # no two stages on one GPU; ended after a day
     meta: {network: true}                    # tried again when it fails

@@ -2,9 +2,9 @@
 
     python flows/guard.py COMMAND ...
 
-Standard input is the life line: when it ends (closed on purpose, or because its other end was killed) the whole
-tree of processes is ended, first politely. The tree holds together even where a child starts a session of its
-own, as the workers of `accelerate launch` do: on Linux the guard adopts the children of children that died.
+Standard input is the life line: when it ends (closed on purpose, or because its other end was killed) the
+whole tree of processes is ended, first politely. The tree holds together even where a child starts a session
+of its own, as the workers of `accelerate launch` do: the guard adopts the children of children that died.
 The exit status is the command's, or 128 + the number of the signal that ended it.
 """
 

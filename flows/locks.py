@@ -71,11 +71,9 @@ def forget_dead_processes(repo: Repo) -> list[str]:
         if kept == {"read": held.get("read", {}), "write": held.get("write", {})}:
             return []
         path.write_text(json.dumps(kept))
-        freed = (held.get("write", {}).keys() - writers) | (held.get("read", {}).keys() - kept["read"])
-        return [
-            f"{os.path.relpath(name, repo.root_dir)} was locked by a process that is gone"
-            for name in sorted(freed)
-        ]
+        gone = (held.get("write", {}).keys() - writers) | (held.get("read", {}).keys() - kept["read"])
+        names = sorted(os.path.relpath(name, repo.root_dir) for name in gone)
+        return [f"{name} was locked by a process that is gone" for name in names]
 
 
 def _lives(pid: int, written_at: float) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import httpx
@@ -22,7 +22,7 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import graph, summary
+from flows import graph, parameters, summary
 from flows.graph import PipelineError
 from flows.locks import CheckoutBusy, checkout_lock, forget_dead_processes
 from flows.run_stage import Outcome, Run, task_for
@@ -33,8 +33,9 @@ def run_name() -> str:
     """Profile, targets and reason: what tells runs apart in a list."""
     given = flow_run.parameters
     what = given.get("profile") or profiles.active() or "edited parameters"
-    targets = ", ".join(given.get("targets") or ())
-    words = [what, targets, "forced" if given.get("force") else "", given.get("reason") or "by hand"]
+    targets = ", ".join([*given.get("targets", ()), *filter(None, [given.get("model")])])
+    chosen = ", ".join(given.get("benchmarks", ()))
+    words = [what, targets, chosen, "forced" if given.get("force") else "", given.get("reason", "by hand")]
     return " · ".join(filter(None, words))
 
 
@@ -57,18 +58,21 @@ def reproduce(
         reason: Why, for the run's name.
         notify: A saved notification block to tell the outcome, for example `custom-webhook/mine`.
     """
-    return carry_out(profile, targets, force=force, push=push, notify=notify)
+
+    def body() -> State:
+        if profile:
+            profiles.switch(profile)
+        return run_stages(targets, force=None if force else (), push=push)
+
+    return alone(body, notify)
 
 
-def carry_out(
-    profile: str | None, targets: Sequence[str], *, force: bool, push: bool, notify: str | None
-) -> State:
-    """The body of the flows: hold the checkout, run its stages, tell what happened."""
+def alone(body: Callable[[], State], notify: str | None = None) -> State:
+    """Run the body of a flow while no other flow works in this checkout; tell `notify` how it ended."""
     try:
         with checkout_lock(Path.cwd(), flow_run.name or "a flow"):
-            if profile:
-                profiles.switch(profile)
-            state = _run_stages(targets, force=force, push=push)
+            parameters.put_back()
+            state = body()
     except CheckoutBusy as error:
         return Cancelled(name="Busy", message=str(error))
     except (PipelineError, profiles.ProfileError) as error:
@@ -78,7 +82,8 @@ def carry_out(
     return state
 
 
-def _run_stages(targets: Sequence[str], *, force: bool, push: bool) -> State:
+def run_stages(targets: Sequence[str], *, force: Collection[str] | None = (), push: bool = False) -> State:
+    """Every stage that `targets` need; those of `force` run although unchanged, all of them for None."""
     logger = get_run_logger()
     with graph.repository(Path.cwd()) as repo:
         for freed in forget_dead_processes(repo):

@@ -71,8 +71,8 @@ def take_gpus(
 ) -> Iterator[tuple[list[Gpu], list[int]]]:
     """Wait for `count` of the GPUs: which, and the file descriptors that hold them.
 
-    A GPU is held by binding a socket's name that the kernel knows once per machine. So it holds between flows,
-    checkouts and users alike, and ends with the last process that has the descriptor, however that ends.
+    A GPU is held by binding a socket's name that the kernel knows once per machine. So it holds between
+    flows, checkouts and users alike, and ends with the last process that has the descriptor.
     Without any GPU (the stage then runs on the CPU), or after `stop`, none is given.
     """
     wanted = len(of) if count == "all" else min(count, len(of))

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -60,8 +60,9 @@ class Outcome:
 class Run:
     """What the stages of one flow run share. `stop` ends all of them."""
 
-    def __init__(self, pipeline: Pipeline, *, force: bool = False, pull: bool = False) -> None:
-        self.pipeline, self.force, self.pull = pipeline, force, pull
+    def __init__(self, pipeline: Pipeline, *, force: Collection[str] | None = (), pull: bool = False) -> None:
+        names = [stage.name for stage in pipeline.stages]
+        self.pipeline, self.force, self.pull = pipeline, names if force is None else force, pull
         self.outcomes: dict[str, Outcome] = {}
         self.stop = threading.Event()
         self.cores, self.gpus = resources.Cores(), resources.gpus()
@@ -76,11 +77,11 @@ class Run:
     def surely_unchanged(self, stage: Stage) -> bool:
         """DVC saw no change in it, and nothing before it did anything since."""
         before = all(self.outcomes[name].state == "Unchanged" for name in stage.after)
-        return before and not stage.changed and not self.force
+        return before and not stage.changed and stage.name not in self.force
 
 
 def task_for(stage: Stage, run: Run) -> Callable[..., State]:
-    """The task of `stage`. Only what failed at the network is worth a second try: training is not repeated."""
+    """The task of `stage`. Only the network is worth a second try: training is not repeated."""
     patient = {"retries": RETRIES, "retry_delay_seconds": exponential_backoff(FIRST_WAIT_S)}
 
     @task(
@@ -105,8 +106,9 @@ def outcome_of(stage: Stage, run: Run) -> Outcome:
     if run.surely_unchanged(stage):
         return Outcome("Unchanged")
     dvc = ["dvc", "--wait-for-lock", "repro", "--single-item"]
-    options = [f"--{name}" for name in ("force", "pull") if getattr(run, name)]
-    repeat = shlex.join(["dvc", "repro", "--single-item", *(["--force"] * run.force), stage.name])
+    options = ["--force"] * (stage.name in run.force)
+    repeat = shlex.join(["dvc", "repro", "--single-item", *options, stage.name])
+    options += ["--pull"] * run.pull
     with (
         run.cores.take(stage.needs.cpu, run.stop),
         resources.take_gpus(stage.needs.gpu, run.gpus, run.stop) as (gpus, held),

@@ -16,7 +16,7 @@ from dvc.repo import Repo
 from flows.run_stage import Outcome
 
 DURATIONS = Path(".cache/durations.json")  # seconds each stage took when it last ran
-PAGES = {"Report": "reports/index.html", "Validation": "reports/validation/index.html"}
+PAGES = {"Report": "index.html", "Validation": "validation/index.html"}  # below reports/
 MOST_METRICS = 60
 
 
@@ -117,8 +117,10 @@ def _number(value: Any) -> str:
 
 
 def _links(root: Path) -> str:
-    """To the pages as `make ui` serves them (a browser follows no link from a server's page into the disk)."""
+    """To the pages as `make ui` serves them: a browser follows no link from a server's page into the disk."""
     base = os.environ.get("OPENO3_PAGES_URL")
-    there = {title: page for title, page in PAGES.items() if (root / page).exists()}
-    shown = [f"[{title}]({base}/{page})" if base else f"{title}: `{page}`" for title, page in there.items()]
+    there = {title: page for title, page in PAGES.items() if (root / "reports" / page).exists()}
+    shown = [
+        f"[{title}]({base}/{page})" if base else f"{title}: `reports/{page}`" for title, page in there.items()
+    ]
     return " · ".join(shown)

@@ -1,0 +1,47 @@
+"""Parameters that hold for one run: `params.yaml` is changed, and afterwards is what it was before."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from openo3.artifacts import atomic_file, read_json, write_json
+
+PARAMS, KEPT = Path("params.yaml"), Path(".cache/params-during-a-run.json")
+
+
+@contextmanager
+def changed(edit: Callable[[dict[str, Any]], None]) -> Iterator[None]:
+    """`edit` gets the blocks of `params.yaml` and changes them in place, comments stay."""
+    yaml = YAML()
+    yaml.width = 110
+    before, during = PARAMS.read_text(encoding="utf-8"), io.StringIO()
+    blocks = yaml.load(before)
+    edit(blocks)
+    yaml.dump(blocks, during)
+    write_json(KEPT, {"before": before, "during": during.getvalue()})
+    _write(during.getvalue())
+    try:
+        yield
+    finally:
+        put_back()
+
+
+def put_back() -> None:
+    """Undo `changed`, also where it was killed; what somebody edited in the meantime stays as it is."""
+    if not KEPT.exists():
+        return
+    kept = read_json(KEPT)
+    if PARAMS.read_text(encoding="utf-8") == kept["during"]:
+        _write(kept["before"])
+    KEPT.unlink()
+
+
+def _write(text: str) -> None:
+    with atomic_file(PARAMS) as part:
+        part.write_text(text, encoding="utf-8")
