@@ -3,6 +3,7 @@
 
 PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3))
 LOCK ?= requirements.lock
+PORT ?= 4200
 BIN := .venv/bin
 INSTALLED := .venv/installed-$(LOCK)
 
@@ -11,7 +12,7 @@ INSTALLED := .venv/installed-$(LOCK)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DS_BUILD_OPS = 0
 
-.PHONY: repro test install profile plan deps lock
+.PHONY: repro test ui install profile plan deps lock
 
 repro: install  ## run what changed, then show the results
 	$(BIN)/dvc repro
@@ -20,6 +21,9 @@ repro: install  ## run what changed, then show the results
 test: install  ## all tests, the fast ones first; `make test T="-m 'not slow'"` for these alone
 	$(BIN)/ruff check .
 	$(BIN)/pytest $(T)
+
+ui: install  ## Prefect's UI and the scheduled runs: `make ui PORT=4300 UI="--cron '0 3 * * *' --push"`
+	@$(BIN)/python -m flows.ui --port $(PORT) $(UI)
 
 profile: install  ## switch the parameters: `make profile P=smoke`
 	@$(BIN)/python -m stages.profiles $(P)

@@ -32,7 +32,7 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=4200)
     given, rest = parser.parse_known_args()
     os.environ["PREFECT_API_URL"] = f"http://{HOST}:{given.port}/api"
-    os.environ.setdefault("PREFECT_RUNNER_POLL_FREQUENCY", "2")
+    os.environ.setdefault("PREFECT_RUNNER_POLL_FREQUENCY", "1")
     if not _free(given.port):
         print(f"port {given.port} is in use; another one: make ui PORT=4300", file=sys.stderr)
         return 2
