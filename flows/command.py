@@ -70,6 +70,8 @@ def run(
                 break
             if ready:
                 lines.feed(data)
+            elif guard.poll() is not None:  # killed: the command may hold the terminal still
+                break
             if reason is None and stop.is_set():
                 reason = "stopped"
             elif reason is None and limit_s is not None and time.monotonic() - since > limit_s:

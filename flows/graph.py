@@ -69,10 +69,15 @@ class Pipeline:
 
 
 @contextmanager
-def repository(root: Path) -> Iterator[Repo]:
-    """DVC's repository around `root`. Raises `PipelineError` for whatever DVC cannot make sense of."""
+def repository() -> Iterator[Repo]:
+    """DVC's repository in the current folder: DVC names stages as seen from there.
+
+    Raises `PipelineError` for whatever DVC cannot make sense of.
+    """
     try:
-        with Repo(str(root), _wait_for_lock=True) as repo:
+        with Repo(_wait_for_lock=True) as repo:
+            if Path(repo.root_dir) != Path.cwd():
+                raise PipelineError(f"start it from the root of the repository, {repo.root_dir}")
             yield repo
     except DvcException as error:
         causes = [str(error)]

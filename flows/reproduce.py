@@ -85,7 +85,7 @@ def alone(body: Callable[[], State], notify: str | None = None) -> State:
 def run_stages(targets: Sequence[str], *, force: Collection[str] | None = (), push: bool = False) -> State:
     """Every stage that `targets` need; those of `force` run although unchanged, all of them for None."""
     logger = get_run_logger()
-    with graph.repository(Path.cwd()) as repo:
+    with graph.repository() as repo:
         for freed in forget_dead_processes(repo):
             logger.warning(freed)
         pipeline = graph.read(repo, targets)

@@ -1,0 +1,143 @@
+"""No process outlives the one who asked for it, whoever is killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flows import command
+from flows.command import Stopped
+from tests.checkout import ROOT
+from tests.flows.small_pipeline import until
+
+# a worker in a session of its own, as accelerate starts them, whose parent is gone: it belongs to nobody
+FAMILY = """
+import os, subprocess, sys, time
+subprocess.Popen([sys.executable, "-c", '''
+import subprocess
+subprocess.Popen(["sleep", "97531"], start_new_session=True)
+''']).wait()
+print("ready", flush=True)
+time.sleep(97530)
+"""
+STUBBORN = (
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready'); time.sleep(97532)"
+)
+HOLDER = """
+import os, sys, threading
+from pathlib import Path
+from flows import command
+command.run([sys.executable, "-c", sys.argv[1]], Path.cwd(), os.environ, stop=threading.Event(),
+            on_line=lambda line: print(line, flush=True), on_progress=print)
+"""
+
+
+def run(source, folder, stop=None, limit_s=None, on_line=lambda _: None, on_progress=lambda _: None):
+    return command.run(
+        [sys.executable, "-c", source], folder, os.environ, stop=stop or threading.Event(),
+        limit_s=limit_s, on_line=on_line, on_progress=on_progress,
+    )  # fmt: skip
+
+
+def living(folder: Path) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if Path(process.cwd()) == folder and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+def test_lines_come_at_once_and_progress_apart_from_them(tmp_path):
+    lines, progress, seen = [], [], []
+    source = (
+        "import time; print('\\x1b[31mfirst\\x1b[0m'); time.sleep(0.5)\n"
+        "print('10%', end='\\r'); print('20%', end='\\r'); print(); print('x' * 9000); raise SystemExit(7)"
+    )
+
+    def line(text):
+        lines.append(text)
+        seen.append(time.monotonic())
+
+    assert run(source, tmp_path, on_line=line, on_progress=progress.append) == 7
+    assert lines[0] == "first"
+    assert seen[1] - seen[0] > 0.4
+    assert progress == ["10%", "20%"]
+    assert len(lines[1]) < 5000
+
+
+def test_a_command_killed_by_a_signal_says_which(tmp_path):
+    assert run("import os; os.kill(os.getpid(), 9)", tmp_path) == 128 + 9
+
+
+def test_what_a_command_leaves_behind_is_ended_with_it(tmp_path):
+    assert run(FAMILY.replace("time.sleep(97530)", ""), tmp_path) == 0
+    assert living(tmp_path) == []
+
+
+def test_stopping_ends_the_whole_tree(tmp_path):
+    stop = threading.Event()
+    with pytest.raises(Stopped, match="stopped"):
+        run(FAMILY, tmp_path, stop, on_line=lambda _: stop.set())
+    assert living(tmp_path) == []
+
+
+def test_a_time_limit_ends_it_too(tmp_path):
+    with pytest.raises(Stopped, match="time limit of 1 s"):
+        run(FAMILY, tmp_path, limit_s=1)
+    assert living(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_who_does_not_heed_a_request_is_killed(tmp_path):
+    stop = threading.Event()
+    since = time.monotonic()
+    with pytest.raises(Stopped):
+        run(STUBBORN, tmp_path, stop, on_line=lambda _: stop.set())
+    assert time.monotonic() - since > 9
+    assert living(tmp_path) == []
+
+
+@pytest.fixture
+def family(tmp_path):
+    """A process that runs the family, and with it is in the folder."""
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, FAMILY], cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout.readline() == "ready\n"
+    yield holder
+    holder.kill()
+    holder.wait()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_kill_of_the_one_who_asked_ends_everything(family, tmp_path, how):
+    assert len(living(tmp_path)) >= 4  # the holder, its guard, the command, its worker
+    family.send_signal(how)
+    family.wait()
+    until(lambda: not living(tmp_path), wait_s=10)
+
+
+def test_kill_9_of_the_guard_ends_the_command(family, tmp_path):
+    (guard,) = [p for p in living(tmp_path) if str(command.GUARD) in p.cmdline()]
+    guard.kill()
+    assert family.wait(timeout=20) == 0
+    assert [p for p in living(tmp_path) if "97530" in " ".join(p.cmdline())] == []
+    for orphan in living(tmp_path):  # the worker's session is out of reach then
+        orphan.kill()
+
+
+def test_kill_9_of_the_command_ends_its_workers(family, tmp_path):
+    (asked,) = [p for p in living(tmp_path) if p.cmdline()[1:2] == ["-c"] and p.cmdline()[2] == FAMILY]
+    asked.kill()
+    assert family.wait(timeout=20) == 0
+    assert living(tmp_path) == []

@@ -1,0 +1,79 @@
+"""Locks of the living are kept, locks of the dead are not."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from flows import graph
+from flows.locks import CheckoutBusy, checkout_lock, forget_dead_processes
+from tests.checkout import ROOT
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from flows.locks import checkout_lock
+with checkout_lock(Path.cwd(), "the other"):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_another_process_holds_the_checkout_until_it_is_killed(tmp_path):
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLD], cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout.readline() == "held\n"
+    with pytest.raises(CheckoutBusy, match=f"the other, process {other.pid}"), checkout_lock(tmp_path, "me"):
+        pass
+    other.kill()
+    other.wait()
+    with checkout_lock(tmp_path, "me"):
+        pass
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_two_users_of_one_checkout_see_each_other(tmp_path):
+    with checkout_lock(tmp_path, "root"):
+        for folder in (tmp_path, *tmp_path.parents[:2]):
+            folder.chmod(0o755)
+        source = HOLD.replace("time.sleep(600)", "")
+        done = subprocess.run(
+            [sys.executable, "-c", source], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
+            user=65534, group=65534, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert "CheckoutBusy: a run is going on in this checkout: root, process" in done.stderr
+
+
+def test_rwlocks_of_the_dead_are_freed_and_those_of_the_living_kept(pipeline_without_server):
+    folder = pipeline_without_server.folder
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    alive, gone = ({"pid": pid, "cmd": "dvc repro"} for pid in (os.getpid(), dead.pid))
+    rwlock = folder / ".dvc/tmp/rwlock"
+    held = {
+        "write": {f"{folder}/left.txt": gone, f"{folder}/right.txt": alive},
+        "read": {f"{folder}/source.txt": [alive, gone], f"{folder}/work.py": [gone]},
+    }
+    rwlock.write_text(json.dumps(held))
+    with graph.repository(folder) as repo:
+        freed = forget_dead_processes(repo)
+        assert freed == [f"{name} was locked by a process that is gone" for name in ("left.txt", "work.py")]
+        assert forget_dead_processes(repo) == []
+    kept = {"write": {f"{folder}/right.txt": alive}, "read": {f"{folder}/source.txt": [alive]}}
+    assert json.loads(rwlock.read_text()) == kept
+
+
+def test_a_number_that_another_process_has_now_holds_no_lock(pipeline_without_server):
+    rwlock = pipeline_without_server.folder / ".dvc/tmp/rwlock"
+    with subprocess.Popen(["sleep", "60"]) as later:
+        held = {"write": {"left.txt": {"pid": later.pid, "cmd": "dvc repro"}}, "read": {}}
+        rwlock.write_text(json.dumps(held))
+        os.utime(rwlock, (time.time() - 60,) * 2)
+        with graph.repository(pipeline_without_server.folder) as repo:
+            assert len(forget_dead_processes(repo)) == 1
+        later.kill()
