@@ -65,12 +65,11 @@ def run(
     try:
         lines = _Lines(on_line, on_progress)
         while True:
-            ready, _, _ = select.select([terminal], [], [], 0.2)
-            if ready and not (data := _read(terminal)):
-                break
-            if ready:
+            gone = guard.poll() is not None  # asked before looking, so that its last words are not missed
+            ready, _, _ = select.select([terminal], [], [], 0 if gone else 0.2)
+            if ready and (data := _read(terminal)):
                 lines.feed(data)
-            elif guard.poll() is not None:  # killed: the command may hold the terminal still
+            elif ready or gone:  # gone but not ready: it was killed, and the command still has the terminal
                 break
             if reason is None and stop.is_set():
                 reason = "stopped"

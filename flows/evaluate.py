@@ -7,14 +7,13 @@ from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import parameters
 from flows.graph import PipelineError
-from flows.reproduce import alone, run_name, run_stages
+from flows.reproduce import OPTIONS, alone, run_stages
 
 
-@flow(name="evaluate", flow_run_name=run_name, task_runner=ThreadPoolTaskRunner(), persist_result=False)
+@flow(name="evaluate", **OPTIONS)
 def evaluate(
     model: str = "gspo",
     benchmarks: list[str] = [],  # noqa: B006 (Prefect shows the default; nobody changes it)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.reproduce import alone, run_name, run_stages
+from flows.reproduce import OPTIONS, alone, run_stages
 
 
-@flow(name="refresh-data", flow_run_name=run_name, task_runner=ThreadPoolTaskRunner(), persist_result=False)
+@flow(name="refresh-data", **OPTIONS)
 def refresh_data(push: bool = False, reason: str = "by hand", notify: str | None = None) -> State:
     """Download, validate, sample frames.
 

@@ -14,15 +14,17 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import httpx
-from prefect import allow_failure, flow, get_run_logger
+from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from prefect.blocks.core import Block
 from prefect.client.schemas.objects import State
+from prefect.futures import PrefectConcurrentFuture
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import graph, parameters, summary
+from flows.aftermath import close_tasks
 from flows.graph import PipelineError
 from flows.locks import CheckoutBusy, checkout_lock, forget_dead_processes
 from flows.run_stage import Outcome, Run, task_for
@@ -39,7 +41,22 @@ def run_name() -> str:
     return " · ".join(filter(None, words))
 
 
-@flow(name="reproduce", flow_run_name=run_name, task_runner=ThreadPoolTaskRunner(), persist_result=False)
+OPTIONS = {
+    "flow_run_name": run_name,
+    "task_runner": ThreadPoolTaskRunner(),
+    "persist_result": False,
+    "on_crashed": [close_tasks],
+    "on_cancellation": [close_tasks],
+}
+
+
+class Ended(PrefectConcurrentFuture):
+    """A future that only waits: Prefect starts no task behind one that was cancelled, not even to skip it."""
+
+    state = Completed(data="ended")
+
+
+@flow(name="reproduce", **OPTIONS)
 def reproduce(
     profile: str | None = None,
     targets: list[str] = [],  # noqa: B006 (Prefect shows the default; nobody changes it)
@@ -107,7 +124,7 @@ def _submit(run: Run) -> None:
     futures = {}
     try:
         for stage in run.pipeline.stages:
-            before = [allow_failure(futures[name]) for name in stage.after]
+            before = [Ended(futures[name].task_run_id, futures[name].wrapped_future) for name in stage.after]
             futures[stage.name] = task_for(stage, run).submit(wait_for=before)
         for future in futures.values():
             future.wait()

@@ -71,8 +71,11 @@ class Run:
         """Why `stage` cannot start, or nothing."""
         if self.stop.is_set():
             return "the run was stopped"
-        bad = [name for name in stage.after if not self.outcomes[name].good]
-        return f"skipped because {bad[0]} {self.outcomes[bad[0]].state.lower()}" if bad else ""
+        for name in stage.after:
+            before = self.outcomes[name]
+            if not before.good:
+                return before.why if before.state == "Skipped" else f"skipped because {name} failed"
+        return ""
 
     def surely_unchanged(self, stage: Stage) -> bool:
         """DVC saw no change in it, and nothing before it did anything since."""

@@ -17,67 +17,19 @@ from multiprocessing import forkserver
 from pathlib import Path
 from types import SimpleNamespace
 
-from prefect import flow_engine, get_client
-from prefect.client.schemas.filters import (
-    FlowRunFilter,
-    FlowRunFilterId,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-    FlowRunFilterTags,
-    TaskRunFilter,
-    TaskRunFilterState,
-    TaskRunFilterStateType,
-)
-from prefect.client.schemas.objects import (
-    ConcurrencyLimitConfig,
-    ConcurrencyLimitStrategy,
-    FlowRun,
-    State,
-    StateType,
-)
+from prefect import flow_engine
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.exceptions import TerminationSignal
-from prefect.flows import Flow
 from prefect.runner import Runner
 from prefect.schedules import Cron, Interval, Schedule
-from prefect.states import Crashed
 
+from flows.aftermath import close_runs
 from flows.evaluate import evaluate
-from flows.locks import CheckoutBusy, checkout_lock
 from flows.refresh_data import refresh_data
 from flows.reproduce import reproduce
 
 NIGHTLY = "0 3 * * *"
-UNFINISHED = [StateType.RUNNING, StateType.PENDING]
 ALONE = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
-
-
-def close_tasks(flow: Flow, run: FlowRun, state: State) -> None:
-    """Tasks of a run that was killed: they ended with it, whatever the server still believes."""
-    running = TaskRunFilterState(type=TaskRunFilterStateType(any_=UNFINISHED))
-    with get_client(sync_client=True) as client:
-        for task in client.read_task_runs(
-            flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run.id])),
-            task_run_filter=TaskRunFilter(state=running),
-        ):
-            client.set_task_run_state(
-                task.id, Crashed(message=f"ended with its run: {state.name}"), force=True
-            )
-
-
-def close_runs(tag: str) -> None:
-    """Runs of this checkout that a server remembers as running, although none holds the checkout."""
-    mine = FlowRunFilter(
-        tags=FlowRunFilterTags(all_=[tag]),
-        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.CANCELLING])),
-    )
-    try:
-        with checkout_lock(Path.cwd(), "flows.serve"), get_client(sync_client=True) as client:
-            for run in client.read_flow_runs(flow_run_filter=mine):
-                gone = Crashed(message="the machine or the process that ran it is gone")
-                client.set_flow_run_state(run.id, gone, force=True)
-                close_tasks(reproduce, run, gone)
-    except CheckoutBusy:
-        return
 
 
 def start_warm() -> None:
@@ -87,7 +39,7 @@ def start_warm() -> None:
     run that finds nothing changed. Its processes come from a server of Python's instead, which imports once.
     """
     warm = multiprocessing.get_context("forkserver")
-    warm.set_forkserver_preload([__name__ if __name__ != "__main__" else "flows.serve"])
+    warm.set_forkserver_preload([flow.fn.__module__ for flow in (reproduce, refresh_data, evaluate)])
     forkserver.ensure_running()
     flow_engine.multiprocessing = SimpleNamespace(get_context=lambda _: warm)
 

@@ -29,6 +29,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import Artifact, State, TaskRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from flows.command import GUARD
 from tests.checkout import ROOT
 from tests.flows.small_pipeline import SmallPipeline, until
 
@@ -55,10 +56,11 @@ class Server:
         return os.environ | quick | own
 
     def start(self) -> Server:
-        command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(self.port)]
+        command = [sys.executable, str(GUARD)]  # so that it ends with these tests
+        command += [sys.executable, "-m", "prefect", "server", "start", "--port", str(self.port)]
         with (self.home / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
-                command, env=self.env(), stdout=log, stderr=log, start_new_session=True
+                command, env=self.env(), stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
             )
         until(lambda: self.healthy() or self.process.poll() is not None, 120)
         assert self.process.poll() is None, (self.home / "server.log").read_text()[-2000:]
@@ -69,7 +71,7 @@ class Server:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def stop(self) -> None:
-        self.process.kill()
+        self.process.stdin.close()
         self.process.wait()
 
 
@@ -105,11 +107,6 @@ def done_pipeline(new_pipeline: SmallPipeline, tmp_path_factory: pytest.TempPath
     pipeline.run("dvc", "repro", "--quiet")
     pipeline.commit()
     return pipeline
-
-
-@pytest.fixture
-def pipeline_without_server(done_pipeline: SmallPipeline, tmp_path: Path) -> SmallPipeline:
-    return done_pipeline.copy(tmp_path / "checkout")
 
 
 @pytest.fixture

@@ -26,9 +26,13 @@ subprocess.Popen(["sleep", "97531"], start_new_session=True)
 print("ready", flush=True)
 time.sleep(97530)
 """
-STUBBORN = (
-    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready'); time.sleep(97532)"
-)
+STUBBORN = """
+import signal, time
+for asked in (signal.SIGTERM, signal.SIGINT):
+    signal.signal(asked, signal.SIG_IGN)
+print("ready")
+time.sleep(97532)
+"""
 HOLDER = """
 import os, sys, threading
 from pathlib import Path

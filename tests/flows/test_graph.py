@@ -1,7 +1,5 @@
 """The pipeline as DVC has it."""
 
-from pathlib import Path
-
 import pytest
 
 from flows import graph
@@ -9,13 +7,13 @@ from flows.graph import Needs, PipelineError
 from tests.checkout import ROOT
 
 
-def read(folder: Path, *targets: str) -> dict[str, graph.Stage]:
-    with graph.repository(folder) as repo:
+def read(*targets: str) -> dict[str, graph.Stage]:
+    with graph.repository() as repo:
         return {stage.name: stage for stage in graph.read(repo, targets).stages}
 
 
-def test_the_matrix_is_expanded_and_each_stage_knows_what_it_waits_for(pipeline_without_server):
-    stages = read(pipeline_without_server.folder)
+def test_the_matrix_is_expanded_and_each_stage_knows_what_it_waits_for(pipeline):
+    stages = read()
     assert list(stages) == ["source", "side@left", "side@right", "join"]
     assert {name: stage.after for name, stage in stages.items()} == {
         "source": (),
@@ -27,20 +25,20 @@ def test_the_matrix_is_expanded_and_each_stage_knows_what_it_waits_for(pipeline_
     assert not any(stage.changed for stage in stages.values())
 
 
-def test_a_target_brings_what_it_needs(pipeline_without_server):
-    assert list(read(pipeline_without_server.folder, "side@left")) == ["source", "side@left"]
-    assert list(read(pipeline_without_server.folder, "side")) == ["source", "side@left", "side@right"]
+def test_a_target_brings_what_it_needs(pipeline):
+    assert list(read("side@left")) == ["source", "side@left"]
+    assert list(read("side")) == ["source", "side@left", "side@right"]
 
 
-def test_a_change_is_seen_in_its_own_stage(pipeline_without_server):
-    pipeline_without_server.set_params(seed=0, sides=5)
-    changed = {name: stage.changed for name, stage in read(pipeline_without_server.folder).items()}
+def test_a_change_is_seen_in_its_own_stage(pipeline):
+    pipeline.set_params(seed=0, sides=5)
+    changed = {name: stage.changed for name, stage in read().items()}
     assert changed == {"source": False, "side@left": True, "side@right": True, "join": False}
 
 
-def test_needs_are_no_change(pipeline_without_server):
-    pipeline_without_server.set_meta("side", gpu="all", cpu=2, hours=0.5)
-    side = read(pipeline_without_server.folder)["side@left"]
+def test_needs_are_no_change(pipeline):
+    pipeline.set_meta("side", gpu="all", cpu=2, hours=0.5)
+    side = read()["side@left"]
     assert side.needs == Needs(gpu="all", cpu=2, hours=0.5)
     assert not side.changed
 
@@ -55,9 +53,21 @@ def test_a_wrong_need_is_named(meta):
         Needs.read("sft", meta)
 
 
-def test_the_pipeline_of_this_repository_says_what_it_needs():
-    stages = read(ROOT)
+def test_the_pipeline_of_this_repository_says_what_it_needs(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    stages = read()
     assert stages["sft"].needs.gpu == stages["gspo"].needs.gpu == "all"
     assert [name for name, stage in stages.items() if stage.needs.network] == ["base_model", "download"]
     assert all(stage.needs.hours for stage in stages.values())
     assert set(stages["report"].after) >= {"evaluate@base", "evaluate@sft", "evaluate@gspo"}
+
+
+def test_it_is_started_from_the_root(pipeline, monkeypatch):
+    below = pipeline.folder / "below"
+    below.mkdir()
+    monkeypatch.chdir(below)
+    with pytest.raises(PipelineError, match="start it from the root"), graph.repository():
+        pass
+    monkeypatch.chdir("/")
+    with pytest.raises(PipelineError), graph.repository():
+        pass

@@ -82,6 +82,15 @@ def test_a_failure_says_why_and_how_to_repeat_it_and_others_go_on(reproduce, pip
     assert reproduce().stages["side@left"] == "Ran"
 
 
+def test_all_that_follows_a_failure_is_skipped_and_says_where_it_began(reproduce, pipeline):
+    pipeline.set_meta("source")
+    pipeline.behave("source", "fail")
+    run = reproduce(force=True)
+    assert run.stages == dict.fromkeys(NAMES, "Skipped") | {"source": "Failed"}
+    assert run.tasks["join"].state.message == "skipped because source failed"
+    assert run.state.message.startswith("1 failed, 3 skipped")
+
+
 def test_a_stage_that_uses_the_network_is_tried_again(reproduce, pipeline, monkeypatch):
     monkeypatch.setattr(run_stage, "FIRST_WAIT_S", 0.2)
     pipeline.behave("source", "fail twice")

@@ -1,0 +1,54 @@
+"""What is left to say of runs that could not say it themselves: those that were killed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import get_client
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    FlowRunFilterTags,
+    TaskRunFilter,
+    TaskRunFilterState,
+    TaskRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.flows import Flow
+from prefect.states import Crashed
+
+from flows.locks import CheckoutBusy, checkout_lock
+
+UNFINISHED = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
+
+
+def close_tasks(flow: Flow, flow_run: FlowRun, state: State) -> None:
+    """Hook for a run that crashed or was cancelled: its tasks ended with it, whatever the server believes."""
+    with get_client(sync_client=True) as client:
+        _close_tasks(client, flow_run, f"ended with its run: {state.name}")
+
+
+def close_runs(tag: str) -> None:
+    """Close the runs with `tag` that the server believes to be running, if none holds this checkout."""
+    believed = FlowRunFilterState(name=None, type=FlowRunFilterStateType(any_=UNFINISHED))
+    try:
+        with checkout_lock(Path.cwd(), "flows.serve"), get_client(sync_client=True) as client:
+            tagged = FlowRunFilter(tags=FlowRunFilterTags(all_=[tag]), state=believed)
+            for run in client.read_flow_runs(flow_run_filter=tagged):
+                why = "the process or the machine that ran it is gone"
+                client.set_flow_run_state(run.id, Crashed(message=why), force=True)
+                _close_tasks(client, run, why)
+    except CheckoutBusy:
+        return
+
+
+def _close_tasks(client: SyncPrefectClient, run: FlowRun, why: str) -> None:
+    believed = TaskRunFilterState(name=None, type=TaskRunFilterStateType(any_=UNFINISHED))
+    for task in client.read_task_runs(
+        flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run.id])),
+        task_run_filter=TaskRunFilter(state=believed),
+    ):
+        client.set_task_run_state(task.id, Crashed(message=why), force=True)

@@ -1,0 +1,216 @@
+"""Deployments as `make ui` serves them: schedules, cancelling, and whatever may be killed in the middle."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import urllib.request
+from contextlib import contextmanager
+
+import psutil
+import pytest
+from prefect import get_client
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
+from prefect.deployments import run_deployment
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Cancelling
+
+from tests.checkout import ROOT
+from tests.flows.conftest import Server, free_port
+from tests.flows.small_pipeline import until
+
+pytestmark = pytest.mark.slow
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome-headless-shell")
+BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+@contextmanager
+def serving(module, pipeline, env, *arguments):
+    """`python -m flows.serve` or `flows.ui` in the pipeline's folder, until it says that it serves."""
+    log = pipeline.folder / ".cache/serve.log"
+    log.parent.mkdir(exist_ok=True)
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments], cwd=pipeline.folder, env=env, stdout=file, stderr=file
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+
+
+@pytest.fixture(scope="module")
+def served(server, done_pipeline, tmp_path_factory):
+    """A pipeline whose deployments are served without a schedule."""
+    pipeline = done_pipeline.copy(tmp_path_factory.mktemp("served"))
+    with (
+        serving("flows.serve", pipeline, server.env(), "--no-schedule"),
+        get_client(sync_client=True) as client,
+    ):
+        until(lambda: len(deployments(client)) == 3, 60)
+        yield pipeline
+
+
+def deployments(client):
+    named = DeploymentFilter(name=DeploymentFilterName(any_=["local"]))
+    return client.read_deployments(deployment_filter=named)
+
+
+def start(**parameters):
+    return run_deployment("reproduce/local", timeout=0, parameters=parameters)
+
+
+def ended(client, run, wait_s=60):
+    """The run as the server knows it once it has come to an end."""
+
+    def final():
+        now = client.read_flow_run(run.id)
+        return now if now.state.is_final() else None
+
+    return until(final, wait_s)
+
+
+def tasks(client, run):
+    from tests.flows.conftest import FlowRunFilter, FlowRunFilterId
+
+    found = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run.id])))
+    return {task.name: task.state.name for task in found}
+
+
+def sleepers(pipeline):
+    """What is left of a stage that hangs."""
+    words = {"86398", "86399", "side@left"}
+    return [process for process in pipeline.processes() if words & set(process.cmdline())]
+
+
+@pytest.fixture
+def hanging(served, client):
+    """A run in whose middle side@left hangs and side@right is done."""
+    (served.folder / "times/side@left.pid").unlink(missing_ok=True)
+    served.behave("side@left", "hang")
+    served.set_params(seed=0, sides=int.from_bytes(os.urandom(3)))
+    run = start()
+    served.pid("side@left", 60)
+    until(lambda: tasks(client, run).get("side@right") == "Ran")
+    yield run
+    served.behave("side@left", None)
+
+
+def goes_on(served, client):
+    """The next run does what is left."""
+    served.behave("side@left", "sleep 0")
+    run = ended(client, start())
+    assert run.state.name == "Completed", run.state.message
+    assert tasks(client, run) | {"join": ""} == {
+        "source": "Unchanged", "side@left": "Ran", "side@right": "Unchanged", "join": ""
+    }  # fmt: skip
+
+
+def test_cancelling_ends_every_process_and_the_next_run_goes_on(served, client, hanging):
+    client.set_flow_run_state(hanging.id, Cancelling())
+    assert ended(client, hanging).state.name == "Cancelled"
+    until(lambda: not sleepers(served))
+    others = {"source": "Unchanged", "side@left": "Stopped", "side@right": "Ran", "join": "Stopped"}
+    until(lambda: tasks(client, hanging) == others)
+    goes_on(served, client)
+
+
+def test_a_second_run_is_refused_while_one_runs(served, client, hanging):
+    second = ended(client, start())
+    assert second.state.type.value == "CANCELLED"
+    assert not client.read_flow_run(hanging.id).state.is_final()
+    other = subprocess.run(
+        [sys.executable, "-m", "flows.reproduce"], cwd=served.folder, capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PREFECT_API_URL": str(client.api_url)}, check=False,
+    )  # fmt: skip
+    assert "Busy: a run is going on in this checkout" in other.stdout
+    client.set_flow_run_state(hanging.id, Cancelling())
+    ended(client, hanging)
+
+
+def test_kill_9_of_the_flow_ends_its_stages_and_is_said(served, client, hanging):
+    flow = psutil.Process(served.pid("side@left"))
+    while not any("forkserver" in word for word in flow.cmdline()):
+        flow = flow.parent()
+    flow.kill()
+    until(lambda: not sleepers(served))
+    assert ended(client, hanging).state.type.value == "CRASHED"
+    until(lambda: tasks(client, hanging)["side@left"] == "Crashed")
+    goes_on(served, client)
+
+
+@pytest.mark.parametrize("which", ["dvc", "stage"])
+def test_kill_9_of_dvc_or_of_its_stage_fails_the_stage(served, client, hanging, which):
+    stage = psutil.Process(served.pid("side@left"))
+    (stage if which == "stage" else _dvc_of(stage)).kill()
+    run = ended(client, hanging)
+    assert run.state.type.value == "FAILED"
+    assert "side@left failed with exit status" in run.state.message
+    assert tasks(client, hanging)["join"] == "Skipped"
+    until(lambda: not sleepers(served))
+    goes_on(served, client)
+
+
+def _dvc_of(process):
+    while "repro" not in process.cmdline() or "-m" not in process.cmdline():
+        process = process.parent()
+    guard = process if "flows/guard.py" in " ".join(process.cmdline()) else process.parent()
+    (dvc,) = [p for p in guard.children() if "repro" in p.cmdline()]
+    return dvc
+
+
+def test_a_schedule_fires_and_the_ui_shows_it(done_pipeline, tmp_path):
+    pipeline = done_pipeline.copy(tmp_path / "checkout")
+    pipeline.behave("side@left", "bars")
+    pipeline.set_params(seed=0, sides=1)
+    (pipeline.folder / "reports").mkdir()
+    (pipeline.folder / "reports/index.html").write_text("<h1>The report</h1>")
+    ui = Server(free_port(), tmp_path / "prefect")
+    env = ui.env()
+    del env["PREFECT_API_URL"]
+    with (
+        serving("flows.ui", pipeline, env, "--port", str(ui.port), "--every", "4") as process,
+        temporary_settings({PREFECT_API_URL: f"{ui.url}/api"}),
+        get_client(sync_client=True) as client,
+    ):
+        until(lambda: ui.healthy() or process.poll() is not None, 90)
+
+        def runs():
+            found = [run for run in client.read_flow_runs() if run.state.is_final()]
+            return sorted(found, key=lambda run: run.expected_start_time)
+
+        first, second = until(lambda: runs() if len(runs()) > 1 else None, 60)[:2]
+        assert first.name == second.name == "edited parameters · scheduled"
+        assert tasks(client, first)["side@left"] == "Ran"
+        assert second.state.name == "Unchanged"
+        artifacts = client.read_artifacts()
+        (page,) = {re.search(r"\[Report\]\((.*?)\)", a.data)[1] for a in artifacts if a.key == "stages"}
+        assert b"The report" in urllib.request.urlopen(page).read()
+        if BROWSER:
+            shown = look(f"{ui.url}/runs/flow-run/{first.id}", tmp_path)
+            assert "edited parameters · scheduled" in shown
+    assert not ui.healthy()
+    assert pipeline.processes() == []
+
+
+def look(url, folder, picture="run.png"):
+    """The page's DOM as a real browser has it after a while; its picture is left in `folder`."""
+    browser = [
+        BROWSER,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--user-data-dir={folder / 'browser'}",
+    ]
+    browser += ["--window-size=1400,1400", "--virtual-time-budget=15000"]
+    done = subprocess.run(
+        [*browser, f"--screenshot={folder / picture}", "--dump-dom", url],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    return done.stdout
