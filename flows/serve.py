@@ -64,7 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     tag = f"checkout:{Path.cwd()}"
     close_runs(tag)
     start_warm()
-    runner = Runner(name="local")
+    # nothing ahead of its time: a run that waits for its hour would already keep others from starting
+    runner = Runner(name="local", prefetch_seconds=0)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
     runner.handle_sigterm = lambda *_: signal.raise_signal(signal.SIGINT)  # its own leaves the loop running
     common = {"push": given.push, "notify": given.notify}

@@ -17,6 +17,7 @@ from typing import Any
 
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="openo3-prefect-")  # before anything imports Prefect
 
+import psutil
 import pytest
 from prefect import get_client
 from prefect.client.orchestration import SyncPrefectClient
@@ -52,7 +53,8 @@ class Server:
             "PREFECT_SERVER_SERVICES_SCHEDULER_MAX_SCHEDULED_TIME": "PT30S",
             "PREFECT_RUNNER_POLL_FREQUENCY": "1",
         }
-        own = {"PREFECT_HOME": str(self.home), "PREFECT_API_URL": f"{self.url}/api", "PYTHONPATH": str(ROOT)}
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        own = {"PREFECT_HOME": str(self.home), "PREFECT_API_URL": f"{self.url}/api", "PYTHONPATH": path}
         return os.environ | quick | own
 
     def start(self) -> Server:
@@ -69,6 +71,11 @@ class Server:
     def healthy(self) -> bool:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def kill(self) -> None:
+        for process in psutil.Process(self.process.pid).children(recursive=True):
+            process.kill()
+        self.stop()
 
     def stop(self) -> None:
         self.process.stdin.close()

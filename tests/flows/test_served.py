@@ -165,6 +165,18 @@ def _dvc_of(process):
     return dvc
 
 
+def test_a_server_that_is_gone_for_a_while_costs_no_work(served, server, client):
+    served.set_params(seed=0, sides=int.from_bytes(os.urandom(3)))
+    served.behave("side@left", "sleep 12")
+    run = start()
+    until(lambda: tasks(client, run).get("side@right") == "Ran")
+    server.kill()
+    server.start()
+    run = ended(client, run, 90)
+    assert run.state.name == "Completed"
+    assert served.run("dvc", "status", "--json").strip() == "{}"
+
+
 def test_a_schedule_fires_and_the_ui_shows_it(done_pipeline, tmp_path):
     pipeline = done_pipeline.copy(tmp_path / "checkout")
     pipeline.behave("side@left", "bars")
@@ -175,14 +187,14 @@ def test_a_schedule_fires_and_the_ui_shows_it(done_pipeline, tmp_path):
     env = ui.env()
     del env["PREFECT_API_URL"]
     with (
-        serving("flows.ui", pipeline, env, "--port", str(ui.port), "--every", "4") as process,
+        serving("flows.ui", pipeline, env, "--port", str(ui.port), "--every", "6") as process,
         temporary_settings({PREFECT_API_URL: f"{ui.url}/api"}),
         get_client(sync_client=True) as client,
     ):
         until(lambda: ui.healthy() or process.poll() is not None, 90)
 
         def runs():
-            found = [run for run in client.read_flow_runs() if run.state.is_final()]
+            found = [run for run in client.read_flow_runs() if run.state.is_completed()]
             return sorted(found, key=lambda run: run.expected_start_time)
 
         first, second = until(lambda: runs() if len(runs()) > 1 else None, 60)[:2]
@@ -195,8 +207,10 @@ def test_a_schedule_fires_and_the_ui_shows_it(done_pipeline, tmp_path):
         if BROWSER:
             shown = look(f"{ui.url}/runs/flow-run/{first.id}", tmp_path)
             assert "edited parameters · scheduled" in shown
+            shown = look(f"{ui.url}/artifacts/key/stages", tmp_path, "stages.png")
+            assert "uncommitted changes" in shown
     assert not ui.healthy()
-    assert pipeline.processes() == []
+    until(lambda: not pipeline.processes())
 
 
 def look(url, folder, picture="run.png"):
