@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 
 GUARD = Path(__file__).with_name("guard.py")
+GRACE_S = 10.0
 COLUMNS = 160
 MOST_CHARACTERS = 4000  # of a line
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[@-_]|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f]")
@@ -38,6 +39,7 @@ def run(
     on_line: Callable[[str], None],
     on_progress: Callable[[str], None],
     held: Sequence[int] = (),
+    grace_s: float = GRACE_S,
 ) -> int:
     """The exit status of `command`.
 
@@ -51,7 +53,7 @@ def run(
     terminal, inside = _terminal()
     since = time.monotonic()
     guard = subprocess.Popen(
-        [sys.executable, str(GUARD), *command],
+        [*guarded(grace_s), *command],
         cwd=cwd,
         env=dict(env),
         stdin=subprocess.PIPE,
@@ -88,6 +90,11 @@ def run(
     if reason is not None:
         raise Stopped(reason)
     return status if status >= 0 else 128 - status
+
+
+def guarded(grace_s: float = GRACE_S) -> list[str]:
+    """What to put before a command that gets a pipe as its standard input, for it to end with the pipe."""
+    return [sys.executable, str(GUARD), str(grace_s)]
 
 
 def _terminal() -> tuple[int, int]:

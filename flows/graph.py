@@ -8,7 +8,8 @@ What a stage needs stands in its `meta` block in `dvc.yaml`, which DVC keeps and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,7 +17,10 @@ from typing import Any, Literal
 
 import networkx as nx
 from dvc.exceptions import DvcException
+from dvc.lock import LockError
 from dvc.repo import Repo
+
+BUSY_S = 2.0
 
 
 class PipelineError(Exception):
@@ -86,15 +90,18 @@ def repository() -> Iterator[Repo]:
         raise PipelineError(" ".join(": ".join(filter(None, causes)).split())) from None
 
 
-def read(repo: Repo, targets: Iterable[str] = ()) -> Pipeline:
-    """The stages that `targets` need, or all of them, each with one look at whether it has changed."""
+def read(repo: Repo, targets: Iterable[str] = (), say: Callable[[str], None] = print) -> Pipeline:
+    """The stages that `targets` need, or all of them, each with one look at whether it has changed.
+
+    While a `dvc` started by hand holds files, it waits for that and tells `say`.
+    """
     graph = repo.index.graph
     wanted = [stage for target in targets for stage in repo.stage.collect(target)]
     if wanted:
         needed = set(wanted).union(*(nx.descendants(graph, stage) for stage in wanted))
         graph = graph.subgraph(needed)
     names = {stage: stage.addressing for stage in graph}
-    changed = repo.status(list(targets) or None, with_deps=bool(wanted))
+    changed = _status(repo, targets, say)
     stages = tuple(
         Stage(
             names[stage],
@@ -107,6 +114,18 @@ def read(repo: Repo, targets: Iterable[str] = ()) -> Pipeline:
     if not stages:
         raise PipelineError("dvc.yaml: no stage to run")
     return Pipeline(Path(repo.root_dir), stages, bool(repo.config["core"].get("remote")))
+
+
+def _status(repo: Repo, targets: Iterable[str], say: Callable[[str], None]) -> Mapping[str, Any]:
+    said = ""
+    while True:
+        try:
+            return repo.status(list(targets) or None, with_deps=bool(targets))
+        except LockError as error:
+            if str(error) != said:
+                said = str(error)
+                say(f"waiting: {said}")
+            time.sleep(BUSY_S)
 
 
 def _is_number(value: object) -> bool:

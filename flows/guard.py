@@ -1,10 +1,11 @@
 """Runs a command and sees to it that nothing of it outlives the one who asked for it.
 
-    python flows/guard.py COMMAND ...
+    python flows/guard.py GRACE_S COMMAND ...
 
 Standard input is the life line: when it ends (closed on purpose, or because its other end was killed) the
-whole tree of processes is ended, first politely. The tree holds together even where a child starts a session
-of its own, as the workers of `accelerate launch` do: the guard adopts the children of children that died.
+whole tree of processes is ended, politely for GRACE_S seconds. The tree holds together even where a child
+starts a session of its own, as the workers of `accelerate launch` do: the guard adopts the children of
+children that died.
 The exit status is the command's, or 128 + the number of the signal that ended it.
 """
 
@@ -20,11 +21,10 @@ import time
 
 import psutil
 
-GRACE_S = 10.0
 PR_SET_CHILD_SUBREAPER = 36
 
 
-def main(command: list[str]) -> int:
+def main(grace_s: float, command: list[str]) -> int:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     woken, wake = os.pipe()
@@ -41,7 +41,7 @@ def main(command: list[str]) -> int:
         status = _reaped(pid)
         if stop:
             break
-    ended = _end(pid)
+    ended = _end(pid, grace_s)
     return status if status is not None else ended
 
 
@@ -58,13 +58,13 @@ def _reaped(pid: int) -> int | None:
     return status
 
 
-def _end(pid: int) -> int:
+def _end(pid: int, grace_s: float) -> int:
     """End every descendant: asked once, killed after the grace period. The exit status of `pid`.
 
     DVC (`pid`) is asked by SIGINT, which it heeds except while a stage's command runs. That command ends by
     SIGTERM, and DVC then fails the stage and gives its locks back.
     """
-    deadline = time.monotonic() + GRACE_S
+    deadline = time.monotonic() + grace_s
     asked: set[int] = set()
     status = 128 + signal.SIGKILL
     while True:
@@ -86,4 +86,4 @@ def _end(pid: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(float(sys.argv[1]), sys.argv[2:]))

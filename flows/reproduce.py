@@ -105,7 +105,7 @@ def run_stages(targets: Sequence[str], *, force: Collection[str] | None = (), pu
     with graph.repository() as repo:
         for freed in forget_dead_processes(repo):
             logger.warning(freed)
-        pipeline = graph.read(repo, targets)
+        pipeline = graph.read(repo, targets, logger.info)
         run = Run(pipeline, force=force, pull=pipeline.has_remote)
         _submit(run)
         known = summary.remember(pipeline.root, run.outcomes)

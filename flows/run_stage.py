@@ -23,12 +23,11 @@ from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Completed, Failed
 from prefect.tasks import exponential_backoff
 
-from flows import command, resources
+from flows import command, graph, resources
 from flows.graph import Pipeline, Stage
 from flows.progress import Progress
 
 RETRIES, FIRST_WAIT_S = 3, 10.0  # of a stage that uses the network
-BUSY_S = 2.0
 TAIL = 15  # lines of a failed stage that its state repeats
 OUTCOMES = {
     "Ran": re.compile(r"^Running stage '"),
@@ -142,7 +141,7 @@ def watched(
         seconds = time.monotonic() - since
         if status == 0:
             return Outcome(log.outcome, seconds)
-        if log.busy and not run.stop.wait(BUSY_S):  # `dvc` started by hand works on the same files
+        if log.busy and not run.stop.wait(graph.BUSY_S):  # `dvc` started by hand works on the same files
             continue
         tail = "\n".join(log.tail)
         why = (

@@ -21,7 +21,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import flows  # noqa: F401  (sets Prefect's environment before anything reads it)
-from flows.command import GUARD
+from flows.command import guarded
 
 HOST = "127.0.0.1"
 START_S = 180
@@ -64,7 +64,7 @@ def _start_server(port: int) -> subprocess.Popen:
     with (home / "server.log").open("ab") as log:
         server = subprocess.Popen(
             [
-                *(sys.executable, str(GUARD), sys.executable, "-m", "prefect"),
+                *(*guarded(), sys.executable, "-m", "prefect"),
                 *("server", "start", "--host", HOST, "--port", str(port)),
             ],
             stdin=subprocess.PIPE,

@@ -30,7 +30,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import Artifact, State, TaskRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.command import GUARD
+from flows.command import guarded
 from tests.checkout import ROOT
 from tests.flows.small_pipeline import SmallPipeline, until
 
@@ -58,7 +58,7 @@ class Server:
         return os.environ | quick | own
 
     def start(self) -> Server:
-        command = [sys.executable, str(GUARD)]  # so that it ends with these tests
+        command = guarded()  # so that it ends with these tests
         command += [sys.executable, "-m", "prefect", "server", "start", "--port", str(self.port)]
         with (self.home / "server.log").open("ab") as log:
             self.process = subprocess.Popen(

@@ -42,10 +42,10 @@ command.run([sys.executable, "-c", sys.argv[1]], Path.cwd(), os.environ, stop=th
 """
 
 
-def run(source, folder, stop=None, limit_s=None, on_line=lambda _: None, on_progress=lambda _: None):
+def run(source, folder, stop=None, on_line=lambda _: None, on_progress=lambda _: None, **options):
     return command.run(
         [sys.executable, "-c", source], folder, os.environ, stop=stop or threading.Event(),
-        limit_s=limit_s, on_line=on_line, on_progress=on_progress,
+        on_line=on_line, on_progress=on_progress, **options,
     )  # fmt: skip
 
 
@@ -64,7 +64,7 @@ def test_lines_come_at_once_and_progress_apart_from_them(tmp_path):
     lines, progress, seen = [], [], []
     source = (
         "import time; print('\\x1b[31mfirst\\x1b[0m'); time.sleep(0.5)\n"
-        "print('10%', end='\\r'); print('20%', end='\\r'); print(); print('x' * 9000); raise SystemExit(7)"
+        "print('10%', end='\\r'); print('20%', end='\\r'); print('x' * 9000); raise SystemExit(7)"
     )
 
     def line(text):
@@ -105,8 +105,8 @@ def test_who_does_not_heed_a_request_is_killed(tmp_path):
     stop = threading.Event()
     since = time.monotonic()
     with pytest.raises(Stopped):
-        run(STUBBORN, tmp_path, stop, on_line=lambda _: stop.set())
-    assert time.monotonic() - since > 9
+        run(STUBBORN, tmp_path, stop, grace_s=1, on_line=lambda _: stop.set())
+    assert time.monotonic() - since > 1
     assert living(tmp_path) == []
 
 

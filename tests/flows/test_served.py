@@ -223,7 +223,7 @@ def look(url, folder, picture="run.png"):
         "--disable-gpu",
         f"--user-data-dir={folder / 'browser'}",
     ]
-    browser += ["--window-size=1400,1400", "--virtual-time-budget=15000"]
+    browser += ["--window-size=1400,1400", "--virtual-time-budget=8000"]
     done = subprocess.run(
         [*browser, f"--screenshot={folder / picture}", "--dump-dom", url],
         capture_output=True, text=True, timeout=120, check=True,
