@@ -130,8 +130,11 @@ def _submit(run: Run) -> None:
             future.wait()
     finally:
         run.stop.set()
-    for stage in run.pipeline.stages:  # a task that could not even say what happened
-        run.outcomes.setdefault(stage.name, Outcome("Failed", why=f"{stage.name}: see the log of its task"))
+    mute = "see the log of its task"  # one that could not even say what happened
+    run.outcomes = {
+        stage.name: run.outcomes.get(stage.name, Outcome("Failed", why=f"{stage.name}: {mute}"))
+        for stage in run.pipeline.stages
+    }
 
 
 def _push(run: Run) -> str:
