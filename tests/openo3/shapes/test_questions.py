@@ -47,6 +47,15 @@ def fitting(scene: Scene, phrase: str) -> list[Object]:
         beside = {"left of": lambda a, b: a < x, "right of": lambda a, b: a > x}
         beside |= {"above": lambda a, b: b < y, "below": lambda a, b: b > y}
         return [o for o in there if o.name != found[2] and beside[found[1]](*o.centre(time))]
+    if found := re.fullmatch(r"the shape that comes into view (second|third)", phrase):
+        return [sorted(scene.objects, key=lambda o: o.enter_s)[1 if found[1] == "second" else 2]]
+    if found := re.fullmatch(r"the only shape that (?:moves (\w+)|stays where it is)", phrase):
+        x_y = {"right": (1, 0), "left": (-1, 0), "down": (0, 1), "up": (0, -1), None: (0, 0)}[found[1]]
+        return [o for o in scene.objects if tuple(np.sign(o.velocity)) == x_y]
+    if found := re.fullmatch(r"the (largest|smallest) shape|the shape that is in view longest", phrase):
+        sizes = {o: o.radius if found[1] else o.leave_s - o.enter_s for o in scene.objects}
+        end = (min if found[1] == "smallest" else max)(sizes.values())
+        return [o for o, size in sizes.items() if size == end]
     found = re.fullmatch(rf"the shape that hides {NAME}", phrase)
     item = named[found[1]]
     return [o for o in scene.objects[scene.objects.index(item) + 1 :] if most_covered(scene, item, o) > 0.15]
@@ -80,7 +89,7 @@ def test_evidence_is_in_view_and_cites_the_subject():
     for _, subject in SUBJECTS:
         assert subject.item in [item for item, _ in subject.evidence]
         assert all(item.enter_s <= time < item.leave_s for item, time in subject.evidence)
-        assert len(subject.evidence) == sum(f"{{{n}}}" in subject.reason for n in range(2))
+        assert len(subject.evidence) == sum(f"{{{n}}}" in subject.reason for n in range(3))
 
 
 def test_no_description_names_its_subject():
