@@ -37,6 +37,7 @@ from openo3.shapes.questions import (
     moment,
     on_side,
     options,
+    put_in,
 )
 from openo3.shapes.scene import Object
 
@@ -238,18 +239,7 @@ def _reasoning(
         last = clip.frame_time(clip.frame_from(clip.scene.duration_s))
         said = float(np.clip(time + shift, 0, last)) if index == wrong else time
         claims.append(format_claim(item.name, [_rounded(box, 3)], round(said, 1)))
-    return _sentences(asked.reason, claims), None
-
-
-def _sentences(reason: str, claims: list[str]) -> str:
-    """The claims put in, each with its article: `The` where a sentence begins, `the` elsewhere."""
-    text = reason
-    for number, claim in enumerate(claims):
-        hole = f"{{{number}}}"
-        at = text.index(hole)
-        article = "The" if at == 0 or text[:at].endswith(". ") else "the"
-        text = text.replace(hole, f"{article} {claim}")
-    return text
+    return put_in(asked.reason, claims), None
 
 
 def row_of_still(clip: Clip, noise: LabelNoise | None) -> tuple[Row, int]:
@@ -296,7 +286,7 @@ def _still_row(clip: Clip, index: int, asked: Asked, noise: LabelNoise | None) -
             format_claim(cited.name, [_pixels(box, size)])
             for (cited, _), box in zip(asked.evidence, boxes, strict=True)
         ]
-        row["reasoning_process"] = _sentences(asked.reason, claims)
+        row["reasoning_process"] = put_in(asked.reason, claims)
     return row
 
 

@@ -313,15 +313,43 @@ def _box_text(scene: Scene, item: Object, time_s: float) -> str:
 def plain_story(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
     """Who comes and leaves when, in order of coming."""
     ordered = sorted(scene.objects, key=lambda item: item.enter_s)
-    if rng.random() < 0.4:
+    kind = rng.random()
+    if kind < 0.3:
         spans = (f'"{item.name}": [{item.enter_s:.1f},{item.leave_s:.1f}]' for item in ordered)
         return "When is each shape in view? Answer as JSON.", f"{{{', '.join(spans)}}}"
-    told = (
-        f"The {item.name} comes into view at {prompts.seconds(item.enter_s)}s and leaves at "
-        f"{prompts.seconds(item.leave_s)}s."
-        for item in ordered
-    )
-    return "Tell what happens.", " ".join(told)
+    if kind < 0.6:
+        told = (
+            f"The {item.name} comes into view at {prompts.seconds(item.enter_s)}s and leaves at "
+            f"{prompts.seconds(item.leave_s)}s."
+            for item in ordered
+        )
+        return "Tell what happens.", " ".join(told)
+    first, *others = (_sighting(scene, item, moment(scene, item)) for item in ordered)
+    told = (f"The {first} comes first.", *(f"Next comes the {other}." for other in others))
+    return "Tell who comes, and where.", " ".join(told)
+
+
+def _sighting(scene: Scene, item: Object, time_s: float) -> str:
+    return f"{item.name} at {_box_text(scene, item, time_s)} at {prompts.seconds(time_s)}s"
+
+
+def plain_reason(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
+    """A grounded question answered with its reason in plain words."""
+    subject = next(subjects(scene, rng, KNOWN))
+    sightings = (_sighting(scene, item, time) for item, time in subject.evidence)
+    reason = put_in(subject.reason, list(sightings))
+    return f"What is {subject.phrase}? Explain.", f"{reason} It is the {subject.item.name}."
+
+
+def put_in(reason: str, named: Sequence[str]) -> str:
+    """What is named put in, each with its article: `The` where a sentence begins, `the` elsewhere."""
+    text = reason
+    for number, name in enumerate(named):
+        hole = f"{{{number}}}"
+        at = text.index(hole)
+        article = "The" if at == 0 or text[:at].endswith(". ") else "the"
+        text = text.replace(hole, f"{article} {name}")
+    return text
 
 
 def plain_echo(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
@@ -397,13 +425,14 @@ def plain_image(scene: Scene, time_s: float, rng: np.random.Generator) -> tuple[
 
 
 PLAIN: tuple[tuple[float, Callable[[Scene, np.random.Generator], tuple[str, str]]], ...] = (
-    (0.18, plain_what),
+    (0.16, plain_what),
     (0.20, plain_when),
     (0.24, plain_where),
-    (0.14, plain_place),
-    (0.08, plain_story),
+    (0.12, plain_place),
+    (0.10, plain_story),
     (0.05, plain_motion),
-    (0.06, plain_subject),
+    (0.02, plain_subject),
+    (0.06, plain_reason),
     (0.05, plain_echo),
 )
 
