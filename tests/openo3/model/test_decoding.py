@@ -8,8 +8,9 @@ from torch.nn import functional as F
 from transformers import DynamicCache
 from transformers.cache_utils import Cache
 
-from openo3.model.decoding import Generation, GrowingLayer, Sampling
+from openo3.model.decoding import Generation, Sampling
 from openo3.model.packing import Branch, Pack
+from openo3.model.steps import ROOM, Slots, SlottedLayer
 from tests.openo3.model.families import Family
 
 QUESTIONS = ["When is the red circle in view?", "Where?", "Which shape enters after the blue square?"]
@@ -178,12 +179,16 @@ def test_nobody_writes_a_patch(family: Family) -> None:
         hook.remove()
 
 
-def test_growing_layer_is_a_dynamic_cache() -> None:
+def test_slotted_layer_is_a_dynamic_cache() -> None:
     torch.manual_seed(0)
-    growing, dynamic = Cache(layers=[GrowingLayer()]), DynamicCache()
-    for length in (3, 1, 1, 90, 1, 200, 1):
+    slots = Slots(torch.device("cpu"))
+    slotted, dynamic = Cache(layers=[SlottedLayer(slots)]), DynamicCache()
+    for length in (3, 1, 1, 90, 1, ROOM, 1):
         step = torch.randn(2, 3, length, 4), torch.randn(2, 3, length, 4)
-        for ours, theirs in zip(growing.update(*step, 0), dynamic.update(*step, 0), strict=True):
+        slots.take(length)
+        for ours, theirs in zip(slotted.update(*step, 0), dynamic.update(*step, 0), strict=True):
             assert torch.equal(ours, theirs)
-        assert growing.get_seq_length() == dynamic.get_seq_length()
-    assert growing.layers[0]._buffers[0].shape[-2] >= 297
+    slots.take(1, whole_room=True)
+    keys, _ = slotted.update(torch.ones(2, 3, 1, 4), torch.ones(2, 3, 1, 4), 0)
+    assert keys.shape[2] == 2 * ROOM
+    assert not keys[:, :, slots.filled :].any()
