@@ -20,11 +20,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
@@ -128,7 +130,12 @@ def grouped_attention(
     if attention_mask.shape[2] == length:
         attention_mask = lined_up(attention_mask, groups)
     query = query.reshape(batch, shared, groups * length, width)
-    attended = F.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask, scale=scaling)
+    # cuDNN, preferred on some GPUs, plans anew for each length of the cache
+    kernels = (
+        sdpa_kernel([SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]) if query.is_cuda else nullcontext()
+    )
+    with kernels:
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask, scale=scaling)
     return attended.reshape(batch, heads, length, width).transpose(1, 2).contiguous(), None
 
 

@@ -54,7 +54,8 @@ def decode(
     """Continue every branch of every pack; branches bring their questions as `context_ids`, no targets.
 
     `image_token` is never chosen: it stands for a patch, and a text that is trained on later must not
-    ask for one. `replay`: see `Steps`. Returns one list per pack with `sampling.n` generations for each of its branches, in order.
+    ask for one. `replay`: see `Steps`. Returns one list per pack with `sampling.n` generations for each of
+    its branches, in order.
     """
     device = model.device
     prefixes = [Pack(pack.prefix_ids, pack.grids, pack.pixel_values) for pack in packs]

@@ -165,7 +165,8 @@ class Steps:
             self._step()
         torch.cuda.current_stream().wait_stream(before)
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph, pool=self.pool):
+        # Other threads, a data loader's for one, may allocate meanwhile
+        with torch.cuda.graph(self.graph, pool=self.pool, capture_error_mode="thread_local"):
             self.logits = self._step()
 
 

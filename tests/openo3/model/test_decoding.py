@@ -1,5 +1,6 @@
 """Decoding of branches equals transformers' own `generate`, row by row and token by token."""
 
+import copy
 from collections import Counter
 
 import pytest
@@ -8,7 +9,7 @@ from torch.nn import functional as F
 from transformers import DynamicCache
 from transformers.cache_utils import Cache
 
-from openo3.model.decoding import Generation, Sampling
+from openo3.model.decoding import Generation, Sampling, decode
 from openo3.model.packing import Branch, Pack
 from openo3.model.steps import ROOM, Slots, SlottedLayer
 from tests.openo3.model.families import Family
@@ -177,6 +178,40 @@ def test_nobody_writes_a_patch(family: Family) -> None:
             assert all(image not in generation.ids for row in rows for generation in row)
     finally:
         hook.remove()
+
+
+def test_slots_that_are_still_empty_are_not_seen(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU, where every step reads all room there is."""
+    packs, sampling = packs_of_all_kinds(family), Sampling(NEW, temperature=0.7, n=2, seed=3)
+    expected = family.decode(packs, sampling)
+    take = Slots.take
+    monkeypatch.setattr(
+        Slots, "take", lambda slots, count, **step: take(slots, count, whole_room="whole_room" in step)
+    )
+    for ours, theirs in zip(family.decode(packs, sampling), expected, strict=True):
+        for one, other in zip(ours, theirs, strict=True):
+            assert one.ids == other.ids
+            torch.testing.assert_close(one.logprobs, other.logprobs, atol=1e-4, rtol=0)
+
+
+@pytest.mark.gpu
+def test_recorded_steps_write_what_plain_ones_do(family: Family) -> None:
+    """Single precision, over a growing cache and with branches that end at different steps."""
+    packs = packs_of_all_kinds(family)
+    on_cpu = family.decode(packs, Sampling(2 * NEW, n=2), end_tokens=[3, 5, 7, 11])
+    on_gpu = copy.deepcopy(family.model).cuda()
+    special = {"image_token": family.encoder.image_token_id, "pad_token": 0, "merge": family.encoder.merge}
+    for replay in (True, False):
+        written = decode(
+            on_gpu,
+            packs,
+            Sampling(2 * NEW, n=2),
+            **special,
+            end_tokens=[3, 5, 7, 11],
+            generator=torch.Generator("cuda"),
+            replay=replay,
+        )
+        assert ids_of(written) == ids_of(on_cpu)
 
 
 def test_slotted_layer_is_a_dynamic_cache() -> None:
