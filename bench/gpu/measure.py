@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 CUDA = torch.cuda.is_available()
-FAILURES = (RuntimeError, ValueError, TypeError, AttributeError, ImportError)
+FAILURES = (RuntimeError, ValueError, TypeError, AttributeError, ImportError, LookupError, AssertionError)
 
 
 def say(text: str) -> None:

@@ -21,7 +21,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from contextlib import nullcontext
-from functools import cache, partial
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -118,6 +118,8 @@ def grouped_attention(
     Returns:
         [B, L, heads, head_dim] and no attention weights.
     """
+    dtype = computing_dtype(query)  # rotary positions leave single precision behind under autocast
+    query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     batch, heads, length, width = query.shape
     shared, groups = key.shape[1], heads // key.shape[1]
     if layout is not None:
@@ -162,6 +164,12 @@ def by_spans(
     return output.view(batch, length, heads, width)
 
 
+def computing_dtype(tensor: torch.Tensor) -> torch.dtype:
+    """What attention on this tensor is computed in: autocast's precision where that is on, else its own."""
+    device = tensor.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else tensor.dtype
+
+
 def _has_flash(query: torch.Tensor) -> bool:
     return query.is_cuda and query.dtype in (torch.bfloat16, torch.float16)
 
@@ -179,9 +187,17 @@ def flash_kernel() -> Callable[..., torch.Tensor]:
         return kernel
     from torch.nn.attention.varlen import varlen_attn
 
-    # Heads that share keys: torch 2.11 takes them as they are, later versions ask for the word
-    said = {"enable_gqa": True} if "enable_gqa" in inspect.signature(varlen_attn).parameters else {}
-    return partial(varlen_attn, **said)
+    known = inspect.signature(varlen_attn).parameters
+    shared = (
+        {"enable_gqa": True} if "enable_gqa" in known else {}
+    )  # torch 2.11 takes such heads without a word
+
+    def kernel(*pieces: Any, scale: float | None, window_size: tuple[int, int]) -> torch.Tensor:
+        windows = "window_size" in known
+        window = {"window_size": window_size} if windows else {"is_causal": window_size == (-1, 0)}
+        return varlen_attn(*pieces, scale=scale, **window, **shared)
+
+    return kernel
 
 
 AttentionInterface.register(FRAMEWISE, framewise_attention)

@@ -14,7 +14,7 @@ import torch
 from transformers import Cache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
-from openo3.model.attention import lined_up
+from openo3.model.attention import computing_dtype, lined_up
 
 ROOM = 1024
 """The cache grows by so many slots, and on a GPU attention reads whole multiples of them."""
@@ -54,6 +54,8 @@ class SlottedLayer(DynamicLayer):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        dtype = computing_dtype(key_states)
+        key_states, value_states = key_states.to(dtype), value_states.to(dtype)
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
             self.keys, self.values = key_states[:, :, :0], value_states[:, :, :0]
@@ -100,15 +102,13 @@ class Steps:
         self.model, self.cache, self.slots = model, cache, slots
         text = model.config.get_text_config()
         self.groups = text.num_attention_heads // text.num_key_value_heads
-        device = branch.device.type
-        half = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else model.dtype
         seen = (owner[:, None, :] == 0) | (owner[:, None, :] == branch[:, :, None])
-        self.bias = _additive(seen, half)[:, None]
+        self.bias = _additive(seen, computing_dtype(model.lm_head.weight))[:, None]
         self._columns(branch, positions)
         self.graph: torch.cuda.CUDAGraph | None = None
         # Weights that DeepSpeed fetches layer by layer are at another place in each step
         whole = all(parameter.numel() for parameter in model.lm_head.parameters())
-        self.replayed = replay and device == "cuda" and whole
+        self.replayed = replay and branch.is_cuda and whole
         self.pool = torch.cuda.graph_pool_handle() if self.replayed else None
 
     def _columns(self, branch: torch.Tensor, positions: torch.Tensor) -> None:
