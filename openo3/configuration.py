@@ -25,17 +25,26 @@ class ConfigurationError(ValueError):
     """One line that names the file, the block and the key."""
 
 
-def read_block(path: str | Path, block: str, cls: type[T]) -> T:
-    """Read `block` of the file `path` as the dataclass `cls`.
+def read_blocks(path: str | Path) -> dict[str, Any]:
+    """All blocks of a file, unchecked.
 
-    Raises `ConfigurationError` when a key is unknown, missing or of the wrong type.
+    Raises `ConfigurationError` for a file that is none.
     """
     try:
         with open(path, encoding="utf-8") as file:
             blocks = YAML(typ="safe").load(file)  # YAML 1.2, as DVC reads it: 1e-3 is a number
     except (OSError, YAMLError) as error:
         raise ConfigurationError(f"{path}: {' '.join(str(error).split())}") from None
-    if not isinstance(blocks, dict) or block not in blocks:
+    return blocks if isinstance(blocks, dict) else {}
+
+
+def read_block(path: str | Path, block: str, cls: type[T]) -> T:
+    """Read `block` of the file `path` as the dataclass `cls`.
+
+    Raises `ConfigurationError` when a key is unknown, missing or of the wrong type.
+    """
+    blocks = read_blocks(path)
+    if block not in blocks:
         raise ConfigurationError(f"{path}: {block}: missing block")
     # One model around the block, so that its strictness reaches every nested dataclass; JSON, because in
     # strict mode only JSON may stand for dataclasses and tuples.

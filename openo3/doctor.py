@@ -5,11 +5,13 @@ A profile says what it needs in its own file:
     requires:
       gpus: 8
       gpu_memory_gb: 80
-      disk_gb: 800
+      disk_gb: 800            # for data; what checkpoints take is added
+      model: {billion_weights: 8.3, layers: 28, hidden: 3584, intermediate: 18944, kv_width: 512}
       packages: [vllm, deepspeed]
       logins: [huggingface]
 
-Only the presence of a login is looked at; no token is ever read out.
+With the model's shape, what training takes of each GPU is estimated too (`openo3.footprint`). Only the
+presence of a login is looked at; no token is ever read out.
 """
 
 from __future__ import annotations
@@ -19,17 +21,18 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import psutil
 from packaging.requirements import Requirement
 from rich.console import Console
 from rich.table import Table
 
-from openo3.configuration import ConfigurationError, read_block
+from openo3 import footprint
+from openo3.configuration import ConfigurationError, read_block, read_blocks
 
 GB = 1e9
 
@@ -43,6 +46,7 @@ class Requirements:
     disk_gb: float = 0
     gpus: int = 0
     gpu_memory_gb: float = 0
+    model: footprint.Shape | None = None
     nvcc: bool = False
     packages: tuple[str, ...] = ()
     logins: tuple[Literal["huggingface", "wandb"], ...] = ()
@@ -80,10 +84,11 @@ def main(profile: str | None = None) -> int:
         return 2
     try:
         requires = read_block(path, "requires", Requirements)
+        blocks = read_blocks(path)
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 2
-    findings = list(examine(requires))
+    findings = list(examine(requires, blocks))
     table = Table("", "this machine", "", "what to do", title=f"What {path} needs", title_justify="left")
     for finding in findings:
         table.add_row(finding.what, finding.found, finding.verdict, finding.remedy if finding.missing else "")
@@ -95,18 +100,18 @@ def main(profile: str | None = None) -> int:
     return 1 if missing else 0
 
 
-def examine(requires: Requirements) -> Iterator[Finding]:
+def examine(requires: Requirements, blocks: Mapping[str, Any]) -> Iterator[Finding]:
     """Everything that is looked at, cheap things first. torch is imported only if GPUs are needed."""
-    yield from _machine(requires)
+    yield from _machine(requires, blocks)
     yield _locked_packages()
     yield _ffmpeg()
     yield _decord()
     yield from _packages(requires)
-    yield from _gpus(requires)
+    yield from _gpus(requires, blocks)
     yield from _logins(requires)
 
 
-def _machine(requires: Requirements) -> Iterator[Finding]:
+def _machine(requires: Requirements, blocks: Mapping[str, Any]) -> Iterator[Finding]:
     version = sys.version_info
     found = f"{version.major}.{version.minor}.{version.micro}"
     yield Finding("Python 3.11 or 3.12", found, (3, 11) <= version[:2] <= (3, 12), "make install PYTHON=…")
@@ -121,8 +126,11 @@ def _machine(requires: Requirements) -> Iterator[Finding]:
     yield Finding(f"{requires.memory_gb:g} GB of memory", f"{memory:.0f} GB", enough, "a larger machine")
     free = shutil.disk_usage(".").free / GB
     remedy = "free some, unless data/ and .dvc/cache hold the rest already"
-    what = f"{requires.disk_gb:g} GB of disk"
-    yield Finding(what, f"{free:.0f} GB free here", free >= requires.disk_gb, remedy)
+    wanted = requires.disk_gb
+    if requires.model:
+        wanted += round(footprint.checkpoints_gb(blocks, requires.model))
+    what = f"{wanted:g} GB of disk"
+    yield Finding(what, f"{free:.0f} GB free here", free >= wanted, remedy)
 
 
 def _locked_packages() -> Finding:
@@ -174,13 +182,16 @@ def _packages(requires: Requirements) -> Iterator[Finding]:
         yield Finding(name, version or "no", version is not None, remedy, name in requires.packages)
 
 
-def _gpus(requires: Requirements) -> Iterator[Finding]:
+def _gpus(requires: Requirements, blocks: Mapping[str, Any]) -> Iterator[Finding]:
     gpus = _nvidia_smi()
     fit = [name for name, memory_gb in gpus if memory_gb >= requires.gpu_memory_gb]
     what = f"{requires.gpus} GPUs of {requires.gpu_memory_gb:g} GB" if requires.gpus else "GPUs"
     found = ", ".join(f"{name} {memory_gb:.0f} GB" for name, memory_gb in gpus) or "none"
     enough = len(fit) >= max(1, requires.gpus)
     yield Finding(what, found, enough, "a machine with these GPUs, or another profile", requires.gpus > 0)
+    if requires.model:
+        least = min((memory_gb for _, memory_gb in gpus), default=requires.gpu_memory_gb)
+        yield from _gpu_memory(requires, blocks, least)
     if requires.gpus and gpus:
         import torch  # seconds, and so only here
 
@@ -190,6 +201,16 @@ def _gpus(requires: Requirements) -> Iterator[Finding]:
     nvcc = shutil.which("nvcc", path=f"{home}/bin") or shutil.which("nvcc")
     remedy = "install the CUDA toolkit and set CUDA_HOME"
     yield Finding("nvcc", nvcc or "no", nvcc is not None, remedy, requires.nvcc)
+
+
+def _gpu_memory(requires: Requirements, blocks: Mapping[str, Any], least_gb: float) -> Iterator[Finding]:
+    """What each stage takes of a GPU, against the smallest here; without any, against the profile's."""
+    for stage in ("sft", "gspo"):
+        parts = footprint.gpu_memory_gb(stage, blocks, requires.model, max(1, requires.gpus))
+        most = footprint.most_at_once_gb(parts)
+        found = f"of {least_gb:.0f}: " + ", ".join(f"{name} {size:.0f}" for name, size in parts.items())
+        remedy = f"more GPUs; in {stage} a smaller batch, every_n_layers: 1, launch/zero3.json, lora"
+        yield Finding(f"{most:.0f} GB on each GPU for {stage}", found, most <= 0.95 * least_gb, remedy)
 
 
 def _nvidia_smi() -> list[tuple[str, float]]:

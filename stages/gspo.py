@@ -9,11 +9,13 @@ from typing import Any
 
 from openo3.media.frame_store import FrameStore
 from openo3.model.encode import PromptEncoder
-from openo3.model.load import load_model, load_processor
+from openo3.model.load import load_processor
 from openo3.rewards import REWARDS
 from openo3.training import checkpoints, record
 from openo3.training.examples import Examples
+from openo3.training.finite import OnNonFinite
 from openo3.training.gspo import RewardSettings, gspo_trainer
+from openo3.training.weights import load_for_training, lora_config
 from stages.params import load_params
 
 START, ROWS, FRAMES = Path("data/models/sft"), Path("data/validated/rl.jsonl"), Path("data/frames/train")
@@ -35,17 +37,25 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Data:
-    """`tokens_per_batch`: how many tokens, of prompts and of completions to come, are decoded at once."""
+    """`tokens_per_batch`: how many tokens, of prompts and of completions to come, are decoded at once.
+    Records whose prompts have more than `max_tokens` are left out."""
 
     max_samples: int | None = None
+    max_tokens: int | None = None
     tokens_per_batch: int = 32768
 
 
 @dataclass(frozen=True)
 class Params:
-    """`trainer` goes to `trl.GRPOConfig` under its own names."""
+    """`trainer` goes to `trl.GRPOConfig`, `lora` to `peft.LoraConfig`, each under its own names.
+
+    `keep_best`: beside the newest checkpoint so many of the best stay, in .cache/openo3 after the run too.
+    """
 
     trainer: dict[str, Any]
+    lora: dict[str, Any] | None = None
+    on_non_finite: OnNonFinite = "stop"
+    keep_best: int | None = None
     data: Data = field(default_factory=Data)
     rewards: RewardSettings = field(default_factory=RewardSettings)
 
@@ -57,20 +67,30 @@ def main() -> None:
     work = checkpoints.workspace("gspo", [START, ROWS, FRAMES / "index.json"], asdict(params))
     processor = load_processor(START)
     examples = Examples.load(ROWS, FrameStore.open(FRAMES), PromptEncoder(processor), params.data.max_samples)
-    print(f"gspo: {len(examples.samples):,} records, {examples.without_frames:,} without frames left out")
+    examples = examples.within(params.data.max_tokens, answered=False)
+    left_out = f"{examples.without_frames:,} without frames and {examples.too_long:,} too long left out"
+    print(f"gspo: {len(examples.samples):,} records, {left_out}")
     config = GRPOConfig(output_dir=str(work), **params.trainer)
     trainer = gspo_trainer(
-        load_model(START),
+        load_for_training(START, config, params.lora),
         processor,
         examples,
         config,
         params.rewards,
+        callbacks=checkpoints.keepers("reward", params.keep_best, greater_is_better=True),
         tokens_per_batch=params.data.tokens_per_batch,
+        lora=lora_config(params.lora),
+        on_non_finite=params.on_non_finite,
     )
     trainer.train(resume_from_checkpoint=checkpoints.last_checkpoint(work))
-    counts = {"samples": len(examples.samples), "without_frames": examples.without_frames}
-    record.save(trainer, MODEL, CURVE, METRICS, COLUMNS, counts)
-    if trainer.is_world_process_zero():
+    counts = {
+        "samples": len(examples.samples),
+        "without_frames": examples.without_frames,
+        "too_long": examples.too_long,
+        "steps_left_out": trainer.steps_left_out,
+    }
+    record.save(trainer, START, MODEL, CURVE, METRICS, COLUMNS, counts)
+    if trainer.is_world_process_zero() and not params.keep_best:
         shutil.rmtree(work, ignore_errors=True)
 
 

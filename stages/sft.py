@@ -9,10 +9,12 @@ from typing import Any
 
 from openo3.media.frame_store import FrameStore
 from openo3.model.encode import PromptEncoder
-from openo3.model.load import load_model, load_processor
+from openo3.model.load import load_processor
 from openo3.training import checkpoints, record
 from openo3.training.examples import Examples
+from openo3.training.finite import OnNonFinite
 from openo3.training.sft import LossOn, sft_trainer
+from openo3.training.weights import load_for_training, lora_config
 from stages.params import load_params
 
 BASE, ROWS, FRAMES = Path("data/models/base"), Path("data/validated/sft.jsonl"), Path("data/frames/train")
@@ -22,18 +24,26 @@ COLUMNS = {name: name for name in ("loss", "learning_rate", "grad_norm", "mean_t
 
 @dataclass(frozen=True)
 class Data:
-    """`most_per_pack`: how many records about the same frames share a row."""
+    """`most_per_pack`: how many records about the same frames share a row. Records of more than `max_tokens`
+    with their answers are left out."""
 
     max_samples: int | None = None
+    max_tokens: int | None = None
     loss_on: LossOn = "answer"
     most_per_pack: int = 8
 
 
 @dataclass(frozen=True)
 class Params:
-    """`trainer` goes to `trl.SFTConfig` under its own names."""
+    """`trainer` goes to `trl.SFTConfig`, `lora` to `peft.LoraConfig`, each under its own names.
+
+    `keep_best`: beside the newest checkpoint so many of the best stay, in .cache/openo3 after the run too.
+    """
 
     trainer: dict[str, Any]
+    lora: dict[str, Any] | None = None
+    on_non_finite: OnNonFinite = "stop"
+    keep_best: int | None = None
     data: Data = field(default_factory=Data)
 
 
@@ -44,19 +54,30 @@ def main() -> None:
     work = checkpoints.workspace("sft", [BASE, ROWS, FRAMES / "index.json"], asdict(params))
     processor = load_processor(BASE)
     examples = Examples.load(ROWS, FrameStore.open(FRAMES), PromptEncoder(processor), params.data.max_samples)
-    print(f"sft: {len(examples.samples):,} records, {examples.without_frames:,} without frames left out")
+    examples = examples.within(params.data.max_tokens, answered=True)
+    left_out = f"{examples.without_frames:,} without frames and {examples.too_long:,} too long left out"
+    print(f"sft: {len(examples.samples):,} records, {left_out}")
+    config = SFTConfig(output_dir=str(work), **params.trainer)  # before the model: ZeRO-3 loads it in pieces
     trainer = sft_trainer(
-        load_model(BASE),
+        load_for_training(BASE, config, params.lora),
         processor,
         examples,
-        SFTConfig(output_dir=str(work), **params.trainer),
+        config,
         loss_on=params.data.loss_on,
         most_per_pack=params.data.most_per_pack,
+        callbacks=checkpoints.keepers("loss", params.keep_best, greater_is_better=False),
+        lora=lora_config(params.lora),
+        on_non_finite=params.on_non_finite,
     )
     trainer.train(resume_from_checkpoint=checkpoints.last_checkpoint(work))
-    counts = {"samples": len(examples.samples), "without_frames": examples.without_frames}
-    record.save(trainer, MODEL, CURVE, METRICS, COLUMNS, counts)
-    if trainer.is_world_process_zero():
+    counts = {
+        "samples": len(examples.samples),
+        "without_frames": examples.without_frames,
+        "too_long": examples.too_long,
+        "steps_left_out": trainer.steps_left_out,
+    }
+    record.save(trainer, BASE, MODEL, CURVE, METRICS, COLUMNS, counts)
+    if trainer.is_world_process_zero() and not params.keep_best:
         shutil.rmtree(work, ignore_errors=True)
 
 

@@ -111,20 +111,33 @@ class FrameStore:
         An image is its one frame, whatever times are asked for. Raises `KeyError` for a media that is not in
         the store, and for a time that no validated record names.
         """
+        row = self._row(media, "frames")
+        return [
+            Frame(_decode(row["frames"][place]["bytes"]), time_s, row["key"][place])
+            for time_s, place in self._chosen(media, row, key_times_s)
+        ]
+
+    def times_s(self, media: str, key_times_s: Sequence[float] = ()) -> list[float]:
+        """The times of what `frames` gives, without reading a frame."""
+        return [time_s for time_s, _ in self._chosen(media, self._row(media), key_times_s)]
+
+    def _row(self, media: str, *columns: str) -> dict[str, Any]:
         entry = self._entry(media)
-        shard = self._shard(entry["shard"])
-        columns = ["times_s", "asked_s", "key", "frames"]
-        row = shard.read_row_group(entry["row"], columns, use_threads=False).to_pylist()[0]
-        times, keys = row["times_s"], row["key"]
-        chosen = {time_s: place for place, time_s in enumerate(times) if not keys[place]}
-        if entry["duration_s"] is not None:
+        wanted = ["times_s", "asked_s", "key", *columns]
+        return (
+            self._shard(entry["shard"]).read_row_group(entry["row"], wanted, use_threads=False).to_pylist()[0]
+        )
+
+    def _chosen(
+        self, media: str, row: Mapping[str, Any], key_times_s: Sequence[float]
+    ) -> list[tuple[float, int]]:
+        """Times and places in the row of the even frames and the annotated ones that are asked for."""
+        chosen = {time_s: place for place, time_s in enumerate(row["times_s"]) if not row["key"][place]}
+        if self.duration_s(media) is not None:
             for key_time_s in key_times_s:
                 place = self._place(media, row, key_time_s)
-                chosen[times[place]] = place
-        return [
-            Frame(_decode(row["frames"][place]["bytes"]), time_s, keys[place])
-            for time_s, place in sorted(chosen.items())
-        ]
+                chosen[row["times_s"][place]] = place
+        return sorted(chosen.items())
 
     def _place(self, media: str, row: Mapping[str, Any], key_time_s: float) -> int:
         for place, (asked_s, key) in enumerate(zip(row["asked_s"], row["key"], strict=True)):

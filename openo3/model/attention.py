@@ -1,4 +1,4 @@
-"""Attention as this project's batches need it: frames without a loop, short queries without copies.
+"""Attention as this project's batches need it: frames without a loop, branches without a mask.
 
 Qwen's vision towers attend within each image. Under `sdpa` that is a loop with one attention call per
 image and layer, which is most of the time once a prompt holds many frames. The function registered here
@@ -10,17 +10,30 @@ under the name `FRAMEWISE` takes the whole packed sequence instead, as FlashAtte
 transformers hands over the packed sequence to any implementation whose name contains "flash"; the name
 in the vision tower's configuration is the switch, no class is patched. (It is set after loading: asked
 for at loading time, such a name is looked up on the kernel hub.)
+
+The text model's function, `GROUPED`, takes packs of branches (`packing.Layout`) in the same two ways: as
+pieces of one flash kernel call on a GPU, as a mask elsewhere. flash-attn's kernels are used where that
+package is installed, torch's own otherwise.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import inspect
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
+from transformers.utils import is_flash_attn_2_available
+
+if TYPE_CHECKING:
+    from openo3.model.packing import Layout, Spans
 
 FRAMEWISE = "framewise_flash"
 GROUPED = "grouped_sdpa"
@@ -52,12 +65,12 @@ def framewise_attention(
     Returns:
         [1, L, heads, head_dim] and no attention weights.
     """
-    if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
-        from torch.nn.attention.varlen import varlen_attn
-
+    if _has_flash(query):
         q, k, v = (tensor.squeeze(0).transpose(0, 1).contiguous() for tensor in (query, key, value))
-        cu = cu_seq_lens_q.to(torch.int32)
-        return varlen_attn(q, k, v, cu, cu, max_length_q, max_length_q, scale=scaling).unsqueeze(0), None
+        ends = cu_seq_lens_q.to(torch.int32)
+        lengths = (ends, ends, max_length_q, max_length_q)
+        attended = flash_kernel()(q, k, v, *lengths, scale=scaling, window_size=(-1, -1))
+        return attended.unsqueeze(0), None
     lengths = (cu_seq_lens_q[1:] - cu_seq_lens_q[:-1]).tolist()
     if len(set(lengths)) == 1:
         return _attend_equal(query, key, value, lengths[0], scaling), None
@@ -92,25 +105,99 @@ def grouped_attention(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     scaling: float | None = None,
+    layout: Layout | None = None,
     **rest: Any,
 ) -> tuple[torch.Tensor, None]:
-    """The library's `sdpa`, and the same without copies of the keys where a few queries have a mask.
+    """The library's `sdpa`; packs by their layout; few queries without copies of keys that heads share.
 
     Args:
         query: [B, heads, L, head_dim]; key, value: [B, key heads, K, head_dim].
-        attention_mask: [B, 1, L, K] bool or additive, or `None`.
+        attention_mask: [B, 1, L, K] bool or additive, or `None`; or as `lined_up` makes it.
+        layout: takes the mask's place where L = K.
 
     Returns:
         [B, L, heads, head_dim] and no attention weights.
     """
+    dtype = computing_dtype(query)  # rotary positions leave single precision behind under autocast
+    query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     batch, heads, length, width = query.shape
-    shared = key.shape[1]
-    if attention_mask is None or length * 4 > key.shape[2] or heads == shared:
+    shared, groups = key.shape[1], heads // key.shape[1]
+    if layout is not None:
+        if _has_flash(query):
+            return by_spans(query, key, value, layout.spans, scaling, flash_kernel()), None
+        attention_mask = layout.mask
+    few = attention_mask is not None and (length * 4 <= key.shape[2] or attention_mask.shape[2] > length)
+    if groups == 1 or not few:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **rest)
-    lined_up = query.reshape(batch, shared, heads // shared * length, width)
-    mask = attention_mask.repeat(1, 1, heads // shared, 1)
-    attended = F.scaled_dot_product_attention(lined_up, key, value, attn_mask=mask, scale=scaling)
+    if attention_mask.shape[2] == length:
+        attention_mask = lined_up(attention_mask, groups)
+    query = query.reshape(batch, shared, groups * length, width)
+    # cuDNN, preferred on some GPUs, plans anew for each length of the cache
+    kernels = (
+        sdpa_kernel([SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]) if query.is_cuda else nullcontext()
+    )
+    with kernels:
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask, scale=scaling)
     return attended.reshape(batch, heads, length, width).transpose(1, 2).contiguous(), None
+
+
+def lined_up(mask: torch.Tensor, groups: int) -> torch.Tensor:
+    """A mask [B, 1, L, K] for the queries of `groups` heads that share keys, one after the other."""
+    return mask.repeat(1, 1, groups, 1)
+
+
+def by_spans(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    spans: Spans,
+    scaling: float | None,
+    kernel: Callable[..., torch.Tensor],
+) -> torch.Tensor:
+    """[B, heads, L, d] -> [B, L, heads, d] by a `flash_kernel`, with zeros where there is padding."""
+    batch, heads, length, width = query.shape
+    q, k, v = (tensor.transpose(1, 2).reshape(batch * length, -1, width) for tensor in (query, key, value))
+    q, k, v = q.index_select(0, spans.queries), k.index_select(0, spans.keys), v.index_select(0, spans.keys)
+    lengths = (spans.query_ends, spans.key_ends, spans.longest_query, spans.longest_key)
+    attended = kernel(q, k, v, *lengths, scale=scaling, window_size=(-1, 0))
+    output = attended.new_zeros(batch * length, heads, width).index_copy(0, spans.queries, attended)
+    return output.view(batch, length, heads, width)
+
+
+def computing_dtype(tensor: torch.Tensor) -> torch.dtype:
+    """What attention on this tensor is computed in: autocast's precision where that is on, else its own."""
+    device = tensor.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else tensor.dtype
+
+
+def _has_flash(query: torch.Tensor) -> bool:
+    return query.is_cuda and query.dtype in (torch.bfloat16, torch.float16)
+
+
+@cache
+def flash_kernel() -> Callable[..., torch.Tensor]:
+    """`kernel(q, k, v, query_ends, key_ends, longest_query, longest_key, scale=, window_size=)` on pieces of
+    [tokens, heads, d]. The window (-1, 0) is causal, queries and keys of a piece ending at the same token."""
+    if is_flash_attn_2_available():
+        from flash_attn import flash_attn_varlen_func
+
+        def kernel(*pieces: Any, scale: float | None, window_size: tuple[int, int]) -> torch.Tensor:
+            return flash_attn_varlen_func(*pieces, softmax_scale=scale, window_size=window_size)
+
+        return kernel
+    from torch.nn.attention.varlen import varlen_attn
+
+    known = inspect.signature(varlen_attn).parameters
+    shared = (
+        {"enable_gqa": True} if "enable_gqa" in known else {}
+    )  # torch 2.11 takes such heads without a word
+
+    def kernel(*pieces: Any, scale: float | None, window_size: tuple[int, int]) -> torch.Tensor:
+        windows = "window_size" in known
+        window = {"window_size": window_size} if windows else {"is_causal": window_size == (-1, 0)}
+        return varlen_attn(*pieces, scale=scale, **window, **shared)
+
+    return kernel
 
 
 AttentionInterface.register(FRAMEWISE, framewise_attention)

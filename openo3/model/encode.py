@@ -33,9 +33,9 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Vision:
-    """What an image processor makes of some frames, see `Pack`."""
+    """What an image processor makes of some frames, see `Pack`; without pixels where only lengths matter."""
 
-    pixel_values: torch.Tensor
+    pixel_values: torch.Tensor | None
     grids: np.ndarray
 
 
@@ -79,6 +79,11 @@ class PromptEncoder:
         images = [frame.image for frame in frames]
         made = self.processor.image_processor(images=images, do_resize=False, return_tensors="pt")
         return Vision(made["pixel_values"], made["image_grid_thw"].numpy())
+
+    def unseen(self, size: tuple[int, int], count: int) -> Vision:
+        """`count` frames of `(W, H)` that nobody has looked at."""
+        patch = self.processor.image_processor.patch_size
+        return Vision(None, np.array([[1, size[1] // patch, size[0] // patch]] * count))
 
     def encode(self, prompt: Prompt, vision: Vision | None = None) -> Encoded:
         """Token ids of a prompt; give `vision` where the same frames were processed before."""

@@ -9,13 +9,15 @@ other:
 Each branch attends to the prefix and to itself, and its positions start where the prefix ends, so every
 branch gives exactly the logits of its own separate row. The saving is the prefix, in the language model
 and in the vision tower alike. Any model of the Qwen-VL family takes such a row as it is: the mask and the
-three-dimensional positions are ordinary inputs.
+three-dimensional positions are ordinary inputs. `Layout` says the same to kernels that take no mask.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -88,6 +90,60 @@ def branch_mask(segments: torch.Tensor) -> torch.Tensor:
     return (allowed | itself)[:, None]
 
 
+@dataclass(frozen=True)
+class Spans:
+    """The same without a mask, as variable-length kernels take it: pieces of queries, each with its keys.
+
+    `queries` and `keys` index the flattened [B * L] tokens. Piece i is queries `query_ends[i]` to
+    `query_ends[i + 1]`; it sees keys `key_ends[i]` to `key_ends[i + 1]` causally, both ending at the same
+    token: a prefix sees itself, a branch the prefix and itself.
+    """
+
+    queries: torch.Tensor
+    keys: torch.Tensor
+    query_ends: torch.Tensor
+    key_ends: torch.Tensor
+    longest_query: int
+    longest_key: int
+
+
+class Layout:
+    """Who attends to whom, from segment numbers [B, L], in the form that an attention function asks for.
+
+    Made once per batch, when the first layer asks.
+    """
+
+    def __init__(self, segments: torch.Tensor) -> None:
+        self.segments = segments
+
+    @cached_property
+    def mask(self) -> torch.Tensor:
+        """See `branch_mask`."""
+        return branch_mask(self.segments)
+
+    @cached_property
+    def spans(self) -> Spans:
+        """Padding is in no piece."""
+        queries: list[np.ndarray] = []
+        keys: list[np.ndarray] = []
+        for row, numbers in enumerate(self.segments.cpu().numpy()):
+            start = row * len(numbers)
+            prefix = np.arange(start, start)
+            bounds = [0, *np.flatnonzero(np.diff(numbers)) + 1, len(numbers)]
+            for first, last in pairwise(bounds):
+                if numbers[first] < 0:
+                    continue
+                queries.append(np.arange(start + first, start + last))
+                keys.append(np.concatenate([prefix, queries[-1]]))
+                if numbers[first] == 0:
+                    prefix = queries[-1]
+        device = self.segments.device
+        sizes = [[len(piece) for piece in pieces] for pieces in (queries, keys)]
+        ends = (torch.tensor([0, *np.cumsum(lengths)], dtype=torch.int32, device=device) for lengths in sizes)
+        order = (torch.tensor(np.concatenate(pieces), device=device) for pieces in (queries, keys))
+        return Spans(*order, *ends, *map(max, sizes))
+
+
 def collate(
     packs: Sequence[Pack], *, image_token: int, pad_token: int, merge: int
 ) -> dict[str, torch.Tensor]:
@@ -95,7 +151,7 @@ def collate(
 
     Returns `input_ids` [B, L], `labels` [B, L], `segments` [B, L], `position_ids` [3, B, L],
     `mm_token_type_ids` [B, L], `pixel_values` and `image_grid_thw` (runs of equal frames as one entry).
-    `attention_mask` is left to `branch_mask(segments)` on the model's device: it is the square of the rest.
+    Who attends to whom is left to `Layout(segments)` on the model's device: a mask is the square of the rest.
     """
     rows = [_row(pack, image_token, merge) for pack in packs]
     length = max(len(row["input_ids"]) for row in rows)
@@ -141,8 +197,11 @@ def _row(pack: Pack, image_token: int, merge: int) -> dict[str, np.ndarray]:
 
 
 def model_inputs(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, Any]:
-    """A collated batch as keyword arguments of `model`, which may be wrapped, on its device."""
+    """A collated batch as keyword arguments of `model`, which may be wrapped, on its device.
+
+    `layout` passes through the model to `openo3.model.attention`, which its attention must be switched to.
+    """
     device = next(model.parameters()).device
     inputs: dict[str, Any] = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
-    inputs["attention_mask"] = branch_mask(inputs.pop("segments"))
+    inputs["layout"] = Layout(inputs.pop("segments"))
     return inputs

@@ -7,7 +7,10 @@ import json
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from statistics import fmean
 from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 CACHE = Path(".cache/openo3")
 # Larger files count by name and size: hashing 16 GB of weights takes longer than loading them
@@ -36,8 +39,51 @@ def workspace(stage: str, inputs: Iterable[Path], settings: Any, root: Path = CA
     return folder
 
 
+class KeepBest(TrainerCallback):
+    """Removes checkpoints but the newest and the `count` best by what the trainer logs as `metric`.
+
+    A checkpoint is as good as the mean of what was logged since the one before it.
+    """
+
+    def __init__(self, metric: str, count: int, *, greater_is_better: bool) -> None:
+        self.metric, self.count, self.sign = metric, count, 1 if greater_is_better else -1
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if not state.is_world_process_zero:
+            return
+        there = {_step(path): path for path in Path(args.output_dir).glob("checkpoint-*")}
+        older = sorted(
+            (step for step in there if step < state.global_step), key=lambda s: self._worth(s, args, state)
+        )
+        for step in older[: max(0, len(older) - self.count)]:
+            removed = there[step].with_name(f"removed-{step}")
+            there[step].rename(removed)  # at once: none is ever half there
+            shutil.rmtree(removed, ignore_errors=True)
+
+    def _worth(self, step: int, args: TrainingArguments, state: TrainerState) -> float:
+        since = step - args.save_steps
+        logged = [
+            entry for entry in state.log_history if since < entry["step"] <= step and self.metric in entry
+        ]
+        return self.sign * fmean(entry[self.metric] for entry in logged) if logged else float("-inf")
+
+
+def keepers(metric: str, count: int | None, *, greater_is_better: bool) -> list[TrainerCallback]:
+    """`KeepBest` if there is a `count`."""
+    return [KeepBest(metric, count, greater_is_better=greater_is_better)] if count else []
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
+
+
 def last_checkpoint(folder: Path) -> str | None:
-    """The newest complete checkpoint; half-written ones, which lack the state written last, are removed."""
+    """The newest complete checkpoint; half-written ones, which lack the state written last, are removed,
+    and what is left of removed ones."""
+    for removed in folder.glob("removed-*"):
+        shutil.rmtree(removed, ignore_errors=True)
     complete: dict[int, Path] = {}
     for checkpoint in folder.glob("checkpoint-*"):
         state = checkpoint / "trainer_state.json"
@@ -46,5 +92,5 @@ def last_checkpoint(folder: Path) -> str | None:
         except (OSError, ValueError):
             shutil.rmtree(checkpoint, ignore_errors=True)
         else:
-            complete[int(checkpoint.name.rpartition("-")[2])] = checkpoint
+            complete[_step(checkpoint)] = checkpoint
     return str(complete[max(complete)]) if complete else None

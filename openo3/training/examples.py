@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from openo3 import prompts
@@ -25,12 +25,14 @@ _TIME = re.compile(r"<t>(\d+(?:\.\d+)?)</t>")
 
 @dataclass(frozen=True)
 class Examples:
-    """Samples whose frames are in the store; `without_frames` counts those whose frames are not."""
+    """Samples whose frames are in the store; `without_frames` counts those whose frames are not, `too_long`
+    those that `within` left out."""
 
     samples: Sequence[Sample]
     store: FrameStore
     encoder: PromptEncoder
     without_frames: int = 0
+    too_long: int = 0
 
     @classmethod
     def load(
@@ -62,6 +64,23 @@ class Examples:
 
     def encode(self, sample: Sample) -> Encoded:
         return self.encoder.encode(self.prompt(sample))
+
+    def within(self, max_tokens: int | None, *, answered: bool) -> Examples:
+        """Without samples of more tokens, of prompts alone or with their answers: a text is never cut, least
+        of all through its images. No frame is decoded."""
+        if max_tokens is None:
+            return self
+        short = [sample for sample in self.samples if self.tokens(sample, answered=answered) <= max_tokens]
+        return replace(self, samples=short, too_long=len(self.samples) - len(short))
+
+    def tokens(self, sample: Sample, *, answered: bool) -> int:
+        """Length of the prompt, and of the answer too if `answered`."""
+        times = self.store.times_s(sample.media, key_times(sample))
+        frames = tuple(Frame(None, time_s, False) for time_s in times)
+        vision = self.encoder.unseen(self.store.sizes[sample.media], len(frames))
+        encoded = self.encoder.encode(self.prompt(sample, frames), vision)
+        answer = self.encoder.target(self.target(sample)) if answered else ()
+        return len(encoded.prefix_ids) + len(encoded.context_ids) + len(answer)
 
     def groups(self, most: int) -> list[list[int]]:
         """Indices of samples that show the same frames, up to `most` together; each index once."""

@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from peft import LoraConfig, PeftModel
 from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 from transformers import TrainerCallback
@@ -35,6 +36,7 @@ from openo3.model.encode import Encoded
 from openo3.model.engine import LocalEngine
 from openo3.model.packing import Branch, Pack, collate, model_inputs
 from openo3.training.examples import Examples
+from openo3.training.finite import FiniteSteps, OnNonFinite
 
 
 @dataclass(frozen=True)
@@ -73,14 +75,16 @@ def reward_functions(examples: Examples, settings: RewardSettings) -> list[Calla
     return [scored(name) for name in rewards.REWARDS]
 
 
-class GroundedGSPOTrainer(GRPOTrainer):
+class GroundedGSPOTrainer(FiniteSteps, GRPOTrainer):
     """`GRPOTrainer` with shared prompts, see the module.
 
     `tokens_per_batch` bounds the tokens, of prompts and of completions to come, that are decoded at once.
+    With TRL's `use_vllm` completions are written by vLLM instead, which shares prompts in its own way.
     """
 
     def __init__(self, *args: Any, examples: Examples, tokens_per_batch: int, **kwargs: Any) -> None:
         super().__init__(*args, rollout_func=lambda _, trainer: trainer.rollout(), **kwargs)
+        checkpoint_every_n_layers(self.accelerator.unwrap_model(self.model))
         if self.ref_model is not None:
             attend_framewise(self.accelerator.unwrap_model(self.ref_model))
         self.examples = examples
@@ -97,24 +101,7 @@ class GroundedGSPOTrainer(GRPOTrainer):
 
     def rollout(self) -> dict[str, Any]:
         """Completions of the current rows, as TRL's `rollout_func` returns them."""
-        self.generator.manual_seed(self._rollout_seed())
-        written: list[Generation] = []
-        with (
-            unwrap_model_for_generation(
-                self.model_wrapped,
-                self.accelerator,
-                gather_deepspeed3_params=self.args.ds3_gather_for_generation,
-                gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
-            ) as self.engine.model,
-            self.accelerator.autocast(),
-        ):
-            training = self.engine.model.training
-            self.engine.model.eval()
-            for count, packs in self._decoding_batches():
-                sampling = Sampling(self.max_completion_length, self.temperature, self.top_p, count)
-                for generations in self.engine.decode(packs, sampling, self.generator):
-                    written += generations
-            self.engine.model.train(training)
+        written = self._written_by_vllm() if self.use_vllm else self._written_here()
         prompt_ids = [
             [*encoded.prefix_ids, *encoded.context_ids]
             for encoded, count in self.groups()
@@ -123,6 +110,44 @@ class GroundedGSPOTrainer(GRPOTrainer):
         logprobs = [generation.logprobs for generation in written]
         self.written_logps = pad_sequence([torch.tensor(row) for row in logprobs], batch_first=True)
         return {"prompt_ids": prompt_ids, "completion_ids": [g.ids for g in written], "logprobs": logprobs}
+
+    def _written_here(self) -> list[Generation]:
+        self.generator.manual_seed(self._rollout_seed())
+        written: list[Generation] = []
+        with (
+            unwrap_model_for_generation(
+                self.model_wrapped,
+                self.accelerator,
+                gather_deepspeed3_params=self.args.ds3_gather_for_generation,
+                gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
+            ) as model,
+            self.accelerator.autocast(),
+        ):
+            training = model.training
+            self.engine.model = model.get_base_model() if isinstance(model, PeftModel) else model
+            model.eval()
+            for count, packs in self._decoding_batches():
+                sampling = Sampling(self.max_completion_length, self.temperature, self.top_p, count)
+                for generations in self.engine.decode(packs, sampling, self.generator):
+                    written += generations
+            model.train(training)
+        return written
+
+    def _written_by_vllm(self) -> list[Generation]:
+        """By TRL's own vLLM client, colocated or on a server, with the weights that it keeps in step. (Frames
+        have the model's size, which vLLM's image processor must not change.)"""
+        prompts, images = [], []
+        for index in self.rows:
+            encoded, sample = self.encoded[index], self.examples.samples[index]
+            prompts.append([*encoded.prefix_ids, *encoded.context_ids])
+            images.append([frame.image for frame in self.examples.frames(sample)])
+        _, ids, logprobs, _ = self.vllm_generation.generate(
+            prompts=prompts, images=images, num_generations=self.num_generations
+        )
+        return [
+            Generation(list(row), [value[0] for value in values])
+            for row, values in zip(ids, logprobs, strict=True)
+        ]
 
     def _rollout_seed(self) -> int:
         """One per process and rollout, the same when a run goes on from a checkpoint. (`_step` counts
@@ -164,6 +189,7 @@ class GroundedGSPOTrainer(GRPOTrainer):
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         self.rows = inputs["rows"].tolist()
+        self.name_samples(self.examples.samples[index].id for index in self.rows)
         return super()._compute_loss(model, inputs)
 
     def _get_per_token_logps_and_entropies(
@@ -198,7 +224,7 @@ class GroundedGSPOTrainer(GRPOTrainer):
         """Whether decoding and scoring agree to the last digits, as they do in full precision. With an
         adapter the same model is the reference too, so there is no telling which of the two is asked for."""
         full = self.model.dtype == torch.float32 and self.accelerator.mixed_precision == "no"
-        return full and (self.beta == 0 or self.ref_model is not None)
+        return full and not self.use_vllm and (self.beta == 0 or self.ref_model is not None)
 
     def _scoring_batches(self, texts: Sequence[Sequence[int]], most: int) -> Iterator[list[Pack]]:
         """The current rows with their completions, a pack per group, up to `most` rows or one group."""
@@ -230,6 +256,22 @@ class GroundedGSPOTrainer(GRPOTrainer):
         return _spread(outputs.log_probs, scored, places), _spread(entropy, scored, places)
 
 
+def checkpoint_every_n_layers(model: Any) -> None:
+    """Let `every_n_layers` and `offload` of `gradient_checkpointing_kwargs` survive a rollout.
+
+    They are settings of transformers' trainer, but TRL, which switches checkpointing off and on again around
+    a rollout, hands all settings on as if they were torch's.
+    """
+    enable = model.gradient_checkpointing_enable
+
+    def enable_again(gradient_checkpointing_kwargs: dict[str, Any] | None = None, **own: Any) -> None:
+        settings = dict(gradient_checkpointing_kwargs or {})
+        own = {name: settings.pop(name) for name in ("every_n_layers", "offload") if name in settings} | own
+        enable(settings or None, **own)
+
+    model.gradient_checkpointing_enable = enable_again
+
+
 def open_prompt(encoded: Encoded, completions: Sequence[Sequence[int]] = ((),)) -> Pack:
     """A prompt with its completions as branches, whose common context is the prompt's last token: the
     completion's first token is predicted from it."""
@@ -252,7 +294,9 @@ def gspo_trainer(
     settings: RewardSettings,
     callbacks: Sequence[TrainerCallback] = (),
     tokens_per_batch: int = 32768,
-) -> GRPOTrainer:
+    lora: LoraConfig | None = None,
+    on_non_finite: OnNonFinite = "stop",
+) -> GroundedGSPOTrainer:
     """A trainer over all samples; `config.importance_sampling_level` "sequence" makes GRPO GSPO.
 
     Raises `ValueError` if there are fewer samples than a rollout has prompts: TRL would train on none.
@@ -264,6 +308,9 @@ def gspo_trainer(
             f"{len(examples.samples)} records with frames: take a smaller per_device_train_batch_size"
         )
     config.remove_unused_columns = False
+    if config.use_vllm:  # as in `decode`: nobody may write the token that stands for a patch
+        never = {str(examples.encoder.image_token_id): -100.0}
+        config.generation_kwargs = {"logit_bias": never} | (config.generation_kwargs or {})
     weights = settings.weights or {}
     config.reward_weights = [weights.get(name, 1.0) for name in rewards.REWARDS]
     rows = {
@@ -277,6 +324,8 @@ def gspo_trainer(
         train_dataset=Dataset.from_dict(rows),
         processing_class=processor,
         callbacks=list(callbacks),
+        peft_config=lora,
         examples=examples,
         tokens_per_batch=tokens_per_batch,
+        on_non_finite=on_non_finite,
     )

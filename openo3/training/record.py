@@ -10,10 +10,12 @@ from typing import Any
 from transformers import Trainer
 
 from openo3.artifacts import atomic_directory, write_csv, write_json
+from openo3.training.weights import save_whole
 
 
 def save(
     trainer: Trainer,
+    base: Path,
     model: Path,
     curve: Path,
     metrics: Path,
@@ -23,7 +25,7 @@ def save(
     """Write the run's artifacts, on the main process only.
 
     `columns` maps a CSV column to the name under which the trainer logs it. The metrics hold `counts` and
-    each column's mean over the last tenth of its values.
+    each column's mean over the last tenth of its values. `base` is what an adapter is merged into.
     """
     history = [entry for entry in trainer.state.log_history if "loss" in entry]
     rows = [
@@ -36,7 +38,7 @@ def save(
         trainer.save_model(str(model))  # a sharded model is gathered by all processes
         return
     with atomic_directory(model) as folder:
-        trainer.save_model(str(folder))
+        save_whole(trainer, base, folder)
         (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle with this machine's paths
     write_csv(curve, rows, ["step", *columns])
     last = {name: _late([row[name] for row in rows if row[name] is not None]) for name in columns}

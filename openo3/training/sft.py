@@ -8,11 +8,13 @@ from typing import Any, Literal
 
 import torch
 from datasets import Dataset
+from peft import LoraConfig
 from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from openo3.model.packing import Branch, Pack, collate, model_inputs
 from openo3.training.examples import Examples
+from openo3.training.finite import FiniteSteps, OnNonFinite
 
 LossOn = Literal["answer", "everything"]
 
@@ -38,6 +40,7 @@ class GroupCollator:
         )
         if self.loss_on == "everything":
             batch["labels"] = everything(batch, encoder.image_token_id)
+        batch["samples"] = torch.tensor([index for row in rows for index in row["group"]])
         return batch
 
     def pack(self, group: Sequence[int]) -> Pack:
@@ -61,10 +64,13 @@ def everything(batch: dict[str, torch.Tensor], image_token: int) -> torch.Tensor
     return ids.masked_fill((ids == image_token) | (segments < 0) | starts, -100)
 
 
-class GroundedSFTTrainer(SFTTrainer):
+class GroundedSFTTrainer(FiniteSteps, SFTTrainer):
     """`SFTTrainer` whose batches are packs."""
 
     def compute_loss(self, model: Any, inputs: dict[str, torch.Tensor], *args: Any, **kwargs: Any) -> Any:
+        inputs = dict(inputs)
+        samples = self.data_collator.examples.samples
+        self.name_samples(samples[index].id for index in inputs.pop("samples").tolist())
         seen = self._total_train_tokens
         tokens = self.accelerator.gather_for_metrics((inputs["segments"] >= 0).sum()).sum().item()
         loss = super().compute_loss(model, model_inputs(model, inputs), *args, **kwargs)
@@ -83,7 +89,9 @@ def sft_trainer(
     loss_on: LossOn = "answer",
     most_per_pack: int = 8,
     callbacks: Sequence[TrainerCallback] = (),
-) -> SFTTrainer:
+    lora: LoraConfig | None = None,
+    on_non_finite: OnNonFinite = "stop",
+) -> GroundedSFTTrainer:
     """A trainer over all samples, a batch being `per_device_train_batch_size` packs."""
     # Settings without which packs cannot work; all others are the user's
     config.remove_unused_columns = False
@@ -97,4 +105,6 @@ def sft_trainer(
         processing_class=processor,
         data_collator=GroupCollator(examples, loss_on),
         callbacks=list(callbacks),
+        peft_config=lora,
+        on_non_finite=on_non_finite,
     )

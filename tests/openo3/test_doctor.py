@@ -70,7 +70,7 @@ def test_gpus_are_counted_by_memory(folder, monkeypatch) -> None:
     monkeypatch.setenv("PATH", f"{folder}:/bin:/usr/bin")
 
     def gpu(**needs) -> doctor.Finding:
-        return next(doctor._gpus(doctor.Requirements(**needs)))
+        return next(doctor._gpus(doctor.Requirements(**needs), {}))
 
     assert gpu(gpus=1, gpu_memory_gb=80).ok
     assert gpu(gpus=2, gpu_memory_gb=10).ok

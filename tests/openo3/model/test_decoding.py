@@ -1,5 +1,6 @@
 """Decoding of branches equals transformers' own `generate`, row by row and token by token."""
 
+import copy
 from collections import Counter
 
 import pytest
@@ -8,8 +9,9 @@ from torch.nn import functional as F
 from transformers import DynamicCache
 from transformers.cache_utils import Cache
 
-from openo3.model.decoding import Generation, GrowingLayer, Sampling
+from openo3.model.decoding import Generation, Sampling, decode
 from openo3.model.packing import Branch, Pack
+from openo3.model.steps import ROOM, Slots, SlottedLayer
 from tests.openo3.model.families import Family
 
 QUESTIONS = ["When is the red circle in view?", "Where?", "Which shape enters after the blue square?"]
@@ -178,12 +180,50 @@ def test_nobody_writes_a_patch(family: Family) -> None:
         hook.remove()
 
 
-def test_growing_layer_is_a_dynamic_cache() -> None:
+def test_slots_that_are_still_empty_are_not_seen(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU, where every step reads all room there is."""
+    packs, sampling = packs_of_all_kinds(family), Sampling(NEW, temperature=0.7, n=2, seed=3)
+    expected = family.decode(packs, sampling)
+    take = Slots.take
+    monkeypatch.setattr(
+        Slots, "take", lambda slots, count, **step: take(slots, count, whole_room="whole_room" in step)
+    )
+    for ours, theirs in zip(family.decode(packs, sampling), expected, strict=True):
+        for one, other in zip(ours, theirs, strict=True):
+            assert one.ids == other.ids
+            torch.testing.assert_close(one.logprobs, other.logprobs, atol=1e-4, rtol=0)
+
+
+@pytest.mark.gpu
+def test_recorded_steps_write_what_plain_ones_do(family: Family) -> None:
+    """Single precision, over a growing cache and with branches that end at different steps."""
+    packs = packs_of_all_kinds(family)
+    on_cpu = family.decode(packs, Sampling(2 * NEW, n=2), end_tokens=[3, 5, 7, 11])
+    on_gpu = copy.deepcopy(family.model).cuda()
+    special = {"image_token": family.encoder.image_token_id, "pad_token": 0, "merge": family.encoder.merge}
+    for replay in (True, False):
+        written = decode(
+            on_gpu,
+            packs,
+            Sampling(2 * NEW, n=2),
+            **special,
+            end_tokens=[3, 5, 7, 11],
+            generator=torch.Generator("cuda"),
+            replay=replay,
+        )
+        assert ids_of(written) == ids_of(on_cpu)
+
+
+def test_slotted_layer_is_a_dynamic_cache() -> None:
     torch.manual_seed(0)
-    growing, dynamic = Cache(layers=[GrowingLayer()]), DynamicCache()
-    for length in (3, 1, 1, 90, 1, 200, 1):
+    slots = Slots(torch.device("cpu"))
+    slotted, dynamic = Cache(layers=[SlottedLayer(slots)]), DynamicCache()
+    for length in (3, 1, 1, 90, 1, ROOM, 1):
         step = torch.randn(2, 3, length, 4), torch.randn(2, 3, length, 4)
-        for ours, theirs in zip(growing.update(*step, 0), dynamic.update(*step, 0), strict=True):
+        slots.take(length)
+        for ours, theirs in zip(slotted.update(*step, 0), dynamic.update(*step, 0), strict=True):
             assert torch.equal(ours, theirs)
-        assert growing.get_seq_length() == dynamic.get_seq_length()
-    assert growing.layers[0]._buffers[0].shape[-2] >= 297
+    slots.take(1, whole_room=True)
+    keys, _ = slotted.update(torch.ones(2, 3, 1, 4), torch.ones(2, 3, 1, 4), 0)
+    assert keys.shape[2] == 2 * ROOM
+    assert not keys[:, :, slots.filled :].any()

@@ -1,11 +1,21 @@
 """One workplace for all tests of training; none of them changes it."""
 
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 
+from openo3 import rewards
 from openo3.training.examples import Examples
 from tests.openo3.training import workplace
+
+
+@pytest.fixture
+def varied_reward(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An untrained model earns nothing; here every completion earns something of its own."""
+    monkeypatch.setitem(
+        rewards.REWARDS, "format", lambda sample, completion, **_: crc32(completion.text.encode()) / 2**32
+    )
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 import os
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import pytest
 import torch
@@ -38,14 +37,6 @@ def make(place: Path, examples: Examples, tmp_path: Path):
         return made
 
     return trainer
-
-
-@pytest.fixture
-def varied_reward(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An untrained model earns nothing; here every completion earns something of its own."""
-    monkeypatch.setitem(
-        rewards.REWARDS, "format", lambda sample, completion, **_: crc32(completion.text.encode()) / 2**32
-    )
 
 
 def rollout(trainer: GroundedGSPOTrainer, rows: list[int] = MIXED) -> dict[str, Any]:
@@ -226,6 +217,10 @@ SETTINGS = {
     "groups across mini-batches": {"num_generations": 4, "per_device_train_batch_size": 2},
     "kl": {"beta": 0.04},
     "checkpointed": {"gradient_checkpointing": True},
+    "some layers checkpointed": {
+        "gradient_checkpointing": True,
+        "gradient_checkpointing_kwargs": {"use_reentrant": False, "every_n_layers": 2},
+    },
     "other temperature": {"temperature": 0.7, "top_p": 0.9},
     "truncated left out": {"mask_truncated_completions": True},
     "padded": {"pad_to_multiple_of": 8},
@@ -269,6 +264,50 @@ def test_an_adapter_is_told_from_its_reference(make) -> None:
     trainer = make()
     trainer.beta, trainer.ref_model = 0.04, None
     assert not trainer._writes_as_it_scores
+
+
+def test_some_layers_stay_checkpointed_after_a_rollout(make) -> None:
+    kwargs = {"use_reentrant": False, "every_n_layers": 2}
+    trainer = make(max_steps=2, gradient_checkpointing=True, gradient_checkpointing_kwargs=kwargs)
+    train(trainer)
+    blocks = [*trainer.model.model.visual.blocks, *trainer.model.model.language_model.layers]
+    assert {block.gradient_checkpointing for block in blocks} == {True, False}
+
+
+class Elsewhere:
+    """Answers as TRL's vLLM client does, with the trainer's own model; and notes what it was asked."""
+
+    def __init__(self, trainer: GroundedGSPOTrainer) -> None:
+        self.trainer, self.asked = trainer, []
+
+    def sync_weights(self) -> None:
+        pass
+
+    def generate(self, prompts, images, num_generations):
+        self.asked = [(tuple(ids), len(shown)) for ids, shown in zip(prompts, images, strict=True)]
+        written = self.trainer._written_here()
+        logprobs = [[[value] for value in generation.logprobs] for generation in written]
+        return prompts, [generation.ids for generation in written], logprobs, None
+
+
+@pytest.mark.usefixtures("varied_reward")
+def test_completions_written_elsewhere_are_scored_here(make) -> None:
+    trainer = make()
+    here = rollout(trainer)
+    trainer.use_vllm, trainer.vllm_generation, trainer._last_loaded_step = True, Elsewhere(trainer), -1
+    trainer.vllm_importance_sampling_correction = False
+    there = rollout(trainer)
+    expected = [
+        ((*trainer.encoded[index].prefix_ids, *trainer.encoded[index].context_ids),
+         len(trainer.encoded[index].vision.grids))
+        for index in MIXED
+    ]  # fmt: skip
+    assert trainer.vllm_generation.asked == expected
+    assert torch.equal(here["completion_ids"], there["completion_ids"])
+    assert not trainer._writes_as_it_scores
+    mask = here["completion_mask"].bool()
+    ours, theirs = (rolled["old_per_token_logps"][mask] for rolled in (here, there))
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
 
 
 def test_completions_end_at_the_limit(make) -> None:

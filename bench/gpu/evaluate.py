@@ -1,0 +1,105 @@
+"""Five questions about each record: one at a time with the video decoded each time, and all in one batch."""
+
+from __future__ import annotations
+
+import importlib.util
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from bench.gpu.measure import Clock, attempt, say, seconds
+from bench.gpu.models import PATCH, Picture, Size, attend_plainly, processor
+from openo3.model.attention import attend_framewise
+from openo3.model.decoding import Sampling
+from openo3.model.encode import Prompt
+from openo3.model.engine import LocalEngine
+
+QUESTIONS = (
+    "What is it?",
+    "When is it?",
+    "Where is it from 1.0s to 4.0s?",
+    "Where is it?",
+    "When is it there?",
+)
+Read = Callable[[], tuple[Picture, ...]]
+
+
+def reader(folder: Path, size: Size) -> Read:
+    """Decodes a clip of noise each time it is called; frames from memory where there is no decoder."""
+    rng = np.random.default_rng(0)
+    width, height = size.width * PATCH, size.height * PATCH
+    shots = rng.integers(0, 256, (size.frames, height, width, 3), dtype=np.uint8)
+    if importlib.util.find_spec("decord") is None:
+        say("  decord is not installed here: reading a frame costs nothing below")
+        frames = tuple(Picture(Image.fromarray(shot), n / 2, False) for n, shot in enumerate(shots))
+        return lambda: frames
+    from openo3.media.decode import Policy, sample
+    from openo3.media.ffmpeg import encode
+
+    encode(folder / "clip.mp4", (shots[n // 15] for n in range(15 * size.frames)), 30, (width, height))
+    policy = Policy(2.0, size.frames, size.frames, width * height, 2 * PATCH)
+
+    def read() -> tuple[Picture, ...]:
+        clip = sample(folder / "clip.mp4", (), policy)
+        return tuple(Picture(shot.image, shot.time_s, shot.key) for shot in clip.shots)
+
+    return read
+
+
+def published(model: Any, read: Read, new: int) -> dict[str, float]:
+    """One record."""
+    attend_plainly(model)
+    engine = LocalEngine(model, processor())
+
+    def ask(question: str) -> None:
+        encoded = engine.encoder.encode(Prompt(read(), 8.0, question))
+        ids = torch.tensor([[*encoded.prefix_ids, *encoded.context_ids]], device=model.device)
+        model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            mm_token_type_ids=(ids == engine.encoder.image_token_id).int(),
+            pixel_values=encoded.vision.pixel_values.to(model.device),
+            image_grid_thw=torch.tensor(encoded.vision.grids, device=model.device),
+            do_sample=False,
+            max_new_tokens=new,
+            eos_token_id=None,
+        )
+
+    with torch.inference_mode():
+        ask(QUESTIONS[0])
+        took = sum(seconds(lambda question=question: ask(question)) for question in QUESTIONS)
+    return {"records": 1, "s": took, "records/s": 1 / took, "tokens per answer": new}
+
+
+def ours(model: Any, read: Read, new: int, records: int, tokens_per_batch: int) -> dict[str, float]:
+    """Each record's frames are read and encoded once."""
+    attend_framewise(model)
+    engine = LocalEngine(model, processor(), tokens_per_batch)
+    engine.encoder.end_ids = ()  # random weights: as many tokens as in the published way
+
+    def ask(records: int) -> None:
+        shown = [read() for _ in range(records)]
+        # A record of its own each time, though the pictures are the same
+        prompts = [Prompt(tuple(frames), 8.0 + number, question) for number, frames in enumerate(shown)
+                   for question in QUESTIONS]  # fmt: skip
+        engine.generate(prompts, Sampling(new))
+
+    ask(1)
+    took = seconds(lambda: ask(records))
+    return {"records": records, "s": took, "records/s": records / took, "tokens per answer": new}
+
+
+def table(model: Any, size: Size, clock: Clock) -> None:
+    new = min(64, size.new_tokens)
+    with tempfile.TemporaryDirectory(prefix="openo3-bench-") as folder:
+        read = reader(Path(folder), size)
+        theirs = attempt("evaluate, published way", clock, 40, lambda: published(model, read, new))
+        tokens = size.prompts * size.prompt_tokens
+        mine = attempt("evaluate, ours", clock, 30, lambda: ours(model, read, new, size.prompts, tokens))
+    if theirs and mine:
+        say(f"evaluate: {mine['records/s'] / theirs['records/s']:.1f} times")

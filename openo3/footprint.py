@@ -1,0 +1,102 @@
+"""What training takes of a GPU's memory and of the disk, estimated from a profile before it is launched.
+
+Weights, gradients and AdamW's states are exact by arithmetic; activations are those of the Qwen family's
+layers, within a fifth or so.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+GB = 1e9
+TEXT_SHARE = 1.2  # a prompt's tokens with its text, by those of its frames
+ANSWER_TOKENS = 500  # of a record with its reasoning
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A model's size; `kv_width` is the number of key heads times their width."""
+
+    billion_weights: float
+    layers: int
+    hidden: int
+    intermediate: int
+    kv_width: int
+
+
+def gpu_memory_gb(stage: str, blocks: Mapping[str, Any], shape: Shape, gpus: int) -> dict[str, float]:
+    """Gigabytes on each of `gpus` GPUs while `stage` ("sft" or "gspo") trains, by what takes them."""
+    block = blocks[stage]
+    trainer, lora = block["trainer"], block.get("lora") is not None
+    zero = zero_stage(trainer)
+    weights = 2 * shape.billion_weights if zero or lora else 4 * shape.billion_weights
+    shared = weights / (gpus if zero == 3 else 1)
+    parts = {"weights": shared}
+    if not lora:
+        gradients = 2 if zero else 4
+        states = 12 if zero else 8  # AdamW's two moments, and DeepSpeed's single precision weights
+        parts["gradients"] = gradients * shape.billion_weights / (gpus if zero >= 2 else 1)
+        parts["optimizer"] = states * shape.billion_weights / (gpus if zero >= 1 else 1)
+    tokens = tokens_in_update(stage, blocks)
+    parts["activations"] = tokens * _activation_bytes(trainer, shape) / GB
+    if stage == "gspo":
+        if trainer.get("beta", 0) and not lora:
+            parts["reference"] = shared
+        if zero == 3:
+            parts["whole weights for the rollout"] = 2 * shape.billion_weights
+        cached = block["data"].get("tokens_per_batch", 32768)
+        parts["cache of the rollout"] = cached * shape.layers * 2 * shape.kv_width * 2 / GB
+    return parts
+
+
+def most_at_once_gb(parts: Mapping[str, float]) -> float:
+    """A rollout and an update take turns."""
+    turns = {"rollout": 0.0, "update": 0.0, "always": 0.0}
+    for name, size in parts.items():
+        turn = "rollout" if name.endswith("rollout") else "update" if name == "activations" else "always"
+        turns[turn] += size
+    return turns["always"] + max(turns["rollout"], turns["update"])
+
+
+def checkpoints_gb(blocks: Mapping[str, Any], shape: Shape) -> float:
+    """Of the stage that keeps more: each holds weights and the optimizer's states."""
+    sizes = []
+    for stage in ("sft", "gspo"):
+        block = blocks[stage]
+        kept = (block.get("keep_best") or 0) + max(1, block["trainer"].get("save_total_limit") or 1)
+        each = 0.1 if block.get("lora") else 14
+        sizes.append((kept + 1) * each * shape.billion_weights)  # the next is written before one goes
+    return max(sizes) + 2 * 2 * shape.billion_weights  # and both trained models
+
+
+def zero_stage(trainer: Mapping[str, Any]) -> int:
+    """Of the trainer's DeepSpeed settings, 0 without any."""
+    path = trainer.get("deepspeed")
+    return json.loads(Path(path).read_text())["zero_optimization"]["stage"] if path else 0
+
+
+def tokens_in_update(stage: str, blocks: Mapping[str, Any]) -> int:
+    """Tokens that pass one GPU at once."""
+    frames, block = blocks["sample_frames"], blocks[stage]
+    merged = frames["max_pixels"] // frames["side_multiple"] ** 2
+    prompt = int(TEXT_SHARE * frames["train"]["max_frames"] * merged)
+    rows = block["trainer"]["per_device_train_batch_size"]
+    if stage == "sft":
+        return rows * (prompt + 2 * ANSWER_TOKENS)
+    group = block["trainer"]["num_generations"]
+    return max(1, rows // group) * prompt + rows * block["trainer"]["max_completion_length"]
+
+
+def _activation_bytes(trainer: Mapping[str, Any], shape: Shape) -> float:
+    """Of one token: in half precision all that a layer's backward pass needs, of each layer or, checkpointed,
+    of those that are not, of the one at hand, and every layer's input."""
+    layer = 22 * shape.hidden + 8 * shape.intermediate
+    inputs = 2 * shape.hidden * shape.layers
+    if not trainer.get("gradient_checkpointing"):
+        return layer * shape.layers
+    every = (trainer.get("gradient_checkpointing_kwargs") or {}).get("every_n_layers", 1)
+    return layer * (shape.layers * (1 - 1 / every) + 1) + inputs

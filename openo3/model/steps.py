@@ -1,0 +1,174 @@
+"""One decoding step, again and again: the cache that branches share, and who sees which of its slots.
+
+A row of the cache holds a prefix and then, step by step, one token of each open branch. All shapes stay as
+they are until the cache grows or branches have ended. On a GPU such a step is therefore recorded once and
+replayed (a CUDA graph): to launch its thousand kernels one by one takes several times as long as to run them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import Cache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
+
+from openo3.model.attention import computing_dtype, lined_up
+
+ROOM = 1024
+"""The cache grows by so many slots, and on a GPU attention reads whole multiples of them."""
+
+
+class Slots:
+    """Where in the cache the tokens at hand go, the same for all rows and layers.
+
+    `index` [A] are their slots; attention reads the first `visible` ones.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.index = torch.arange(0, device=device)
+        self.filled = self.visible = 0
+
+    def take(self, count: int, *, whole_room: bool = False) -> None:
+        """The next `count` slots; `whole_room` makes those visible that are still empty."""
+        if len(self.index) == count:
+            self.index += count  # in place: a recorded step reads it
+        else:
+            self.index = torch.arange(self.filled, self.filled + count, device=self.index.device)
+        self.filled += count
+        self.visible = self.room if whole_room else self.filled
+
+    @property
+    def room(self) -> int:
+        return -(-self.filled // ROOM) * ROOM
+
+
+class SlottedLayer(DynamicLayer):
+    """A cache layer [B, key heads, room, head_dim] that is written in place."""
+
+    def __init__(self, slots: Slots) -> None:
+        super().__init__()
+        self.slots = slots
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        dtype = computing_dtype(key_states)
+        key_states, value_states = key_states.to(dtype), value_states.to(dtype)
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+            self.keys, self.values = key_states[:, :, :0], value_states[:, :, :0]
+        if self.keys.shape[2] < self.slots.room:
+            self.keys, self.values = (_grown(old, self.slots.room) for old in (self.keys, self.values))
+        self.keys.index_copy_(2, self.slots.index, key_states)
+        self.values.index_copy_(2, self.slots.index, value_states)
+        return self.keys[:, :, : self.slots.visible], self.values[:, :, : self.slots.visible]
+
+
+def _grown(old: torch.Tensor, room: int) -> torch.Tensor:
+    new = old.new_zeros(*old.shape[:2], room, old.shape[3])  # what is masked must still be finite
+    new[:, :, : old.shape[2]] = old
+    return new
+
+
+def open_cache(model: PreTrainedModel) -> tuple[Cache, Slots]:
+    slots = Slots(model.device)
+    layers = model.config.get_text_config().num_hidden_layers
+    return Cache(layers=[SlottedLayer(slots) for _ in range(layers)]), slots
+
+
+class Steps:
+    """Steps of one token for each column, a column being one branch per row.
+
+    Args:
+        owner: [B, slots] which branch's token each filled slot of the cache holds; 0 is the prefix.
+        branch: [B, A] the branch of each column, -1 for none.
+        positions: [B, A] of each branch's last token so far.
+        replay: record steps, where that can be done.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        cache: Cache,
+        slots: Slots,
+        owner: torch.Tensor,
+        branch: torch.Tensor,
+        positions: torch.Tensor,
+        *,
+        replay: bool = True,
+    ) -> None:
+        self.model, self.cache, self.slots = model, cache, slots
+        text = model.config.get_text_config()
+        self.groups = text.num_attention_heads // text.num_key_value_heads
+        seen = (owner[:, None, :] == 0) | (owner[:, None, :] == branch[:, :, None])
+        self.bias = _additive(seen, computing_dtype(model.lm_head.weight))[:, None]
+        self._columns(branch, positions)
+        self.graph: torch.cuda.CUDAGraph | None = None
+        # Weights that DeepSpeed fetches layer by layer are at another place in each step
+        whole = all(parameter.numel() for parameter in model.lm_head.parameters())
+        self.replayed = replay and branch.is_cuda and whole
+        self.pool = torch.cuda.graph_pool_handle() if self.replayed else None
+
+    def _columns(self, branch: torch.Tensor, positions: torch.Tensor) -> None:
+        """In the slots of a step each branch sees itself; the rest of who sees what is in `bias`."""
+        self.branch, self.positions = branch, positions
+        self.tokens = torch.zeros_like(branch)
+        own = (branch[:, :, None] == branch[:, None, :]) & (branch >= 0)[:, None, :]
+        self.own = _additive(own, self.bias.dtype)[:, None]
+        self.graph = None
+
+    def keep(self, columns: Sequence[Sequence[int]], width: int, tokens: torch.Tensor) -> torch.Tensor:
+        """Go on with these columns of each row, up to `width`; returns theirs of `tokens` [B, A]."""
+        device = self.branch.device
+        padded = torch.tensor([[*row, *[-1] * (width - len(row))] for row in columns], device=device)
+        index = padded.clamp(min=0)
+        self.bias = self.bias.gather(2, index[:, None, :, None].expand(-1, 1, -1, self.bias.shape[3]))
+        branch = self.branch.gather(1, index).masked_fill(padded < 0, -1)
+        self._columns(branch, self.positions.gather(1, index))
+        return tokens.gather(1, index)
+
+    def __call__(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Feed tokens [B, A]; logits [B, A, V], which the next call may overwrite."""
+        self.slots.take(tokens.shape[1], whole_room=self.replayed)
+        if self.bias.shape[3] < self.slots.room:
+            more = self.slots.room - self.bias.shape[3]
+            self.bias = torch.nn.functional.pad(self.bias, (0, more), value=-torch.inf)
+            self.graph = None
+        self.tokens.copy_(tokens)
+        self.positions += 1
+        if not self.replayed:
+            return self._step()
+        if self.graph is None:
+            self._record()
+        self.graph.replay()
+        return self.logits
+
+    def _step(self) -> torch.Tensor:
+        self.bias.index_copy_(3, self.slots.index, self.own)
+        hidden = self.model.model(
+            input_ids=self.tokens,
+            position_ids=self.positions[None].expand(3, -1, -1),
+            attention_mask=lined_up(self.bias[..., : self.slots.visible], self.groups),
+            past_key_values=self.cache,
+            use_cache=True,
+        ).last_hidden_state
+        return self.model.lm_head(hidden)
+
+    def _record(self) -> None:
+        """Writes what the step writes anyway, to the same slots. Once before the recording: what a kernel
+        allocates or chooses at its first use cannot be part of one."""
+        before = torch.cuda.Stream()
+        before.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(before):
+            self._step()
+        torch.cuda.current_stream().wait_stream(before)
+        self.graph = torch.cuda.CUDAGraph()
+        # Other threads, a data loader's for one, may allocate meanwhile
+        with torch.cuda.graph(self.graph, pool=self.pool, capture_error_mode="thread_local"):
+            self.logits = self._step()
+
+
+def _additive(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, -torch.inf)

@@ -1,0 +1,55 @@
+"""A loss or gradient that is not finite: reported with its samples; the run stops or leaves the step out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import torch
+
+OnNonFinite = Literal["stop", "skip"]
+
+
+class NonFiniteError(FloatingPointError):
+    """Which samples a step had whose loss or gradient is not finite."""
+
+
+class FiniteSteps:
+    """Before a trainer of transformers among a class's bases; the class names each batch's samples.
+
+    The gradient is the same in all processes, so all of them leave a step out together. (DeepSpeed updates as
+    part of the backward pass: there `check_grad_overflow` of its own settings leaves the step out.)
+    """
+
+    def __init__(self, *args: Any, on_non_finite: OnNonFinite = "stop", **kwargs: Any) -> None:
+        self.on_non_finite = on_non_finite
+        self.steps_left_out = 0
+        self._in_step: list[str] = []
+        super().__init__(*args, **kwargs)
+
+    def name_samples(self, ids: Iterable[str]) -> None:
+        """The samples of the batch whose loss is computed next."""
+        self._in_step += ids
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        before = len(self._in_step)
+        loss = super().training_step(*args, **kwargs)
+        if not torch.isfinite(loss):
+            self._report(f"loss {loss.item()}", self._in_step[before:])
+        return loss
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        norm = super()._get_grad_norm(model, grad_norm)
+        if norm is not None and not torch.isfinite(torch.as_tensor(norm)):
+            self._report(f"gradient norm {float(norm)}", self._in_step)
+            self.steps_left_out += 1
+            self.optimizer.zero_grad(set_to_none=True)  # parameters without a gradient stay as they are
+        self._in_step = []
+        return norm
+
+    def _report(self, what: str, ids: Iterable[str]) -> None:
+        text = f"step {self.state.global_step + 1}: {what}, samples {', '.join(dict.fromkeys(ids))}"
+        if self.on_non_finite == "stop":
+            raise NonFiniteError(f"{text}; on_non_finite: skip leaves such steps out")
+        print(f"{text}: left out", file=sys.stderr, flush=True)

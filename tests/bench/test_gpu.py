@@ -1,0 +1,42 @@
+"""The comparison at real size runs on the tiny model anywhere, and what is fast is right."""
+
+import re
+
+import pytest
+
+from bench.gpu.__main__ import main
+from bench.gpu.models import SIZES, build, forward_flops
+
+
+@pytest.mark.slow
+def test_every_part_prints_its_rows(capsys: pytest.CaptureFixture) -> None:
+    main(["--model", "tiny", "--rounds", "1", "--prompts", "2"])
+    printed = capsys.readouterr().out
+    rows = [line.split("|")[1].strip() for line in printed.splitlines() if line.startswith("|")]
+    for part in ("rollout", "update", "evaluate", "SFT"):
+        assert f"{part}, published way" in rows
+        assert any(row.startswith(f"{part}, ours") for row in rows)
+    assert "Error" not in printed
+    assert re.search(r"log-probabilities off by [0-9.e-]+ ", printed)
+    assert "greedy tokens the same 1 " in printed
+    assert re.search(r"rollout and update: .* published, .* ours: .* times", printed)
+
+
+def test_parts_that_would_take_too_long_are_left_out(capsys: pytest.CaptureFixture) -> None:
+    main(["--model", "tiny", "--what", "rollout", "--minutes", "0"])
+    assert "rollout, published way | left out" in capsys.readouterr().out
+
+
+def test_flops_are_those_of_the_matrices() -> None:
+    """Two for each weight and token; embeddings are looked up, not multiplied."""
+    model, size = build("tiny"), SIZES["tiny"]
+    text = model.model.language_model
+    weights = sum(p.numel() for p in text.layers.parameters() if p.ndim == 2)
+    counted = forward_flops(model.config, size, tokens=10, pairs=0, logits=3, frames=0)
+    assert counted == 2 * (10 * weights + 3 * model.lm_head.weight.numel())
+    blocks = sum(p.numel() for p in model.model.visual.blocks.parameters() if p.ndim == 2)
+    merger = sum(p.numel() for p in model.model.visual.merger.parameters() if p.ndim == 2)
+    patches = size.patches
+    attention = 4 * 64 * patches * 4 * size.height * size.width  # frames smaller than a window
+    seen = forward_flops(model.config, size, tokens=0, pairs=0, logits=0)
+    assert seen == 2 * (patches * blocks + patches // 4 * merger) + attention

@@ -1,0 +1,66 @@
+"""What is trained is in the right precision, and an adapter ends as a model like any other."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from trl import GRPOConfig, SFTConfig
+
+from openo3.model.load import load_model, load_processor
+from openo3.training.examples import Examples
+from openo3.training.gspo import RewardSettings, gspo_trainer
+from openo3.training.sft import sft_trainer
+from openo3.training.weights import load_for_training, lora_config, save_whole
+from tests.openo3.training import workplace
+
+LORA = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"}
+
+
+@pytest.mark.parametrize(
+    ("bf16", "lora", "expected"),
+    [
+        (False, None, torch.float32),
+        (False, LORA, torch.float32),
+        (True, None, torch.float32),
+        (True, LORA, torch.bfloat16),
+    ],
+)
+def test_adamw_moves_single_precision(place: Path, tmp_path: Path, bf16, lora, expected) -> None:
+    config = SFTConfig(output_dir=str(tmp_path), **workplace.SFT | {"bf16": bf16})
+    assert load_for_training(place / "data/models/base", config, lora).dtype == expected
+
+
+def test_a_small_update_reaches_weights_in_single_precision_only() -> None:
+    """Why: a step of 1e-6, the published learning rate, from a weight of usual size."""
+    for dtype, moved in ((torch.float32, True), (torch.bfloat16, False)):
+        weight = torch.full((1,), 0.02, dtype=dtype)
+        assert ((weight - 1e-6) != weight).item() is moved
+
+
+@pytest.mark.parametrize("stage", ["sft", "gspo"])
+def test_an_adapter_is_trained_and_merged(
+    stage: str, place: Path, examples: Examples, tmp_path: Path
+) -> None:
+    base, run = place / "data/models/base", str(tmp_path / "run")
+    parts = (load_model(base), load_processor(base), examples)
+    changed = {"max_steps": 2, "learning_rate": 1e-2, "save_strategy": "no"}
+    if stage == "sft":
+        config = SFTConfig(output_dir=run, **workplace.SFT | changed)
+        trainer = sft_trainer(*parts, config, lora=lora_config(LORA))
+    else:
+        config = GRPOConfig(output_dir=run, **workplace.GSPO | changed | {"beta": 0.04})
+        trainer = gspo_trainer(*parts, config, RewardSettings(), lora=lora_config(LORA))
+    trainer.train()
+    with torch.no_grad():  # so that merging shows, whatever was learnt
+        for name, parameter in trainer.model.named_parameters():
+            if "lora_B" in name:
+                parameter.add_(0.01)
+    save_whole(trainer, base, tmp_path / "model")
+    merged, before = load_model(tmp_path / "model"), load_model(base)
+    load_processor(tmp_path / "model")
+    ids = torch.arange(5, 25)[None]
+    with torch.no_grad():
+        expected = trainer.model.eval()(input_ids=ids).logits
+        torch.testing.assert_close(merged(input_ids=ids).logits, expected, atol=1e-3, rtol=1e-3)
+        assert not torch.allclose(before(input_ids=ids).logits, expected, atol=1e-2)
+    assert set(merged.state_dict()) == set(before.state_dict())
