@@ -27,7 +27,7 @@ def test_it_writes_a_model_that_loads_and_goes_on(tmp_path: Path, monkeypatch: p
     assert all(each["steps"] > 0 for each in runs)
     one, two = (load_model(tmp_path / name, torch.float32).state_dict() for name in ("one", "two"))
     moved = [name for name in one if not torch.equal(one[name], two[name])]
-    assert len(moved) > 100
+    assert len(moved) > len(one) / 2  # half precision keeps the smallest steps of the norms from showing
     assert load_processor(tmp_path / "two").tokenizer.get_vocab()["<think>"]
 
 
