@@ -2,7 +2,9 @@
 
 import ctypes
 import os
+import struct
 import subprocess
+import sys
 import time
 
 from openo3.media.probe import MediaError
@@ -22,6 +24,9 @@ def job(name: str) -> str:
             sum(range(10**12))
         case "child that hangs":
             subprocess.run(["sleep", "98765"], check=False)
+        case "cut result":
+            os.write(int(sys.argv[-1]), struct.pack("!i", 1000) + b"half")  # as if killed while sending
+            os._exit(4)
         case "unexpected":
             raise KeyError("surprise")
         case "rejected":

@@ -39,12 +39,13 @@ class Digests:
         self._used[origin.identity] = found
         return found[1]
 
-    def time_of(self, origin: Origin) -> int | None:
-        """The time that a file of this origin has been given when it came."""
-        if isinstance(origin, LocalBlob):
-            return origin.status.st_mtime_ns
+    def is_time_of(self, origin: Origin, mtime_ns: int) -> bool:
+        """Whether a file of this origin had this time when it came, or when it was last read."""
         found = self._known.get(origin.identity)
-        return found[0] if found else None
+        times = {found[0]} if found else set()
+        if isinstance(origin, LocalBlob):
+            times.add(origin.status.st_mtime_ns)
+        return mtime_ns in times
 
     def learn(self, origin: Origin, mtime_ns: int, digest: str) -> None:
         self._used[origin.identity] = (mtime_ns, digest)

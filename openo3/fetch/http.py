@@ -156,7 +156,7 @@ class _Stream(io.RawIOBase):
 
     def __init__(self, blob: HttpBlob, start: int, end: int | None) -> None:
         self._blob, self._http = blob, blob.http
-        self._position, self._end = start, end
+        self._start, self._position, self._end = start, start, end
         self.version = _Version(blob.size, blob.tag)
         self._response: httpx.Response | None = None
         self._pieces: Iterator[bytes] = iter(())
@@ -235,6 +235,8 @@ class _Stream(io.RawIOBase):
         found = _version(response)
         if not self.version.agrees(found):
             raise Changed(f"{name}: changed on the server while it was read")
+        if status == 200 and self._position > self._start:  # broken off: perhaps it comes whole next time
+            raise Broken("the connection broke, and the server gives no ranges to go on with")
         if status == 200 and self._position:
             raise Unavailable("unreadable", f"{name}: the server gives no ranges")
         if status == 206 and _range_start(response) != self._position:

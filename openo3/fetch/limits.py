@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from threading import Lock
+
+from openo3.configuration import ConfigurationError
 
 GB = 1_000_000_000
 
@@ -26,6 +28,11 @@ class Limits:
     wait_s: float = 1.0
     file_gb: float = 20.0
     inflation: float = 100.0
+
+    def __post_init__(self) -> None:
+        for name, value in ((each.name, getattr(self, each.name)) for each in fields(self)):
+            if value is not None and not value > 0:
+                raise ConfigurationError(f"limits.{name}: {value!r}, must be more than 0")
 
 
 class Throttle:

@@ -16,7 +16,7 @@ from openo3.fetch.http import Http
 from openo3.fetch.hub import HubRepo
 from openo3.fetch.limits import Limits
 from openo3.fetch.origin import Origin
-from openo3.fetch.plan import Unavailable
+from openo3.fetch.plan import PlaceAway, Unavailable
 from openo3.fetch.site import SiteVideo
 from openo3.fetch.tars import TarMember, TarSeries
 from openo3.fetch.zips import ZipArchive, ZipMember
@@ -36,21 +36,21 @@ class Places:
     def __init__(self, http: Http, root: Path, limits: Limits) -> None:
         self._http, self._root, self._limits = http, root, limits
         self._repos: dict[tuple[str, str | None], HubRepo] = {}
-        self._opened: dict[Place, Finder | Unavailable] = {}
+        self._opened: dict[Place, Finder | PlaceAway] = {}
         self._lock = Lock()
 
     def open(self, place: Place) -> Finder:
-        """Raises `Unavailable` if nothing of it is to be had, `FetchError` if the hub wants a login."""
+        """Raises `PlaceAway` if nothing of it is to be had, `FetchError` if the hub wants a login."""
         with self._lock:
             if place not in self._opened:
                 try:
                     self._opened[place] = self._open(place)
                 except Unavailable as why:
-                    self._opened[place] = why
+                    self._opened[place] = PlaceAway(why.problem, why.detail)
                 except OSError as error:
-                    self._opened[place] = Unavailable("missing", f"{error.filename}: {error.strerror}")
+                    self._opened[place] = PlaceAway("missing", f"{error.filename}: {error.strerror}")
         opened = self._opened[place]
-        if isinstance(opened, Unavailable):
+        if isinstance(opened, PlaceAway):
             raise opened
         return opened
 
@@ -77,7 +77,10 @@ class Places:
         if place.url:
             return _Addresses(self._http, "/".join(filter(None, [place.url.rstrip("/"), *place.paths])))
         if place.folder:
-            return _Folder(self._folder(place) / place.paths[0])
+            folder = self._folder(place) / place.paths[0]
+            if not folder.is_dir():
+                raise Unavailable("missing", f"{folder}: no such folder")
+            return _Folder(folder)
         return _Site(place.site)
 
     def _matching(self, place: Place, path: str) -> list[Blob]:

@@ -35,8 +35,11 @@ class Missing:
 
 @dataclass(frozen=True)
 class Plan:
+    """`away`: of the missing ones, those whose place as a whole cannot be opened (now), with the reason."""
+
     items: list[Item] = field(default_factory=list)
     missing: list[Missing] = field(default_factory=list)
+    away: dict[str, str] = field(default_factory=dict)
 
 
 class FetchError(RuntimeError):
@@ -49,6 +52,10 @@ class Unavailable(Exception):
     def __init__(self, problem: Problem, detail: str) -> None:
         super().__init__(detail)
         self.problem, self.detail = problem, detail
+
+
+class PlaceAway(Unavailable):
+    """Not even the place of a file can be opened; that says nothing about the file."""
 
 
 class Unfinished(Exception):

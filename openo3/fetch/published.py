@@ -6,7 +6,7 @@ import csv
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
@@ -17,7 +17,7 @@ from openo3.catalogue.table import AnnotationEntry, Catalogue
 from openo3.fetch.blob import LocalBlob
 from openo3.fetch.limits import Limits
 from openo3.fetch.places import Places
-from openo3.fetch.plan import FetchError, Item, Missing, Plan, Unavailable, Unfinished
+from openo3.fetch.plan import FetchError, Item, Missing, PlaceAway, Plan, Unavailable, Unfinished
 from openo3.rejections import RowError
 from openo3.rows import AnnotationError, read_rows
 from openo3.sources import Reference
@@ -94,6 +94,7 @@ def media(
     with ThreadPoolExecutor(limits.threads) as pool:
         for found in pool.map(locate, wanted.values()):
             (plan.items if isinstance(found, Item) else plan.missing).append(found)
+    plan.away.update(locate.away)
     return plan
 
 
@@ -102,6 +103,7 @@ class _Locator:
     catalogue: Catalogue
     places: Places
     leave_out: set[str]
+    away: dict[str, str] = field(default_factory=dict)
 
     def __call__(self, reference: Reference) -> Item | Missing:
         source = reference.source.name
@@ -119,6 +121,8 @@ class _Locator:
                     raise FetchError(f"{why}; run again later") from None
                 else:
                     return Item(f"media/{reference.media}", origin, source)
+        if away := [why.detail for why in reasons if isinstance(why, PlaceAway)]:
+            self.away[reference.media] = away[0]
         worst = next((why.problem for why in reasons if why.problem != "missing"), "missing")
         detail = "; ".join(why.detail for why in reasons) or entry.note or "no place is known for it"
         return Missing(reference.media, source, worst, detail)

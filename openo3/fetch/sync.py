@@ -57,13 +57,14 @@ def sync(plan: Plan, folder: Path, known: Path, limits: Limits | None = None) ->
     `known` is a file outside of the folder that remembers what was fetched and the digests of local origins,
     so that unchanged ones are not read again. Killed at any moment and run again, the folder ends the same.
 
-    Raises `FetchError` if it would be too large, an origin on this machine cannot be read or changes
-    meanwhile, or some files did not come this time; what came is kept.
+    Raises `FetchError` if it would be too large, the place of files that are here is away, an origin on this
+    machine cannot be read or changes meanwhile, or some files did not come this time; what came is kept.
     """
     limits = limits or Limits()
     _check_limit(plan, limits)
     folder.mkdir(parents=True, exist_ok=True)
     run = _Run(folder, limits, Digests(known))
+    run.check_places(plan)
     removed = run.remove_all_but({item.target for item in plan.items})
     with ThreadPoolExecutor(limits.threads) as pool:
         current = list(pool.map(run.is_current, plan.items))
@@ -79,7 +80,7 @@ def sync(plan: Plan, folder: Path, known: Path, limits: Limits | None = None) ->
 
 
 def to_fetch(plan: Plan, folder: Path, known: Path) -> list[Item]:
-    """What `sync` would fetch; nothing is changed."""
+    """What `sync` would fetch; nothing is fetched or removed."""
     run = _Run(folder, Limits(), Digests(known))
     return [item for item in plan.items if not run.is_current(item)]
 
@@ -106,6 +107,15 @@ class _Run:
         self._progress: Callable[[int], Any] = lambda count: None
         self._room = 0.0
 
+    def check_places(self, plan: Plan) -> None:
+        """Nothing that is here is dropped because its place cannot be opened for the moment."""
+        here = [path for path in plan.away if (self.folder / "media" / path).is_file()]
+        if here:
+            raise FetchError(
+                f"{plan.away[here[0]]}; {len(here):,} files that are here came from there. Run again when it "
+                "is back, or name the source in `leave_out` to drop them"
+            )
+
     def remove_all_but(self, targets: set[str]) -> int:
         """Remove what no target names; return how many files."""
         kept = targets | {MANIFEST, MISSING}
@@ -124,11 +134,14 @@ class _Run:
             there = os.stat(self.folder / item.target)
             if item.origin.size is not None and there.st_size != item.origin.size:
                 return None
-            if there.st_mtime_ns == self.digests.time_of(item.origin):
+            if self.digests.is_time_of(item.origin, there.st_mtime_ns):
                 digest = self.digests.of(item.origin)  # it came from there and was not touched
             elif entry := self._line_of(item.target):
                 digest = self._digest_of(item, entry)
-                digest = digest if digest == entry["sha256"] else None
+                if digest == entry["sha256"]:
+                    self.digests.learn(item.origin, there.st_mtime_ns, digest)
+                else:
+                    digest = None
             else:
                 return None
             return self._entry(item, digest) if digest else None
@@ -138,10 +151,8 @@ class _Run:
             raise FetchError(f"{item.origin.name}: {error.strerror}") from error
 
     def _line_of(self, target: str) -> dict[str, Any] | None:
-        """What a manifest says of the file; after a kill only if the file is still what it is about."""
-        if entry := self.complete.get(target):
-            return entry
-        entry = self.before.get(target)
+        """What a manifest says of the file, if the file is still what it is about."""
+        entry = self.complete.get(target) or self.before.get(target)
         return entry if entry and entry["sha256"] == checks.sha256(self.folder / target) else None
 
     def _digest_of(self, item: Item, entry: dict[str, Any]) -> str | None:

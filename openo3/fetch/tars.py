@@ -22,6 +22,16 @@ from openo3.fetch.plan import Unavailable
 from openo3.safe_path import UnsafePath, relative
 
 DAMAGED = (tarfile.TarError, zlib.error, EOFError, LZMAError)
+_LONGEST_HEADER = 1 << 20
+
+
+class _TarInfo(tarfile.TarInfo):
+    """A member whose header may not be endless: tarfile reads long names and extended headers whole."""
+
+    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        if not self.isreg() and self.size > _LONGEST_HEADER:
+            raise tarfile.ReadError(f"a header of {self.size:,} bytes")
+        return super()._proc_member(tar)
 
 
 @dataclass(frozen=True)
@@ -79,7 +89,7 @@ def members(
         with ExitStack() as stack:
             try:
                 stream = stack.enter_context(blob.stream())
-                tar = stack.enter_context(tarfile.open(fileobj=stream, mode="r|*"))
+                tar = stack.enter_context(tarfile.open(fileobj=stream, mode="r|*", tarinfo=_TarInfo))
                 for info in tar:
                     if info.size > limits.file_gb * GB:
                         size = f"{info.size / GB:.1f} GB, at most {limits.file_gb:g}"

@@ -158,7 +158,7 @@ class _Process:
         """Whether the process lives on, and what came out."""
         try:
             return True, self.pipe.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):  # a message that is cut in the middle too
             code = self.process.wait()
         if code == -signal.SIGALRM:
             return False, MediaError("too slow", f"not done within {time_limit_s:g} s")

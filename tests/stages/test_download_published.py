@@ -267,3 +267,44 @@ catalogue:
     assert set(contents(tmp_path / "data/raw/media")) == {"videos/videomme/v 1.mp4"}
     assert (tmp_path / f"data/raw/annotations/more/{path.name}").read_bytes() == path.read_bytes()
     assert done.missing == 1
+
+
+def test_a_place_that_is_away_for_a_while_costs_nothing_that_is_here(server, tmp_path):
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    (clips / "a.mp4").write_bytes((tmp_path / "clip.mp4").read_bytes())
+    server.put("mine.json", json.dumps([published.video_row("mine", "my_clips", "a.mp4")]).encode())
+    (tmp_path / "own.yaml").write_text(f"""
+catalogue:
+  annotations: {{sft: {{place: {{url: "{server.url}", path: mine.json}}}}}}
+  sources: {{my_clips: {{videos: mine, media: [{{folder: "{clips}"}}]}}}}
+""")
+    download.run(params(annotations=("sft",)), tmp_path)
+    before = contents(tmp_path / "data/raw")
+    clips.rename(tmp_path / "unmounted")
+    with pytest.raises(FetchError, match=r"clips: no such folder; 1 files that are here came from there"):
+        download.run(params(annotations=("sft",)), tmp_path)
+    assert contents(tmp_path / "data/raw") == before
+    dropped = download.run(params(annotations=("sft",), leave_out=("my_clips",)), tmp_path)
+    assert (dropped.removed, dropped.missing) == (1, 1)
+
+
+def test_a_file_that_was_damaged_here_is_fetched_again(server, tmp_path):
+    download.run(params(), tmp_path)
+    before = contents(tmp_path / "data/raw")
+    victim = tmp_path / "data/raw/media/videos/timerft/x1.mp4"
+    with victim.open("r+b") as file:
+        file.seek(100)
+        file.write(b"damaged!")
+    assert download.run(params(), tmp_path).copied == 1
+    assert contents(tmp_path / "data/raw") == before
+
+
+def test_files_that_only_have_a_new_time_are_read_once_and_not_fetched(server, tmp_path):
+    download.run(params(), tmp_path)
+    for path in (tmp_path / "data/raw/media").rglob("*.mp4"):
+        os.utime(path, (1, 1))
+    assert download.run(params(), tmp_path).copied == 0
+    known = (tmp_path / ".cache/openo3").glob("digests*.jsonl")
+    learned = [line for file in known for line in read_jsonl(file) if line["mtime_ns"] == 10**9]
+    assert len(learned) > 5

@@ -144,6 +144,14 @@ def test_a_server_without_ranges_gives_whole_files_only(server, http, url):
         read(blob, 100, 200)
 
 
+def test_a_break_on_a_server_without_ranges_is_no_verdict_on_the_file(server, http, url):
+    blob = http.look(url)
+    server.ranges = False
+    server.spoil("/a b@é:.mp4", *[Break(1000)] * 20)
+    with pytest.raises(Unfinished, match="gives no ranges to go on with"):
+        whole(blob)
+
+
 def test_nobody_there(http):
     with pytest.raises(Unfinished, match=r"127\.0\.0\.1:9/x: the connection broke \(ConnectError\)"):
         http.look("http://127.0.0.1:9/x")

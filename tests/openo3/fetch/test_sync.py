@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from openo3.artifacts import read_jsonl
+from openo3.configuration import ConfigurationError
 from openo3.fetch import sync as module
 from openo3.fetch.blob import LocalBlob
+from openo3.fetch.limits import Limits
 from openo3.fetch.manifest import read_manifest
 from openo3.fetch.plan import FetchError, Item, Missing, Plan
 from openo3.fetch.sync import Summary, sync
@@ -186,3 +188,9 @@ def test_a_disk_that_is_too_small(origin, tmp_path, monkeypatch):
 
 class _Disk:
     free = 10
+
+
+@pytest.mark.parametrize(("name", "value"), [("threads", 0), ("bandwidth_mb_s", -3.0), ("tries", 0)])
+def test_limits_that_make_no_sense(name, value):
+    with pytest.raises(ConfigurationError, match=rf"limits\.{name}: {value}, must be more than 0"):
+        Limits(**{name: value})

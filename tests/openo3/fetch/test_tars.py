@@ -84,3 +84,12 @@ def test_what_is_no_tar(tmp_path):
 def test_a_member_too_large_by_what_it_declares(tmp_path):
     with pytest.raises(Unavailable, match=r"declares a member of 0\.0 GB, at most 0\.001"):
         taken(local(tmp_path, tar_archive({"bomb": bytes(2_000_000)}, "w:gz")), ["x"], Limits(file_gb=0.001))
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
+def test_a_header_without_end_is_not_read(tmp_path, kind):
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = kind, 2_000_000_000
+    series = local(tmp_path, header.tobuf(tarfile.GNU_FORMAT) + b"x" * 4096)
+    with pytest.raises(Unavailable, match="a header of 2,000,000,000 bytes"):
+        taken(series, ["a.mp4"])

@@ -18,6 +18,7 @@ BAD = {
     "segfault": ("decoder crashed", "SIGSEGV"),
     "abort": ("decoder crashed", "SIGABRT"),
     "exit": ("decoder crashed", "exit status 3"),
+    "cut result": ("decoder crashed", "exit status 4"),
     "unexpected": ("decoder crashed", "exit status 1"),
     "rejected": ("damaged", "somewhere"),
     "sleep": ("too slow", "not done within 1 s"),
