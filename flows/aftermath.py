@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from prefect import get_client
@@ -20,6 +21,7 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.flows import Flow
 from prefect.states import Crashed
 
+from flows import parameters
 from flows.locks import CheckoutBusy, checkout_lock
 
 UNFINISHED = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
@@ -29,6 +31,8 @@ def close_tasks(flow: Flow, flow_run: FlowRun, state: State) -> None:
     """Hook for a run that crashed or was cancelled: its tasks ended with it, whatever the server believes."""
     with get_client(sync_client=True) as client:
         _close_tasks(client, flow_run, f"ended with its run: {state.name}")
+    with suppress(CheckoutBusy), checkout_lock(Path.cwd(), "its aftermath"):
+        parameters.put_back()
 
 
 def close_runs(tag: str) -> None:
@@ -36,6 +40,7 @@ def close_runs(tag: str) -> None:
     believed = FlowRunFilterState(name=None, type=FlowRunFilterStateType(any_=UNFINISHED))
     try:
         with checkout_lock(Path.cwd(), "flows.serve"), get_client(sync_client=True) as client:
+            parameters.put_back()
             tagged = FlowRunFilter(tags=FlowRunFilterTags(all_=[tag]), state=believed)
             for run in client.read_flow_runs(flow_run_filter=tagged):
                 why = "the process or the machine that ran it is gone"

@@ -23,7 +23,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Completed, Failed
 from prefect.tasks import exponential_backoff
 
-from flows import command, graph, resources
+from flows import command, graph, remote, resources
 from flows.graph import Pipeline, Stage
 from flows.progress import Progress
 
@@ -61,10 +61,23 @@ class Run:
 
     def __init__(self, pipeline: Pipeline, *, force: Collection[str] | None = (), pull: bool = False) -> None:
         names = [stage.name for stage in pipeline.stages]
-        self.pipeline, self.force, self.pull = pipeline, names if force is None else force, pull
+        self.pipeline, self.force, self._pull = pipeline, names if force is None else force, pull
+        self._asking, self._asked = threading.Lock(), False
         self.outcomes: dict[str, Outcome] = {}
         self.stop = threading.Event()
         self.cores, self.gpus = resources.Cores(), resources.gpus()
+
+    def pulls(self) -> bool:
+        """Whether to look for a stage's outputs at the remote; asked once, and only if a stage has to run.
+
+        A remote that is away costs what others computed, not the run.
+        """
+        with self._asking:
+            if self._pull and not self._asked and (why := remote.why_away(self.pipeline.root)):
+                get_run_logger().warning(f"goes on without the DVC remote: {why}")
+                self._pull = False
+            self._asked = True
+            return self._pull
 
     def why_not(self, stage: Stage) -> str:
         """Why `stage` cannot start, or nothing."""
@@ -110,7 +123,7 @@ def outcome_of(stage: Stage, run: Run) -> Outcome:
     dvc = ["dvc", "--wait-for-lock", "repro", "--single-item"]
     options = ["--force"] * (stage.name in run.force)
     repeat = shlex.join(["dvc", "repro", "--single-item", *options, stage.name])
-    options += ["--pull"] * run.pull
+    options += ["--pull"] * run.pulls()
     with (
         run.cores.take(stage.needs.cpu, run.stop),
         resources.take_gpus(stage.needs.gpu, run.gpus, run.stop) as (gpus, held),

@@ -216,6 +216,18 @@ def test_a_second_machine_reruns_nothing(reproduce, pipeline, tmp_path, monkeypa
     assert (second.folder / "join.txt").read_text() == (pipeline.folder / "join.txt").read_text()
 
 
+def test_a_remote_that_is_away_costs_a_warning_and_not_the_run(reproduce, pipeline, monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    pipeline.run("dvc", "remote", "add", "--default", "dead", "s3://nobucket/x")
+    pipeline.run("dvc", "remote", "modify", "dead", "endpointurl", "http://127.0.0.1:9")
+    pipeline.set_params(seed=0, sides=1)
+    run = reproduce()
+    assert run.state.is_completed(), run.state.message
+    assert run.stages["side@left"] == "Ran"
+
+
 def test_the_outcome_goes_to_a_webhook(reproduce, pipeline, local_webhook):
     from prefect.blocks.notifications import CustomWebhookNotificationBlock
 
