@@ -83,12 +83,7 @@ def main() -> None:
         on_non_finite=params.on_non_finite,
     )
     trainer.train(resume_from_checkpoint=checkpoints.last_checkpoint(work))
-    counts = {
-        "samples": len(examples.samples),
-        "without_frames": examples.without_frames,
-        "too_long": examples.too_long,
-        "steps_left_out": trainer.steps_left_out,
-    }
+    counts = examples.counts | {"steps_left_out": trainer.steps_left_out}
     record.save(trainer, START, MODEL, CURVE, METRICS, COLUMNS, counts)
     if trainer.is_world_process_zero() and not params.keep_best:
         shutil.rmtree(work, ignore_errors=True)

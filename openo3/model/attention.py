@@ -188,9 +188,8 @@ def flash_kernel() -> Callable[..., torch.Tensor]:
     from torch.nn.attention.varlen import varlen_attn
 
     known = inspect.signature(varlen_attn).parameters
-    shared = (
-        {"enable_gqa": True} if "enable_gqa" in known else {}
-    )  # torch 2.11 takes such heads without a word
+    # torch 2.11 takes heads that share keys without being told
+    shared = {"enable_gqa": True} if "enable_gqa" in known else {}
 
     def kernel(*pieces: Any, scale: float | None, window_size: tuple[int, int]) -> torch.Tensor:
         windows = "window_size" in known

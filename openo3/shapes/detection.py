@@ -47,11 +47,12 @@ def patch_truth(lesson: dict[str, Any], device: str) -> tuple[torch.Tensor, torc
     y = ((torch.arange(down, device=device) + 0.5) / down)[None, :, None]
     what = torch.full((len(objects), down, across, 2), -1, device=device)
     where = torch.zeros(len(objects), down, across, 4, device=device)
+    extents = EXTENTS.to(device)
     for item in objects.unbind(1):
         enter, leave, x0, y0, vx, vy, radius, shape, colour, _, real = item.unbind(1)
         elapsed = time - enter
         centre = torch.stack([x0 + vx * elapsed, y0 + vy * elapsed], 1)
-        extent = EXTENTS.to(device)[shape.long()] * (radius * source.amin(1))[:, None] / source
+        extent = extents[shape.long()] * (radius * source.amin(1))[:, None] / source
         box = torch.cat([centre - extent, centre + extent], 1).clamp(0, 1)
         left, top, right, bottom = (side[:, None, None] for side in box.unbind(1))
         present = ((time >= enter) & (time <= leave) & (real > 0))[:, None, None]

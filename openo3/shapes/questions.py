@@ -83,13 +83,10 @@ def by_side(scene: Scene, rng: np.random.Generator) -> Subject | None:
             continue
         anchor = seen[rng.integers(len(seen))]
         side = list(SIDES)[rng.integers(4)]
-        axis, sign = SIDES[side]
-        gaps = {item: sign * (item.centre(time)[axis] - anchor.centre(time)[axis]) for item in seen}
-        there = [item for item, gap in gaps.items() if item is not anchor and gap > 0]
-        if len(there) == 1 and gaps[there[0]] > 0.12:
+        if beside := on_side(seen, anchor, side, time):
             phrase = f"the shape {side} the {anchor.name} at {prompts.seconds(time)} seconds"
-            evidence = ((anchor, float(time)), (there[0], float(time)))
-            return Subject(there[0], phrase, evidence, f"{{0}} is in view. It has {{1}} {side} it.")
+            evidence = ((anchor, float(time)), (beside, float(time)))
+            return Subject(beside, phrase, evidence, f"{{0}} is in view. It has {{1}} {side} it.")
     return None
 
 

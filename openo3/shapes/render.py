@@ -84,6 +84,7 @@ def render(
     canvas = canvas[:, None].expand(-1, times_s.shape[1], -1, -1, -1).clone()
     short = source_size.min(dim=1).values
     pixels_per_side = min(width, height)
+    palette = PALETTE.to(device)
     for k in range(objects.shape[1]):
         enter, leave, x0, y0, vx, vy, radius, shape = (objects[:, k, i, None] for i in range(8))
         elapsed = times_s - enter
@@ -95,7 +96,7 @@ def render(
         radius = radius[..., None, None]
         edge = distance(shape[..., None, None], u / radius, v / radius) * radius * pixels_per_side
         alpha = ((0.5 - edge).clamp(0, 1) * present[..., None, None])[..., None]
-        colour = PALETTE.to(device)[objects[:, k, 8].long()] * objects[:, k, 9, None]
+        colour = palette[objects[:, k, 8].long()] * objects[:, k, 9, None]
         colour = colour[:, None, None, None]
         canvas = canvas * (1 - alpha) + colour * alpha
     return canvas

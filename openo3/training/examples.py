@@ -43,6 +43,15 @@ class Examples:
         usable = [sample for sample in samples if sample.media in store]
         return cls(usable[:limit], store, encoder, len(samples) - len(usable))
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """For the metrics of a run: samples in use, and those left out by reason."""
+        return {
+            "samples": len(self.samples),
+            "without_frames": self.without_frames,
+            "too_long": self.too_long,
+        }
+
     def frames(self, sample: Sample) -> tuple[Frame, ...]:
         """The even frames; a temporal-spatial record's key frames are inserted among them."""
         return tuple(self.store.frames(sample.media, key_times(sample)))
