@@ -48,12 +48,14 @@ class Data:
 @dataclass(frozen=True)
 class Params:
     """`trainer` goes to `trl.GRPOConfig`, `lora` to `peft.LoraConfig`, each under its own names.
+    `freeze_vision`: the tower that sees, its merger included, stays as it is.
 
     `keep_best`: beside the newest checkpoint so many of the best stay, in .cache/openo3 after the run too.
     """
 
     trainer: dict[str, Any]
     lora: dict[str, Any] | None = None
+    freeze_vision: bool = False
     on_non_finite: OnNonFinite = "stop"
     keep_best: int | None = None
     data: Data = field(default_factory=Data)
@@ -72,7 +74,7 @@ def main() -> None:
     print(f"gspo: {len(examples.samples):,} records, {left_out}")
     config = GRPOConfig(output_dir=str(work), **params.trainer)
     trainer = gspo_trainer(
-        load_for_training(START, config, params.lora),
+        load_for_training(START, config, params.lora, params.freeze_vision),
         processor,
         examples,
         config,

@@ -117,7 +117,7 @@ class Steps:
         self.tokens = torch.zeros_like(branch)
         own = (branch[:, :, None] == branch[:, None, :]) & (branch >= 0)[:, None, :]
         self.own = _additive(own, self.bias.dtype)[:, None]
-        self.graph = None
+        self.recorded = False
 
     def keep(self, columns: Sequence[Sequence[int]], width: int, tokens: torch.Tensor) -> torch.Tensor:
         """Go on with these columns of each row, up to `width`; returns theirs of `tokens` [B, A]."""
@@ -135,12 +135,12 @@ class Steps:
         if self.bias.shape[3] < self.slots.room:
             more = self.slots.room - self.bias.shape[3]
             self.bias = torch.nn.functional.pad(self.bias, (0, more), value=-torch.inf)
-            self.graph = None
+            self.recorded = False
         self.tokens.copy_(tokens)
         self.positions += 1
         if not self.replayed:
             return self._step()
-        if self.graph is None:
+        if not self.recorded:
             self._record()
         self.graph.replay()
         return self.logits
@@ -164,10 +164,14 @@ class Steps:
         with torch.cuda.stream(before):
             self._step()
         torch.cuda.current_stream().wait_stream(before)
-        self.graph = torch.cuda.CUDAGraph()
+        graph = torch.cuda.CUDAGraph()
         # Other threads, a data loader's for one, may allocate meanwhile
-        with torch.cuda.graph(self.graph, pool=self.pool, capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):
             self.logits = self._step()
+        self.graph = (
+            graph  # only now: without a graph the pool is gone, and with it the memory of the last one
+        )
+        self.recorded = True
 
 
 def _additive(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """Held-out benchmark records about shapes clips, in the formats of V-STaR and TVGBench, all exact.
 
 What a record of each looks like is said in `openo3.bench_records`. The domain (V-STaR) and the `qsemtype`
-(TVGBench) are the family of the question: order, succession, side or hiding.
+(TVGBench) are the family of the question, a key of `questions.FAMILIES`.
 """
 
 from __future__ import annotations

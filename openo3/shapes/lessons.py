@@ -23,7 +23,7 @@ from torch.utils.data import IterableDataset
 from openo3 import prompts
 from openo3.model.packing import Branch, Pack, collate
 from openo3.shapes import tiny
-from openo3.shapes.questions import plain_image, plain_questions
+from openo3.shapes.plain import plain_image, plain_questions
 from openo3.shapes.render import render, scene_tensors
 from openo3.shapes.scene import SIZES, Scene, sample_scene
 
@@ -158,6 +158,10 @@ def corpus(seed: int, scenes: int = 4000) -> Iterator[str]:
         yield (
             "The shape is at From to Correct Option: A. B. C. D. first last next before after it stays "
             "one two three"
+        )
+        yield (
+            "the second third only shape that moves further down up stays where it was in view longest "
+            "largest smallest"
         )
 
 

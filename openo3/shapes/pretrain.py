@@ -4,9 +4,10 @@
 
 Three phases: the vision tower learns to detect (`detection`), then the model to answer questions about still
 pictures, then about clips. Scenes are drawn by worker processes and rendered on the GPU; each clip carries
-several questions as branches over its frames. The questions are plain (what, when, where, answered at
-once); targets hold no evidence grammar, so that supervised fine-tuning has something to teach. At the end
-the script decodes held-out questions and writes the numbers beside the weights (`pretraining.json`).
+several questions as branches over its frames. The questions are plain (`plain`): what, when, where, and
+reasons in words or marked in forms drawn at random. No target holds the evidence grammar, so supervised
+fine-tuning has something to teach. At the end the script decodes held-out questions and writes the numbers
+beside the weights (`pretraining.json`).
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def tokenizer(corpus: Iterable[str], vocabulary: int = 640) -> Qwen2Tokenizer:
 def strip_grammar(text: str) -> str:
     """Text without the tags, so that the byte pairs are not spent on them."""
     for tag in (*GRAMMAR, *SPECIAL):
-        text = text.replace(tag, " ")
+        text = text.replace(tag, "\n")  # not a blank, which belongs to the word behind it
     return text
 
 

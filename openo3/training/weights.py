@@ -14,9 +14,12 @@ from openo3.model.load import load_model
 
 
 def load_for_training(
-    path: str | Path, config: TrainingArguments, lora: dict[str, Any] | None = None
+    path: str | Path,
+    config: TrainingArguments,
+    lora: dict[str, Any] | None = None,
+    freeze_vision: bool = False,
 ) -> PreTrainedModel:
-    """A model in the precision in which AdamW can move it.
+    """A model in the precision in which AdamW can move it, its vision tower left as it is on request.
 
     A bfloat16 number has eight bits: an update of 1e-6 of a weight of 1e-2 vanishes in it. So what AdamW
     moves is in single precision, and `bf16: true` computes in half of that (autocast). DeepSpeed keeps single
@@ -24,7 +27,10 @@ def load_for_training(
     they are loaded in bfloat16, which halves their memory.
     """
     half = config.bf16 and (config.deepspeed_plugin is not None or lora is not None)
-    return load_model(path, torch.bfloat16 if half else torch.float32)
+    model = load_model(path, torch.bfloat16 if half else torch.float32)
+    if freeze_vision:
+        model.model.visual.requires_grad_(False)
+    return model
 
 
 def lora_config(lora: dict[str, Any] | None) -> LoraConfig | None:

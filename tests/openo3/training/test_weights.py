@@ -37,6 +37,19 @@ def test_a_small_update_reaches_weights_in_single_precision_only() -> None:
         assert ((weight - 1e-6) != weight).item() is moved
 
 
+def test_a_frozen_vision_tower_stays_as_it_is(place: Path, examples: Examples, tmp_path: Path) -> None:
+    base = place / "data/models/base"
+    config = SFTConfig(output_dir=str(tmp_path), **workplace.SFT | {"max_steps": 1, "save_strategy": "no"})
+    trainer = sft_trainer(
+        load_for_training(base, config, freeze_vision=True), load_processor(base), examples, config
+    )
+    trainer.train()
+    before = load_model(base, torch.float32).state_dict()
+    changed = {name for name, now in trainer.model.state_dict().items() if not now.equal(before[name])}
+    assert any("language_model" in name for name in changed)
+    assert not [name for name in changed if "visual" in name]
+
+
 @pytest.mark.parametrize("stage", ["sft", "gspo"])
 def test_an_adapter_is_trained_and_merged(
     stage: str, place: Path, examples: Examples, tmp_path: Path
