@@ -12,7 +12,7 @@ possibly nothing, never an exception. What is not four plain numbers in brackets
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -164,6 +164,16 @@ def read_where(text: str, space: BoxSpace = NORMALISED) -> dict[str, list[Box]]:
 def second_key(second: float) -> str:
     """A second as a key of where-answers: `"3"` for 3 and 3.0, `"3.5"` for 3.5."""
     return str(int(second)) if second == int(second) else str(second)
+
+
+def format_where(boxes: Mapping[float, Sequence[float]]) -> str:
+    """A where-answer with a box a second; the boxes' numbers are written as they are.
+
+    >>> format_where({3: (0, 0, 500, 500), 4.5: (10, 0, 510, 500)})
+    '{"3": [0,0,500,500], "4.5": [10,0,510,500]}'
+    """
+    listed = (f'"{second_key(time)}": [{",".join(map(_decimal, box))}]' for time, box in boxes.items())
+    return f"{{{', '.join(listed)}}}"
 
 
 def convert_boxes(text: str, source: BoxSpace, target: BoxSpace) -> str:

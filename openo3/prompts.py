@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from openo3.evidence import second_key
 from openo3.schema import Task
 
 THINK = "Reason inside <think></think>, then give the answer inside <answer></answer>."
@@ -56,9 +57,9 @@ def vstar_when(question: str) -> str:
     return task_text(Task.TEMPORAL, question)
 
 
-def vstar_where(question: str, at_s: Sequence[int]) -> str:
+def vstar_where(question: str, at_s: Sequence[float]) -> str:
     """Chain 1, third question: where it is at each of the true whole seconds `at_s`."""
-    listed = ", ".join(str(second) for second in at_s)
+    listed = ", ".join(map(second_key, at_s))
     return f'{question}\nAnswer for the seconds {listed} as JSON: {{"second": [x1,y1,x2,y2]}}.'
 
 

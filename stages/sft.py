@@ -25,12 +25,17 @@ COLUMNS = {name: name for name in ("loss", "learning_rate", "grad_norm", "mean_t
 @dataclass(frozen=True)
 class Data:
     """`most_per_pack`: how many records about the same frames share a row. Records of more than `max_tokens`
-    with their answers are left out."""
+    with their answers are left out.
+
+    `direct`: each record with key items is also asked where they are, to be answered at once. A model that is
+    only ever taught to reason forgets to answer in any other form.
+    """
 
     max_samples: int | None = None
     max_tokens: int | None = None
     loss_on: LossOn = "answer"
     most_per_pack: int = 8
+    direct: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ def main() -> None:
         config,
         loss_on=params.data.loss_on,
         most_per_pack=params.data.most_per_pack,
+        direct=params.data.direct,
         callbacks=checkpoints.keepers("loss", params.keep_best, greater_is_better=False),
         lora=lora_config(params.lora),
         on_non_finite=params.on_non_finite,

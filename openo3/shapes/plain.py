@@ -8,14 +8,13 @@ asked for that, it answers at once. Of the descriptions of `questions.FAMILIES` 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from openo3 import prompts
-from openo3.evidence import format_claim, format_completion, format_span, format_time
+from openo3.evidence import format_claim, format_completion, format_span, format_time, format_where
 from openo3.geometry import PERMILLE
 from openo3.schema import Task
 from openo3.shapes.questions import (
@@ -52,8 +51,7 @@ def permille_box(scene: Scene, item: Object, time_s: float) -> list[int]:
 
 def where_json(scene: Scene, item: Object, at_s: Sequence[int]) -> str:
     """V-STaR's where-answer in the model's 0-1000 space: `{"3": [120,300,340,610]}`."""
-    boxes = {str(second): permille_box(scene, item, second) for second in at_s}
-    return json.dumps(boxes, separators=(", ", ": ")).replace(", ", ",").replace("],", "], ")
+    return format_where({second: permille_box(scene, item, second) for second in at_s})
 
 
 def in_words(question: str, rng: np.random.Generator) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from openo3 import prompts
 from openo3.artifacts import read_jsonl
-from openo3.evidence import convert_boxes, format_completion
+from openo3.evidence import convert_boxes, format_completion, format_where
 from openo3.geometry import NORMALISED, BoxSpace
 from openo3.media.frame_store import Frame, FrameStore
 from openo3.model.encode import Encoded, Prompt, PromptEncoder
@@ -70,6 +70,21 @@ class Examples:
         text = format_completion(sample.reasoning or "", sample.answer)
         text = convert_boxes(text, NORMALISED, self.box_space(sample))
         return _TIME.sub(lambda found: f"<t>{prompts.seconds(float(found[1]))}</t>", text)
+
+    def direct(self, sample: Sample) -> list[tuple[str, str]]:
+        """Where each annotated object is at its key times, asked and answered as V-STaR does, without
+        reasoning: questions and answers, about the frames of a temporal-spatial record; none for others."""
+        boxes: dict[str, dict[float, Sequence[float]]] = {}
+        keys = sample.key_frames if sample.task is Task.TEMPORAL_SPATIAL else ()
+        for key in sorted(keys, key=lambda key: key.time_s):
+            for name, found in (sample.key_items or {}).get(key.idx, {}).items():
+                if len(found) == 1:  # one of several under one name would be a guess
+                    box = self.box_space(sample).from_normalised(found[0])
+                    boxes.setdefault(name, {})[round(key.time_s, 1)] = box
+        return [
+            (prompts.vstar_where(f"Where is the {name}?", list(at)), format_where(at))
+            for name, at in boxes.items()
+        ]
 
     def encode(self, sample: Sample) -> Encoded:
         return self.encoder.encode(self.prompt(sample))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -25,10 +25,12 @@ class GroupCollator:
 
     `loss_on` "answer" trains on the completion alone (TRL's standard), "everything" on the prompt's text
     too (as the published code does): all tokens but padding and image patches.
+    `direct` adds the questions of `Examples.direct` to each row.
     """
 
     examples: Examples
     loss_on: LossOn = "answer"
+    direct: bool = False
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         encoder = self.examples.encoder
@@ -47,10 +49,14 @@ class GroupCollator:
         samples = [self.examples.samples[index] for index in group]
         frames = self.examples.frames(samples[0])
         vision = self.examples.encoder.vision(frames)
-        encoded = [self.examples.encoder.encode(self.examples.prompt(s, frames), vision) for s in samples]
+        asked = [(self.examples.prompt(sample, frames), self.examples.target(sample)) for sample in samples]
+        if self.direct:
+            plain = dict(pair for sample in samples for pair in self.examples.direct(sample))
+            asked += [(replace(asked[0][0], text=text), answer) for text, answer in plain.items()]
+        encoded = [self.examples.encoder.encode(prompt, vision) for prompt, _ in asked]
         branches = [
-            Branch(item.context_ids, self.examples.encoder.target(self.examples.target(sample)))
-            for sample, item in zip(samples, encoded, strict=True)
+            Branch(item.context_ids, self.examples.encoder.target(answer))
+            for item, (_, answer) in zip(encoded, asked, strict=True)
         ]
         return Pack(encoded[0].prefix_ids, vision.grids, vision.pixel_values, branches)
 
@@ -88,6 +94,7 @@ def sft_trainer(
     *,
     loss_on: LossOn = "answer",
     most_per_pack: int = 8,
+    direct: bool = False,
     callbacks: Sequence[TrainerCallback] = (),
     lora: LoraConfig | None = None,
     on_non_finite: OnNonFinite = "stop",
@@ -103,7 +110,7 @@ def sft_trainer(
         args=config,
         train_dataset=Dataset.from_dict({"group": groups}),
         processing_class=processor,
-        data_collator=GroupCollator(examples, loss_on),
+        data_collator=GroupCollator(examples, loss_on, direct),
         callbacks=list(callbacks),
         peft_config=lora,
         on_non_finite=on_non_finite,

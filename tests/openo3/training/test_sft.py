@@ -64,6 +64,21 @@ def test_labels_of_the_answer(examples: Examples, group: list[int]) -> None:
     assert ids[labels >= 0].tolist() == expected == labels[labels >= 0].tolist()
 
 
+def test_direct_questions_are_asked_about_key_items_once(examples: Examples) -> None:
+    """Records about the same objects ask the same: a row asks it once. Other tasks have no key items."""
+    text = 'Where is the cup?\nAnswer for the seconds 0.7, 2.4 as JSON: {"second": [x1,y1,x2,y2]}.'
+    answer = '{"0.7": [500,500,750,1000], "2.4": [100,200,300,400]}'
+    assert [examples.direct(examples.samples[index]) for index in SPATIAL] == [[(text, answer)]] * 2
+    assert not any(examples.direct(examples.samples[index]) for index in (1, 3, 4, 5, 6))
+    collator = GroupCollator(examples, direct=True)
+    before, after = GroupCollator(examples).pack(SPATIAL), collator.pack(SPATIAL)
+    assert after.branches[:2] == before.branches
+    (branch,) = after.branches[2:]
+    assert examples.encoder.tokenizer.decode(branch.context_ids).startswith(text)
+    assert branch.target_ids == examples.encoder.target(answer)
+    assert collator.pack(ABOUT_LONG).branches == GroupCollator(examples).pack(ABOUT_LONG).branches
+
+
 def test_labels_of_everything(examples: Examples) -> None:
     """All but padding, image patches, and each branch's first token, whose predecessor is not seen."""
     groups = (ABOUT_LONG, [4])
