@@ -33,16 +33,18 @@ def answer(
     engine: Engine,
     sampling: Sampling,
     *,
-    see: Callable[[Iterable[Frame]], tuple[Frame, ...]],
+    see: Callable[[Iterable[Frame]], tuple[Frame, ...]] = tuple,
+    ask: Callable[[str], str] = str,
     kept: Path,
     records_per_batch: int,
     progress: str,
 ) -> tuple[list[Record], list[dict[str, Any]]]:
     """Results of all records and one line per question (prompt, completion, box space).
 
-    `see` prepares the frames. A batch's answers are kept as one line of the file `kept` as soon as they are
-    there; batches that it holds from a run that was cut off are not asked again. Each batch has a seed of
-    its own, so that sampled answers are independent and a resumed run gives those of an uninterrupted one.
+    `see` prepares the frames, `ask` the questions. A batch's answers are kept as one line of the file `kept`
+    as soon as they are there; batches that it holds from a run that was cut off are not asked again. Each
+    batch has a seed of its own, so that sampled answers are independent and a resumed run gives those of an
+    uninterrupted one.
     A record whose media has no frames is not asked and has no answers: it stays in the denominator.
     """
     done = _read_kept(kept)
@@ -55,7 +57,7 @@ def answer(
             if start in done:
                 continue
             own = replace(sampling, seed=sampling.seed + 1_000_003 * start)
-            answers = _ask(benchmark, records, batch, store, engine, own, see)
+            answers = _ask(benchmark, records, batch, store, engine, own, see, ask)
             file.write(orjson.dumps(answers) + b"\n")
             file.flush()
             done |= {answer["record"]: answer for answer in answers}
@@ -86,6 +88,7 @@ def _ask(
     engine: Engine,
     sampling: Sampling,
     see: Callable[[Iterable[Frame]], tuple[Frame, ...]],
+    ask: Callable[[str], str],
 ) -> list[dict[str, Any]]:
     """All questions of some records in one call of the engine."""
     prompts: list[Prompt] = []
@@ -98,7 +101,8 @@ def _ask(
             continue
         if media not in shown:
             shown[media] = see(store.frames(media))
-        asked.append(benchmark.questions(records[index], _space(engine, store, records[index])))
+        questions = benchmark.questions(records[index], _space(engine, store, records[index]))
+        asked.append({kind: ask(text) for kind, text in questions.items()})
         prompts += [Prompt(shown[media], store.duration_s(media), text) for text in asked[-1].values()]
     texts = iter(engine.generate(prompts, sampling))
     return [

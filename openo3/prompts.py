@@ -19,7 +19,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from openo3.evidence import second_key
 from openo3.schema import Task
 
 THINK = "Reason inside <think></think>, then give the answer inside <answer></answer>."
@@ -47,6 +46,16 @@ def task_text(task: Task, question: str) -> str:
     return f"{question}\n{INSTRUCTIONS[task]}"
 
 
+def without_instruction(text: str) -> str:
+    """The question without its task's instruction, for models that do not know the evidence grammar.
+
+    >>> without_instruction(vstar_what("What is it?"))
+    'What is it?'
+    """
+    question, _, last = text.rpartition("\n")
+    return question if last in INSTRUCTIONS.values() else text
+
+
 def vstar_what(question: str) -> str:
     """V-STaR's first question: what is seen, answered in words."""
     return task_text(Task.TEMPORAL_SPATIAL, question)
@@ -57,9 +66,9 @@ def vstar_when(question: str) -> str:
     return task_text(Task.TEMPORAL, question)
 
 
-def vstar_where(question: str, at_s: Sequence[float]) -> str:
+def vstar_where(question: str, at_s: Sequence[int]) -> str:
     """Chain 1, third question: where it is at each of the true whole seconds `at_s`."""
-    listed = ", ".join(map(second_key, at_s))
+    listed = ", ".join(map(str, at_s))
     return f'{question}\nAnswer for the seconds {listed} as JSON: {{"second": [x1,y1,x2,y2]}}.'
 
 
@@ -73,8 +82,13 @@ def vstar_where_untimed(question: str, count: int) -> str:
 
 def vstar_when_boxed(question: str, boxes: Sequence[Sequence[int]]) -> str:
     """Chain 2, third question: when it is seen, given its true boxes in the model's coordinate space."""
+    return task_text(Task.TEMPORAL, with_boxes(question, boxes))
+
+
+def with_boxes(question: str, boxes: Sequence[Sequence[int]]) -> str:
+    """The question with an object's boxes, one a second, in the model's coordinate space."""
     listed = " ".join("[" + ",".join(map(str, box)) + "]" for box in boxes)
-    return f"{question}\nIts boxes over time are {listed}.\n{INSTRUCTIONS[Task.TEMPORAL]}"
+    return f"{question}\nIts boxes over time are {listed}."
 
 
 def tvg_when(query: str) -> str:

@@ -13,7 +13,7 @@ training that is done, 0-1.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Literal
 
 from openo3.answers import option_of
@@ -108,9 +108,18 @@ def thk_temporal_segment(sample: Sample, completion: Completion, **_: object) ->
 
 
 def thk_spatial(
-    sample: Sample, completion: Completion, *, gate: Gate = "symmetric", gate_s: float = TAU_S, **_: object
+    sample: Sample,
+    completion: Completion,
+    *,
+    gate: Gate = "symmetric",
+    gate_s: float = TAU_S,
+    coverage: bool = False,
+    **_: object,
 ) -> float | None:
     """How well the reasoning's boxes fit: images, the best box; videos, the mean over its timed claims.
+
+    That mean alone, as published, is highest for a reasoning that cites the easiest object and no other.
+    `coverage` averages it with the mean over the annotated objects of how well the best claim fits each.
 
     >>> from openo3.evidence import parse_completion
     >>> items = {1: {"cup": ((0.0, 0.0, 0.5, 1.0),)}}
@@ -120,13 +129,25 @@ def thk_spatial(
     >>> completion = parse_completion(f"<think>{claim.format(3.5)} {claim.format(9)}</think>")
     >>> thk_spatial(sample, completion), thk_spatial(sample, completion, gate="released")
     (0.25, 0.5)
+    >>> thk_spatial(sample, completion, coverage=True)
+    0.375
     """
     if sample.task is Task.VISUAL:
         return _best_iou(completion.boxes, sample)
     if sample.task is not Task.TEMPORAL_SPATIAL:
         return None
     timed = [claim for claim in completion.claims if claim.time_s is not None]
-    return _mean([_claim_score(sample, claim, gate, gate_s) for claim in timed])
+    at = [(claim, _key_frame(sample, claim, gate, gate_s)) for claim in timed]
+    fits = [[_fit(claim, trues) for trues in _objects(sample, frame)] for claim, frame in at]
+    cited = _mean([max(of_claim, default=0.0) for of_claim in fits])
+    if not coverage:
+        return cited
+    found = [
+        max((_fit(claim, trues) for claim, frame in at if frame is key), default=0.0)
+        for key in sample.key_frames
+        for trues in _objects(sample, key)
+    ]
+    return (cited + _mean(found)) / 2
 
 
 def _format(sample: Sample, completion: Completion, **_: object) -> float:
@@ -145,11 +166,16 @@ REWARDS: Mapping[str, Reward] = {
 
 
 def score(
-    sample: Sample, completion: Completion, progress: float = 0.0, gate: Gate = "symmetric"
+    sample: Sample,
+    completion: Completion,
+    progress: float = 0.0,
+    gate: Gate = "symmetric",
+    coverage: bool = False,
 ) -> dict[str, float | None]:
     """All rewards of one completion, by name."""
     return {
-        name: reward(sample, completion, progress=progress, gate=gate) for name, reward in REWARDS.items()
+        name: reward(sample, completion, progress=progress, gate=gate, coverage=coverage)
+        for name, reward in REWARDS.items()
     }
 
 
@@ -181,15 +207,14 @@ def _best_iou(boxes: tuple[Box, ...], sample: Sample) -> float:
     return max((box_iou(box, true[0]) for box in boxes), default=0.0) if true else 0.0
 
 
-def _claim_score(sample: Sample, claim: Claim, gate: Gate, gate_s: float) -> float:
-    """The claim's fit to the best object of its key frame; 0 if the gate lets no key frame count."""
-    frame = _key_frame(sample, claim, gate, gate_s)
-    objects = (sample.key_items or {}).get(frame.idx, {}) if frame else {}
-    fits = (
-        _mean([max(box_iou(box, true) for box in claim.boxes) for true in trues])
-        for trues in objects.values()
-    )
-    return max(fits, default=0.0)
+def _objects(sample: Sample, frame: KeyFrame | None) -> Collection[tuple[Box, ...]]:
+    """The true boxes of each object of a key frame; nothing where no key frame counts."""
+    return (sample.key_items or {}).get(frame.idx, {}).values() if frame else ()
+
+
+def _fit(claim: Claim, trues: Sequence[Box]) -> float:
+    """Of a claim to an object: the mean over its true boxes of the best claimed one."""
+    return _mean([max(box_iou(box, true) for box in claim.boxes) for true in trues])
 
 
 def _key_frame(sample: Sample, claim: Claim, gate: Gate, gate_s: float) -> KeyFrame | None:

@@ -17,16 +17,18 @@ from openo3.evaluation import answer, blank
 from openo3.media.frame_store import FrameStore
 from openo3.model.decoding import Sampling
 from openo3.model.engine import LocalEngine
+from openo3.prompts import without_instruction
 from openo3.training import checkpoints
 from stages.params import load_params
 
 BENCH, FRAMES = Path("data/validated/bench"), Path("data/frames")
-Decoding = Literal["greedy", "sampled", "blind"]
+Decoding = Literal["greedy", "sampled", "plain", "blind"]
 
 
 @dataclass(frozen=True)
 class Params:
-    """`decodings` by benchmark: `greedy`, `sampled` (temperature 1), `blind` (greedy, the frames blanked)."""
+    """`decodings` by benchmark: `greedy`, `sampled` (temperature 1), `plain` (greedy, the questions without
+    the grammar's instruction), `blind` (greedy, the frames blanked)."""
 
     decodings: dict[str, list[Decoding]]
     max_new_tokens: int
@@ -62,6 +64,7 @@ def main() -> None:
                 results, lines = answer(
                     benchmark, records, store, engine, sampling,
                     see=blank if decoding == "blind" else tuple,
+                    ask=without_instruction if decoding == "plain" else str,
                     kept=work / f"{bench}.{decoding}.jsonl",
                     records_per_batch=params.records_per_batch,
                     progress=f"{name}, {bench}, {decoding}",

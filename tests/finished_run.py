@@ -142,13 +142,13 @@ def _write_frames(root: Path, media: list[str]) -> None:
 
 
 def _evaluate(root: Path, model: str, name: str, records: list[dict], rng: random.Random) -> dict[str, Any]:
-    benchmark = benchmarks.get(name)
+    benchmark, own = benchmarks.get(name), random.Random(1)
     metrics = {}
-    for decoding, factor in (("greedy", 1.0), ("sampled", 1.4), ("blind", 5.0)):
+    for decoding, factor in (("greedy", 1.0), ("sampled", 1.4), ("plain", 1.5), ("blind", 5.0)):
         results, lines = [], []
         for index, record in enumerate(records):
             said = {
-                kind: _answer(model, kind, record, factor, rng)
+                kind: _answer(model, kind, record, factor, own if decoding == "plain" else rng)
                 for kind in benchmark.questions(record, PERMILLE)
             }
             if (model, name, index) == ("base", "vstar", 0):

@@ -16,6 +16,7 @@ BENCHMARKS = {"vstar": "V-STaR", "tvgbench": "TVGBench"}
 DECODINGS = {
     "greedy": "Greedy decoding",
     "sampled": "Sampled at temperature 1",
+    "plain": "Plain: greedy, asked without the grammar's instruction",
     "blind": "Blind: frames blanked",
 }
 STAGES = ("validation", "frames", "sft", "gspo")

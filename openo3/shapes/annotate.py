@@ -8,9 +8,10 @@ A row of the RL file; one of the SFT file has `reasoning_process` as well:
      "key_frames": [{"idx": 1, "time": 2.0, "path": "000012_24.jpg"}],
      "key_items": {"1": {"red circle": [[0.12, 0.3, 0.34, 0.61]]}}}
 
-A clip's questions are all different, whichever file they are in. Truth is exact (key frames, key items, every
-answer of the RL file) with one exception, made on purpose: the SFT file's reasoning carries the errors of
-`LabelNoise`, because STGR's is written by a model, and so does the answer of its temporal questions.
+A clip's questions are all different within a file; some are in both, as in STGR. Truth is exact (key frames,
+key items, every answer of the RL file) with one exception, made on purpose: the SFT file's reasoning carries
+the errors of `LabelNoise`, because STGR's is written by a model, and so does the answer of its temporal
+questions.
 """
 
 from __future__ import annotations
@@ -72,18 +73,17 @@ class Asked:
 def rows_of_clip(clip: Clip, per_file: int, noise: LabelNoise) -> tuple[list[Row], list[Row]]:
     """Rows about a clip for the SFT and the RL file, `per_file` for each (fewer if it offers no more)."""
     rng = clip.question_rng
-    subjects = clear_subjects(clip.scene, rng)
-    rows: dict[str, Row] = {}  # by question without its options
     files: list[list[Row]] = []
-    for weights, errors in ((SFT_TASKS, noise), (RL_TASKS, None)):
-        before = len(rows)
+    for number, (weights, errors) in enumerate(((SFT_TASKS, noise), (RL_TASKS, None))):
+        subjects = clear_subjects(clip.scene, rng)  # anew: else some kinds would be used up by the first file
+        rows: dict[str, Row] = {}  # by question without its options
         for pick in rng.choice(len(weights), size=per_file, p=list(weights.values())):
             task = list(weights)[pick]
             for found in (ASK[task](clip, subject, rng) for subject in islice(subjects, 4)):
                 if found and (question := found.question.partition("\n")[0]) not in rows:
-                    rows[question] = _video_row(clip, len(rows), task, found, errors)
+                    rows[question] = _video_row(clip, number * per_file + len(rows), task, found, errors)
                     break
-        files.append(list(rows.values())[before:])
+        files.append(list(rows.values()))
     return files[0], files[1]
 
 

@@ -25,9 +25,9 @@ class LabelNoise:
     units of the frame's sides. In a share `time_share` of the labels a time is off by `time_shift_s`.
     """
 
-    box_sigma: float = 0.05
-    box_loosen: float = 0.02
-    time_share: float = 1 / 3
+    box_sigma: float = 0.02
+    box_loosen: float = 0.01
+    time_share: float = 0.25
     time_shift_s: float = 1.0
 
     def box(self, box: Box, rng: np.random.Generator) -> Box:

@@ -2,8 +2,8 @@
 
 What is in view, when, where, who comes and leaves; mostly answered at once, sometimes with the reason, in
 plain words or in the form that the question asks for, whose marks are drawn anew each time. So the base
-learns to cite evidence in a form it is told, as a large model does, but never sees the evidence grammar:
-asked for that, it answers at once. Of the descriptions of `questions.FAMILIES` it knows only some (`KNOWN`).
+learns to cite evidence in a form it is told, as a large model does. The evidence grammar's own tags it never
+sees. Of the descriptions of `questions.FAMILIES` it is asked only some (`KNOWN`).
 """
 
 from __future__ import annotations
@@ -30,13 +30,12 @@ from openo3.shapes.questions import (
 )
 from openo3.shapes.scene import Object, Scene
 
-ECHOED = ("<think>", "</think>", "<answer>", "</answer>", "<obj>", "</obj>", "<box>", "</box>", "<t>", "</t>",
-          "s", "at", "The ", ". ", "[", "]", ",", "From ", " to ", "comes", "first")  # fmt: skip
 TAGS = tuple((f"<{x}>", f"</{x}>") for x in "abcdefghijklmnopqrsuvwxyz")  # `t` is the grammar's
 SIGNS = (("(", ")"), ("{", "}"), *((sign, sign) for sign in "*#|~$^'/!&+="))
 MARKS = (*TAGS, *SIGNS)
 """What stands before and behind a piece of an answer where a question asks for it, as often tags as signs."""
 LIKELY = np.repeat([0.5 / len(TAGS), 0.5 / len(SIGNS)], [len(TAGS), len(SIGNS)])
+ECHOED = ("s", "at", "The ", ". ", "[", "]", ",", "From ", " to ", "comes", "first", *sum(MARKS, ()))
 KNOWN = ("order", "succession", "side", "hiding")
 """The families that the base model is asked about; the others are new to it, which leaves it head-room."""
 
@@ -54,18 +53,13 @@ def where_json(scene: Scene, item: Object, at_s: Sequence[int]) -> str:
     return format_where({second: permille_box(scene, item, second) for second in at_s})
 
 
-def in_words(question: str, rng: np.random.Generator) -> str:
-    """The question alone or with the instruction of a task, which the base learns to answer plainly."""
-    return question if rng.random() < 0.75 else prompts.task_text(Task.FREE_FORM, question)
-
-
 def plain_what(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
     time = round(float(rng.uniform(0, scene.duration_s)), 1)
     at = f"at {prompts.seconds(time)} seconds"
     seen = _in_a_row(scene, time)
     if rng.random() < 0.3:
         return f"List the shapes in view {at}.", ", ".join(item.name for item in seen) or "none"
-    return in_words(f"Which shapes are in view {at}?", rng), _all_named(seen) or "no shape"
+    return f"Which shapes are in view {at}?", _all_named(seen) or "no shape"
 
 
 def _in_a_row(scene: Scene, time_s: float) -> list[Object]:
@@ -191,7 +185,7 @@ def _marked(question: str, reason: str, answer: str, rng: np.random.Generator) -
 
 
 def plain_echo(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
-    """Pieces in no order, to be repeated: copying, and every name, number and tag as a thing to write."""
+    """Pieces in no order, to be repeated: copying, and every name, number and mark as a thing to write."""
     names = [item.name for item in scene.objects]
     pieces = []
     for kind in rng.choice(3, size=int(rng.integers(3, 10)), p=[0.5, 0.3, 0.2]):
@@ -204,29 +198,22 @@ def plain_echo(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
 def plain_subject(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
     """A grounded question answered at once: rare."""
     subject = next(subjects(scene, rng, KNOWN))
-    kind = rng.integers(4)
+    what, when, kind = f"What is {subject.phrase}?", f"When is {subject.phrase} in view?", rng.integers(3)
     if kind == 0:
-        return prompts.vstar_when(f"When is {subject.phrase} in view?"), plain_span(subject.item)
-    choices, letter = options(scene, subject.item, rng)
+        return when, plain_span(subject.item)
     if kind == 1:
-        return prompts.task_text(Task.MCQ, f"What is {subject.phrase}?\n{choices}"), letter
-    if kind == 2:
-        question = f"When is {subject.phrase} in view, and what is it?\n{choices}"
-        answer = f"{plain_span(subject.item)}\nCorrect Option: {letter}"
-        return prompts.task_text(Task.TEMPORAL_MCQ, question), answer
-    return prompts.vstar_what(f"What is {subject.phrase}?"), f"the {subject.item.name}"
+        return what, f"the {subject.item.name}"
+    choices, letter = options(scene, subject.item, rng)
+    return f"{what}\n{choices}", letter
 
 
 def plain_when(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
     item = scene.objects[rng.integers(len(scene.objects))]
     question = f"When is the {item.name} in view?"
-    kind = rng.random()
-    if kind < 0.5:
-        return question, plain_span(item)
-    if kind < 0.75:
-        return prompts.vstar_when(question), plain_span(item)
-    boxes = [permille_box(scene, item, second) for second in whole_seconds(item)]
-    return prompts.vstar_when_boxed(question, boxes), plain_span(item)
+    if rng.random() < 0.25:
+        boxes = [permille_box(scene, item, second) for second in whole_seconds(item)]
+        question = prompts.with_boxes(question, boxes)
+    return question, plain_span(item)
 
 
 def plain_where(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
@@ -242,9 +229,9 @@ def plain_where(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
 
 def plain_motion(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
     if rng.random() < 0.5:
-        return in_words("How many shapes come into view?", rng), NUMBERS[len(scene.objects)]
+        return "How many shapes come into view?", NUMBERS[len(scene.objects)]
     item = scene.objects[rng.integers(len(scene.objects))]
-    return in_words(f"Which way does the {item.name} move?", rng), item.direction or STAYS
+    return f"Which way does the {item.name} move?", item.direction or STAYS
 
 
 def plain_image(scene: Scene, time_s: float, rng: np.random.Generator) -> tuple[str, str] | None:
@@ -254,7 +241,7 @@ def plain_image(scene: Scene, time_s: float, rng: np.random.Generator) -> tuple[
         return None
     kind = rng.random()
     if kind < 0.2:
-        return in_words("Which shapes are in the picture?", rng), _all_named(seen)
+        return "Which shapes are in the picture?", _all_named(seen)
     if kind < 0.4:
         ask, tell = _placed(scene, seen, time_s, rng)
         return f"Where are the shapes?{ask}", tell
@@ -268,7 +255,7 @@ def plain_image(scene: Scene, time_s: float, rng: np.random.Generator) -> tuple[
         question = prompts.task_text(Task.VISUAL, f"Where is the {item.name}?")
         there = _pictured(scene, item, time_s)
         return _marked(question, f"The {there} is in view.", there, rng)
-    return prompts.task_text(Task.VISUAL, f"Where is the {item.name}?"), _box_text(scene, item, time_s)
+    return f"Where is the {item.name}?", _box_text(scene, item, time_s)
 
 
 PLAIN: tuple[tuple[float, Callable[[Scene, np.random.Generator], tuple[str, str]]], ...] = (

@@ -33,6 +33,7 @@ from openo3.model.packing import Branch, Pack, model_inputs
 from openo3.shapes import tiny
 from openo3.shapes.detection import DetectionHead, detection_loss, patch_truth
 from openo3.shapes.lessons import Lessons, corpus, pixel_values
+from openo3.shapes.plain import SIGNS
 
 RECORD = "pretraining.json"
 NOISE = 0.02
@@ -162,6 +163,20 @@ def answer_loss(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     return (losses * weights).sum() / weights.sum()
 
 
+def place_tags(model: Any, tokenizer: Any) -> None:
+    """Give the grammar's tags, which no lesson shows, embeddings as if drawn with those of the signs.
+
+    New tokens usually start as the mean of old ones. The signs are those that mark what a question wants
+    marked, so the model takes the tags for marks too, though it cannot tell one from another yet.
+    """
+    vectors = model.get_input_embeddings().weight.data
+    signs = vectors[[tokenizer.convert_tokens_to_ids(mark) for mark in sorted(set(sum(SIGNS, ())))]]
+    mean = signs.mean(0)
+    drawn = torch.randn(len(tiny.GRAMMAR), len(signs), generator=torch.Generator().manual_seed(0))
+    mixed = mean + drawn.to(signs) @ (signs - mean) / len(signs) ** 0.5
+    vectors[tokenizer.convert_tokens_to_ids(list(tiny.GRAMMAR))] = mixed
+
+
 def examine(
     model: Any, processor: Any, *, seed: int = 10_000, batches: int = 4, device: str
 ) -> dict[str, float]:
@@ -236,6 +251,7 @@ def main() -> None:
         runs.append(answer(model, drawn, args.stills, device, "stills", args.peak, floor=0.5))
     drawn = lessons(args.batch, 6, 0.1)
     runs.append(answer(model, drawn, args.minutes, device, "clips", args.peak, floor=0.02))
+    place_tags(model, processor.tokenizer)
     processor.save_pretrained(args.out)
     half = {name: tensor.to(torch.float16) for name, tensor in model.state_dict().items()}
     model.save_pretrained(args.out, state_dict=half)  # half the size, more mantissa than bfloat16

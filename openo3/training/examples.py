@@ -72,18 +72,25 @@ class Examples:
         return _TIME.sub(lambda found: f"<t>{prompts.seconds(float(found[1]))}</t>", text)
 
     def direct(self, sample: Sample) -> list[tuple[str, str]]:
-        """Where each annotated object is at its key times, asked and answered as V-STaR does, without
-        reasoning: questions and answers, about the frames of a temporal-spatial record; none for others."""
-        boxes: dict[str, dict[float, Sequence[float]]] = {}
+        """Where each annotated object is at its key times, asked and answered in V-STaR's two ways, without
+        reasoning: questions and answers, about the frames of a temporal-spatial record; none for others.
+        V-STaR asks for whole seconds, so key times more than a quarter of one away from any are left out."""
+        boxes: dict[str, dict[int, Sequence[float]]] = {}
         keys = sample.key_frames if sample.task is Task.TEMPORAL_SPATIAL else ()
         for key in sorted(keys, key=lambda key: key.time_s):
             for name, found in (sample.key_items or {}).get(key.idx, {}).items():
-                if len(found) == 1:  # one of several under one name would be a guess
+                second = round(key.time_s)
+                # One of several under one name would be a guess
+                if len(found) == 1 and abs(key.time_s - second) <= 0.25:
                     box = self.box_space(sample).from_normalised(found[0])
-                    boxes.setdefault(name, {})[round(key.time_s, 1)] = box
+                    boxes.setdefault(name, {})[second] = box
         return [
-            (prompts.vstar_where(f"Where is the {name}?", list(at)), format_where(at))
+            (asked, format_where(at))
             for name, at in boxes.items()
+            for asked in (
+                prompts.vstar_where(f"Where is the {name}?", list(at)),
+                prompts.vstar_where_untimed(f"Where is the {name}?", len(at)),
+            )
         ]
 
     def encode(self, sample: Sample) -> Encoded:

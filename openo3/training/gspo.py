@@ -41,10 +41,11 @@ from openo3.training.finite import FiniteSteps, OnNonFinite
 
 @dataclass(frozen=True)
 class RewardSettings:
-    """`gate` as in `openo3.rewards`; `weights` by reward name, 1 where not given."""
+    """`gate` and `coverage` as in `openo3.rewards`; `weights` by reward name, 1 where not given."""
 
     gate: rewards.Gate = "symmetric"
     gate_s: float = rewards.TAU_S
+    coverage: bool = False
     weights: dict[str, float] | None = None
 
 
@@ -65,6 +66,7 @@ def reward_functions(examples: Examples, settings: RewardSettings) -> list[Calla
                     progress=progress,
                     gate=settings.gate,
                     gate_s=settings.gate_s,
+                    coverage=settings.coverage,
                 )
                 for message, index in zip(completions, sample, strict=True)
             ]

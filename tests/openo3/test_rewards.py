@@ -200,6 +200,23 @@ def test_thk_spatial_of_videos(reasoning, symmetric, released):
 @pytest.mark.parametrize(
     ("reasoning", "expected"),
     [
+        (claim(CUP_1, 2.0), (1 + 1 / 3) / 2),  # one of the three annotated
+        (claim(CUP_1, 2.0) * 2, (1 + 1 / 3) / 2),  # saying it again finds no more
+        (claim(CUP_1, 2.0) + claim(DOGS, 2.1), (1 + 2 / 3) / 2),
+        (claim(CUP_1, 2.0) + claim(DOGS, 2.1) + claim(CUP_2, 5.0), 1),
+        (claim(CUP_1, 2.0) + claim(CUP_1, 9.0), (0.5 + 1 / 3) / 2),
+        (claim(CUP_2, 2.0), 0),  # where it is at another time
+        ("", 0),
+    ],
+)
+def test_coverage_counts_what_is_not_cited(reasoning, expected):
+    scored = of(Task.TEMPORAL_SPATIAL, f"<think>{reasoning}</think>", coverage=True)
+    assert scored["thk_spatial"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("reasoning", "expected"),
+    [
         ("<obj>x</obj><box>[0.7,0.7,0.9,0.9]</box> <box>[0.2,0.2,0.6,0.6]</box>", 1),
         ("<box>[0.2,0.2,0.4,0.6]</box>", 0.5),
         ("a cup", 0),

@@ -17,7 +17,7 @@ TVG = [
     {"path": "p", "question": "q", "answer": "1.0-2.0", "media": m, "duration_s": 4.0} for m in (LONG, LOST)
 ]
 PARAMS = {
-    "decodings": {"vstar": ["greedy", "sampled", "blind"], "tvgbench": ["greedy"]},
+    "decodings": {"vstar": ["greedy", "sampled", "plain", "blind"], "tvgbench": ["greedy"]},
     "max_new_tokens": 6,
     "records_per_batch": 2,
 }
@@ -50,12 +50,17 @@ def artifacts(folder: Path) -> dict[str, bytes]:
 def test_predictions_and_metrics(place: Path) -> None:
     evaluate.main()
     made = artifacts(place)
-    names = [f"vstar/{decoding}" for decoding in ("greedy", "sampled", "blind")] + ["tvgbench/greedy"]
+    names = [f"vstar/{decoding}" for decoding in PARAMS["decodings"]["vstar"]] + ["tvgbench/greedy"]
     files = {f"data/predictions/sft/{name}{end}" for name in names for end in (".jsonl", ".results.json")}
     assert set(made) == files | {"metrics/evaluate/sft.json"}
     lines = made["data/predictions/sft/vstar/greedy.jsonl"].decode().splitlines()
     assert len(lines) == 20
-    assert {"record", "id", "question", "prompt", "completion"} <= set(json.loads(lines[0]))
+    plain = map(json.loads, made["data/predictions/sft/vstar/plain.jsonl"].decode().splitlines())
+    bare = {line["prompt"] for line in plain}
+    told = {json.loads(line)["prompt"] for line in lines}
+    assert any("<think>" in text for text in told)
+    assert not any("<think>" in text for text in bare)
+    assert all(any(text.startswith(start) for text in told) for start in bare)
     metrics = json.loads(made["metrics/evaluate/sft.json"])
     assert {name: list(of) for name, of in metrics.items()} == PARAMS["decodings"]
     assert metrics["vstar"]["greedy"]["n"] == 5
@@ -79,12 +84,12 @@ def test_cut_off_and_started_again(place: Path, monkeypatch: pytest.MonkeyPatch)
         return generate(self, prompts, *rest)
 
     monkeypatch.setattr(LocalEngine, "generate", one_more)
-    for _ in range(9):  # three batches of three decodings and one of the other benchmark
+    for _ in range(12):  # three batches of four decodings and one of the other benchmark
         with pytest.raises(KeyboardInterrupt):
             evaluate.main()
         assert artifacts(place) == whole  # the earlier run's, untouched
     evaluate.main()
-    assert len(asked[::2]) == 10
+    assert len(asked[::2]) == 13
     assert artifacts(place) == whole
 
 

@@ -16,9 +16,10 @@ def test_every_number_is_the_metrics_file_s(folder, inputs, benchmark):
     assert [title for title, _ in table.groups] == [
         "Greedy decoding",
         "Sampled at temperature 1",
+        "Plain: greedy, asked without the grammar's instruction",
         "Blind: frames blanked",
     ]
-    for (_, rows), decoding in zip(table.groups, ("greedy", "sampled", "blind"), strict=True):
+    for (_, rows), decoding in zip(table.groups, ("greedy", "sampled", "plain", "blind"), strict=True):
         for model, row in zip(MODELS, rows, strict=False):
             metrics = read_json(folder / f"metrics/evaluate/{model}.json")[benchmark][decoding]
             assert (row.name, row.style) == (MODELS[model], f"{model} {decoding}")

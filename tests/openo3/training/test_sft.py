@@ -44,14 +44,14 @@ def test_key_frames_are_shown_in_the_order_of_time(examples: Examples) -> None:
     assert times == sorted(times)
     assert sum(frame.key for frame in spatial) == 2 == len(spatial) - len(plain)
     assert not any(frame.key for frame in plain)
-    assert key_times(examples.samples[0]) == (0.7, 2.4)
+    assert key_times(examples.samples[0]) == (0.7, 2.2)
     prompt = examples.encoder.tokenizer.decode(examples.encode(examples.samples[0]).prefix_ids)
     places = [prompt.index(f"at {time_s:.1f}s") for time_s in times]
     assert places == sorted(places)
 
 
 def test_targets_speak_the_models_language(examples: Examples) -> None:
-    claim = "The <obj>cup</obj><box>[100,200,300,400]</box>at<t>2.4</t>s moves."
+    claim = "The <obj>cup</obj><box>[100,200,300,400]</box>at<t>2.2</t>s moves."
     assert examples.target(examples.samples[0]) == f"<think>{claim}</think><answer>a cup</answer>"
 
 
@@ -65,17 +65,22 @@ def test_labels_of_the_answer(examples: Examples, group: list[int]) -> None:
 
 
 def test_direct_questions_are_asked_about_key_items_once(examples: Examples) -> None:
-    """Records about the same objects ask the same: a row asks it once. Other tasks have no key items."""
-    text = 'Where is the cup?\nAnswer for the seconds 0.7, 2.4 as JSON: {"second": [x1,y1,x2,y2]}.'
-    answer = '{"0.7": [500,500,750,1000], "2.4": [100,200,300,400]}'
-    assert [examples.direct(examples.samples[index]) for index in SPATIAL] == [[(text, answer)]] * 2
+    """At whole seconds (0.7 is none). Records about the same objects ask the same: a row asks it once."""
+    texts = (
+        'Where is the cup?\nAnswer for the seconds 2 as JSON: {"second": [x1,y1,x2,y2]}.',
+        "Where is the cup?\nChoose the 1 whole seconds that show it and answer as JSON: "
+        '{"second": [x1,y1,x2,y2]}.',
+    )
+    answer = '{"2": [100,200,300,400]}'
+    direct = [(text, answer) for text in texts]
+    assert [examples.direct(examples.samples[index]) for index in SPATIAL] == [direct, direct]
     assert not any(examples.direct(examples.samples[index]) for index in (1, 3, 4, 5, 6))
     collator = GroupCollator(examples, direct=True)
     before, after = GroupCollator(examples).pack(SPATIAL), collator.pack(SPATIAL)
     assert after.branches[:2] == before.branches
-    (branch,) = after.branches[2:]
-    assert examples.encoder.tokenizer.decode(branch.context_ids).startswith(text)
-    assert branch.target_ids == examples.encoder.target(answer)
+    asked = [examples.encoder.tokenizer.decode(branch.context_ids) for branch in after.branches[2:]]
+    assert [text.partition("<|im_end|>")[0] for text in asked] == list(texts)
+    assert {branch.target_ids for branch in after.branches[2:]} == {examples.encoder.target(answer)}
     assert collator.pack(ABOUT_LONG).branches == GroupCollator(examples).pack(ABOUT_LONG).branches
 
 

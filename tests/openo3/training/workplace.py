@@ -23,7 +23,7 @@ from openo3.training.examples import Examples
 
 SHIPPED = Path("data/tiny-qwen3-vl").resolve()
 LONG, SHORT, STILL, LOST = "long.mp4", "short.mp4", "still.jpg", "lost.mp4"
-KEYS_S = (2.4, 0.7)  # as annotated, not in order of time
+KEYS_S = (2.2, 0.7)  # as annotated, not in order of time
 SPAN = "From <t>1.0</t>s to <t>3.5</t>s"
 POLICY = Policy(fps=1.0, min_frames=2, max_frames=3, max_pixels=4096, multiple=32)
 
@@ -61,7 +61,7 @@ def samples() -> list[Sample]:
     """Every task once, the temporal-spatial one twice, and one whose media has no frames."""
     items = {1: {"cup": ((0.1, 0.2, 0.3, 0.4),)}, 2: {"cup": ((0.5, 0.5, 0.75, 1.0),)}}
     keys = (KeyFrame(1, KEYS_S[0]), KeyFrame(2, KEYS_S[1]))
-    claim = "The <obj>cup</obj><box>[0.1,0.2,0.3,0.4]</box>at<t>2.4</t>s moves."
+    claim = "The <obj>cup</obj><box>[0.1,0.2,0.3,0.4]</box>at<t>2.2</t>s moves."
     spatial = {"key_frames": keys, "key_items": items}
     box = "<obj>cup</obj><box>[0.25,0.25,0.5,0.5]</box>"
     still = {"key_items": {0: {"cup": ((0.25, 0.25, 0.5, 0.5),)}}, "key_frames": (KeyFrame(0, 0.0),)}
