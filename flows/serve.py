@@ -19,6 +19,7 @@ from types import SimpleNamespace
 
 from prefect import flow_engine
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.client.schemas.schedules import CronSchedule
 from prefect.exceptions import TerminationSignal
 from prefect.runner import Runner
 from prefect.schedules import Cron, Interval, Schedule
@@ -51,16 +52,27 @@ def schedule(arguments: argparse.Namespace) -> Schedule | None:
     return None if arguments.no_schedule else Cron(arguments.cron, **given)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def cron(text: str) -> str:
+    try:
+        return CronSchedule(cron=text).cron
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no cron schedule, as '0 3 * * *' is") from error
+
+
+def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     when = parser.add_mutually_exclusive_group()
-    when.add_argument("--cron", default=NIGHTLY, help=f"when reproduce runs by itself (default: {NIGHTLY})")
+    told = f"when reproduce runs by itself (default: {NIGHTLY})"
+    when.add_argument("--cron", type=cron, default=NIGHTLY, help=told)
     when.add_argument("--every", type=float, metavar="SECONDS", help="run it in this interval instead")
     when.add_argument("--no-schedule", action="store_true", help="run it only when asked")
     parser.add_argument("--profile", help="the profile of scheduled runs (default: the active one)")
     parser.add_argument("--push", action="store_true", help="push to the DVC remote after each run")
     parser.add_argument("--notify", metavar="BLOCK", help="a notification block, as custom-webhook/NAME")
-    given = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def main(given: argparse.Namespace) -> None:
     tag = f"checkout:{Path.cwd()}"
     close_runs(tag)
     start_warm()
@@ -70,10 +82,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     runner.handle_sigterm = lambda *_: signal.raise_signal(signal.SIGINT)  # its own leaves the loop running
     common = {"push": given.push, "notify": given.notify}
     planned = {"profile": given.profile, **common}
-    options = {"name": "local", "concurrency_limit": ALONE, "tags": [tag]}
-    runner.add_flow(reproduce, schedule=schedule(given), parameters=planned, **options)
-    runner.add_flow(refresh_data, parameters=common, **options)
-    runner.add_flow(evaluate, parameters=common, **options)
+    alike = {"name": "local", "concurrency_limit": ALONE, "tags": [tag]}
+    runner.add_flow(reproduce, schedule=schedule(given), parameters=planned, **alike)
+    runner.add_flow(refresh_data, parameters=common, **alike)
+    runner.add_flow(evaluate, parameters=common, **alike)
     try:
         asyncio.run(runner.start())
     except (KeyboardInterrupt, TerminationSignal):
@@ -81,4 +93,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(options())

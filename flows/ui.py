@@ -33,17 +33,20 @@ def main() -> int:
     given, rest = parser.parse_known_args()
     os.environ["PREFECT_API_URL"] = f"http://{HOST}:{given.port}/api"
     os.environ.setdefault("PREFECT_RUNNER_POLL_FREQUENCY", "1")
-    if not _free(given.port):
-        print(f"port {given.port} is in use; another one: make ui PORT=4300", file=sys.stderr)
-        return 2
+    for port, what in ((given.port, "the server"), (given.port + 1, "the report's pages")):
+        if not _free(port):
+            print(f"port {port}, for {what}, is in use; others: make ui PORT=4300", file=sys.stderr)
+            return 2
+    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
+    from flows import serve  # imports Prefect, which reads the environment once
+
+    options = serve.options(rest)
     server = _start_server(given.port)
     try:
         pages = serve_pages(Path("reports"), given.port + 1)
         os.environ["OPENO3_PAGES_URL"] = f"http://{HOST}:{pages.server_port}"
         print(f"Prefect: http://{HOST}:{given.port}   (ends with Ctrl-C)", flush=True)
-        from flows import serve  # imports Prefect, which reads the environment once
-
-        serve.main(rest)
+        serve.main(options)
     except KeyboardInterrupt:
         return 0
     finally:
@@ -60,7 +63,6 @@ def _free(port: int) -> bool:
 def _start_server(port: int) -> subprocess.Popen:
     """Under guard, so that it ends with this process; its words are in `.cache/prefect/server.log`."""
     home = Path(os.environ["PREFECT_HOME"])
-    home.mkdir(parents=True, exist_ok=True)
     with (home / "server.log").open("ab") as log:
         server = subprocess.Popen(
             [

@@ -1,0 +1,37 @@
+"""What `make ui` is told wrongly is said in one line, before anything has started."""
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.checkout import ROOT
+from tests.flows.conftest import free_port
+
+
+def ui(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "flows.ui", *arguments],
+        cwd=folder, env={"PYTHONPATH": str(ROOT), "PATH": ""}, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("beside", [0, 1], ids=["server", "pages"])
+def test_a_port_that_is_taken(tmp_path: Path, beside: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = ui(tmp_path, "--port", str(port - beside))
+    assert done.returncode == 2
+    assert f"port {port}, for" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_schedule_that_is_none(tmp_path: Path) -> None:
+    done = ui(tmp_path, "--port", str(free_port()), "--cron", "every night")
+    assert done.returncode == 2
+    assert "argument --cron: 'every night' is no cron schedule, as '0 3 * * *' is" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / ".cache/prefect/server.log").exists()
