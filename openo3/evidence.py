@@ -172,7 +172,7 @@ def format_where(boxes: Mapping[float, Sequence[float]]) -> str:
     >>> format_where({3: (0, 0, 500, 500), 4.5: (10, 0, 510, 500)})
     '{"3": [0,0,500,500], "4.5": [10,0,510,500]}'
     """
-    listed = (f'"{second_key(time)}": [{",".join(map(_decimal, box))}]' for time, box in boxes.items())
+    listed = (f'"{second_key(time)}": {bracketed(box)}' for time, box in boxes.items())
     return f"{{{', '.join(listed)}}}"
 
 
@@ -192,7 +192,12 @@ def convert_boxes(text: str, source: BoxSpace, target: BoxSpace) -> str:
 
 def format_box(box: Sequence[float]) -> str:
     """`<box>[x1,y1,x2,y2]</box>`, the numbers as they are, of at most 9 decimals."""
-    return "<box>[" + ",".join(_decimal(value) for value in box) + "]</box>"
+    return f"<box>{bracketed(box)}</box>"
+
+
+def bracketed(box: Sequence[float]) -> str:
+    """`[x1,y1,x2,y2]`, the numbers as in `format_box`."""
+    return "[" + ",".join(map(_decimal, box)) + "]"
 
 
 def format_claim(name: str, boxes: Sequence[Sequence[float]], time_s: float | None = None) -> str:

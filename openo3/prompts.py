@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from openo3.evidence import bracketed
 from openo3.schema import Task
 
 THINK = "Reason inside <think></think>, then give the answer inside <answer></answer>."
@@ -87,7 +88,7 @@ def vstar_when_boxed(question: str, boxes: Sequence[Sequence[int]]) -> str:
 
 def with_boxes(question: str, boxes: Sequence[Sequence[int]]) -> str:
     """The question with an object's boxes, one a second, in the model's coordinate space."""
-    listed = " ".join("[" + ",".join(map(str, box)) + "]" for box in boxes)
+    listed = " ".join(map(bracketed, boxes))
     return f"{question}\nIts boxes over time are {listed}."
 
 

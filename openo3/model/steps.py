@@ -168,9 +168,8 @@ class Steps:
         # Other threads, a data loader's for one, may allocate meanwhile
         with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):
             self.logits = self._step()
-        self.graph = (
-            graph  # only now: without a graph the pool is gone, and with it the memory of the last one
-        )
+        # Only now: a pool without a graph is given up, while `logits` still lies in it
+        self.graph = graph
         self.recorded = True
 
 

@@ -39,6 +39,7 @@ from openo3.shapes.questions import (
     on_side,
     options,
     put_in,
+    whereabouts,
 )
 from openo3.shapes.scene import Object
 
@@ -94,7 +95,7 @@ def _ask_what(clip: Clip, subject: Subject, rng: np.random.Generator) -> Asked:
 
 def _ask_when(clip: Clip, subject: Subject, rng: np.random.Generator) -> Asked:
     item = subject.item
-    reason = f"It is the {item.name}. It comes into view at {{start}} and leaves at {{end}}."
+    reason = whereabouts(item, "{start}", "{end}")
     return Asked(f"When is {subject.phrase} in view?", "", reason, span_s=(item.enter_s, item.leave_s))
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from openo3 import prompts
-from openo3.evidence import format_claim, format_completion, format_span, format_time, format_where
+from openo3.evidence import bracketed, format_claim, format_completion, format_span, format_time, format_where
 from openo3.geometry import PERMILLE
 from openo3.schema import Task
 from openo3.shapes.questions import (
@@ -26,6 +26,7 @@ from openo3.shapes.questions import (
     options,
     put_in,
     subjects,
+    whereabouts,
     whole_seconds,
 )
 from openo3.shapes.scene import Object, Scene
@@ -97,7 +98,7 @@ def _placed(
 
 
 def _box_text(scene: Scene, item: Object, time_s: float) -> str:
-    return "[" + ",".join(map(str, permille_box(scene, item, time_s))) + "]"
+    return bracketed(permille_box(scene, item, time_s))
 
 
 def plain_story(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
@@ -128,15 +129,11 @@ def plain_reason(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
     subject = next(subjects(scene, rng, KNOWN))
     item = subject.item
     if rng.random() < 0.4:
-        answer = f"{_whereabouts(item, prompts.seconds)} {plain_span(item)}"
+        times = (prompts.seconds(item.enter_s), prompts.seconds(item.leave_s))
+        answer = f"{whereabouts(item, *times)} {plain_span(item)}"
         return f"When is {subject.phrase} in view? Explain.", answer
     reason = put_in(subject.reason, [_sighting(scene, item, time) for item, time in subject.evidence])
     return f"What is {subject.phrase}? Explain.", f"{reason} It is the {item.name}."
-
-
-def _whereabouts(item: Object, written: Callable[[float], str]) -> str:
-    enter, leave = written(item.enter_s), written(item.leave_s)
-    return f"It is the {item.name}. It comes into view at {enter} and leaves at {leave}."
 
 
 def plain_marked(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
@@ -152,7 +149,7 @@ def plain_marked(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
         if kind < 0.33:
             return _marked(prompts.vstar_what(what), reason, f"the {item.name}", rng)
         return _marked(prompts.task_text(Task.MCQ, f"{what}\n{choices}"), reason, letter, rng)
-    reason = _whereabouts(item, format_time)
+    reason = whereabouts(item, format_time(item.enter_s), format_time(item.leave_s))
     if kind < 0.55:
         question = f"{when[:-1]}, and what is it?\n{choices}"
         answer = f"{span}\nCorrect Option: {letter}"

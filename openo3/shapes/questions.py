@@ -232,6 +232,11 @@ def whole_seconds(item: Object) -> list[int]:
     return list(range(ceil(item.enter_s), floor(item.leave_s) + 1))
 
 
+def whereabouts(item: Object, start: str, end: str) -> str:
+    """The reason for a temporal answer, its times as they are to be written."""
+    return f"It is the {item.name}. It comes into view at {start} and leaves at {end}."
+
+
 def put_in(reason: str, named: Sequence[str]) -> str:
     """What is named put in, each with its article: `The` where a sentence begins, `the` elsewhere."""
     text = reason
