@@ -155,4 +155,4 @@ def compiled(model: Any, size: Size, clock: Clock, rounds: int) -> None:
     for layer in [*model.model.language_model.layers, *model.model.visual.blocks]:
         layer.compile()
     if clock.left_s > 90:
-        variants(model, size, clock, rounds, "update, ours, layers compiled", ((4, 1), (1, 2)))
+        variants(model, size, clock, rounds, "update, ours, layers compiled", ((4, 1), (8, 1), (1, 2)))

@@ -27,7 +27,7 @@ from openo3.evidence import format_box, format_claim, format_span, format_time
 from openo3.geometry import Span
 from openo3.schema import Box, Task
 from openo3.shapes.clips import Clip
-from openo3.shapes.noise import LabelNoise, clip_span
+from openo3.shapes.noise import LabelNoise
 from openo3.shapes.questions import (
     NUMBERS,
     SIDES,
@@ -227,12 +227,11 @@ def _reasoning(
     clip: Clip, asked: Asked, noise: LabelNoise, rng: np.random.Generator
 ) -> tuple[str, Span | None]:
     """The noisy reasoning, and the span it names if the question is about one."""
-    shift = noise.shift_s(rng)
     if asked.span_s:
-        span = clip_span((asked.span_s[0] + shift, asked.span_s[1] + shift), clip.scene.duration_s)
+        span = noise.span(asked.span_s, clip.scene.duration_s, rng)
         return asked.reason.format(start=format_time(span[0]), end=format_time(span[1])), span
     indices = sorted({index for _, index in asked.evidence})
-    wrong = indices[rng.integers(len(indices))]
+    wrong, shift = indices[rng.integers(len(indices))], noise.shift_s(rng)
     claims = []
     for item, index in asked.evidence:
         time = clip.frame_time(index)

@@ -19,14 +19,17 @@ SMALLEST = 0.02
 
 @dataclass(frozen=True)
 class LabelNoise:
-    """How wrong labels are.
+    """How wrong labels are: loose in space and time, and some times are off.
 
     Each side of a box moves by a normal error of `box_sigma`, outward by `box_loosen` on average, both in
-    units of the frame's sides. In a share `time_share` of the labels a time is off by `time_shift_s`.
+    units of the frame's sides. The ends of a span move likewise, by `span_sigma_s` and `span_loosen_s`, in
+    half seconds. In a share `time_share` of the labels a claim's time is off by `time_shift_s`.
     """
 
     box_sigma: float = 0.02
     box_loosen: float = 0.01
+    span_sigma_s: float = 0.5
+    span_loosen_s: float = 1.0
     time_share: float = 0.25
     time_shift_s: float = 1.0
 
@@ -37,15 +40,16 @@ class LabelNoise:
         (x1, x2), (y1, y2) = _interval(x1, x2), _interval(y1, y2)
         return x1, y1, x2, y2
 
+    def span(self, span: Span, duration_s: float, rng: np.random.Generator) -> Span:
+        """A span with errors, still inside the clip and at least half a second long."""
+        outward = np.round(2 * rng.normal(self.span_loosen_s, self.span_sigma_s, size=2)) / 2
+        start = float(np.clip(span[0] - outward[0], 0.0, duration_s - 0.5))
+        return start, float(np.clip(span[1] + outward[1], start + 0.5, duration_s))
+
     def shift_s(self, rng: np.random.Generator) -> float:
         """By how much a label's time is off: mostly 0."""
         wrong, sign = rng.random() < self.time_share, rng.choice((-1.0, 1.0))
         return self.time_shift_s * sign if wrong else 0.0
-
-
-def clip_span(span: Span, duration_s: float) -> Span:
-    start, end = (float(np.clip(time, 0.0, duration_s)) for time in span)
-    return start, end
 
 
 def _interval(low: float, high: float) -> Span:

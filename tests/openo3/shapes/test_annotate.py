@@ -14,7 +14,7 @@ from openo3.shapes.clips import Clip, frame_count
 from openo3.shapes.noise import LabelNoise
 from openo3.shapes.scene import Object
 
-NONE = LabelNoise(box_sigma=0, box_loosen=0, time_share=0)
+NONE = LabelNoise(box_sigma=0, box_loosen=0, span_sigma_s=0, span_loosen_s=0, time_share=0)
 COUNT = 150
 
 
@@ -144,13 +144,15 @@ def test_a_still_is_answered_within_a_pixel():
 
 
 def test_labels_are_as_wrong_as_asked():
-    sides, shifted = [], []
+    sides, ends, shifted = [], [], []
     for (clip, exact), (_, noisy) in zip(EXACT_SFT, NOISY_SFT, strict=True):
         if exact.task is Task.TEMPORAL:
             said, true = parse_span(noisy.answer), parse_span(exact.answer)
             assert all(f"<t>{time}</t>s" in noisy.reasoning for time in said)
-            assert 0 <= said[0] < said[1] <= clip.scene.duration_s
-            shifted.append(said != true)
+            duration_s = clip.scene.duration_s
+            assert 0 <= said[0] < said[1] <= duration_s
+            ends += [true[0] - said[0]] if true[0] >= 3 else []
+            ends += [said[1] - true[1]] if true[1] <= duration_s - 3 else []
             continue
         claims = list(zip(parse_claims(exact.reasoning), parse_claims(noisy.reasoning), strict=True))
         for true, said in claims:
@@ -161,8 +163,11 @@ def test_labels_are_as_wrong_as_asked():
             off = [abs(said.time_s - true.time_s) for true, said in claims]
             assert all(value < 1.11 for value in off)
             shifted.append(max(off) > 0.05)
-    assert len(shifted) > COUNT
+    assert len(ends) > 50
+    assert len(shifted) > 200
     noise = LabelNoise()
+    assert np.mean(ends) == pytest.approx(noise.span_loosen_s, abs=0.2)
+    assert np.std(ends) == pytest.approx(noise.span_sigma_s, abs=0.12)
     assert np.mean(sides) == pytest.approx(noise.box_loosen, abs=0.003)
     assert np.std(sides) == pytest.approx(noise.box_sigma, abs=0.004)
     assert np.mean(shifted) == pytest.approx(noise.time_share, abs=0.09)
@@ -175,3 +180,11 @@ def test_a_box_stays_in_the_frame_whatever_the_noise():
         x1, y1, x2, y2 = noise.box((0.0, 0.4, 0.1, 0.6), rng)
         assert 0 <= x1 < x2 <= 1
         assert 0 <= y1 < y2 <= 1
+
+
+def test_a_span_stays_in_the_clip_whatever_the_noise():
+    rng = np.random.default_rng(0)
+    noise = LabelNoise(span_sigma_s=3.0, span_loosen_s=-1.0)
+    for _ in range(2000):
+        start, end = noise.span((0.5, 3.0), 4.25, rng)
+        assert 0 <= start <= end - 0.5 <= 4.25 - 0.5

@@ -50,3 +50,22 @@ def test_replay_shows_each_lesson_and_then_earlier_ones_again() -> None:
 )  # fmt: skip
 def test_closeness(said: str, answer: str, score: float) -> None:
     assert pretrain.closeness(said, answer) == pytest.approx(score)
+
+
+def test_tags_become_marks_that_no_lesson_has_shown() -> None:
+    processor = load_processor("data/tiny-qwen3-vl")
+    model = load_model("data/tiny-qwen3-vl", torch.float32)
+    tokens = processor.tokenizer.convert_tokens_to_ids
+    vectors = model.get_input_embeddings().weight.data
+    tags = tokens(list(pretrain.tiny.GRAMMAR))
+    signs = vectors[tokens(sorted(set(sum(pretrain.SIGNS, ()))))]
+    others = [index for index in range(len(vectors)) if index not in tags]
+    vectors[tags] = 0.0
+    kept = vectors[others].clone()
+    pretrain.place_tags(model, processor.tokenizer)
+    assert torch.equal(vectors[others], kept)
+    apart = torch.cdist(vectors[tags], vectors[tags]) + torch.eye(len(tags)) * 1e9
+    assert apart.min() > 0.1 * signs.std()  # each has a vector of its own
+    distance = (vectors[tags] - signs.mean(0)).norm(dim=1).mean()
+    spread = (signs - signs.mean(0)).norm(dim=1).mean()
+    assert distance.item() == pytest.approx(spread.item(), rel=0.3)
