@@ -48,7 +48,8 @@ class Data:
 @dataclass(frozen=True)
 class Params:
     """`trainer` goes to `trl.GRPOConfig`, `lora` to `peft.LoraConfig`, each under its own names.
-    `freeze_vision`: the tower that sees, its merger included, stays as it is.
+    `freeze_vision`: the tower that sees, its merger included, stays as it is. `compile_layers`: with
+    torch.compile, which needs a C++ compiler, or Triton on a GPU.
 
     `keep_best`: beside the newest checkpoint so many of the best stay, in .cache/openo3 after the run too.
     """
@@ -56,6 +57,7 @@ class Params:
     trainer: dict[str, Any]
     lora: dict[str, Any] | None = None
     freeze_vision: bool = False
+    compile_layers: bool = False
     on_non_finite: OnNonFinite = "stop"
     keep_best: int | None = None
     data: Data = field(default_factory=Data)
@@ -74,7 +76,7 @@ def main() -> None:
     print(f"gspo: {len(examples.samples):,} records, {left_out}")
     config = GRPOConfig(output_dir=str(work), **params.trainer)
     trainer = gspo_trainer(
-        load_for_training(START, config, params.lora, params.freeze_vision),
+        load_for_training(START, config, params.lora, params.freeze_vision, params.compile_layers),
         processor,
         examples,
         config,

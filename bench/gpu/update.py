@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from bench.gpu.measure import Clock, attempt, seconds
 from bench.gpu.models import Size, attend_plainly, forward_flops, packs, rows, special_tokens
 from openo3.model.attention import attend_framewise
+from openo3.model.load import compile_each_layer
 from openo3.model.packing import collate, model_inputs
 
 OFTEN = ((1, 1), (4, 1), (8, 1), (1, 2), (2, 2), (1, None))
@@ -152,7 +153,6 @@ def variants(
 
 def compiled(model: Any, size: Size, clock: Clock, rounds: int) -> None:
     """The same with each layer compiled, for good: the last thing that this model is used for."""
-    for layer in [*model.model.language_model.layers, *model.model.visual.blocks]:
-        layer.compile()
+    compile_each_layer(model)
     if clock.left_s > 90:
         variants(model, size, clock, rounds, "update, ours, layers compiled", ((4, 1), (8, 1), (1, 2)))

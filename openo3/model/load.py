@@ -45,3 +45,13 @@ def load_processor(path: str | Path) -> Any:
     processor = AutoProcessor.from_pretrained(**resolve(path))
     processor.tokenizer.padding_side = "left"
     return processor
+
+
+def compile_each_layer(model: Any) -> None:
+    """Let torch.compile fuse what surrounds the matrix products of each layer.
+
+    Layer by layer, because equal layers share what is compiled, which takes seconds where the whole model
+    takes minutes, and because the batches' lengths and frames meet in between.
+    """
+    for layer in [*model.model.language_model.layers, *model.model.visual.blocks]:
+        layer.compile()

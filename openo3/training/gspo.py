@@ -124,6 +124,7 @@ class GroundedGSPOTrainer(FiniteSteps, GRPOTrainer):
                 gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
             ) as model,
             self.accelerator.autocast(),
+            torch.compiler.set_stance("force_eager"),  # tokens are written by recorded steps instead
         ):
             training = model.training
             self.engine.model = model.get_base_model() if isinstance(model, PeftModel) else model

@@ -1,9 +1,11 @@
 """What is trained is in the right precision, and an adapter ends as a model like any other."""
 
 from pathlib import Path
+from shutil import which
 
 import pytest
 import torch
+from torch._dynamo.utils import counters
 from trl import GRPOConfig, SFTConfig
 
 from openo3.model.load import load_model, load_processor
@@ -48,6 +50,27 @@ def test_a_frozen_vision_tower_stays_as_it_is(place: Path, examples: Examples, t
     changed = {name for name, now in trainer.model.state_dict().items() if not now.equal(before[name])}
     assert any("language_model" in name for name in changed)
     assert not [name for name in changed if "visual" in name]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not which("g++"), reason="torch.compile needs a C++ compiler")
+def test_compiled_layers_train_the_same(place: Path, examples: Examples, tmp_path: Path) -> None:
+    base = place / "data/models/base"
+    trained = []
+    for compiled in (False, True):
+        changed = {"max_steps": 2, "save_strategy": "no"}
+        config = SFTConfig(output_dir=str(tmp_path / str(compiled)), **workplace.SFT | changed)
+        model = load_for_training(base, config, compile_layers=compiled)
+        counters.clear()
+        trainer = sft_trainer(model, load_processor(base), examples, config)
+        trainer.train()
+        assert bool(counters["stats"]) is compiled
+        trained.append(trainer.model.state_dict())
+    before = load_model(base, torch.float32).state_dict()
+    eager, compiled = trained
+    assert any(not value.equal(before[name]) for name, value in eager.items())
+    for name, value in eager.items():
+        torch.testing.assert_close(compiled[name], value, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("stage", ["sft", "gspo"])
