@@ -8,8 +8,9 @@ It looks at the whole pipeline once; where nothing changed, nothing is started.
 from __future__ import annotations
 
 import argparse
-import subprocess
+import os
 import sys
+import threading
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import graph, parameters, summary
+from flows import command, graph, parameters, summary
 from flows.aftermath import close_tasks
 from flows.graph import PipelineError
 from flows.locks import CheckoutBusy, checkout_lock, forget_dead_processes
@@ -143,10 +144,18 @@ def _push(run: Run) -> str:
         get_run_logger().warning("nothing pushed: this repository has no default DVC remote")
         return ", no remote to push to"
     good = [name for name, outcome in run.outcomes.items() if outcome.good]
-    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "push", "--run-cache", *good]
-    done = subprocess.run(command, cwd=run.pipeline.root, capture_output=True, text=True, check=False)
-    get_run_logger().info((done.stdout + done.stderr).strip())
-    return ", pushed" if done.returncode == 0 else ", push failed"
+    push = [sys.executable, "-m", "dvc", "--wait-for-lock", "push", "--run-cache", *good]
+    said: list[str] = []
+    status = command.run(
+        push,
+        run.pipeline.root,
+        os.environ,
+        stop=threading.Event(),  # cancelling the flow ends this process, and with it the guarded one
+        on_line=said.append,
+        on_progress=lambda line: None,
+    )
+    get_run_logger().info("\n".join(said))
+    return ", pushed" if status == 0 else ", push failed"
 
 
 def _notify(block: str, state: State) -> None:

@@ -20,6 +20,7 @@ from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from openo3.configuration import ConfigurationError, read_block
 from openo3.safe_path import UnsafePath, relative
@@ -130,6 +131,23 @@ def shipped() -> Catalogue:
         return read(path)
 
 
+def _check_address(where: str, address: str | None) -> None:
+    """The table is copied to `data/raw`, so nothing that is secret may be in it."""
+    if address is None:
+        return
+    try:
+        parts = urlsplit(address)
+        host = parts.hostname
+    except ValueError as error:
+        raise ConfigurationError(f"{where}: {error}") from None
+    if parts.scheme not in ("http", "https") or not host:
+        raise ConfigurationError(f"{where}: needs an address that begins with http:// or https://")
+    if "@" in parts.netloc:
+        raise ConfigurationError(
+            f"{where}: holds a user or password; fetch the files yourself and name their `folder`"
+        )
+
+
 def _check_root(where: str, root: str) -> None:
     try:
         if relative(root) != root:
@@ -144,6 +162,8 @@ def _check_place(where: str, place: Place) -> None:
         raise ConfigurationError(
             f"{where}: needs one of hub, url, folder and site, has {', '.join(named) or 'none'}"
         )
+    for key in ("url", "site"):
+        _check_address(f"{where}.{key}", getattr(place, key))
     if place.revision and not place.hub:
         raise ConfigurationError(f"{where}.revision: only a hub dataset has revisions")
     if place.site and ("{name}" not in place.site or place.packing != "files"):

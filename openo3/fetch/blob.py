@@ -92,7 +92,7 @@ class Parts:
     @cached_property
     def identity(self) -> str:
         names = "\n".join(blob.identity for blob in self.blobs)
-        return f"{self.name} {hashlib.sha256(names.encode()).hexdigest()}"
+        return f"parts {hashlib.sha256(names.encode()).hexdigest()}"
 
     def stream(self, start: int = 0, end: int | None = None) -> BinaryIO:
         return _Chain(self._spans(start, self.size if end is None else end))

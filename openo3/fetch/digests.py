@@ -8,7 +8,6 @@ A line is written as soon as a file has come:
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 from threading import Lock
 
@@ -26,6 +25,7 @@ class Digests:
         self.file = file
         self._known = _read(file)
         self._used: dict[str, tuple[int, str]] = {}
+        self._ends_a_line = not file.exists() or file.read_bytes()[-1:] in (b"", b"\n")
         self._lock = Lock()
 
     def of(self, origin: Origin) -> str | None:
@@ -53,6 +53,9 @@ class Digests:
         with self._lock:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             with open(self.file, "ab") as file:
+                if not self._ends_a_line:
+                    file.write(b"\n")  # a killed run left its last line cut
+                    self._ends_a_line = True
                 file.write(line)
 
     def save(self) -> None:
@@ -65,11 +68,12 @@ def _line(identity: str, mtime_ns: int, digest: str) -> dict[str, object]:
 
 
 def _read(file: Path) -> dict[str, tuple[int, str]]:
-    """A killed run may have left the last line cut: it is taken off, so that the next one begins a line."""
-    if not file.exists():
-        return {}
-    whole, _, cut = file.read_bytes().rpartition(b"\n")
-    if cut:
-        os.truncate(file, len(whole) + 1 if whole else 0)
-    rows = (orjson.loads(line) for line in whole.splitlines())
-    return {row["identity"]: (row["mtime_ns"], row["sha256"]) for row in rows}
+    """Lines that a kill cut, or that are damaged, say nothing: what they were about is looked at again."""
+    known = {}
+    for line in file.read_bytes().splitlines() if file.exists() else ():
+        try:
+            row = orjson.loads(line)
+            known[row["identity"]] = (row["mtime_ns"], row["sha256"])
+        except (ValueError, KeyError, TypeError):
+            continue
+    return known

@@ -112,7 +112,8 @@ class _Version:
 
 @dataclass(frozen=True)
 class HttpBlob:
-    """`tag` is its ETag or time of change; `pinned` names a version that never changes."""
+    """`tag` is its ETag or time of change; `pinned` names a version that never changes; `content` the bytes
+    themselves, wherever they are."""
 
     http: Http = field(repr=False, compare=False)
     url: str = field(repr=False)
@@ -120,6 +121,7 @@ class HttpBlob:
     tag: str | None = None
     sha256: str | None = None
     pinned: str | None = None
+    content: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     crc32 = None
@@ -139,6 +141,8 @@ class HttpBlob:
 
     @property
     def identity(self) -> str:
+        if self.content:
+            return self.content
         version = hashlib.sha256(f"{self.url} {self.tag}".encode()).hexdigest()[:32]
         return f"{self.name} {self.size} {self.sha256 or (self.pinned and 'pinned') or version}"
 
@@ -191,7 +195,7 @@ class _Stream(io.RawIOBase):
             if self._response is None:
                 self._open()
             piece = next(self._pieces, b"")
-        except (httpx.UnsupportedProtocol, httpx.TooManyRedirects) as error:
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.TooManyRedirects) as error:
             raise Unavailable("missing", f"{self._blob.name}: {error}") from None
         except httpx.RequestError as error:
             self._drop()

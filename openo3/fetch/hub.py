@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
@@ -27,6 +27,7 @@ class HubRepo:
     http: Http
     name: str
     commit: str
+    _listed: dict[str, Mapping[str, HttpBlob]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def open(cls, http: Http, name: str, revision: str | None) -> HubRepo:
@@ -38,7 +39,12 @@ class HubRepo:
         return cls(http, name, _asked(http, f"hf://datasets/{name}", ask).sha)
 
     def files(self, folder: str = "") -> Mapping[str, HttpBlob]:
-        """Every file below a folder by its path in the dataset."""
+        """Every file below a folder by its path in the dataset; the hub is asked once for each folder."""
+        if folder not in self._listed:
+            self._listed[folder] = self._list(folder)
+        return self._listed[folder]
+
+    def _list(self, folder: str) -> Mapping[str, HttpBlob]:
         from huggingface_hub.hf_api import RepoFile
 
         def tree() -> list[object]:
@@ -63,6 +69,7 @@ class HubRepo:
             entry.size,
             sha256=entry.lfs.sha256 if entry.lfs else None,
             pinned=f"hf://datasets/{self.name}@{self.commit}/{entry.path}",
+            content=f"sha256 {entry.lfs.sha256}" if entry.lfs else f"git {entry.blob_id}",
             headers={"Authorization": f"Bearer {token}"} if token else {},
         )
 

@@ -38,6 +38,11 @@ class Line:
         if isinstance(item.origin, TarMember):
             self.tars[item.origin.series.identity] = item.origin.series
 
+    def __add__(self, other: Line) -> Line:
+        counts = ("files", "to_fetch", "traffic", "size", "unknown", "missing")
+        summed = {name: getattr(self, name) + getattr(other, name) for name in counts}
+        return Line(**summed, tars=self.tars | other.tars, reasons=self.reasons + other.reasons)
+
     @property
     def read(self) -> str:
         most = sum(series.size for series in self.tars.values())
@@ -70,7 +75,10 @@ def show(plan: Plan, to_fetch: Collection[Item], free: int) -> None:
     for name in ("wanted", "there", "to fetch", "to read", "on disk", "not to be had"):
         table.add_column(name, justify="right")
     found = lines(plan, to_fetch)
-    for source, line in found.items():
+    rows = dict(found)
+    if len(found) > 1:
+        rows["all"] = sum(found.values(), Line())
+    for source, line in rows.items():
         table.add_row(
             source,
             f"{line.files + line.missing:,}",
@@ -79,6 +87,7 @@ def show(plan: Plan, to_fetch: Collection[Item], free: int) -> None:
             line.read,
             line.disk,
             f"{line.missing:,}",
+            end_section=source == list(found)[-1],
         )
     console = Console()
     console.width = max(console.width, 110)

@@ -81,7 +81,7 @@ class Places:
             if not folder.is_dir():
                 raise Unavailable("missing", f"{folder}: no such folder")
             return _Folder(folder)
-        return _Site(place.site)
+        return _Site(place.site, self._limits)
 
     def _matching(self, place: Place, path: str) -> list[Blob]:
         if place.url:
@@ -161,14 +161,14 @@ class _Folder:
 class _Site:
     """Videos of a site, through yt-dlp if that is installed."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, limits: Limits) -> None:
         if importlib.util.find_spec("yt_dlp") is None:
             raise Unavailable("missing", f"{address}: needs yt-dlp (`uv pip install yt-dlp`)")
-        self._address = address
+        self._address, self._limits = address, limits
 
     def find(self, reference: Reference) -> Origin:
         name = reference.path.rpartition("/")[2].rpartition(".")[0]
-        return SiteVideo(self._address.replace("{name}", quote(name, safe="")))
+        return SiteVideo(self._address.replace("{name}", quote(name, safe="")), self._limits)
 
 
 class _Tars:

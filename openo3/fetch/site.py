@@ -6,19 +6,22 @@ import re
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from openo3.fetch.http import shown
+from openo3.fetch.limits import GB, Limits
 from openo3.fetch.plan import Unavailable, Unfinished
 
+_LONGEST_S = 2 * 3600.0
 _PASSES = re.compile(r"HTTP Error (429|5\d\d)|timed? ?out|[Cc]onnection|Temporary failure")
 
 
 @dataclass(frozen=True)
 class SiteVideo:
     url: str
+    limits: Limits = field(default_factory=Limits, repr=False, compare=False)
 
     size = traffic = sha256 = crc32 = None
     resumable = False
@@ -48,8 +51,17 @@ class SiteVideo:
                 "--format",
                 "mp4",
             ]
+            command += ["--socket-timeout", f"{self.limits.stall_s:g}", "--retries", str(self.limits.tries)]
+            command += ["--max-filesize", str(int(self.limits.file_gb * GB))]
+            if self.limits.bandwidth_mb_s:
+                command += ["--limit-rate", str(int(self.limits.bandwidth_mb_s * 1e6))]
             command += ["--output", f"{folder}/video.mp4", "--", self.url]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            try:
+                done = subprocess.run(
+                    command, capture_output=True, text=True, timeout=_LONGEST_S, check=False
+                )
+            except subprocess.TimeoutExpired:
+                raise Unfinished(f"{self.name}: not done after {_LONGEST_S / 3600:g} hours") from None
             video = Path(folder, "video.mp4")
             if done.returncode or not video.exists():
                 said = (done.stderr.strip().splitlines() or ["nothing came"])[-1]

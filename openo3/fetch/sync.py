@@ -57,12 +57,18 @@ def sync(plan: Plan, folder: Path, known: Path, limits: Limits | None = None) ->
     `known` is a file outside of the folder that remembers what was fetched and the digests of local origins,
     so that unchanged ones are not read again. Killed at any moment and run again, the folder ends the same.
 
-    Raises `FetchError` if it would be too large, the place of files that are here is away, an origin on this
-    machine cannot be read or changes meanwhile, or some files did not come this time; what came is kept.
+    Raises `FetchError` if another run is at work here, it would be too large, the place of files that are
+    here is away, an origin on this machine cannot be read or changes meanwhile, or some files did not come
+    this time; what came is kept.
     """
     limits = limits or Limits()
     _check_limit(plan, limits)
     folder.mkdir(parents=True, exist_ok=True)
+    with _alone(known.with_suffix(".lock"), folder):
+        return _sync(plan, folder, known, limits)
+
+
+def _sync(plan: Plan, folder: Path, known: Path, limits: Limits) -> Summary:
     run = _Run(folder, limits, Digests(known))
     run.check_places(plan)
     removed = run.remove_all_but({item.target for item in plan.items})
@@ -85,6 +91,20 @@ def to_fetch(plan: Plan, folder: Path, known: Path) -> list[Item]:
     return [item for item in plan.items if not run.is_current(item)]
 
 
+@contextmanager
+def _alone(lock: Path, folder: Path) -> Iterator[None]:
+    """Held by one process at a time; the system lets go of it when that ends, however it ends."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with open(lock, "wb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FetchError(
+                f"{folder}: another download is at work here; run again when it is done"
+            ) from None
+        yield
+
+
 def _check_limit(plan: Plan, limits: Limits) -> None:
     total = sum(item.origin.size or 0 for item in plan.items)
     if limits.disk_gb is not None and total > limits.disk_gb * GB:
@@ -96,8 +116,8 @@ class _Run:
 
     def __init__(self, folder: Path, limits: Limits, digests: Digests) -> None:
         self.folder, self.limits, self.digests = folder, limits, digests
-        self.complete = read_manifest(folder)  # empty if the last run was killed: then there is another
-        self.before = {} if self.complete else read_manifest(folder / PARTIAL)
+        self.complete = _manifest(folder)  # empty if the last run was killed: then there is another
+        self.before = {} if self.complete else _manifest(folder / PARTIAL)
         self.entries: list[dict[str, Any]] = []
         self.refused: list[Missing] = []
         self.bytes = 0
@@ -159,11 +179,11 @@ class _Run:
         """What the file should have, as far as that can be known without fetching it."""
         if digest := item.origin.sha256 or self.digests.of(item.origin):
             return digest
-        if entry.get("origin") != item.origin.address:
-            return None
-        if item.origin.crc32 is not None and checks.crc32(self.folder / item.target) != item.origin.crc32:
-            return None
-        return entry["sha256"]
+        if item.origin.crc32 is not None:  # of the same size too: the same member of a newer archive
+            same = checks.crc32(self.folder / item.target) == item.origin.crc32
+        else:
+            same = entry.get("origin") == item.origin.address
+        return entry["sha256"] if same else None
 
     def fetch(self, items: list[Item]) -> None:
         """Fetch all; raises `FetchError` if some did not come, after the others have."""
@@ -314,20 +334,21 @@ class _Run:
             ]
             return
         part, origin = self._part(item), self.folder / first.target
-        with open(origin, "rb") as content, open(part, "wb") as out:
+        with self._readable(item), open(origin, "rb") as content, open(part, "wb") as out:
+            self._take_room(item, origin.stat().st_size)
             if not _clone(content, out):
                 shutil.copyfileobj(content, out, PIECE)
         self._place(item, part, self.digests.of(item.origin))
 
     def _check_room(self, items: list[Item]) -> None:
-        new = sum(item.origin.size or 0 for item in items)
-        new -= sum(path.stat().st_size for path in (self.folder / PARTIAL).iterdir())
+        begun = sum(path.stat().st_size for path in (self.folder / PARTIAL).iterdir())
+        new = sum(item.origin.size or 0 for item in items) - begun
         free = shutil.disk_usage(self.folder).free
         if new > free:
             raise FetchError(f"{self.folder}: {new / GB:.1f} GB to come, {free / GB:.1f} GB free; make room")
         limit = self.limits.disk_gb
         held = sum(os.stat(self.folder / path).st_size for path in _files(self.folder)) if limit else 0
-        self._room = float("inf") if limit is None else limit * GB - held
+        self._room = float("inf") if limit is None else limit * GB - held - begun
 
     def _take_room(self, item: Item, count: int) -> None:
         """Sizes that nobody told, and those of files that are to be replaced, are known only now."""
@@ -357,6 +378,14 @@ class _Run:
             if (self.folder / MANIFEST).exists():
                 (self.folder / PARTIAL).mkdir(exist_ok=True)
                 os.replace(self.folder / MANIFEST, self.folder / PARTIAL / MANIFEST)
+
+
+def _manifest(folder: Path) -> dict[str, dict[str, Any]]:
+    """A damaged one says nothing: then the files themselves are looked at."""
+    try:
+        return read_manifest(folder)
+    except (ValueError, KeyError, TypeError):
+        return {}
 
 
 def _clone(content: BinaryIO, out: BinaryIO) -> bool:

@@ -28,7 +28,7 @@ _END = struct.Struct("<4s4H2LH")
 _END64 = struct.Struct("<4sQ2H2L4Q")
 _LOCATOR64 = struct.Struct("<4sLQL")
 _LOCAL = struct.Struct("<4s5H3L2H")
-_LARGEST_DIRECTORY = 1 << 30
+_LARGEST_DIRECTORY = 1 << 28  # of two million members
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class ZipArchive:
         Raises `Unavailable` if that is no archive, or damaged.
         """
         try:
-            return cls._read(last, part)
+            return cls._read(_sized(last), lambda name: _sized(part(name)))
         except (EOFError, struct.error, zipfile.BadZipFile, ValueError, LookupError) as error:
             raise Unavailable("unreadable", f"{last.name}: no readable zip archive ({error})") from None
 
@@ -173,6 +173,12 @@ class ZipArchive:
     @cached_property
     def identity(self) -> str:
         return hashlib.sha256(self.blob.identity.encode()).hexdigest()
+
+
+def _sized(blob: Blob) -> Blob:
+    if blob.size is None:
+        raise Unavailable("unreadable", f"{blob.name}: its server tells no size, so its end cannot be found")
+    return blob
 
 
 def _infos(archive: bytes) -> list[zipfile.ZipInfo]:

@@ -27,7 +27,7 @@ import orjson
 import pyarrow as pa
 
 from openo3.artifacts import read_json, write_json
-from openo3.executors import LOCAL, opened
+from openo3.executors import LOCAL, ExecutorError, opened
 from openo3.media import decode, ffmpeg, image, probe
 from openo3.media.decode import Key, Policy
 from openo3.media.frame_layout import layout
@@ -180,11 +180,11 @@ def _sampled(
         if isinstance(row, MediaError):
             files = [request.media, *(key.image for key in request.keys if key.image)]
             if row.reason == "missing" and all((root / file).exists() for file in files):
-                raise RuntimeError(f"{root.resolve() / request.media}: there, but a worker does not see it")
+                raise ExecutorError(f"{root.resolve() / request.media}: there, but a worker does not see it")
             result.rejected.append((request.media, row.reason, row.detail))
         else:
             if row["fingerprint"] != mark:
-                raise RuntimeError(f"{request.media}: decoded by a worker that runs other code than this")
+                raise ExecutorError(f"{request.media}: decoded by a worker that runs other code than this")
             result.sampled += 1
             yield Row(request.media, _facts(row), pa.Table.from_pylist([row], SCHEMA))
         progress(1)

@@ -77,3 +77,12 @@ def test_a_hub_that_is_not_there(http, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(FetchError, match="the hub does not answer"):
         HubRepo.open(http, "owner/name", None)
+
+
+def test_a_folder_is_listed_once(server, http):
+    server.dataset("owner/name", FILES)
+    repo = HubRepo.open(http, "owner/name", None)
+    repo.files("v")
+    server.requests.clear()
+    assert set(repo.files("v")) == {"v/a b.mp4", "v/c.mp4", "v/d.mp4"}
+    assert server.requests == []

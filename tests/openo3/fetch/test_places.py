@@ -4,6 +4,7 @@ import pytest
 
 from openo3.catalogue.table import Place
 from openo3.fetch.blob import read
+from openo3.fetch.http import HttpBlob
 from openo3.fetch.places import Places
 from openo3.fetch.plan import Item, Plan, Unavailable, Unfinished
 from openo3.fetch.sync import sync
@@ -131,3 +132,9 @@ def test_videos_of_a_site_come_through_yt_dlp(places, server, tmp_path, limits):
     assert contents(tmp_path / "raw/media") == {"abc.mp4": noise(5000)}
     with pytest.raises(Unfinished, match="503"):
         finder.find(video("busy.mp4")).stream()
+
+
+def test_an_archive_whose_size_the_server_does_not_tell(places, http, monkeypatch):
+    monkeypatch.setattr(http, "look", lambda url: HttpBlob(http, url))
+    with pytest.raises(Unavailable, match=r"a\.zip: its server tells no size, so its end cannot be found"):
+        places.open(Place(url="http://localhost", path="a.zip", packing="zip"))

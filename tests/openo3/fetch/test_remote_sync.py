@@ -366,3 +366,39 @@ def test_names_of_every_kind_arrive_as_they_are(server, http, limits, tmp_path):
     sync(Plan(items), tmp_path / "raw", tmp_path / "known", limits)
     assert contents(tmp_path / "raw/media") == {name: name.encode() for name in names}
     json.dumps(read_manifest(tmp_path / "raw"))
+
+
+@needs_zip
+def test_a_newer_archive_with_the_same_member_costs_its_directory(server, http, limits, tmp_path):
+    raw, known = tmp_path / "raw", tmp_path / "known"
+    names = ["v/c03.mp4", "v/c04.mp4"]
+    sync(zipped(http, server, zip_archive(tmp_path, "a", CLIPS), names), raw, known, limits)
+    (tmp_path / "newer").mkdir()
+    changed = CLIPS | {"v/c04.mp4": noise(40_004, 77), "v/new.mp4": noise(90_000)}
+    plan = zipped(http, server, zip_archive(tmp_path / "newer", "a", changed), names)
+    server.requests.clear()
+    assert sync(plan, raw, known, limits).copied == 1
+    assert server.sent() < 41_000
+    assert contents(raw / "media") == {name: changed[name] for name in names}
+
+
+def test_a_newer_commit_with_the_same_files_costs_nothing(server, http, limits, tmp_path):
+    def plan() -> Plan:
+        repo = HubRepo.open(http, "owner/name", None)
+        return Plan([Item(f"media/{path}", blob, "hub") for path, blob in repo.files().items()])
+
+    raw, known = tmp_path / "raw", tmp_path / "known"
+    server.dataset("owner/name", CLIPS | {"a.json": b"[]"})
+    sync(plan(), raw, known, limits)
+    newest = server.dataset("owner/name", CLIPS | {"a.json": b"[1]"})
+    assert sync(plan(), raw, known, limits).copied == 1
+    assert all(newest in line["origin"] for line in read_manifest(raw).values())
+
+
+def test_a_copy_under_a_second_name_counts_for_the_disk_limit(server, http, urls, limits, tmp_path):
+    once = Plan([Item("media/a.mp4", replace(http.look(urls["v/c01.mp4"]), size=None), "web")])
+    twice = Plan([*once.items, Item("media/b.mp4", once.items[0].origin, "web")])
+    room = replace(limits, disk_gb=0.00006)  # one has 40 kB
+    assert sync(once, tmp_path / "one", tmp_path / "known", room).files == 1
+    with pytest.raises(FetchError, match=r"no room within 6e-05 GB"):
+        sync(twice, tmp_path / "two", tmp_path / "known2", room)

@@ -1,3 +1,4 @@
+import fcntl
 import hashlib
 import os
 import signal
@@ -14,7 +15,7 @@ from openo3.fetch.blob import LocalBlob
 from openo3.fetch.limits import Limits
 from openo3.fetch.manifest import read_manifest
 from openo3.fetch.plan import FetchError, Item, Missing, Plan
-from openo3.fetch.sync import Summary, sync
+from openo3.fetch.sync import Summary, sync, to_fetch
 
 
 @pytest.fixture
@@ -194,3 +195,38 @@ class _Disk:
 def test_limits_that_make_no_sense(name, value):
     with pytest.raises(ConfigurationError, match=rf"limits\.{name}: {value}, must be more than 0"):
         Limits(**{name: value})
+
+
+def test_two_downloads_do_not_work_on_one_folder(origin, tmp_path):
+    known = tmp_path / "known.jsonl"
+    with open(tmp_path / "known.lock", "wb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(FetchError, match=r"raw: another download is at work here; run again when"):
+            sync(plan(origin), tmp_path / "raw", known)
+    assert sync(plan(origin), tmp_path / "raw", known).copied == 3
+
+
+def test_a_look_at_what_is_to_be_fetched_leaves_a_running_download_its_notes(origin, tmp_path):
+    known = tmp_path / "known"
+    sync(plan(origin), tmp_path / "raw", known)
+    half = known.read_bytes() + b'{"identity": "half a li'
+    known.write_bytes(half)
+    assert to_fetch(plan(origin), tmp_path / "raw", known) == []
+    assert known.read_bytes() == half
+
+
+@pytest.mark.parametrize("name", ["known", "raw/manifest.jsonl"])
+@pytest.mark.parametrize("damage", [b'{"path": "media/a.mp4", "si', b"\0" * 100, b"[1]\n", b"3\n"])
+def test_damaged_notes_cost_no_more_than_reading_again(origin, tmp_path, name, damage):
+    raw, known = tmp_path / "raw", tmp_path / "known"
+    sync(plan(origin), raw, known)
+    before = tree(raw)
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[: len(whole) // 2] + damage)
+    (tmp_path / "origin/e.mp4").write_bytes(b"new")
+    names = ("a.mp4", "b/c @ é.mp4", "b/d.mp4", "e.mp4")
+    assert sync(plan(origin, *names), raw, known).copied <= 4
+    now = tree(raw)
+    assert now.pop("media/e.mp4") == b"new"
+    assert {path for path in now if path.startswith("media")} == {p for p in before if p.startswith("media")}
+    assert sync(plan(origin, *names), raw, known).copied == 0
