@@ -35,15 +35,18 @@ OUTCOMES = {
     "Unchanged": re.compile(r"^(Stage )?'[^']+' didn't change, skipping"),
 }
 BUSY = re.compile(r"is busy, it is being blocked by")
+WRONG = re.compile(r"failed to run: .*, exited with 2$")  # how DVC says a stage's status for wrong parameters
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """`state` is one of Ran, Unchanged, Restored, Failed, Skipped, Stopped; `why` explains the last three."""
+    """`state` is one of Ran, Unchanged, Restored, Failed, Skipped, Stopped; `why` explains the last three.
+    `may_pass`: a second try may mend it."""
 
     state: str
     seconds: float = 0.0
     why: str = ""
+    may_pass: bool = True
 
     @property
     def good(self) -> bool:
@@ -96,7 +99,8 @@ class Run:
 
 
 def task_for(stage: Stage, run: Run) -> Callable[..., State]:
-    """The task of `stage`. Only the network is worth a second try: training is not repeated."""
+    """The task of `stage`. Only the network is worth a second try: neither training is repeated nor what a
+    wrong parameter ended."""
     patient = {"retries": RETRIES, "retry_delay_seconds": exponential_backoff(FIRST_WAIT_S)}
 
     @task(
@@ -104,7 +108,7 @@ def task_for(stage: Stage, run: Run) -> Callable[..., State]:
         task_run_name=stage.name,
         cache_policy=NO_CACHE,
         persist_result=False,
-        retry_condition_fn=lambda *_: not run.stop.is_set(),
+        retry_condition_fn=lambda *_: not run.stop.is_set() and run.outcomes[stage.name].may_pass,
         **(patient if stage.needs.network else {}),
     )
     def run_stage() -> State:
@@ -157,10 +161,11 @@ def watched(
         if log.busy and not run.stop.wait(graph.BUSY_S):  # `dvc` started by hand works on the same files
             continue
         tail = "\n".join(log.tail)
+        may_pass = not any(WRONG.search(line) for line in log.tail)
         why = (
             f"{stage.name} failed with exit status {status} after {seconds:.0f} s. Its last lines:\n\n{tail}"
         )
-        return Outcome("Failed", seconds, f"{why}\n\nAgain, by hand: `{repeat}`")
+        return Outcome("Failed", seconds, f"{why}\n\nAgain, by hand: `{repeat}`", may_pass)
 
 
 @dataclass

@@ -29,7 +29,8 @@ from openo3.rows import AnnotationError
 from stages.params import load_params
 
 RAW, CACHE = Path("data/raw"), Path(".cache/openo3")
-ERRORS = (FetchError, AnnotationError, ConfigurationError, FileExistsError)
+WRONG = (AnnotationError, ConfigurationError, FileExistsError)
+"""What no second try mends: the stage ends with status 2, as after any wrong parameter, and not with 1."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +123,11 @@ def main() -> None:
             show_plan(params, Path("."))
             return
         done = run(params, Path("."))
-    except ERRORS as error:
+    except FetchError as error:
         sys.exit(f"download: {error}")
+    except WRONG as error:
+        print(f"download: {error}", file=sys.stderr)
+        sys.exit(2)
     print(
         f"download: {done.files:,} files, {done.copied:,} of them new or changed "
         f"({done.copied_bytes / 1e6:,.1f} MB), {done.removed:,} removed, {done.missing:,} not to be had"

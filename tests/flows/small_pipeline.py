@@ -31,6 +31,9 @@ behave = file.read_text() if file.exists() else ""
 if behave == "fail":
     print("reading the input")
     sys.exit("the input is no good")
+if behave == "wrong":
+    print("params.yaml: seed: no such seed")
+    sys.exit(2)
 if behave == "fail twice":
     file.write_text("fail once")
     sys.exit("no network")

@@ -100,6 +100,15 @@ def test_a_stage_that_uses_the_network_is_tried_again(reproduce, pipeline, monke
     assert run.tasks["source"].run_count == 3
 
 
+def test_what_a_wrong_parameter_ended_is_not_tried_again(reproduce, pipeline, monkeypatch):
+    monkeypatch.setattr(run_stage, "FIRST_WAIT_S", 0.2)
+    pipeline.behave("source", "wrong")
+    pipeline.set_params(seed=1, sides=0)
+    run = reproduce(targets=["source"])
+    assert run.stages == {"source": "Failed"}
+    assert run.tasks["source"].run_count == 1
+
+
 def test_outputs_come_back_from_the_cache_as_restored(reproduce, pipeline):
     pipeline.set_params(seed=0, sides=1)
     assert reproduce().stages["side@left"] == "Ran"

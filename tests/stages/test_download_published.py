@@ -213,7 +213,7 @@ def test_annotations_that_are_cut_in_the_middle_are_an_error_of_one_line(server,
         f'catalogue: {{annotations: {{sft: {{place: {{url: "{server.url}", path: cut.json}}}}}}}}'
     )
     done = command(tmp_path, "annotations: [sft], table: own.yaml")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.endswith("STGR-SFT.json: row 1, byte 900: the file is cut off\n")
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "data/raw").exists()
