@@ -16,6 +16,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -96,9 +97,12 @@ def tables(folder: Path, seeds: Sequence[int], decodings: Sequence[str]) -> None
 
 
 def cell(value: float | None, low: float | None, high: float | None) -> str:
-    """In percent, mLGM included, as the paper gives it."""
-    value, low, high = (float("inf") if number is None else 100 * number for number in (value, low, high))
-    return f"{value:.1f} [{low:.1f}, {high:.1f}]"
+    """In percent, mLGM included, as the paper gives it; `-` for what is infinite or unknown."""
+    value, low, high = (
+        f"{100 * number:z.1f}" if number is not None and isfinite(number) else "-"
+        for number in (value, low, high)
+    )
+    return f"{value} [{low}, {high}]"
 
 
 def results(folder: Path, model: str, decoding: str) -> list[dict[str, Any]]:
