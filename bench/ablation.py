@@ -37,6 +37,15 @@ def stage(folder: Path, made: str, *names: str) -> None:
     subprocess.run([sys.executable, "-m", *names], cwd=folder, env=environment, check=True)
 
 
+def keep_to(folder: Path) -> None:
+    """Other parameters than those that the folder was begun with would give a table of both."""
+    asked, begun = folder / "params.yaml", folder / "begun.yaml"
+    if not begun.exists():
+        begun.write_bytes(asked.read_bytes())
+    if begun.read_bytes() != asked.read_bytes():
+        sys.exit(f"{folder}: begun with other parameters ({begun.name}); remove it or name another --folder")
+
+
 def set_params(folder: Path, **changes: Any) -> None:
     """The default profile with other values, by dotted name with `__` for the dot."""
     yaml = YAML()
@@ -63,8 +72,9 @@ def run(folder: Path, videos: int, seeds: Sequence[int], decodings: Sequence[str
     if steps:
         changes |= {"sft__trainer__max_steps": steps, "gspo__trainer__max_steps": steps}
     set_params(folder, **changes)
+    keep_to(folder)
     stage(folder, "data/models/base", "stages.base_model")
-    stage(folder, "data/raw/shapes", "stages.download")
+    stage(folder, "data/raw/manifest.jsonl", "stages.download")
     stage(folder, "data/validated", "stages.validate")
     stage(folder, "data/frames/vstar/index.json", "stages.sample_frames")
     stage(folder, "metrics/evaluate/base.json", "stages.evaluate", "base")

@@ -92,6 +92,10 @@ class Run:
                 return before.why if before.state == "Skipped" else f"skipped because {name} failed"
         return ""
 
+    def may_pass(self, stage: Stage) -> bool:
+        """Whether its failure may be mended by a second try."""
+        return stage.name not in self.outcomes or self.outcomes[stage.name].may_pass
+
     def surely_unchanged(self, stage: Stage) -> bool:
         """DVC saw no change in it, and nothing before it did anything since."""
         before = all(self.outcomes[name].state == "Unchanged" for name in stage.after)
@@ -108,7 +112,7 @@ def task_for(stage: Stage, run: Run) -> Callable[..., State]:
         task_run_name=stage.name,
         cache_policy=NO_CACHE,
         persist_result=False,
-        retry_condition_fn=lambda *_: not run.stop.is_set() and run.outcomes[stage.name].may_pass,
+        retry_condition_fn=lambda *_: not run.stop.is_set() and run.may_pass(stage),
         **(patient if stage.needs.network else {}),
     )
     def run_stage() -> State:

@@ -7,6 +7,7 @@ its 16 GB stay in the hub's own cache and out of DVC's.
 from __future__ import annotations
 
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,9 +29,11 @@ class Params:
 def main() -> None:
     params = load_params("base_model", Params)
     if params.source != "shipped" and params.revision is None:
-        raise SystemExit(
-            f"params.yaml: base_model.revision: missing key, the commit of {params.source} to use"
+        print(
+            f"params.yaml: base_model.revision: missing key, the commit of {params.source} to use",
+            file=sys.stderr,
         )
+        raise SystemExit(2)
     OUT.parent.mkdir(parents=True, exist_ok=True)
     with atomic_directory(OUT) as folder:
         if params.source == "shipped":

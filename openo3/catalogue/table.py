@@ -132,7 +132,7 @@ def shipped() -> Catalogue:
 
 
 def _check_address(where: str, address: str | None) -> None:
-    """The table is copied to `data/raw`, so nothing that is secret may be in it."""
+    """The table is copied to `data/raw`, addresses into the manifest: they hold no user or password."""
     if address is None:
         return
     try:

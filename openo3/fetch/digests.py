@@ -19,10 +19,11 @@ from openo3.fetch.origin import Origin
 
 
 class Digests:
-    """`mtime_ns` is the time of the file that came: of a copy it is its origin's."""
+    """`mtime_ns` is the time of the file that came: of a copy it is its origin's. The file is written to only
+    if it `learns`."""
 
-    def __init__(self, file: Path) -> None:
-        self.file = file
+    def __init__(self, file: Path, learns: bool = True) -> None:
+        self.file, self._learns = file, learns
         self._known = _read(file)
         self._used: dict[str, tuple[int, str]] = {}
         self._ends_a_line = not file.exists() or file.read_bytes()[-1:] in (b"", b"\n")
@@ -49,6 +50,8 @@ class Digests:
 
     def learn(self, origin: Origin, mtime_ns: int, digest: str) -> None:
         self._used[origin.identity] = (mtime_ns, digest)
+        if not self._learns:
+            return
         line = orjson.dumps(_line(origin.identity, mtime_ns, digest), option=orjson.OPT_APPEND_NEWLINE)
         with self._lock:
             self.file.parent.mkdir(parents=True, exist_ok=True)

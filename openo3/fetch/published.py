@@ -14,6 +14,7 @@ import orjson
 from openo3 import sources
 from openo3.annotations import ANNOTATION_FILES
 from openo3.catalogue.table import AnnotationEntry, Catalogue
+from openo3.configuration import ConfigurationError
 from openo3.fetch.blob import LocalBlob
 from openo3.fetch.limits import Limits
 from openo3.fetch.places import Places
@@ -36,14 +37,14 @@ class Annotation:
 def annotations(catalogue: Catalogue, names: Sequence[str], places: Places) -> dict[Item, Annotation]:
     """The annotation files of these names, to be fetched first.
 
-    Raises `FetchError` if one is unknown or not to be had.
+    Raises `ConfigurationError` if one is unknown, `FetchError` if it is not to be had.
     """
     found: dict[Item, Annotation] = {}
     for name in names:
         entry = catalogue.annotations.get(name)
         if entry is None:
             known = ", ".join(catalogue.annotations)
-            raise FetchError(f"{name}: no such annotation in the catalogue; there are {known}")
+            raise ConfigurationError(f"{name}: no such annotation in the catalogue; there are {known}")
         if entry.place is None:
             raise FetchError(f"{name}: its place is not known, give it in a table of your own ({entry.note})")
         try:
@@ -76,12 +77,13 @@ def media(
 ) -> Plan:
     """The annotations, which were fetched into `folder`, and every media file that they name.
 
-    Raises `FetchError` if a place does not answer, `AnnotationError` if a file cannot be read.
+    Raises `ConfigurationError` for an unknown source, `FetchError` if a place does not answer,
+    `AnnotationError` if a file cannot be read.
     """
     plan = Plan()
     unknown = [name for name in leave_out if name not in catalogue.sources]
     if unknown:
-        raise FetchError(
+        raise ConfigurationError(
             f"{unknown[0]}: no such source in the catalogue; there are {', '.join(catalogue.sources)}"
         )
     wanted: dict[str, Reference] = {}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -14,7 +16,7 @@ from openo3.fetch.http import shown
 from openo3.fetch.limits import GB, Limits
 from openo3.fetch.plan import Unavailable, Unfinished
 
-_LONGEST_S = 2 * 3600.0
+_LONGEST_S = 6 * 3600.0
 _PASSES = re.compile(r"HTTP Error (429|5\d\d)|timed? ?out|[Cc]onnection|Temporary failure")
 
 
@@ -53,19 +55,26 @@ class SiteVideo:
             ]
             command += ["--socket-timeout", f"{self.limits.stall_s:g}", "--retries", str(self.limits.tries)]
             command += ["--max-filesize", str(int(self.limits.file_gb * GB))]
-            if self.limits.bandwidth_mb_s:
-                command += ["--limit-rate", str(int(self.limits.bandwidth_mb_s * 1e6))]
+            if self.limits.bandwidth_mb_s:  # of all threads together
+                command += ["--limit-rate", str(int(self.limits.bandwidth_mb_s * 1e6 / self.limits.threads))]
             command += ["--output", f"{folder}/video.mp4", "--", self.url]
-            try:
-                done = subprocess.run(
-                    command, capture_output=True, text=True, timeout=_LONGEST_S, check=False
-                )
-            except subprocess.TimeoutExpired:
-                raise Unfinished(f"{self.name}: not done after {_LONGEST_S / 3600:g} hours") from None
+            status, errors = _run(command)
             video = Path(folder, "video.mp4")
-            if done.returncode or not video.exists():
-                said = (done.stderr.strip().splitlines() or ["nothing came"])[-1]
+            if status or not video.exists():
+                said = (errors.strip().splitlines() or ["nothing came"])[-1]
                 if _PASSES.search(said):
                     raise Unfinished(f"{self.name}: {said}")
                 raise Unavailable("missing", f"{self.name}: {said}")
             return open(video, "rb")
+
+
+def _run(command: list[str]) -> tuple[int, str]:
+    """Status and standard error; after hours the command is ended with all that it started."""
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, start_new_session=True, **pipes) as process:
+        try:
+            errors = process.communicate(timeout=_LONGEST_S)[1]
+            return process.returncode, errors
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            return 1, f"not done after {_LONGEST_S / 3600:g} hours"

@@ -64,7 +64,7 @@ def sync(plan: Plan, folder: Path, known: Path, limits: Limits | None = None) ->
     limits = limits or Limits()
     _check_limit(plan, limits)
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone(known.with_suffix(".lock"), folder):
+    with _alone(known.parent / f"{folder.name}.lock", folder):
         return _sync(plan, folder, known, limits)
 
 
@@ -87,7 +87,7 @@ def _sync(plan: Plan, folder: Path, known: Path, limits: Limits) -> Summary:
 
 def to_fetch(plan: Plan, folder: Path, known: Path) -> list[Item]:
     """What `sync` would fetch; nothing is fetched or removed."""
-    run = _Run(folder, Limits(), Digests(known))
+    run = _Run(folder, Limits(), Digests(known, learns=False))
     return [item for item in plan.items if not run.is_current(item)]
 
 
@@ -182,7 +182,7 @@ class _Run:
         if item.origin.crc32 is not None:  # of the same size too: the same member of a newer archive
             same = checks.crc32(self.folder / item.target) == item.origin.crc32
         else:
-            same = entry.get("origin") == item.origin.address
+            same = item.origin.address is not None and entry.get("origin") == item.origin.address
         return entry["sha256"] if same else None
 
     def fetch(self, items: list[Item]) -> None:
@@ -192,7 +192,7 @@ class _Run:
         (self.folder / PARTIAL).mkdir(exist_ok=True)
         first: dict[str, Item] = {}
         again = [item for item in items if first.setdefault(item.origin.identity, item) is not item]
-        self._clear_partial({self._part(item).name for item in first.values()})
+        self._clear_partial({self._part(item).name for item in first.values() if item.origin.resumable})
         self._check_room(items)
         begun = {item for item in first.values() if item.origin.resumable and self._part(item).exists()}
         total = sum(item.origin.size or 0 for item in first.values())
@@ -201,7 +201,11 @@ class _Run:
             self._progress = lambda count: _advance(bar, count)
             self._run(work)
         for item in again:
-            self._repeat(item, first[item.origin.identity])
+            if (self.folder / first[item.origin.identity].target).exists():
+                self._repeat(item, first[item.origin.identity])
+            else:  # this one may come although the other did not
+                self._stop.clear()
+                self._run(list(batches.group([item], set())))
 
     def _run(self, work: list[batches.Batch]) -> None:
         with ThreadPoolExecutor(self.limits.threads) as pool:
@@ -325,14 +329,7 @@ class _Run:
             raise FetchError(f"{where}: {error.strerror}") from error
 
     def _repeat(self, item: Item, first: Item) -> None:
-        """The same origin under a second name: a copy of what came."""
-        if first.target not in self._done or not (self.folder / first.target).exists():
-            self.refused += [
-                Missing(item.target.removeprefix("media/"), item.source, each.problem, each.detail)
-                for each in self.refused
-                if f"media/{each.path}" == first.target
-            ]
-            return
+        """The same content under a second name: a copy of what came."""
         part, origin = self._part(item), self.folder / first.target
         with self._readable(item), open(origin, "rb") as content, open(part, "wb") as out:
             self._take_room(item, origin.stat().st_size)
@@ -381,7 +378,7 @@ class _Run:
 
 
 def _manifest(folder: Path) -> dict[str, dict[str, Any]]:
-    """A damaged one says nothing: then the files themselves are looked at."""
+    """A damaged one says nothing: then the digests tell what is here, or the file is fetched again."""
     try:
         return read_manifest(folder)
     except (ValueError, KeyError, TypeError):

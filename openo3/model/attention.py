@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 FRAMEWISE = "framewise_flash"
 GROUPED = "grouped_sdpa"
+HALF = (torch.bfloat16, torch.float16)
 
 
 def attend_framewise(model: PreTrainedModel) -> None:
@@ -141,6 +142,12 @@ def grouped_attention(
     return attended.reshape(batch, heads, length, width).transpose(1, 2).contiguous(), None
 
 
+def work_out(layout: Layout, hidden: torch.Tensor) -> None:
+    """Have ready what `grouped_attention` will ask of the layout for layers of this input."""
+    half = computing_dtype(hidden) in HALF
+    _ = layout.spans if hidden.is_cuda and half else layout.mask
+
+
 def lined_up(mask: torch.Tensor, groups: int) -> torch.Tensor:
     """A mask [B, 1, L, K] for the queries of `groups` heads that share keys, one after the other."""
     return mask.repeat(1, 1, groups, 1)
@@ -171,7 +178,7 @@ def computing_dtype(tensor: torch.Tensor) -> torch.dtype:
 
 
 def _has_flash(query: torch.Tensor) -> bool:
-    return query.is_cuda and query.dtype in (torch.bfloat16, torch.float16)
+    return query.is_cuda and query.dtype in HALF
 
 
 @cache

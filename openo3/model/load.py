@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from openo3.model.attention import attend_framewise
+from openo3.model.attention import attend_framewise, work_out
 from openo3.model.memory import keep_freed_memory
 
 POINTER = "pointer.json"
@@ -53,5 +53,15 @@ def compile_each_layer(model: Any) -> None:
     Layer by layer, because equal layers share what is compiled, which takes seconds where the whole model
     takes minutes, and because the batches' lengths and frames meet in between.
     """
+    # Both towers' layers, with and without gradients and checkpoints, share one limit, beyond which nothing
+    # is compiled any more
+    torch._dynamo.config.recompile_limit = 64
+    model.model.language_model.register_forward_pre_hook(_lay_out, with_kwargs=True)
     for layer in [*model.model.language_model.layers, *model.model.visual.blocks]:
         layer.compile()
+
+
+def _lay_out(module: Any, args: Any, kwargs: dict[str, Any]) -> None:
+    """A batch's layout is worked out before the layers, in which it would end what is compiled."""
+    if (layout := kwargs.get("layout")) is not None:
+        work_out(layout, kwargs["inputs_embeds"])

@@ -1,5 +1,6 @@
 """What comes from the network ends in `data/raw` whole or not at all, whatever happens on the way."""
 
+import hashlib
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ import pytest
 
 from openo3.artifacts import read_jsonl
 from openo3.fetch import batches
+from openo3.fetch.blob import LocalBlob
 from openo3.fetch.hub import HubRepo
 from openo3.fetch.manifest import read_manifest
 from openo3.fetch.plan import FetchError, Item, Plan
@@ -402,3 +404,39 @@ def test_a_copy_under_a_second_name_counts_for_the_disk_limit(server, http, urls
     assert sync(once, tmp_path / "one", tmp_path / "known", room).files == 1
     with pytest.raises(FetchError, match=r"no room within 6e-05 GB"):
         sync(twice, tmp_path / "two", tmp_path / "known2", room)
+
+
+def test_a_file_cut_short_and_not_resumable_does_not_fill_the_disk_limit(server, http, limits, tmp_path):
+    series = TarSeries((http.look(server.put("a.tar", tar_archive(CLIPS))),))
+    plan = Plan([Item("media/v/c01.mp4", TarMember(series, "v/c01.mp4"), "tar")])
+    room = replace(limits, disk_gb=0.00006)
+    raw = tmp_path / "raw"
+    (raw / ".partial").mkdir(parents=True)
+    digest = hashlib.sha256(plan.items[0].origin.identity.encode()).hexdigest()[:32]
+    (raw / ".partial" / digest).write_bytes(bytes(30_000))
+    assert sync(plan, raw, tmp_path / "known", room).copied == 1
+    assert contents(raw / "media") == {"v/c01.mp4": CLIPS["v/c01.mp4"]}
+
+
+def test_a_second_place_of_the_same_content_is_tried_where_the_first_fails(server, http, limits, tmp_path):
+    files = {"a.mp4": CLIPS["v/c01.mp4"], "b.mp4": CLIPS["v/c01.mp4"]}
+    commit = server.dataset("owner/name", files)
+    repo = HubRepo.open(http, "owner/name", None)
+    plan = Plan([Item(f"media/{path}", repo.files()[path], "hub") for path in files])
+    server.files[f"/storage/{commit}/a.mp4"] = noise(40_001, 55)  # of the right size
+    assert sync(plan, tmp_path / "raw", tmp_path / "known", limits).missing == 1
+    assert contents(tmp_path / "raw/media") == {"b.mp4": CLIPS["v/c01.mp4"]}
+
+
+def test_members_of_a_local_tar_that_changed_are_fetched_again(limits, tmp_path):
+    raw, known = tmp_path / "raw", tmp_path / "known"
+
+    def plan() -> Plan:
+        series = TarSeries((LocalBlob(tmp_path / "a.tar"),))
+        return Plan([Item("media/v/c01.mp4", TarMember(series, "v/c01.mp4"), "tar")])
+
+    for seed in (1, 2):
+        (tmp_path / "a.tar").write_bytes(tar_archive({"v/c01.mp4": noise(40_001, seed)}))
+        os.utime(tmp_path / "a.tar", ns=(seed, seed))
+        assert sync(plan(), raw, known, limits).copied == 1
+    assert contents(raw / "media") == {"v/c01.mp4": noise(40_001, 2)}

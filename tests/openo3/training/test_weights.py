@@ -65,6 +65,7 @@ def test_compiled_layers_train_the_same(place: Path, examples: Examples, tmp_pat
         trainer = sft_trainer(model, load_processor(base), examples, config)
         trainer.train()
         assert bool(counters["stats"]) is compiled
+        assert not [reason for reason in counters["graph_break"] if "RLock" in reason]
         trained.append(trainer.model.state_dict())
     before = load_model(base, torch.float32).state_dict()
     eager, compiled = trained
