@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
 from dvc.lock import make_lock
 from dvc.repo import Repo
+
+from openo3.locks import held
 
 LOCK = Path(".dvc/tmp/flow.lock")
 
@@ -27,12 +28,9 @@ def checkout_lock(root: Path, holder: str) -> Iterator[None]:
     Raises `CheckoutBusy` at once if it is held: a second run would only repeat what the first does.
     """
     path = root / LOCK
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # flock needs no permission to write, so that two users of one checkout see each other
-    descriptor = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
-    try:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(held(path))
         except BlockingIOError:
             raise CheckoutBusy(
                 f"a run is going on in this checkout: {path.read_text() or 'just started'}"
@@ -40,8 +38,6 @@ def checkout_lock(root: Path, holder: str) -> Iterator[None]:
         if os.access(path, os.W_OK):
             path.write_text(f"{holder}, process {os.getpid()}")
         yield
-    finally:
-        os.close(descriptor)
 
 
 def forget_dead_processes(repo: Repo) -> list[str]:

@@ -7,12 +7,11 @@ its 16 GB stay in the hub's own cache and out of DVC's.
 from __future__ import annotations
 
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from openo3.artifacts import atomic_directory, write_json
-from stages.params import load_params
+from stages.params import load_params, wrong
 
 SHIPPED = Path("data/tiny-qwen3-vl")
 OUT = Path("data/models/base")
@@ -29,11 +28,7 @@ class Params:
 def main() -> None:
     params = load_params("base_model", Params)
     if params.source != "shipped" and params.revision is None:
-        print(
-            f"params.yaml: base_model.revision: missing key, the commit of {params.source} to use",
-            file=sys.stderr,
-        )
-        raise SystemExit(2)
+        wrong(f"params.yaml: base_model.revision: missing key, the commit of {params.source} to use")
     OUT.parent.mkdir(parents=True, exist_ok=True)
     with atomic_directory(OUT) as folder:
         if params.source == "shipped":

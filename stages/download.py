@@ -26,11 +26,11 @@ from openo3.fetch.places import Places
 from openo3.fetch.plan import FetchError, Item, Plan
 from openo3.fetch.sync import Summary, sync, to_fetch
 from openo3.rows import AnnotationError
-from stages.params import load_params
+from stages.params import load_params, wrong
 
 RAW, CACHE = Path("data/raw"), Path(".cache/openo3")
 WRONG = (AnnotationError, ConfigurationError, FileExistsError)
-"""What no second try mends: the stage ends with status 2, as after any wrong parameter, and not with 1."""
+"""What no second try mends, as a wrong parameter."""
 
 
 @dataclass(frozen=True)
@@ -126,8 +126,7 @@ def main() -> None:
     except FetchError as error:
         sys.exit(f"download: {error}")
     except WRONG as error:
-        print(f"download: {error}", file=sys.stderr)
-        sys.exit(2)
+        wrong(f"download: {error}")
     print(
         f"download: {done.files:,} files, {done.copied:,} of them new or changed "
         f"({done.copied_bytes / 1e6:,.1f} MB), {done.removed:,} removed, {done.missing:,} not to be had"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from openo3.configuration import ConfigurationError, read_block
 
@@ -18,5 +18,10 @@ def load_params(block: str, cls: type[T], path: str = "params.yaml") -> T:
     try:
         return read_block(path, block, cls)
     except ConfigurationError as error:
-        print(error, file=sys.stderr)
-        raise SystemExit(2) from None
+        wrong(error)
+
+
+def wrong(what: object) -> NoReturn:
+    """End the stage with one line and the status that says that no second try mends it."""
+    print(what, file=sys.stderr)
+    raise SystemExit(2)

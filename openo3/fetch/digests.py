@@ -24,9 +24,10 @@ class Digests:
 
     def __init__(self, file: Path, learns: bool = True) -> None:
         self.file, self._learns = file, learns
-        self._known = _read(file)
+        lines = file.read_bytes() if file.exists() else b""
+        self._known = _known(lines)
         self._used: dict[str, tuple[int, str]] = {}
-        self._ends_a_line = not file.exists() or file.read_bytes()[-1:] in (b"", b"\n")
+        self._ends_a_line = lines[-1:] in (b"", b"\n")
         self._lock = Lock()
 
     def of(self, origin: Origin) -> str | None:
@@ -70,10 +71,10 @@ def _line(identity: str, mtime_ns: int, digest: str) -> dict[str, object]:
     return {"identity": identity, "mtime_ns": mtime_ns, "sha256": digest}
 
 
-def _read(file: Path) -> dict[str, tuple[int, str]]:
+def _known(lines: bytes) -> dict[str, tuple[int, str]]:
     """Lines that a kill cut, or that are damaged, say nothing: what they were about is looked at again."""
     known = {}
-    for line in file.read_bytes().splitlines() if file.exists() else ():
+    for line in lines.splitlines():
         try:
             row = orjson.loads(line)
             known[row["identity"]] = (row["mtime_ns"], row["sha256"])

@@ -112,8 +112,8 @@ class _Version:
 
 @dataclass(frozen=True)
 class HttpBlob:
-    """`tag` is its ETag or time of change; `pinned` names a version that never changes; `content` the bytes
-    themselves, wherever they are."""
+    """`tag` is its ETag or time of change; `pinned` names a version that never changes; `git` is git's
+    id of the bytes. That, or their sha256, is what they are, wherever they are."""
 
     http: Http = field(repr=False, compare=False)
     url: str = field(repr=False)
@@ -121,7 +121,7 @@ class HttpBlob:
     tag: str | None = None
     sha256: str | None = None
     pinned: str | None = None
-    content: str | None = None
+    git: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     crc32 = None
@@ -141,10 +141,10 @@ class HttpBlob:
 
     @property
     def identity(self) -> str:
-        if self.content:
-            return self.content
+        if self.sha256 or self.git:
+            return f"sha256 {self.sha256}" if self.sha256 else f"git {self.git}"
         version = hashlib.sha256(f"{self.url} {self.tag}".encode()).hexdigest()[:32]
-        return f"{self.name} {self.size} {self.sha256 or (self.pinned and 'pinned') or version}"
+        return f"{self.name} {self.size} {version}"
 
     @property
     def resumable(self) -> bool:

@@ -69,7 +69,7 @@ class HubRepo:
             entry.size,
             sha256=entry.lfs.sha256 if entry.lfs else None,
             pinned=f"hf://datasets/{self.name}@{self.commit}/{entry.path}",
-            content=f"sha256 {entry.lfs.sha256}" if entry.lfs else f"git {entry.blob_id}",
+            git=entry.blob_id,
             headers={"Authorization": f"Bearer {token}"} if token else {},
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from rich.console import Console
@@ -75,10 +75,9 @@ def show(plan: Plan, to_fetch: Collection[Item], free: int) -> None:
     for name in ("wanted", "there", "to fetch", "to read", "on disk", "not to be had"):
         table.add_column(name, justify="right")
     found = lines(plan, to_fetch)
-    rows = dict(found)
-    if len(found) > 1:
-        rows["all"] = sum(found.values(), Line())
-    for source, line in rows.items():
+    total = sum(found.values(), Line())
+    rows = list(found.items())
+    for number, (source, line) in enumerate([*rows, ("all", total)] if len(rows) > 1 else rows, start=1):
         table.add_row(
             source,
             f"{line.files + line.missing:,}",
@@ -87,21 +86,14 @@ def show(plan: Plan, to_fetch: Collection[Item], free: int) -> None:
             line.read,
             line.disk,
             f"{line.missing:,}",
-            end_section=source == list(found)[-1],
+            end_section=number == len(rows),
         )
     console = Console()
     console.width = max(console.width, 110)
     console.print(table)
-    for line in reasons(found.values()):
-        print(line)
-    size = sum(line.size for line in found.values())
-    print(f"disk: {_gb(size)} needed, {_gb(free)} free")
-
-
-def reasons(found: Iterable[Line]) -> list[str]:
-    """Why files are not to be had, the commonest first."""
-    total = sum((line.reasons for line in found), Counter())
-    return [f"not to be had, {number:,} files: {reason}" for reason, number in total.most_common(20)]
+    for reason, number in total.reasons.most_common(20):
+        print(f"not to be had, {number:,} files: {reason}")
+    print(f"disk: {_gb(total.size)} needed, {_gb(free)} free")
 
 
 def _gb(count: int) -> str:

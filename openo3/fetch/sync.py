@@ -19,7 +19,7 @@ import shutil
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Event, Lock
@@ -34,6 +34,7 @@ from openo3.fetch.digests import Digests
 from openo3.fetch.limits import GB, Limits
 from openo3.fetch.manifest import MANIFEST, MISSING, read_manifest
 from openo3.fetch.plan import FetchError, Item, Missing, Plan, Unavailable, Unfinished
+from openo3.locks import held
 
 PARTIAL = ".partial"
 _FICLONE = 0x40049409  # Linux: share the blocks of another file until one of the two changes
@@ -64,7 +65,13 @@ def sync(plan: Plan, folder: Path, known: Path, limits: Limits | None = None) ->
     limits = limits or Limits()
     _check_limit(plan, limits)
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone(known.parent / f"{folder.name}.lock", folder):
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(held(known.parent / f"{folder.name}.lock"))
+        except BlockingIOError:
+            raise FetchError(
+                f"{folder}: another download is at work here; run again when it is done"
+            ) from None
         return _sync(plan, folder, known, limits)
 
 
@@ -89,20 +96,6 @@ def to_fetch(plan: Plan, folder: Path, known: Path) -> list[Item]:
     """What `sync` would fetch; nothing is fetched or removed."""
     run = _Run(folder, Limits(), Digests(known, learns=False))
     return [item for item in plan.items if not run.is_current(item)]
-
-
-@contextmanager
-def _alone(lock: Path, folder: Path) -> Iterator[None]:
-    """Held by one process at a time; the system lets go of it when that ends, however it ends."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with open(lock, "wb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise FetchError(
-                f"{folder}: another download is at work here; run again when it is done"
-            ) from None
-        yield
 
 
 def _check_limit(plan: Plan, limits: Limits) -> None:

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 FRAMEWISE = "framewise_flash"
 GROUPED = "grouped_sdpa"
-HALF = (torch.bfloat16, torch.float16)
 
 
 def attend_framewise(model: PreTrainedModel) -> None:
@@ -66,7 +65,7 @@ def framewise_attention(
     Returns:
         [1, L, heads, head_dim] and no attention weights.
     """
-    if _has_flash(query):
+    if _has_flash(query, query.dtype):
         q, k, v = (tensor.squeeze(0).transpose(0, 1).contiguous() for tensor in (query, key, value))
         ends = cu_seq_lens_q.to(torch.int32)
         lengths = (ends, ends, max_length_q, max_length_q)
@@ -124,7 +123,7 @@ def grouped_attention(
     batch, heads, length, width = query.shape
     shared, groups = key.shape[1], heads // key.shape[1]
     if layout is not None:
-        if _has_flash(query):
+        if _has_flash(query, dtype):
             return by_spans(query, key, value, layout.spans, scaling, flash_kernel()), None
         attention_mask = layout.mask
     few = attention_mask is not None and (length * 4 <= key.shape[2] or attention_mask.shape[2] > length)
@@ -144,8 +143,7 @@ def grouped_attention(
 
 def work_out(layout: Layout, hidden: torch.Tensor) -> None:
     """Have ready what `grouped_attention` will ask of the layout for layers of this input."""
-    half = computing_dtype(hidden) in HALF
-    _ = layout.spans if hidden.is_cuda and half else layout.mask
+    _ = layout.spans if _has_flash(hidden, computing_dtype(hidden)) else layout.mask
 
 
 def lined_up(mask: torch.Tensor, groups: int) -> torch.Tensor:
@@ -177,8 +175,8 @@ def computing_dtype(tensor: torch.Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else tensor.dtype
 
 
-def _has_flash(query: torch.Tensor) -> bool:
-    return query.is_cuda and query.dtype in HALF
+def _has_flash(tensor: torch.Tensor, dtype: torch.dtype) -> bool:
+    return tensor.is_cuda and dtype in (torch.bfloat16, torch.float16)
 
 
 @cache

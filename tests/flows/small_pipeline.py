@@ -142,16 +142,14 @@ class SmallPipeline:
         until(lambda: file.exists() and file.read_text(), wait_s)
         return int(file.read_text())
 
-    def processes(self) -> list[psutil.Process]:
-        """Everything that runs in this folder, tests aside."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if process.pid != os.getpid() and Path(process.cwd()) == self.folder:
-                    found.append(process)
-            except (psutil.NoSuchProcess, psutil.AccessDenied):
-                continue
-        return found
+    def commands(self) -> list[list[str]]:
+        """The command of everything that runs in this folder, tests and what has ended aside."""
+        found = psutil.process_iter(["pid", "cwd", "cmdline"])  # None for what ended in the meantime
+        return [
+            process.info["cmdline"] or []
+            for process in found
+            if process.info["pid"] != os.getpid() and process.info["cwd"] == str(self.folder)
+        ]
 
 
 def until(condition: Any, wait_s: float = 30, every_s: float = 0.1) -> Any:

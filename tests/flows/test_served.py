@@ -86,7 +86,7 @@ def tasks(client, run):
 def sleepers(pipeline):
     """What is left of a stage that hangs."""
     words = {"86398", "86399", "side@left"}
-    return [process for process in pipeline.processes() if words & set(process.cmdline())]
+    return [command for command in pipeline.commands() if words & set(command)]
 
 
 @pytest.fixture
@@ -211,7 +211,7 @@ def test_a_schedule_fires_and_the_ui_shows_it(done_pipeline, tmp_path):
             shown = look(f"{ui.url}/artifacts/artifact/{artifact}", tmp_path, "stages.png")
             assert "uncommitted changes" in shown
     assert not ui.healthy()
-    until(lambda: not pipeline.processes())
+    until(lambda: not pipeline.commands())
 
 
 def look(url, folder, picture="run.png"):
