@@ -19,7 +19,7 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.flows import Flow
-from prefect.states import Crashed
+from prefect.states import Cancelled, Crashed
 
 from flows import parameters
 from flows.locks import CheckoutBusy, checkout_lock
@@ -28,9 +28,14 @@ UNFINISHED = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
 
 
 def close_tasks(flow: Flow, flow_run: FlowRun, state: State) -> None:
-    """Hook for a run that crashed or was cancelled: its tasks ended with it, whatever the server believes."""
+    """Hook for a run that crashed or was cancelled: its tasks ended with it, whatever the server believes.
+
+    A task that was stopped says so itself, but its word may come after its process has ended, or not at all.
+    """
+    ending = Cancelled(name="Stopped") if state.is_cancelled() else Crashed()
+    ending.message = f"ended with its run: {state.name}"
     with get_client(sync_client=True) as client:
-        _close_tasks(client, flow_run, f"ended with its run: {state.name}")
+        _close_tasks(client, flow_run, ending)
     with suppress(CheckoutBusy), checkout_lock(Path.cwd(), "its aftermath"):
         parameters.put_back()
 
@@ -43,17 +48,17 @@ def close_runs(tag: str) -> None:
             parameters.put_back()
             tagged = FlowRunFilter(tags=FlowRunFilterTags(all_=[tag]), state=believed)
             for run in client.read_flow_runs(flow_run_filter=tagged):
-                why = "the process or the machine that ran it is gone"
-                client.set_flow_run_state(run.id, Crashed(message=why), force=True)
-                _close_tasks(client, run, why)
+                gone = Crashed(message="the process or the machine that ran it is gone")
+                client.set_flow_run_state(run.id, gone, force=True)
+                _close_tasks(client, run, gone)
     except CheckoutBusy:
         return
 
 
-def _close_tasks(client: SyncPrefectClient, run: FlowRun, why: str) -> None:
+def _close_tasks(client: SyncPrefectClient, run: FlowRun, ending: State) -> None:
     believed = TaskRunFilterState(name=None, type=TaskRunFilterStateType(any_=UNFINISHED))
     for task in client.read_task_runs(
         flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run.id])),
         task_run_filter=TaskRunFilter(state=believed),
     ):
-        client.set_task_run_state(task.id, Crashed(message=why), force=True)
+        client.set_task_run_state(task.id, ending, force=True)

@@ -131,6 +131,8 @@ def _submit(run: Run) -> None:
             future.wait()
     finally:
         run.stop.set()
+        for future in futures.values():  # or the task runner cuts off, as crashed, what has not said its end
+            future.wait()
     mute = "see the log of its task"  # one that could not even say what happened
     run.outcomes = {
         stage.name: run.outcomes.get(stage.name, Outcome("Failed", why=f"{stage.name}: {mute}"))
