@@ -26,6 +26,7 @@ from openo3.fetch.places import Places
 from openo3.fetch.plan import FetchError, Item, Plan
 from openo3.fetch.sync import Summary, sync, to_fetch
 from openo3.rows import AnnotationError
+from openo3.shapes import Extent
 from stages.params import load_params, wrong
 
 RAW, CACHE = Path("data/raw"), Path(".cache/openo3")
@@ -51,7 +52,7 @@ class Params:
 
     source: Literal["shapes", "local", "published"]
     path: str | None = None
-    shapes: dict[str, Any] = field(default_factory=dict)
+    shapes: Extent = field(default_factory=Extent)
     published: Published = field(default_factory=Published)
     limits: Limits = field(default_factory=Limits)
 
@@ -59,14 +60,16 @@ class Params:
 @contextmanager
 def plan_local(params: Params, root: Path) -> Iterator[Plan]:
     if params.path is None:
-        raise FetchError("params.yaml: download.path: missing, the folder to take annotations and media from")
+        raise ConfigurationError(
+            "params.yaml: download.path: missing key, the folder with annotations and media"
+        )
     yield local.plan(root / Path(params.path).expanduser())
 
 
 @contextmanager
 def plan_shapes(params: Params, root: Path) -> Iterator[Plan]:
     folder = root / CACHE / "shapes"
-    shapes.generate(folder, **params.shapes)
+    shapes.generate(folder, params.shapes)
     yield local.plan(folder)
 
 

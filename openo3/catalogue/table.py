@@ -164,6 +164,8 @@ def _check_place(where: str, place: Place) -> None:
         )
     for key in ("url", "site"):
         _check_address(f"{where}.{key}", getattr(place, key))
+    if place.url and ("?" in place.url or "#" in place.url):
+        raise ConfigurationError(f"{where}.url: ends before any ? or #, because paths are added to it")
     if place.revision and not place.hub:
         raise ConfigurationError(f"{where}.revision: only a hub dataset has revisions")
     if place.site and ("{name}" not in place.site or place.packing != "files"):

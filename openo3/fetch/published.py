@@ -37,7 +37,7 @@ class Annotation:
 def annotations(catalogue: Catalogue, names: Sequence[str], places: Places) -> dict[Item, Annotation]:
     """The annotation files of these names, to be fetched first.
 
-    Raises `ConfigurationError` if one is unknown, `FetchError` if it is not to be had.
+    Raises `ConfigurationError` if one is unknown or has no known place, `FetchError` if it is not to be had.
     """
     found: dict[Item, Annotation] = {}
     for name in names:
@@ -46,7 +46,9 @@ def annotations(catalogue: Catalogue, names: Sequence[str], places: Places) -> d
             known = ", ".join(catalogue.annotations)
             raise ConfigurationError(f"{name}: no such annotation in the catalogue; there are {known}")
         if entry.place is None:
-            raise FetchError(f"{name}: its place is not known, give it in a table of your own ({entry.note})")
+            raise ConfigurationError(
+                f"{name}: its place is not known, give it in a table of your own ({entry.note})"
+            )
         try:
             blobs = places.blobs(entry.place)
         except (Unavailable, Unfinished) as why:
@@ -61,9 +63,13 @@ def _targets(name: str, entry: AnnotationEntry, count: int) -> list[str]:
     if name in FILES:
         return [f"annotations/{FILES[name].filename}"]
     if entry.source is None:
-        raise FetchError(f"{name}: catalogue.annotations.{name}.source: missing key, whose media it names")
+        raise ConfigurationError(
+            f"{name}: catalogue.annotations.{name}.source: missing key, whose media it names"
+        )
     if len(entry.place.paths) != count:
-        raise FetchError(f"{name}: {count} files for {len(entry.place.paths)} paths; name each of them")
+        raise ConfigurationError(
+            f"{name}: {count} files for {len(entry.place.paths)} paths; name each of them"
+        )
     return [f"annotations/{name}/{path.replace('/', '-')}" for path in entry.place.paths]
 
 

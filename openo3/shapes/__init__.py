@@ -1,11 +1,14 @@
 """The shapes world: a small, exact universe on which the whole pipeline really learns."""
 
 from pathlib import Path
-from typing import Any
+
+from openo3.shapes.extent import Extent
+
+__all__ = ["Extent", "generate"]
 
 
-def generate(folder: Path, **params: Any) -> None:
+def generate(folder: Path, extent: Extent) -> None:
     """`openo3.shapes.dataset.generate`, which imports torch, so only when it is called."""
     from openo3.shapes import dataset
 
-    dataset.generate(folder, **params)
+    dataset.generate(folder, extent)

@@ -28,7 +28,7 @@ from openo3.artifacts import atomic_file, read_json, write_json
 from openo3.media import ffmpeg
 from openo3.shapes import annotate, benchmarks, clips, film, render, scene
 from openo3.shapes.clips import Clip
-from openo3.shapes.noise import LabelNoise
+from openo3.shapes.extent import Extent
 
 MARK = "world.json"
 FOLDERS = ("videos", "kfs", "images", "vstar", "tvgbench")
@@ -50,31 +50,15 @@ class World:
         self.media[path] = partial(film.write_picture, scene=clip.scene, time_s=clip.frame_time(index))
 
 
-def generate(
-    folder: Path,
-    *,
-    videos: int = 600,
-    images: int = 400,
-    benchmark_videos: int = 150,
-    rows_per_video: int = 2,
-    records_per_video: int = 2,
-    seed: int = 0,
-    label_noise: Mapping[str, float] | None = None,
-) -> None:
-    """Bring `folder` to the world of these parameters; it must be empty or hold a shapes world.
+def generate(folder: Path, extent: Extent) -> None:
+    """Bring `folder` to the world of this extent; it must be empty or hold a shapes world.
 
-    `rows_per_video` questions about each of `videos` go into each STGR file. Of the `images`, with a question
-    each, every second one belongs to the RL file and the others to the SFT file.
-    V-STaR asks `records_per_video` questions about each of `benchmark_videos`, TVGBench about half as many
-    clips. `label_noise` gives fields of `LabelNoise` other values.
-
-    Raises `FileExistsError` for a folder of something else, `TypeError` for an unknown kind of noise.
+    Raises `FileExistsError` for a folder of something else.
     """
-    noise = LabelNoise(**(label_noise or {}))
-    _settle(folder, {"seed": seed, "code": _digest(module.__file__ for module in DRAWING)})
+    _settle(folder, {"seed": extent.seed, "code": _digest(module.__file__ for module in DRAWING)})
     world = World()
-    _add_training(world, seed, videos, images, rows_per_video, noise)
-    _add_benchmarks(world, seed, benchmark_videos, records_per_video)
+    _add_training(world, extent)
+    _add_benchmarks(world, extent)
     _make(folder, world.media)
     for name, rows in world.files.items():
         _write_rows(folder / name, rows)
@@ -83,37 +67,36 @@ def generate(
             path.unlink()
 
 
-def _add_training(
-    world: World, seed: int, videos: int, images: int, per_file: int, noise: LabelNoise
-) -> None:
+def _add_training(world: World, extent: Extent) -> None:
     supervised, reinforced = [], []
-    for index in range(videos):
-        clip = Clip.sample(seed, "train", index)
+    for index in range(extent.videos):
+        clip = Clip.sample(extent.seed, "train", index)
         world.film("videos", clip)
-        sft, rl = annotate.rows_of_clip(clip, per_file, noise)
+        sft, rl = annotate.rows_of_clip(clip, extent.rows_per_video, extent.label_noise)
         supervised += sft
         reinforced += rl
         for frame in (frame for row in sft + rl for frame in row["key_frames"]):
             world.picture(f"kfs/{frame['path']}", clip, annotate.key_frame_index(frame["path"]))
-    for index in range(images):
-        clip = Clip.sample(seed, "still", index)
-        rows, errors = (reinforced, None) if index % 2 else (supervised, noise)
+    for index in range(extent.images):
+        clip = Clip.sample(extent.seed, "still", index)
+        rows, errors = (reinforced, None) if index % 2 else (supervised, extent.label_noise)
         row, frame = annotate.row_of_still(clip, errors)
         rows.append(row)
         world.picture(f"images/{row['image_path']}", clip, frame)
     world.files |= {"STGR-SFT.json": supervised, "STGR-RL.json": reinforced}
 
 
-def _add_benchmarks(world: World, seed: int, count: int, per_video: int) -> None:
+def _add_benchmarks(world: World, extent: Extent) -> None:
+    count = extent.benchmark_videos
     for name, split, number, records in (
         ("V_STaR_test.json", "vstar", count, benchmarks.vstar_records),
         ("TVGBench.json", "tvgbench", count // 2, benchmarks.tvgbench_records),
     ):
         world.files[name] = []
         for index in range(number):
-            clip = Clip.sample(seed, split, index)
+            clip = Clip.sample(extent.seed, split, index)
             world.film(split, clip)
-            world.files[name] += records(clip, per_video)
+            world.files[name] += records(clip, extent.records_per_video)
 
 
 def _settle(folder: Path, made_from: Mapping[str, Any]) -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from openo3.fetch.plan import FetchError
 from stages import download
 from tests import local_folder
 
@@ -37,13 +36,24 @@ def test_the_same_folder_gives_the_same_bytes_again(tmp_path):
     assert one == two
 
 
-def test_a_local_source_needs_a_path(tmp_path):
-    with pytest.raises(FetchError, match=r"download\.path: missing"):
-        download.run(download.Params(source="local"), tmp_path)
-
-
-def test_the_command_fails_with_one_line(tmp_path):
-    (tmp_path / "params.yaml").write_text("download: {source: local, path: none}")
+@pytest.mark.parametrize(
+    ("block", "status", "said"),
+    [
+        ("{source: local, path: none}", 1, "download: none: no such folder"),
+        (
+            "{source: local}",
+            2,
+            "download: params.yaml: download.path: missing key, the folder with annotations and media",
+        ),
+        (
+            "{source: shapes, shapes: {label_noise: {speed: 1}}}",
+            2,
+            "params.yaml: download.shapes.label_noise.speed: unknown key",
+        ),
+    ],
+)
+def test_the_command_fails_with_one_line(tmp_path, block, status, said):
+    (tmp_path / "params.yaml").write_text(f"download: {block}")
     done = subprocess.run(
         [sys.executable, "-m", "stages.download"],
         cwd=tmp_path,
@@ -52,5 +62,4 @@ def test_the_command_fails_with_one_line(tmp_path):
         text=True,
         check=False,
     )
-    assert done.returncode == 1
-    assert done.stderr == "download: none: no such folder\n"
+    assert (done.returncode, done.stderr) == (status, f"{said}\n")

@@ -96,6 +96,7 @@ def test_an_entry_of_ones_own_comes_first_and_replaces(tmp_path):
         ("  sources: {x: {media: [{url: h/v}]}}", "media.0.url: needs an address that begins with http"),
         ("  sources: {x: {media: [{url: 'http://[::1/v'}]}}", "media.0.url: Invalid IPv6 URL"),
         ("  sources: {x: {media: [{url: 'https://me:pw@h/v'}]}}", "media.0.url: holds a user or password"),
+        ("  sources: {x: {media: [{url: 'https://h/v?token=1'}]}}", "media.0.url: ends before any"),
         ("  annotations: {x: {}}", "catalogue.annotations.x.place: missing key"),
     ],
 )
