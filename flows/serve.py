@@ -72,12 +72,14 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def main(given: argparse.Namespace) -> None:
+def main(given: argparse.Namespace, ask_s: float | None = None) -> None:
+    """Serve until interrupted; ask the server every `ask_s` seconds for runs that are due, as Prefect's
+    settings say if None."""
     tag = f"checkout:{Path.cwd()}"
     close_runs(tag)
     start_warm()
     # nothing ahead of its time: a run that waits for its hour would already keep others from starting
-    runner = Runner(name="local", prefetch_seconds=0)
+    runner = Runner(name="local", prefetch_seconds=0, query_seconds=ask_s)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
     runner.handle_sigterm = lambda *_: signal.raise_signal(signal.SIGINT)  # its own leaves the loop running
     common = {"push": given.push, "notify": given.notify}

@@ -25,6 +25,7 @@ from flows.command import guarded
 
 HOST = "127.0.0.1"
 START_S = 180
+ASK_S = 0.25  # a server of one's own may be asked often: somebody who presses Run waits for it
 
 
 def main() -> int:
@@ -32,7 +33,6 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=4200)
     given, rest = parser.parse_known_args()
     os.environ["PREFECT_API_URL"] = f"http://{HOST}:{given.port}/api"
-    os.environ.setdefault("PREFECT_RUNNER_POLL_FREQUENCY", "1")
     for port, what in ((given.port, "the server"), (given.port + 1, "the report's pages")):
         if not _free(port):
             print(f"port {port}, for {what}, is in use; others: make ui PORT=4300", file=sys.stderr)
@@ -46,7 +46,7 @@ def main() -> int:
         pages = serve_pages(Path("reports"), given.port + 1)
         os.environ["OPENO3_PAGES_URL"] = f"http://{HOST}:{pages.server_port}"
         print(f"Prefect: http://{HOST}:{given.port}   (ends with Ctrl-C)", flush=True)
-        serve.main(options)
+        serve.main(options, ASK_S)
     except KeyboardInterrupt:
         return 0
     finally:
