@@ -7,8 +7,9 @@ PORT ?= 4200
 BIN := .venv/bin
 INSTALLED := .venv/installed-$(LOCK)
 
-# Stages start with `python`: the environment's own. DeepSpeed (LOCK=requirements-gpu.lock) compiles nothing
-# at installation.
+# Stages start with `python`: the environment's own. It is compiled at installation, or each stage and each test
+# process would do that again, for seconds, where Python may not write (PYTHONDONTWRITEBYTECODE, as in containers).
+# DeepSpeed (LOCK=requirements-gpu.lock) compiles nothing at installation.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DS_BUILD_OPS = 0
 
@@ -36,7 +37,7 @@ install: $(INSTALLED)
 $(INSTALLED): $(LOCK) pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip install --python $(BIN)/python --require-hashes -r $(LOCK)
+	$(BIN)/uv pip install --python $(BIN)/python --require-hashes --compile-bytecode -r $(LOCK)
 	$(BIN)/uv pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $@
 
