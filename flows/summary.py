@@ -98,8 +98,8 @@ def _metrics(repo: Repo) -> str:
     rows = [
         f"| {os.path.splitext(file)[0]} | {name} | {_number(value.get('old'))} | {_number(value.get('new'))} "
         f"| {_number(value.get('diff'))} |"
-        for file, values in changed.items()
-        for name, value in values.items()
+        for file, values in sorted(changed.items())
+        for name, value in sorted(values.items())
     ]
     if not rows:
         return "No metric differs from the last commit's."

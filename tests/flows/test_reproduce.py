@@ -42,7 +42,8 @@ def test_the_page_shows_graph_table_metrics_and_progress(reproduce, pipeline):
     pipeline.behave("side@left", "bars")
     pipeline.set_meta("source", network=True)
     work = pipeline.folder / "work.py"
-    work.write_text(work.read_text().replace('"score": 0.5', '"score": 0.75'))
+    text = work.read_text().replace('"score": 0.5', '"score": 0.75')
+    work.write_text(text.replace('"length": ', '"length": 1 + '))
     (pipeline.folder / "reports").mkdir()
     (pipeline.folder / "reports/index.html").write_text("<h1>Report</h1>")
     run = reproduce(force=True, reason="new score")
@@ -54,7 +55,7 @@ def test_the_page_shows_graph_table_metrics_and_progress(reproduce, pipeline):
     assert "**4 ran**, at `" in page
     assert "on main, with uncommitted changes" in page
     assert "| `join` | Ran | " in page
-    assert "| metrics | score | 0.5 | 0.75 | 0.25 |" in page
+    assert page.index("| metrics | length | ") < page.index("| metrics | score | 0.5 | 0.75 | 0.25 |")
     assert "Report: `reports/index.html`" in page
     bar = run.artifacts["side-left"]
     assert float(bar.data) == 100
