@@ -43,8 +43,8 @@ def checkout_lock(root: Path, holder: str) -> Iterator[None]:
 def forget_dead_processes(repo: Repo) -> list[str]:
     """Free DVC's per-path locks of processes that are gone; say what was freed.
 
-    DVC does so itself, unless the number of the dead process was given to another meanwhile, or the file was
-    cut short when the disk was full.
+    DVC does so itself, unless the number of the dead process is not free or was given to another meanwhile,
+    or the file was cut short when the disk was full.
     """
     path = Path(repo.tmp_dir) / "rwlock"
     hardlink = repo.config["core"].get("hardlink_lock", False)
@@ -73,8 +73,12 @@ def forget_dead_processes(repo: Repo) -> list[str]:
 
 
 def _lives(pid: int, written_at: float) -> bool:
-    """Whether the process that took the lock lives, rather than a later one of the same number."""
+    """Whether the process that took the lock lives, rather than a later one of the same number.
+
+    One that ended but was never waited for keeps its number: containers often have nobody who does.
+    """
     try:
-        return psutil.Process(pid).create_time() <= written_at
+        process = psutil.Process(pid)
+        return process.create_time() <= written_at and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False

@@ -58,10 +58,11 @@ def _take_as_nobody(folder):
         pass
 
 
-def test_rwlocks_of_the_dead_are_freed_and_those_of_the_living_kept(pipeline):
+@pytest.mark.parametrize("waited_for", [True, False])
+def test_rwlocks_of_the_dead_are_freed_and_those_of_the_living_kept(pipeline, waited_for):
     folder = pipeline.folder
     dead = subprocess.Popen(["true"])
-    dead.wait()
+    os.waitid(os.P_PID, dead.pid, os.WEXITED | (0 if waited_for else os.WNOWAIT))
     alive, gone = ({"pid": pid, "cmd": "dvc repro"} for pid in (os.getpid(), dead.pid))
     rwlock = folder / ".dvc/tmp/rwlock"
     held = {
