@@ -32,8 +32,8 @@ def close_tasks(flow: Flow, flow_run: FlowRun, state: State) -> None:
 
     A task that was stopped says so itself, but its word may come after its process has ended, or not at all.
     """
-    ending = Cancelled(name="Stopped") if state.is_cancelled() else Crashed()
-    ending.message = f"ended with its run: {state.name}"
+    said = f"ended with its run: {state.name}"
+    ending = Cancelled(name="Stopped", message=said) if state.is_cancelling() else Crashed(message=said)
     with get_client(sync_client=True) as client:
         _close_tasks(client, flow_run, ending)
     with suppress(CheckoutBusy), checkout_lock(Path.cwd(), "its aftermath"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -28,13 +28,11 @@ def checkout_lock(root: Path, holder: str) -> Iterator[None]:
     Raises `CheckoutBusy` at once if it is held: a second run would only repeat what the first does.
     """
     path = root / LOCK
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(held(path))
-        except BlockingIOError:
-            raise CheckoutBusy(
-                f"a run is going on in this checkout: {path.read_text() or 'just started'}"
-            ) from None
+
+    def busy() -> CheckoutBusy:
+        return CheckoutBusy(f"a run is going on in this checkout: {path.read_text() or 'just started'}")
+
+    with held(path, busy):
         if os.access(path, os.W_OK):
             path.write_text(f"{holder}, process {os.getpid()}")
         yield

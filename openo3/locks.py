@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 
 @contextmanager
-def held(path: Path) -> Iterator[None]:
+def held(path: Path, busy: Callable[[], Exception]) -> Iterator[None]:
     """Hold the lock `path`; the kernel gives it back when the process ends in whatever way.
 
-    Raises `BlockingIOError` at once if another one holds it.
+    Raises what `busy` makes, at once, if another one holds it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # flock needs no permission to write, so that two users of one checkout see each other
     descriptor = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise busy() from None
         yield
     finally:
         os.close(descriptor)

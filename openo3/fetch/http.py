@@ -141,8 +141,10 @@ class HttpBlob:
 
     @property
     def identity(self) -> str:
-        if self.sha256 or self.git:
-            return f"sha256 {self.sha256}" if self.sha256 else f"git {self.git}"
+        if self.sha256:
+            return f"sha256 {self.sha256}"
+        if self.git:
+            return f"git {self.git}"
         version = hashlib.sha256(f"{self.url} {self.tag}".encode()).hexdigest()[:32]
         return f"{self.name} {self.size} {version}"
 

@@ -76,8 +76,8 @@ def show(plan: Plan, to_fetch: Collection[Item], free: int) -> None:
         table.add_column(name, justify="right")
     found = lines(plan, to_fetch)
     total = sum(found.values(), Line())
-    rows = list(found.items())
-    for number, (source, line) in enumerate([*rows, ("all", total)] if len(rows) > 1 else rows, start=1):
+    rows = [*found.items(), *([("all", total)] if len(found) > 1 else [])]
+    for number, (source, line) in enumerate(rows, start=1):
         table.add_row(
             source,
             f"{line.files + line.missing:,}",
@@ -86,7 +86,7 @@ def show(plan: Plan, to_fetch: Collection[Item], free: int) -> None:
             line.read,
             line.disk,
             f"{line.missing:,}",
-            end_section=number == len(rows),
+            end_section=number == len(found),
         )
     console = Console()
     console.width = max(console.width, 110)

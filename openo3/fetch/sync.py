@@ -19,7 +19,7 @@ import shutil
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Event, Lock
@@ -65,13 +65,8 @@ def sync(plan: Plan, folder: Path, known: Path, limits: Limits | None = None) ->
     limits = limits or Limits()
     _check_limit(plan, limits)
     folder.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(held(known.parent / f"{folder.name}.lock"))
-        except BlockingIOError:
-            raise FetchError(
-                f"{folder}: another download is at work here; run again when it is done"
-            ) from None
+    busy = FetchError(f"{folder}: another download is at work here; run again when it is done")
+    with held(known.parent / f"{folder.name}.lock", lambda: busy):
         return _sync(plan, folder, known, limits)
 
 

@@ -7,11 +7,13 @@ reinforcement learning against exact truth can improve.
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from openo3.geometry import Span
 from openo3.schema import Box
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SMALLEST = 0.02
 """A box keeps at least this much of the frame's sides."""
@@ -36,15 +38,15 @@ class LabelNoise:
     def box(self, box: Box, rng: np.random.Generator) -> Box:
         """A normalised box with errors, still inside the frame and never inverted."""
         outward = rng.normal(self.box_loosen, self.box_sigma, size=4) * (-1, -1, 1, 1)
-        x1, y1, x2, y2 = np.clip(np.asarray(box) + outward, 0.0, 1.0)
+        x1, y1, x2, y2 = (outward + box).clip(0.0, 1.0)
         (x1, x2), (y1, y2) = _interval(x1, x2), _interval(y1, y2)
         return x1, y1, x2, y2
 
     def span(self, span: Span, duration_s: float, rng: np.random.Generator) -> Span:
         """A span with errors, still inside the clip and at least half a second long."""
-        outward = np.round(2 * rng.normal(self.span_loosen_s, self.span_sigma_s, size=2)) / 2
-        start = float(np.clip(span[0] - outward[0], 0.0, duration_s - 0.5))
-        return start, float(np.clip(span[1] + outward[1], start + 0.5, duration_s))
+        outward = (2 * rng.normal(self.span_loosen_s, self.span_sigma_s, size=2)).round() / 2
+        start = float((span[0] - outward[0]).clip(0.0, duration_s - 0.5))
+        return start, float((span[1] + outward[1]).clip(start + 0.5, duration_s))
 
     def shift_s(self, rng: np.random.Generator) -> float:
         """By how much a label's time is off: mostly 0."""
