@@ -16,7 +16,8 @@ from openo3.artifacts import atomic_directory, write_json, write_jsonl
 from openo3.evaluation import answer, blank
 from openo3.media.frame_store import FrameStore
 from openo3.model.decoding import Sampling
-from openo3.model.engine import LocalEngine
+from openo3.model.engine import Engine, LocalEngine
+from openo3.model.vllm_engine import VLLMEngine
 from openo3.prompts import without_instruction
 from openo3.training import checkpoints
 from stages.params import load_params
@@ -28,13 +29,15 @@ Decoding = Literal["greedy", "sampled", "plain", "blind"]
 @dataclass(frozen=True)
 class Params:
     """`decodings` by benchmark: `greedy`, `sampled` (temperature 1), `plain` (greedy, the questions without
-    the grammar's instruction), `blind` (greedy, the frames blanked)."""
+    the grammar's instruction), `blind` (greedy, the frames blanked). With `vllm`, settings
+    of `vllm.LLM` under its own names, vLLM answers; else transformers, `tokens_per_batch` of them at once."""
 
     decodings: dict[str, list[Decoding]]
     max_new_tokens: int
     max_records: int | None = None
     records_per_batch: int = 32
     tokens_per_batch: int = 6144
+    vllm: dict[str, Any] | None = None
     seed: int = 0
     judge: judges.JudgeParams = field(default_factory=judges.JudgeParams)
 
@@ -45,7 +48,7 @@ def main() -> None:
     model, out = Path(f"data/models/{name}"), Path(f"data/predictions/{name}")
     stores = [FRAMES / bench / "index.json" for bench in params.decodings]
     work = checkpoints.workspace(f"evaluate-{name}", [model, BENCH, *stores], asdict(params))
-    engine = LocalEngine.load(model, params.tokens_per_batch)
+    engine = load_engine(model, params)
     judge = judges.load(params.judge)
     metrics: dict[str, Any] = {}
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -77,6 +80,12 @@ def main() -> None:
     metrics_file.parent.mkdir(parents=True, exist_ok=True)
     write_json(metrics_file, metrics)
     shutil.rmtree(work, ignore_errors=True)
+
+
+def load_engine(model: Path, params: Params) -> Engine:
+    if params.vllm is None:
+        return LocalEngine.load(model, params.tokens_per_batch)
+    return VLLMEngine.load(model, params.vllm)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
     python -m bench.gpu                                    # 7B with random weights, needs a GPU of 80 GB
     python -m bench.gpu --what rollout update --rounds 3
+    python -m bench.gpu --what rollout evaluate vllm       # beside vLLM, where it is installed
     python -m bench.gpu --model tiny                       # the same comparison on any CPU, under a minute
 
 The published way: one prompt per step; `generate` of transformers; every completion a row with its own copy
@@ -25,7 +26,7 @@ from bench.gpu.check import check
 from bench.gpu.measure import CUDA, Clock, attempt, say, seconds
 from bench.gpu.models import SIZES, build
 
-PARTS = ("check", "rollout", "update", "evaluate", "sft", "compiled")
+PARTS = ("check", "rollout", "update", "evaluate", "sft", "compiled", "vllm")
 
 
 def peak(model: Any) -> float:
@@ -39,7 +40,7 @@ def peak(model: Any) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.gpu", description=__doc__.splitlines()[0])
-    parser.add_argument("--what", nargs="+", choices=PARTS, default=PARTS[:-1])
+    parser.add_argument("--what", nargs="+", choices=PARTS, default=PARTS[:-2])
     parser.add_argument("--model", choices=sorted(SIZES), default="7b")
     parser.add_argument("--prompts", type=int, help="how many are decoded at once")
     parser.add_argument("--rounds", type=int, default=3, help="of which the median is printed")
@@ -73,6 +74,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sft.table(model, size, clock, options.rounds, most)
     if "compiled" in options.what:
         update.compiled(model, size, clock, options.rounds)
+    if "vllm" in options.what:
+        from bench.gpu import by_vllm
+
+        by_vllm.table(model, size, clock)
 
 
 if __name__ == "__main__":

@@ -39,9 +39,9 @@ TEXT = {
         "hidden_size": 128,
         "intermediate_size": 512,
         "num_hidden_layers": 4,
-        "num_attention_heads": 8,
+        "num_attention_heads": 4,
         "num_key_value_heads": 2,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [2, 3, 3]},
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [4, 6, 6]},
     },
 }
 VISION = {

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -94,6 +95,15 @@ class PromptEncoder:
         head = self._with_patches(before, vision.grids)
         prefix, opening = self.tokenizer([head, after], add_special_tokens=False).input_ids
         return Encoded(tuple(prefix), (*self._untrusted(prompt.text), *opening), vision)
+
+    def unfilled(self, encoded: Encoded) -> list[int]:
+        """A prompt's ids with one image token for each frame, for engines that fill in the patches."""
+        ids = (*encoded.prefix_ids, *encoded.context_ids)
+        return [
+            token
+            for first, run in groupby(ids)
+            for token in ([first] if first == self.image_token_id else run)
+        ]
 
     def target(self, text: str) -> tuple[int, ...]:
         """Token ids of an answer, with the token that ends it."""

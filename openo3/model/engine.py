@@ -1,8 +1,7 @@
 """The engine: prompts in, completions out, whatever runs underneath.
 
 `LocalEngine` decodes with transformers: prompts about the same frames share one encoded prefix
-(`decoding`), and rows are batched by length. Other engines (a vLLM server, say) implement the same two
-methods.
+(`decoding`), and rows are batched by length. `openo3.model.vllm_engine` implements the same two methods.
 """
 
 from __future__ import annotations

@@ -35,6 +35,7 @@ from openo3.model.decoding import Generation, Sampling
 from openo3.model.encode import Encoded
 from openo3.model.engine import LocalEngine
 from openo3.model.packing import Branch, Pack, collate, model_inputs
+from openo3.model.vllm_engine import AS_THEY_ARE, endings
 from openo3.training.examples import Examples
 from openo3.training.finite import FiniteSteps, OnNonFinite
 
@@ -89,6 +90,9 @@ class GroundedGSPOTrainer(FiniteSteps, GRPOTrainer):
         checkpoint_every_n_layers(self.accelerator.unwrap_model(self.model))
         if self.ref_model is not None:
             attend_framewise(self.accelerator.unwrap_model(self.ref_model))
+        if self.use_vllm and self.args.vllm_mode == "colocate":  # TRL has no setting for it
+            vision = self.vllm_generation.llm.llm_engine.model_config.multimodal_config
+            vision.mm_processor_kwargs = AS_THEY_ARE
         self.examples = examples
         self.tokens_per_batch = tokens_per_batch
         self.engine = LocalEngine(self.model, self.processing_class)
@@ -137,13 +141,20 @@ class GroundedGSPOTrainer(FiniteSteps, GRPOTrainer):
         return written
 
     def _written_by_vllm(self) -> list[Generation]:
-        """By TRL's own vLLM client, colocated or on a server, with the weights that it keeps in step. (Frames
-        have the model's size, which vLLM's image processor must not change.)"""
+        """By TRL's own vLLM client, colocated or on a server, with the weights that it keeps in step.
+
+        The colocated one fills in the patches itself; for a server TRL finds the frames by their patches.
+        """
+        whole = self.args.vllm_mode == "server"
         prompts, images = [], []
         for index in self.rows:
-            encoded, sample = self.encoded[index], self.examples.samples[index]
-            prompts.append([*encoded.prefix_ids, *encoded.context_ids])
-            images.append([frame.image for frame in self.examples.frames(sample)])
+            encoded = self.encoded[index]
+            prompts.append(
+                [*encoded.prefix_ids, *encoded.context_ids]
+                if whole
+                else self.examples.encoder.unfilled(encoded)
+            )
+            images.append([frame.image for frame in self.examples.frames(self.examples.samples[index])])
         _, ids, logprobs, _ = self.vllm_generation.generate(
             prompts=prompts, images=images, num_generations=self.num_generations
         )
@@ -311,9 +322,8 @@ def gspo_trainer(
             f"{len(examples.samples)} records with frames: take a smaller per_device_train_batch_size"
         )
     config.remove_unused_columns = False
-    if config.use_vllm:  # as in `decode`: nobody may write the token that stands for a patch
-        never = {str(examples.encoder.image_token_id): -100.0}
-        config.generation_kwargs = {"logit_bias": never} | (config.generation_kwargs or {})
+    if config.use_vllm:
+        config.generation_kwargs = endings(examples.encoder) | (config.generation_kwargs or {})
     weights = settings.weights or {}
     config.reward_weights = [weights.get(name, 1.0) for name in rewards.REWARDS]
     rows = {

@@ -44,6 +44,16 @@ def test_frames_of_different_sizes(family: Family) -> None:
     assert list(encoded.prefix_ids).count(family.encoder.image_token_id) == 6 + 1 + 1
 
 
+def test_without_patches_a_prompt_has_one_token_for_each_frame(family: Family) -> None:
+    frames, image = (*family.frames(1, (3, 2)), *family.frames(2, (1, 1))), family.encoder.image_token_id
+    encoded = family.encoder.encode(Prompt(frames, 2.0, f"aabb {INJECTIONS[1]}"))
+    bare = family.encoder.unfilled(encoded)
+    assert bare.count(image) == 3
+    assert [token for token in bare if token != image] == [
+        token for token in (*encoded.prefix_ids, *encoded.context_ids) if token != image
+    ]
+
+
 def test_frames_that_are_shared_give_one_prefix(family: Family) -> None:
     frames = family.frames(2)
     first = family.encoder.encode(Prompt(frames, 9.5, QUESTION))

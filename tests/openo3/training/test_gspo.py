@@ -291,18 +291,21 @@ class Elsewhere:
 
 
 @pytest.mark.usefixtures("varied_reward")
-def test_completions_written_elsewhere_are_scored_here(make) -> None:
-    trainer = make()
+@pytest.mark.parametrize("mode", ["colocate", "server"])
+def test_completions_written_elsewhere_are_scored_here(make, mode: str) -> None:
+    """A server is told where a frame's patches are, the colocated engine puts them in place of one token."""
+    trainer = make(vllm_mode=mode)
     here = rollout(trainer)
     trainer.use_vllm, trainer.vllm_generation, trainer._last_loaded_step = True, Elsewhere(trainer), -1
     trainer.vllm_importance_sampling_correction = False
     there = rollout(trainer)
-    expected = [
-        ((*trainer.encoded[index].prefix_ids, *trainer.encoded[index].context_ids),
-         len(trainer.encoded[index].vision.grids))
-        for index in MIXED
-    ]  # fmt: skip
-    assert trainer.vllm_generation.asked == expected
+    encoder = trainer.examples.encoder
+    for index, (ids, frames) in zip(MIXED, trainer.vllm_generation.asked, strict=True):
+        encoded = trainer.encoded[index]
+        whole = (*encoded.prefix_ids, *encoded.context_ids)
+        assert ids == (whole if mode == "server" else tuple(encoder.unfilled(encoded)))
+        assert frames == len(encoded.vision.grids)
+        assert (ids.count(encoder.image_token_id) == frames) == (mode == "colocate")
     assert torch.equal(here["completion_ids"], there["completion_ids"])
     assert not trainer._writes_as_it_scores
     mask = here["completion_mask"].bool()

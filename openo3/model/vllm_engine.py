@@ -1,0 +1,83 @@
+"""vLLM as an engine: its kernels and its scheduler instead of ours, the same prompts.
+
+vLLM fills in the patches itself, so a prompt goes to it with one image token for each frame. It knows frames
+by their content and beginnings of prompts by their tokens, so the frames of a record are encoded once for all
+its questions here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from openo3.geometry import BoxSpace
+from openo3.model.decoding import Sampling
+from openo3.model.encode import Prompt, PromptEncoder
+from openo3.model.load import load_processor, resolve
+
+AS_THEY_ARE = {"do_resize": False}
+"""Frames have the model's size already; vLLM's image processor would enlarge small ones, and with that
+change what the tokens of a prompt stand for."""
+
+
+class VLLMEngine:
+    """A model inside of `vllm.LLM`, see `openo3.model.engine.Engine`."""
+
+    def __init__(self, llm: Any, processor: Any) -> None:
+        self.llm = llm
+        self.encoder = PromptEncoder(processor)
+
+    @classmethod
+    def load(cls, path: str | Path, settings: Mapping[str, Any]) -> VLLMEngine:
+        """`settings` go to `vllm.LLM` under its own names. Raises `ImportError` without vLLM."""
+        from vllm import LLM
+
+        model = resolve(path)
+        defaults = {
+            "revision": model.get("revision"),
+            "dtype": "bfloat16" if torch.cuda.is_available() else "float32",
+            "limit_mm_per_prompt": {"video": 0},
+            "mm_processor_kwargs": AS_THEY_ARE,
+        }
+        llm = LLM(model["pretrained_model_name_or_path"], **defaults | dict(settings))
+        return cls(llm, load_processor(path))
+
+    def box_space(self, size: tuple[int, int]) -> BoxSpace:
+        return self.encoder.box_space(size)
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[str]]:
+        """See `Engine`. Every answer is sampled with a seed of its own (vLLM counts on from the prompt's)."""
+        outputs = self.llm.generate(
+            [self._request(prompt) for prompt in prompts],
+            [self._decoding(sampling, sampling.seed + sampling.n * index) for index in range(len(prompts))],
+            use_tqdm=False,
+        )
+        return [[self.encoder.decode(answer.token_ids) for answer in output.outputs] for output in outputs]
+
+    def _request(self, prompt: Prompt) -> dict[str, Any]:
+        images = [frame.image for frame in prompt.frames]
+        unseen = self.encoder.unseen(images[0].size, len(images))
+        ids = self.encoder.unfilled(self.encoder.encode(prompt, unseen))
+        return {"prompt_token_ids": ids, "multi_modal_data": {"image": images}}
+
+    def _decoding(self, sampling: Sampling, seed: int) -> Any:
+        from vllm import SamplingParams
+
+        return SamplingParams(
+            n=sampling.n,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            max_tokens=sampling.max_new_tokens,
+            seed=seed,
+            detokenize=False,
+            **endings(self.encoder),
+        )
+
+
+def endings(encoder: PromptEncoder) -> dict[str, Any]:
+    """Settings of `vllm.SamplingParams` that let it write what `decode` may: an answer ends with any of the
+    model's ending tokens, and nobody writes the token that stands for a patch."""
+    return {"logit_bias": {encoder.image_token_id: -100.0}, "stop_token_ids": list(encoder.end_ids)}
