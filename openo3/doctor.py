@@ -7,11 +7,11 @@ A profile says what it needs in its own file:
       gpu_memory_gb: 80
       disk_gb: 800            # for data; what checkpoints take is added
       model: {billion_weights: 8.3, layers: 28, hidden: 3584, intermediate: 18944, kv_width: 512}
-      packages: [vllm, deepspeed]
       logins: [huggingface]
 
-With the model's shape, what training takes of each GPU is estimated too (`openo3.footprint`). Only the
-presence of a login is looked at; no token is ever read out.
+With the model's shape, what training takes of each GPU is estimated too (`openo3.footprint`). Packages beyond
+the everyday lock are needed where the stages' own settings use them. Only the presence of a login is looked
+at; no token is ever read out.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ GB = 1e9
 
 @dataclass(frozen=True)
 class Requirements:
-    """The block `requires` of a profile. `packages` are those beyond the everyday lock."""
+    """The block `requires` of a profile."""
 
     cpu_cores: int = 1
     memory_gb: float = 0
@@ -48,7 +48,6 @@ class Requirements:
     gpu_memory_gb: float = 0
     model: footprint.Shape | None = None
     nvcc: bool = False
-    packages: tuple[str, ...] = ()
     logins: tuple[Literal["huggingface", "wandb"], ...] = ()
 
 
@@ -106,7 +105,7 @@ def examine(requires: Requirements, blocks: Mapping[str, Any]) -> Iterator[Findi
     yield _locked_packages()
     yield _ffmpeg()
     yield _decord()
-    yield from _packages(requires)
+    yield from _packages(blocks)
     yield from _gpus(requires, blocks)
     yield from _logins(requires)
 
@@ -172,14 +171,21 @@ def _decord() -> Finding:
     return Finding("decord", decord.__version__, True)
 
 
-def _packages(requires: Requirements) -> Iterator[Finding]:
-    remedies = {
-        "flash-attn": "uv pip install --no-build-isolation flash-attn (compiles for long, needs nvcc)",
+def _packages(blocks: Mapping[str, Any]) -> Iterator[Finding]:
+    """Those beyond the everyday lock, needed where a stage's settings use them."""
+    trainers = [(blocks.get(stage) or {}).get("trainer") or {} for stage in ("sft", "gspo")]
+    written_by_vllm = any(trainer.get("use_vllm") for trainer in trainers)
+    answered_by_vllm = (blocks.get("evaluate") or {}).get("vllm") is not None
+    needed = {
+        "vllm": written_by_vllm or answered_by_vllm,
+        "deepspeed": any(trainer.get("deepspeed") for trainer in trainers),
+        "flash-attn": False,  # used where it is installed
     }
-    for name in dict.fromkeys([*requires.packages, "vllm", "deepspeed", "flash-attn"]):
-        version = _version(name)
-        remedy = remedies.get(name, "make install LOCK=requirements-gpu.lock")
-        yield Finding(name, version or "no", version is not None, remedy, name in requires.packages)
+    lock = "make install LOCK=requirements-gpu.lock"
+    flash = "uv pip install --no-build-isolation flash-attn (compiles for long, needs nvcc)"
+    for name, asked in needed.items():
+        version, remedy = _version(name), flash if name == "flash-attn" else lock
+        yield Finding(name, version or "no", version is not None, remedy, asked)
 
 
 def _gpus(requires: Requirements, blocks: Mapping[str, Any]) -> Iterator[Finding]:

@@ -32,7 +32,7 @@ from openo3 import rewards
 from openo3.evidence import parse_completion
 from openo3.model.attention import attend_framewise
 from openo3.model.decoding import Generation, Sampling
-from openo3.model.encode import Encoded
+from openo3.model.encode import Encoded, PromptEncoder
 from openo3.model.engine import LocalEngine
 from openo3.model.packing import Branch, Pack, collate, model_inputs
 from openo3.model.vllm_engine import AS_THEY_ARE, endings
@@ -300,6 +300,17 @@ def _spread(values: torch.Tensor, scored: torch.Tensor, places: torch.Tensor) ->
     return values.new_zeros(places.shape).masked_scatter(places.to(values.device), flat)
 
 
+def prepare_vllm(config: GRPOConfig, encoder: PromptEncoder) -> None:
+    """Settings with which vLLM writes what `decode` would, and with which its completions count the same.
+
+    TRL weighs a completion by how much likelier vLLM held it than the model does. Where `top_p` or the like
+    cuts the choice, vLLM holds every token likelier: completions would count less, the longer the less.
+    """
+    config.generation_kwargs = endings(encoder) | (config.generation_kwargs or {})
+    cut = config.top_p < 1 or config.top_k or config.min_p
+    config.vllm_importance_sampling_correction &= not cut
+
+
 def gspo_trainer(
     model: Any,
     processor: Any,
@@ -323,7 +334,7 @@ def gspo_trainer(
         )
     config.remove_unused_columns = False
     if config.use_vllm:
-        config.generation_kwargs = endings(examples.encoder) | (config.generation_kwargs or {})
+        prepare_vllm(config, examples.encoder)
     weights = settings.weights or {}
     config.reward_weights = [weights.get(name, 1.0) for name in rewards.REWARDS]
     rows = {

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from openo3 import doctor
 
@@ -17,8 +18,8 @@ requires:
   memory_gb: 100000
   disk_gb: 1000000
   cpu_cores: 1000
-  packages: [vllm]
   logins: [huggingface]
+gspo: {trainer: {use_vllm: true}}
 """
 
 
@@ -61,6 +62,22 @@ def test_every_missing_thing_is_named_with_what_to_do(folder, monkeypatch, capsy
         "login to the model hub",
     }
     assert "not needed" in table["deepspeed"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "needed"),
+    [
+        ("{}", set()),
+        ("{sft: {trainer: null}, gspo: null, evaluate: {vllm: null}}", set()),
+        ("{evaluate: {vllm: {}}}", {"vllm"}),
+        ("{gspo: {trainer: {use_vllm: true}}}", {"vllm"}),
+        ("{sft: {trainer: {deepspeed: zero2.json}}}", {"deepspeed"}),
+    ],
+)
+def test_packages_are_needed_where_settings_use_them(settings: str, needed: set[str]) -> None:
+    assert {
+        finding.what for finding in doctor._packages(yaml.safe_load(settings)) if finding.needed
+    } == needed
 
 
 def test_gpus_are_counted_by_memory(folder, monkeypatch) -> None:

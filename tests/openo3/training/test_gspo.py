@@ -12,7 +12,13 @@ from openo3 import rewards
 from openo3.model.load import load_model, load_processor
 from openo3.schema import Task
 from openo3.training.examples import Examples
-from openo3.training.gspo import GroundedGSPOTrainer, RewardSettings, gspo_trainer, reward_functions
+from openo3.training.gspo import (
+    GroundedGSPOTrainer,
+    RewardSettings,
+    gspo_trainer,
+    prepare_vllm,
+    reward_functions,
+)
 from tests.openo3.training import workplace
 
 MIXED = [0, 0, 4, 4, 3, 3, 5, 5]  # key frames, an image, two clips
@@ -311,6 +317,28 @@ def test_completions_written_elsewhere_are_scored_here(make, mode: str) -> None:
     mask = here["completion_mask"].bool()
     ours, theirs = (rolled["old_per_token_logps"][mask] for rolled in (here, there))
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changed", "corrected"),
+    [
+        ({}, True),
+        ({"top_p": 0.95}, False),
+        ({"top_k": 20}, False),
+        ({"min_p": 0.1}, False),
+        ({"vllm_importance_sampling_correction": False}, False),
+    ],
+    ids=str,
+)
+def test_vllm_writes_under_the_rules_of_decoding(
+    examples: Examples, tmp_path: Path, changed: dict[str, Any], corrected: bool
+) -> None:
+    config = GRPOConfig(output_dir=str(tmp_path), generation_kwargs={"seed": 3}, **workplace.GSPO | changed)
+    prepare_vllm(config, examples.encoder)
+    assert config.vllm_importance_sampling_correction is corrected
+    assert config.generation_kwargs["seed"] == 3
+    assert examples.encoder.image_token_id in config.generation_kwargs["logit_bias"]
+    assert examples.encoder.tokenizer.eos_token_id in config.generation_kwargs["stop_token_ids"]
 
 
 def test_completions_end_at_the_limit(make) -> None:
