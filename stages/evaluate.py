@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import sys
 from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +21,7 @@ from openo3.model.engine import Engine, LocalEngine
 from openo3.model.vllm_engine import VLLMEngine
 from openo3.prompts import without_instruction
 from openo3.training import checkpoints
-from stages.params import load_params
+from stages.params import load_params, settings_of, wrong
 
 BENCH, FRAMES = Path("data/validated/bench"), Path("data/frames")
 Decoding = Literal["greedy", "sampled", "plain", "blind"]
@@ -85,7 +86,10 @@ def main() -> None:
 def load_engine(model: Path, params: Params) -> Engine:
     if params.vllm is None:
         return LocalEngine.load(model, params.tokens_per_batch)
-    return VLLMEngine.load(model, params.vllm)
+    if find_spec("vllm") is None:
+        wrong("params.yaml: evaluate.vllm: not installed here, make install LOCK=requirements-gpu.lock")
+    with settings_of("evaluate.vllm"):
+        return VLLMEngine.load(model, params.vllm)
 
 
 if __name__ == "__main__":

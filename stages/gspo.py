@@ -16,7 +16,7 @@ from openo3.training.examples import Examples
 from openo3.training.finite import OnNonFinite
 from openo3.training.gspo import RewardSettings, gspo_trainer
 from openo3.training.weights import load_for_training, lora_config
-from stages.params import load_params
+from stages.params import load_params, settings_of
 
 START, ROWS, FRAMES = Path("data/models/sft"), Path("data/validated/rl.jsonl"), Path("data/frames/train")
 MODEL, CURVE, METRICS = Path("data/models/gspo"), Path("plots/gspo.csv"), Path("metrics/gspo.json")
@@ -69,12 +69,15 @@ def main() -> None:
 
     params = load_params("gspo", Params)
     work = checkpoints.workspace("gspo", [START, ROWS, FRAMES / "index.json"], asdict(params))
+    with settings_of("gspo.lora"):
+        lora = lora_config(params.lora)
+    with settings_of("gspo.trainer"):
+        config = GRPOConfig(output_dir=str(work), **params.trainer)
     processor = load_processor(START)
     examples = Examples.load(ROWS, FrameStore.open(FRAMES), PromptEncoder(processor), params.data.max_samples)
     examples = examples.within(params.data.max_tokens, answered=False)
     left_out = f"{examples.without_frames:,} without frames and {examples.too_long:,} too long left out"
     print(f"gspo: {len(examples.samples):,} records, {left_out}")
-    config = GRPOConfig(output_dir=str(work), **params.trainer)
     trainer = gspo_trainer(
         load_for_training(START, config, params.lora, params.freeze_vision, params.compile_layers),
         processor,
@@ -83,7 +86,7 @@ def main() -> None:
         params.rewards,
         callbacks=checkpoints.keepers("reward", params.keep_best, greater_is_better=True),
         tokens_per_batch=params.data.tokens_per_batch,
-        lora=lora_config(params.lora),
+        lora=lora,
         on_non_finite=params.on_non_finite,
     )
     trainer.train(resume_from_checkpoint=checkpoints.last_checkpoint(work))

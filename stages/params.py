@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn, TypeVar
 
 from openo3.configuration import ConfigurationError, read_block
@@ -19,6 +21,15 @@ def load_params(block: str, cls: type[T], path: str = "params.yaml") -> T:
         return read_block(path, block, cls)
     except ConfigurationError as error:
         wrong(error)
+
+
+@contextmanager
+def settings_of(block: str) -> Iterator[None]:
+    """Around a call that takes `block` as another library's settings: what it finds wrong is one line."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        wrong(f"params.yaml: {block}: {' '.join(str(error).split())}")
 
 
 def wrong(what: object) -> NoReturn:

@@ -15,7 +15,7 @@ from openo3.training.examples import Examples
 from openo3.training.finite import OnNonFinite
 from openo3.training.sft import LossOn, sft_trainer
 from openo3.training.weights import load_for_training, lora_config
-from stages.params import load_params
+from stages.params import load_params, settings_of
 
 BASE, ROWS, FRAMES = Path("data/models/base"), Path("data/validated/sft.jsonl"), Path("data/frames/train")
 MODEL, CURVE, METRICS = Path("data/models/sft"), Path("plots/sft.csv"), Path("metrics/sft.json")
@@ -61,12 +61,15 @@ def main() -> None:
 
     params = load_params("sft", Params)
     work = checkpoints.workspace("sft", [BASE, ROWS, FRAMES / "index.json"], asdict(params))
+    with settings_of("sft.lora"):
+        lora = lora_config(params.lora)
+    with settings_of("sft.trainer"):  # before the model: ZeRO-3 loads it in pieces
+        config = SFTConfig(output_dir=str(work), **params.trainer)
     processor = load_processor(BASE)
     examples = Examples.load(ROWS, FrameStore.open(FRAMES), PromptEncoder(processor), params.data.max_samples)
     examples = examples.within(params.data.max_tokens, answered=True)
     left_out = f"{examples.without_frames:,} without frames and {examples.too_long:,} too long left out"
     print(f"sft: {len(examples.samples):,} records, {left_out}")
-    config = SFTConfig(output_dir=str(work), **params.trainer)  # before the model: ZeRO-3 loads it in pieces
     trainer = sft_trainer(
         load_for_training(BASE, config, params.lora, params.freeze_vision, params.compile_layers),
         processor,
@@ -76,7 +79,7 @@ def main() -> None:
         most_per_pack=params.data.most_per_pack,
         direct=params.data.direct,
         callbacks=checkpoints.keepers("loss", params.keep_best, greater_is_better=False),
-        lora=lora_config(params.lora),
+        lora=lora,
         on_non_finite=params.on_non_finite,
     )
     trainer.train(resume_from_checkpoint=checkpoints.last_checkpoint(work))

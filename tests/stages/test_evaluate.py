@@ -1,6 +1,7 @@
 """Stage `evaluate` on a few records: its artifacts, and the same ones after a cut."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -112,3 +113,28 @@ def test_a_missing_model_is_said_in_one_line(place: Path) -> None:
     with pytest.raises(FileNotFoundError, match="data/models/sft: no model here, run the stage"):
         evaluate.main()
     assert not (place / "data/predictions").exists()
+
+
+@pytest.mark.skipif(find_spec("vllm") is not None, reason="vLLM is installed")
+def test_without_vllm_it_cannot_answer(place: Path, capsys) -> None:
+    write_params(place, vllm={})
+    with pytest.raises(SystemExit) as stop:
+        evaluate.main()
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("params.yaml: evaluate.vllm: not installed here, make install LOCK=")
+    assert artifacts(place) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed")
+def test_vllm_gives_the_same_artifacts(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
+    decodings = {"vstar": ["greedy"], "tvgbench": ["greedy"]}
+    write_params(place, decodings=decodings)
+    evaluate.main()
+    by_transformers = artifacts(place)
+    settings = {"max_model_len": 1024, "enforce_eager": True, "gpu_memory_utilization": 0.2}
+    write_params(place, decodings=decodings, vllm=settings)
+    evaluate.main()
+    assert artifacts(place) == by_transformers

@@ -94,3 +94,14 @@ def test_two_processes(inputs: Path, tmp_path: Path) -> None:
     complete(folder)
     assert len(curve(folder, "sft")) == 4
     assert not list(folder.glob(".cache/openo3/*/*"))
+
+
+def test_a_setting_that_trl_does_not_know_is_one_line(place: Path, capsys) -> None:
+    (place / "params.yaml").unlink()
+    workplace.write_params(place, gspo={"learning_rat": 1e-3})
+    with pytest.raises(SystemExit) as stop:
+        gspo.main()
+    assert stop.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("params.yaml: gspo.trainer: ")
+    assert "learning_rat" in last

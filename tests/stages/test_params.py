@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import pytest
 
-from stages.params import load_params
+from stages.params import load_params, settings_of
 
 
 @dataclass(frozen=True)
@@ -72,3 +72,12 @@ def test_no_file_is_one_line(tmp_path, capsys) -> None:
     with pytest.raises(SystemExit):
         load_params("sft", Params, str(tmp_path / "none.yaml"))
     assert "none.yaml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [TypeError("unexpected\n  keyword 'rank'"), ValueError("must be positive")])
+def test_what_another_library_finds_wrong_is_one_line(capsys, error: Exception) -> None:
+    with pytest.raises(SystemExit) as stop, settings_of("sft.lora"):
+        raise error
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"params.yaml: sft.lora: {' '.join(str(error).split())}"

@@ -89,3 +89,14 @@ def test_a_missing_base_is_said_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "data/models/base").unlink()
     with pytest.raises(FileNotFoundError, match="data/models/base: no model here, run the stage"):
         sft.main()
+
+
+def test_a_setting_that_trl_does_not_know_is_one_line(tmp_path: Path, capsys) -> None:
+    (tmp_path / "params.yaml").unlink()
+    workplace.write_params(tmp_path, sft={"learning_rat": 1e-3})
+    with pytest.raises(SystemExit) as stop:
+        sft.main()
+    assert stop.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("params.yaml: sft.trainer: ")
+    assert "learning_rat" in last
