@@ -212,7 +212,7 @@ def _gpus(requires: Requirements, blocks: Mapping[str, Any]) -> Iterator[Finding
 def _gpu_memory(requires: Requirements, blocks: Mapping[str, Any], least_gb: float) -> Iterator[Finding]:
     """What each stage takes of a GPU, against the smallest here; without any, against the profile's."""
     for stage in ("sft", "gspo"):
-        parts = footprint.gpu_memory_gb(stage, blocks, requires.model, max(1, requires.gpus))
+        parts = footprint.gpu_memory_gb(stage, blocks, requires.model, max(1, requires.gpus), least_gb)
         most = footprint.most_at_once_gb(parts)
         found = f"of {least_gb:.0f}: " + ", ".join(f"{name} {size:.0f}" for name, size in parts.items())
         remedy = f"more GPUs; in {stage} a smaller batch, every_n_layers: 1, launch/zero3.json, lora"

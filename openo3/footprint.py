@@ -28,8 +28,11 @@ class Shape:
     kv_width: int
 
 
-def gpu_memory_gb(stage: str, blocks: Mapping[str, Any], shape: Shape, gpus: int) -> dict[str, float]:
-    """Gigabytes on each of `gpus` GPUs while `stage` ("sft" or "gspo") trains, by what takes them."""
+def gpu_memory_gb(
+    stage: str, blocks: Mapping[str, Any], shape: Shape, gpus: int, each_gb: float
+) -> dict[str, float]:
+    """Gigabytes on each of `gpus` GPUs while `stage` ("sft" or "gspo") trains, by what takes them; a GPU has
+    `each_gb`, of which colocated vLLM takes a share."""
     block = blocks[stage]
     trainer, lora = block["trainer"], block.get("lora") is not None
     zero = zero_stage(trainer)
@@ -46,10 +49,19 @@ def gpu_memory_gb(stage: str, blocks: Mapping[str, Any], shape: Shape, gpus: int
     if stage == "gspo":
         if trainer.get("beta", 0) and not lora:
             parts["reference"] = shared
-        if zero == 3:
-            parts["whole weights for the rollout"] = 2 * shape.billion_weights
-        cached = block["data"].get("tokens_per_batch", 32768)
-        parts["cache of the rollout"] = cached * shape.layers * 2 * shape.kv_width * 2 / GB
+        parts |= _rollout_gb(block, shape, zero, each_gb)
+    return parts
+
+
+def _rollout_gb(block: Mapping[str, Any], shape: Shape, zero: int, each_gb: float) -> dict[str, float]:
+    trainer = block["trainer"]
+    if trainer.get("use_vllm"):  # the defaults are TRL's
+        colocated = trainer.get("vllm_mode", "colocate") == "colocate"
+        return {"vLLM": trainer.get("vllm_gpu_memory_utilization", 0.3) * each_gb} if colocated else {}
+    cached = block["data"].get("tokens_per_batch", 32768)
+    parts = {"cache of the rollout": cached * shape.layers * 2 * shape.kv_width * 2 / GB}
+    if zero == 3:
+        parts["whole weights for the rollout"] = 2 * shape.billion_weights
     return parts
 
 

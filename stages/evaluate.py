@@ -31,7 +31,8 @@ Decoding = Literal["greedy", "sampled", "plain", "blind"]
 class Params:
     """`decodings` by benchmark: `greedy`, `sampled` (temperature 1), `plain` (greedy, the questions without
     the grammar's instruction), `blind` (greedy, the frames blanked). With `vllm`, settings
-    of `vllm.LLM` under its own names, vLLM answers; else transformers, `tokens_per_batch` of them at once."""
+    of `vllm.LLM` under its own names, vLLM answers; else transformers, up to `tokens_per_batch` prompt tokens
+    at once."""
 
     decodings: dict[str, list[Decoding]]
     max_new_tokens: int

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from bench.gpu import evaluate
-from bench.gpu.measure import CUDA, Clock, attempt, seconds
+from bench.gpu.measure import CUDA, FAILURES, Clock, attempt, say, seconds
 from bench.gpu.models import PATCH, Size, packs, processor
 from openo3.model.encode import Encoded, Vision
 from openo3.model.vllm_engine import VLLMEngine
@@ -28,7 +28,7 @@ def start(model: Any, size: Size, folder: Path) -> VLLMEngine:
         "gpu_memory_utilization": 0.5 if CUDA else 0.1,
     }
     engine = VLLMEngine.load(folder, settings)
-    engine.encoder.end_ids = ()  # as many tokens as the others write
+    engine.encoder.end_ids = ()  # nothing ends an answer early, as with the others
     return engine
 
 
@@ -40,7 +40,7 @@ def requests(engine: VLLMEngine, model: Any, size: Size, seed: int) -> list[dict
     for pack in packs(model, size, size.prompts, written=False, seed=seed):
         encoded = Encoded(pack.prefix_ids, pack.branches[0].context_ids, Vision(None, pack.grids))
         images = [Image.fromarray(shot) for shot in rng.integers(0, 256, shape, dtype=np.uint8)]
-        ids = [int(token) for token in engine.encoder.unfilled(encoded)]
+        ids = [int(token) for token in engine.encoder.unexpanded(encoded)]
         made.append({"prompt_token_ids": ids, "multi_modal_data": {"image": images}})
     return made
 
@@ -65,9 +65,15 @@ def rollout(engine: VLLMEngine, model: Any, size: Size) -> dict[str, float]:
 
 def table(model: Any, size: Size, clock: Clock) -> None:
     with tempfile.TemporaryDirectory(prefix="openo3-bench-") as folder:
-        engine = start(model, size, Path(folder))
-        attempt("rollout, vLLM", clock, 40, lambda: rollout(engine, model, size))
+        try:
+            engine = start(model, size, Path(folder))
+        except FAILURES as error:
+            say(f"| vLLM | {type(error).__name__}: {str(error)[:300]} |")
+            return
         read = evaluate.reader(Path(folder), size)
         new, records = evaluate.answer_tokens(size), size.prompts
-        attempt("evaluate, vLLM", clock, 20, lambda: evaluate.ours(engine, read, new, records))
-        engine.llm.llm_engine.engine_core.shutdown()
+        try:
+            attempt("rollout, vLLM", clock, 40, lambda: rollout(engine, model, size))
+            attempt("evaluate, vLLM", clock, 20, lambda: evaluate.ours(engine, read, new, records))
+        finally:
+            engine.close()

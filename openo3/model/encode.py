@@ -96,8 +96,8 @@ class PromptEncoder:
         prefix, opening = self.tokenizer([head, after], add_special_tokens=False).input_ids
         return Encoded(tuple(prefix), (*self._untrusted(prompt.text), *opening), vision)
 
-    def unfilled(self, encoded: Encoded) -> list[int]:
-        """A prompt's ids with one image token for each frame, for engines that fill in the patches."""
+    def unexpanded(self, encoded: Encoded) -> list[int]:
+        """A prompt's ids with one image token for each frame, for engines that expand it to its patches."""
         ids = (*encoded.prefix_ids, *encoded.context_ids)
         return [
             token

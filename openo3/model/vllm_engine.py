@@ -1,8 +1,7 @@
 """vLLM as an engine: its kernels and its scheduler instead of ours, the same prompts.
 
-vLLM fills in the patches itself, so a prompt goes to it with one image token for each frame. It knows frames
-by their content and beginnings of prompts by their tokens, so the frames of a record are encoded once for all
-its questions here too.
+vLLM puts a frame's patches in place of one image token itself. It knows frames by their content and the
+beginnings of prompts by their tokens, so a record's frames are encoded once for all its questions here too.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from openo3.model.decoding import Sampling
 from openo3.model.encode import Prompt, PromptEncoder
 from openo3.model.load import load_processor, resolve
 
-AS_THEY_ARE = {"do_resize": False}
+MM_PROCESSOR_KWARGS = {"do_resize": False}
 """Frames have the model's size already; vLLM's image processor would enlarge small ones, and with that
 change what the tokens of a prompt stand for."""
 
 
 class VLLMEngine:
-    """A model inside of `vllm.LLM`, see `openo3.model.engine.Engine`."""
+    """A model inside of `vllm.LLM`, see `openo3.model.engine.Engine`. Close it to end vLLM's processes."""
 
     def __init__(self, llm: Any, processor: Any) -> None:
         self.llm = llm
@@ -32,7 +31,11 @@ class VLLMEngine:
 
     @classmethod
     def load(cls, path: str | Path, settings: Mapping[str, Any]) -> VLLMEngine:
-        """`settings` go to `vllm.LLM` under its own names. Raises `ImportError` without vLLM."""
+        """`settings` go to `vllm.LLM` under its own names.
+
+        Raises `ImportError` without vLLM, `FileNotFoundError` where no model is, `TypeError` or `ValueError`
+        for a setting that vLLM does not know or cannot follow.
+        """
         from vllm import LLM
 
         model = resolve(path)
@@ -40,27 +43,40 @@ class VLLMEngine:
             "revision": model.get("revision"),
             "dtype": "bfloat16" if torch.cuda.is_available() else "float32",
             "limit_mm_per_prompt": {"video": 0},
-            "mm_processor_kwargs": AS_THEY_ARE,
+            "mm_processor_kwargs": dict(MM_PROCESSOR_KWARGS),
         }
         llm = LLM(model["pretrained_model_name_or_path"], **defaults | dict(settings))
         return cls(llm, load_processor(path))
+
+    def close(self) -> None:
+        self.llm.llm_engine.engine_core.shutdown()
 
     def box_space(self, size: tuple[int, int]) -> BoxSpace:
         return self.encoder.box_space(size)
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[str]]:
-        """See `Engine`. Every answer is sampled with a seed of its own (vLLM counts on from the prompt's)."""
+        """See `Engine`. Every answer is sampled with a seed of its own (vLLM counts on from the prompt's).
+
+        Raises `ValueError` if vLLM's `max_model_len` leaves an answer less than `sampling.max_new_tokens`.
+        """
         outputs = self.llm.generate(
             [self._request(prompt) for prompt in prompts],
             [self._decoding(sampling, sampling.seed + sampling.n * index) for index in range(len(prompts))],
             use_tqdm=False,
         )
+        longest = max((len(output.prompt_token_ids) for output in outputs), default=0)
+        most = self.llm.llm_engine.model_config.max_model_len
+        if longest + sampling.max_new_tokens > most:
+            raise ValueError(
+                f"max_model_len is {most}, but a prompt has {longest} tokens and its answer may have "
+                f"{sampling.max_new_tokens} (max_new_tokens)"
+            )
         return [[self.encoder.decode(answer.token_ids) for answer in output.outputs] for output in outputs]
 
     def _request(self, prompt: Prompt) -> dict[str, Any]:
         images = [frame.image for frame in prompt.frames]
-        unseen = self.encoder.unseen(images[0].size, len(images))
-        ids = self.encoder.unfilled(self.encoder.encode(prompt, unseen))
+        unseen = self.encoder.unseen(images[0].size, len(images))  # their sizes do not matter: not expanded
+        ids = self.encoder.unexpanded(self.encoder.encode(prompt, unseen))
         return {"prompt_token_ids": ids, "multi_modal_data": {"image": images}}
 
     def _decoding(self, sampling: Sampling, seed: int) -> Any:
@@ -73,11 +89,15 @@ class VLLMEngine:
             max_tokens=sampling.max_new_tokens,
             seed=seed,
             detokenize=False,
-            **endings(self.encoder),
+            **token_rules(self.encoder),
         )
 
 
-def endings(encoder: PromptEncoder) -> dict[str, Any]:
+def token_rules(encoder: PromptEncoder) -> dict[str, Any]:
     """Settings of `vllm.SamplingParams` that let it write what `decode` may: an answer ends with any of the
-    model's ending tokens, and nobody writes the token that stands for a patch."""
-    return {"logit_bias": {encoder.image_token_id: -100.0}, "stop_token_ids": list(encoder.end_ids)}
+    encoder's ending tokens and no other, and nobody writes the token that stands for a patch."""
+    return {
+        "logit_bias": {encoder.image_token_id: -100.0},
+        "stop_token_ids": list(encoder.end_ids),
+        "ignore_eos": True,  # of what vLLM itself takes for the end
+    }

@@ -12,7 +12,8 @@ gives every completion its own copy of the prompt and its frames:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
@@ -35,7 +36,7 @@ from openo3.model.decoding import Generation, Sampling
 from openo3.model.encode import Encoded, PromptEncoder
 from openo3.model.engine import LocalEngine
 from openo3.model.packing import Branch, Pack, collate, model_inputs
-from openo3.model.vllm_engine import AS_THEY_ARE, endings
+from openo3.model.vllm_engine import MM_PROCESSOR_KWARGS, token_rules
 from openo3.training.examples import Examples
 from openo3.training.finite import FiniteSteps, OnNonFinite
 
@@ -92,7 +93,7 @@ class GroundedGSPOTrainer(FiniteSteps, GRPOTrainer):
             attend_framewise(self.accelerator.unwrap_model(self.ref_model))
         if self.use_vllm and self.args.vllm_mode == "colocate":  # TRL has no setting for it
             vision = self.vllm_generation.llm.llm_engine.model_config.multimodal_config
-            vision.mm_processor_kwargs = AS_THEY_ARE
+            vision.mm_processor_kwargs = dict(MM_PROCESSOR_KWARGS)
         self.examples = examples
         self.tokens_per_batch = tokens_per_batch
         self.engine = LocalEngine(self.model, self.processing_class)
@@ -114,7 +115,8 @@ class GroundedGSPOTrainer(FiniteSteps, GRPOTrainer):
             for _ in range(count)
         ]
         logprobs = [generation.logprobs for generation in written]
-        self.written_logps = pad_sequence([torch.tensor(row) for row in logprobs], batch_first=True)
+        if not self.use_vllm:  # whose may be None, where they are not a number
+            self.written_logps = pad_sequence([torch.tensor(row) for row in logprobs], batch_first=True)
         return {"prompt_ids": prompt_ids, "completion_ids": [g.ids for g in written], "logprobs": logprobs}
 
     def _written_here(self) -> list[Generation]:
@@ -143,17 +145,15 @@ class GroundedGSPOTrainer(FiniteSteps, GRPOTrainer):
     def _written_by_vllm(self) -> list[Generation]:
         """By TRL's own vLLM client, colocated or on a server, with the weights that it keeps in step.
 
-        The colocated one fills in the patches itself; for a server TRL finds the frames by their patches.
+        The colocated one expands image tokens itself; for a server TRL finds the frames by their patches.
         """
-        whole = self.args.vllm_mode == "server"
+        self._forget_frames()
+        server = self.args.vllm_mode == "server"
         prompts, images = [], []
         for index in self.rows:
             encoded = self.encoded[index]
-            prompts.append(
-                [*encoded.prefix_ids, *encoded.context_ids]
-                if whole
-                else self.examples.encoder.unfilled(encoded)
-            )
+            whole = [*encoded.prefix_ids, *encoded.context_ids]
+            prompts.append(whole if server else self.examples.encoder.unexpanded(encoded))
             images.append([frame.image for frame in self.examples.frames(self.examples.samples[index])])
         _, ids, logprobs, _ = self.vllm_generation.generate(
             prompts=prompts, images=images, num_generations=self.num_generations
@@ -162,6 +162,14 @@ class GroundedGSPOTrainer(FiniteSteps, GRPOTrainer):
             Generation(list(row), [value[0] for value in values])
             for row, values in zip(ids, logprobs, strict=True)
         ]
+
+    def _forget_frames(self) -> None:
+        """vLLM keeps what its vision tower made of a frame; TRL, which gives it new weights, leaves that."""
+        if self.args.vllm_mode == "colocate":
+            self.vllm_generation.llm.llm_engine.reset_encoder_cache()
+        elif self.accelerator.is_main_process:
+            client = self.vllm_generation.vllm_client
+            client.session.post(f"{client.base_url}/reset_encoder_cache").raise_for_status()
 
     def _rollout_seed(self) -> int:
         """One per process and rollout, the same when a run goes on from a checkpoint. (`_step` counts
@@ -304,11 +312,37 @@ def prepare_vllm(config: GRPOConfig, encoder: PromptEncoder) -> None:
     """Settings with which vLLM writes what `decode` would, and with which its completions count the same.
 
     TRL weighs a completion by how much likelier vLLM held it than the model does. Where `top_p` or the like
-    cuts the choice, vLLM holds every token likelier: completions would count less, the longer the less.
+    cuts the choice, vLLM holds every token likelier: completions would count less, the longer the less. So
+    the correction is off there, with a warning.
+
+    Raises `ValueError` if `off_policy_mask_threshold`, which compares the same two, is set beside a cut.
     """
-    config.generation_kwargs = endings(encoder) | (config.generation_kwargs or {})
-    cut = config.top_p < 1 or config.top_k or config.min_p
-    config.vllm_importance_sampling_correction &= not cut
+    own, rules = config.generation_kwargs or {}, token_rules(encoder)
+    bias = {"logit_bias": (own.get("logit_bias") or {}) | rules["logit_bias"]}
+    config.generation_kwargs = rules | own | bias
+    if not _cuts(config, own):
+        return
+    if config.off_policy_mask_threshold is not None:
+        raise ValueError("off_policy_mask_threshold with use_vllm needs top_p 1 and no other cut")
+    if config.vllm_importance_sampling_correction:
+        warnings.warn(
+            "top_p or the like cuts the choice: no correction by vLLM's probabilities", stacklevel=2
+        )
+    config.vllm_importance_sampling_correction = False
+
+
+def _cuts(config: GRPOConfig, own: Mapping[str, Any]) -> bool:
+    """Whether vLLM draws from other probabilities than those at the sampling temperature."""
+
+    def setting(name: str) -> Any:
+        return own.get(name, getattr(config, name))
+
+    return (
+        setting("top_p") < 1
+        or (setting("top_k") or 0) > 0
+        or (setting("min_p") or 0) > 0
+        or setting("repetition_penalty") != 1
+    )
 
 
 def gspo_trainer(

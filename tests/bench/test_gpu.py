@@ -1,6 +1,7 @@
 """The comparison at real size runs on the tiny model anywhere, and what is fast is right."""
 
 import re
+from importlib.util import find_spec
 
 import pytest
 
@@ -20,6 +21,18 @@ def test_every_part_prints_its_rows(capsys: pytest.CaptureFixture) -> None:
     assert re.search(r"log-probabilities off by [0-9.e-]+ ", printed)
     assert "greedy tokens the same 1 " in printed
     assert re.search(r"rollout and update: .* published, .* ours: .* times", printed)
+
+
+@pytest.mark.slow
+def test_vllm_beside_it(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
+    main(["--model", "tiny", "--prompts", "2", "--what", "vllm"])
+    printed = capsys.readouterr().out
+    if find_spec("vllm") is None:
+        assert "| vLLM | ModuleNotFoundError: No module named 'vllm' |" in printed
+    else:
+        assert "| rollout, vLLM | prompts 2 " in printed
+        assert "| evaluate, vLLM | records 2 " in printed
 
 
 def test_parts_that_would_take_too_long_are_left_out(capsys: pytest.CaptureFixture) -> None:

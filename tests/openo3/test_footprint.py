@@ -21,7 +21,7 @@ def blocks(monkeypatch: pytest.MonkeyPatch) -> dict:
 
 def test_by_hand(blocks: dict) -> None:
     blocks["gspo"]["data"]["tokens_per_batch"] = 100_000
-    assert footprint.gpu_memory_gb("gspo", blocks, SHAPE, gpus=8) == {
+    assert footprint.gpu_memory_gb("gspo", blocks, SHAPE, gpus=8, each_gb=80) == {
         "weights": 2.0,
         "gradients": 2.0,
         "optimizer": 12.0,
@@ -30,7 +30,7 @@ def test_by_hand(blocks: dict) -> None:
         "whole weights for the rollout": 16.0,
         "cache of the rollout": pytest.approx(100_000 * 30 * 2 * 500 * 2 / 1e9),
     }
-    sft = footprint.gpu_memory_gb("sft", blocks, SHAPE, gpus=8)
+    sft = footprint.gpu_memory_gb("sft", blocks, SHAPE, gpus=8, each_gb=80)
     assert (sft["weights"], sft["gradients"], sft["optimizer"]) == (16.0, 2.0, 12.0)
     assert set(sft) == {"weights", "gradients", "optimizer", "activations"}
 
@@ -60,9 +60,21 @@ def test_what_a_setting_does(blocks: dict, key: str, value: object, less: bool) 
     place = changed["gspo"] if key == "lora" else changed["gspo"]["trainer"]
     place[key] = value
     before, after = (
-        sum(footprint.gpu_memory_gb("gspo", each, SHAPE, gpus=8).values()) for each in (blocks, changed)
+        sum(footprint.gpu_memory_gb("gspo", each, SHAPE, gpus=8, each_gb=80).values())
+        for each in (blocks, changed)
     )
     assert (after < before) is less
+
+
+@pytest.mark.parametrize(("mode", "taken"), [("colocate", {"vLLM": 40.0}), ("server", {})])
+def test_vllm_takes_its_share_instead_of_the_rollouts(blocks: dict, mode: str, taken: dict) -> None:
+    def parts() -> dict[str, float]:
+        return footprint.gpu_memory_gb("gspo", blocks, SHAPE, gpus=8, each_gb=80)
+
+    kept = {name: size for name, size in parts().items() if not name.endswith("rollout")}
+    settings = {"use_vllm": True, "vllm_mode": mode, "vllm_gpu_memory_utilization": 0.5}
+    blocks["gspo"]["trainer"] |= settings
+    assert parts() == kept | taken
 
 
 def test_checkpoints_hold_the_optimizer(blocks: dict) -> None:
@@ -77,5 +89,5 @@ def test_the_large_profiles_fit_the_gpus_they_ask_for(profile: str, monkeypatch:
     path = Path(f"profiles/{profile}.yaml")
     requires, blocks = read_block(path, "requires", Requirements), read_blocks(path)
     for stage in ("sft", "gspo"):
-        parts = footprint.gpu_memory_gb(stage, blocks, requires.model, requires.gpus)
+        parts = footprint.gpu_memory_gb(stage, blocks, requires.model, requires.gpus, 80)
         assert footprint.most_at_once_gb(parts) < 0.9 * requires.gpu_memory_gb

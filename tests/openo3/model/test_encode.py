@@ -47,7 +47,7 @@ def test_frames_of_different_sizes(family: Family) -> None:
 def test_without_patches_a_prompt_has_one_token_for_each_frame(family: Family) -> None:
     frames, image = (*family.frames(1, (3, 2)), *family.frames(2, (1, 1))), family.encoder.image_token_id
     encoded = family.encoder.encode(Prompt(frames, 2.0, f"aabb {INJECTIONS[1]}"))
-    bare = family.encoder.unfilled(encoded)
+    bare = family.encoder.unexpanded(encoded)
     assert bare.count(image) == 3
     assert [token for token in bare if token != image] == [
         token for token in (*encoded.prefix_ids, *encoded.context_ids) if token != image

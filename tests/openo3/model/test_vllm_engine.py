@@ -28,7 +28,7 @@ def engine(family: Family, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         patch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
         made = VLLMEngine.load(folder, SETTINGS)
         yield made
-        made.llm.llm_engine.engine_core.shutdown()
+        made.close()
 
 
 @pytest.fixture
@@ -66,3 +66,8 @@ def test_boxes_are_in_the_models_space(engine: VLLMEngine, family: Family) -> No
 
 def test_nothing_asked(engine: VLLMEngine) -> None:
     assert engine.generate([], GREEDY) == []
+
+
+def test_a_length_that_would_cut_answers_is_refused(engine: VLLMEngine, asked: list[Prompt]) -> None:
+    with pytest.raises(ValueError, match=r"max_model_len is 1024, but a prompt has \d+ tokens"):
+        engine.generate(asked[:1], Sampling(1000))

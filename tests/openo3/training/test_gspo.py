@@ -1,6 +1,7 @@
 """GSPO over packs computes what TRL computes over rows, only with less work."""
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -293,23 +294,27 @@ class Elsewhere:
         self.asked = [(tuple(ids), len(shown)) for ids, shown in zip(prompts, images, strict=True)]
         written = self.trainer._written_here()
         logprobs = [[[value] for value in generation.logprobs] for generation in written]
+        logprobs[0][0] = [None]  # as TRL says that it is not a number
         return prompts, [generation.ids for generation in written], logprobs, None
 
 
 @pytest.mark.usefixtures("varied_reward")
 @pytest.mark.parametrize("mode", ["colocate", "server"])
-def test_completions_written_elsewhere_are_scored_here(make, mode: str) -> None:
+def test_completions_written_elsewhere_are_scored_here(
+    make, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A server is told where a frame's patches are, the colocated engine puts them in place of one token."""
     trainer = make(vllm_mode=mode)
     here = rollout(trainer)
     trainer.use_vllm, trainer.vllm_generation, trainer._last_loaded_step = True, Elsewhere(trainer), -1
+    monkeypatch.setattr(trainer, "_forget_frames", lambda: None)
     trainer.vllm_importance_sampling_correction = False
     there = rollout(trainer)
     encoder = trainer.examples.encoder
     for index, (ids, frames) in zip(MIXED, trainer.vllm_generation.asked, strict=True):
         encoded = trainer.encoded[index]
         whole = (*encoded.prefix_ids, *encoded.context_ids)
-        assert ids == (whole if mode == "server" else tuple(encoder.unfilled(encoded)))
+        assert ids == (whole if mode == "server" else tuple(encoder.unexpanded(encoded)))
         assert frames == len(encoded.vision.grids)
         assert (ids.count(encoder.image_token_id) == frames) == (mode == "colocate")
     assert torch.equal(here["completion_ids"], there["completion_ids"])
@@ -326,6 +331,10 @@ def test_completions_written_elsewhere_are_scored_here(make, mode: str) -> None:
         ({"top_p": 0.95}, False),
         ({"top_k": 20}, False),
         ({"min_p": 0.1}, False),
+        ({"top_k": -1}, True),  # vLLM's own way to say all
+        ({"generation_kwargs": {"top_p": 0.9}}, False),
+        ({"generation_kwargs": {"repetition_penalty": 1.1}}, False),
+        ({"top_p": 0.95, "generation_kwargs": {"top_p": 1.0}}, True),
         ({"vllm_importance_sampling_correction": False}, False),
     ],
     ids=str,
@@ -333,12 +342,21 @@ def test_completions_written_elsewhere_are_scored_here(make, mode: str) -> None:
 def test_vllm_writes_under_the_rules_of_decoding(
     examples: Examples, tmp_path: Path, changed: dict[str, Any], corrected: bool
 ) -> None:
-    config = GRPOConfig(output_dir=str(tmp_path), generation_kwargs={"seed": 3}, **workplace.GSPO | changed)
-    prepare_vllm(config, examples.encoder)
+    config = GRPOConfig(output_dir=str(tmp_path), **workplace.GSPO | changed)
+    config.generation_kwargs = (config.generation_kwargs or {}) | {"seed": 3, "logit_bias": {7: 1.0}}
+    asked = config.vllm_importance_sampling_correction
+    with pytest.warns(UserWarning, match="cuts the choice") if asked > corrected else nullcontext():
+        prepare_vllm(config, examples.encoder)
     assert config.vllm_importance_sampling_correction is corrected
     assert config.generation_kwargs["seed"] == 3
-    assert examples.encoder.image_token_id in config.generation_kwargs["logit_bias"]
+    assert config.generation_kwargs["logit_bias"] == {7: 1.0, examples.encoder.image_token_id: -100.0}
     assert examples.encoder.tokenizer.eos_token_id in config.generation_kwargs["stop_token_ids"]
+
+
+def test_a_mask_by_vllm_s_probabilities_needs_all_of_them(examples: Examples, tmp_path: Path) -> None:
+    settings = workplace.GSPO | {"top_p": 0.95, "off_policy_mask_threshold": 0.5}
+    with pytest.raises(ValueError, match="off_policy_mask_threshold"):
+        prepare_vllm(GRPOConfig(output_dir=str(tmp_path), **settings), examples.encoder)
 
 
 def test_completions_end_at_the_limit(make) -> None:
