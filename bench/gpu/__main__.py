@@ -74,6 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sft.table(model, size, clock, options.rounds, most)
     if "compiled" in options.what:
         update.compiled(model, size, clock, options.rounds)
+        if "sft" in options.what:
+            sft.compiled(model, size, clock, options.rounds, most)
     if "vllm" in options.what:
         from bench.gpu import by_vllm
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -51,9 +52,9 @@ def data_s(size: Size) -> float:
 
 
 def measured(
-    model: Any, size: Size, clock: Clock, rounds: int, peak: float, records: int, *, packed: bool
+    model: Any, size: Size, rounds: int, peak: float, records: int, *, packed: bool = True, every: int = 1
 ) -> dict[str, float]:
-    """Steps of `records` records with all layers computed again, as SFT runs by default."""
+    """Steps of `records` records; one layer in `every` is computed again."""
     made = packs(model, size, records, written=True)
     if packed:
         attend_framewise(model)
@@ -74,7 +75,7 @@ def measured(
     whole = size.prompt_tokens + size.new_tokens
     count = partial(forward_flops, model.config, size, tokens=whole, pairs=whole**2 // 2)
     useful = 3 * records * count(logits=size.new_tokens) / 1e12
-    took = timed(model, step, rounds, 1)["s"]
+    took = timed(model, step, rounds, every)["s"]
     return {
         "records": records,
         "s": took,
@@ -86,8 +87,23 @@ def measured(
 
 
 def table(model: Any, size: Size, clock: Clock, rounds: int, peak: float) -> None:
-    size = replace(size, new_tokens=min(ANSWER, size.new_tokens), completions=1)
-    run = partial(measured, model, size, clock, rounds, peak)
+    run = partial(measured, model, _answered_once(size), rounds, peak)
     attempt("SFT, published way", clock, 20, lambda: run(1, packed=False))
-    attempt("SFT, ours", clock, 20, lambda: run(1, packed=True))
-    attempt("SFT, ours", clock, 20, lambda: run(4, packed=True))
+    attempt("SFT, ours", clock, 20, lambda: run(1))
+    variants(run, clock, "SFT, ours")
+
+
+def variants(run: Callable[..., dict[str, float]], clock: Clock, what: str) -> None:
+    attempt(what, clock, 20, lambda: run(4))
+    attempt(f"{what}, 1 layer in 2 computed again", clock, 20, lambda: run(4, every=2))
+
+
+def compiled(model: Any, size: Size, clock: Clock, rounds: int, peak: float) -> None:
+    """The same of a model whose layers are compiled already."""
+    variants(
+        partial(measured, model, _answered_once(size), rounds, peak), clock, "SFT, ours, layers compiled"
+    )
+
+
+def _answered_once(size: Size) -> Size:
+    return replace(size, new_tokens=min(ANSWER, size.new_tokens), completions=1)
