@@ -181,10 +181,9 @@ def _packages(blocks: Mapping[str, Any]) -> Iterator[Finding]:
         "deepspeed": any(trainer.get("deepspeed") for trainer in trainers),
         "flash-attn": False,  # used where it is installed
     }
-    lock = "make install LOCK=requirements-gpu.lock"
-    flash = "uv pip install --no-build-isolation flash-attn (compiles for long, needs nvcc)"
+    remedy = "make install LOCK=requirements-gpu.lock"
     for name, asked in needed.items():
-        version, remedy = _version(name), flash if name == "flash-attn" else lock
+        version = _version(name)
         yield Finding(name, version or "no", version is not None, remedy, asked)
 
 

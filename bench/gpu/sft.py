@@ -100,9 +100,8 @@ def variants(run: Callable[..., dict[str, float]], clock: Clock, what: str) -> N
 
 def compiled(model: Any, size: Size, clock: Clock, rounds: int, peak: float) -> None:
     """The same of a model whose layers are compiled already."""
-    variants(
-        partial(measured, model, _answered_once(size), rounds, peak), clock, "SFT, ours, layers compiled"
-    )
+    run = partial(measured, model, _answered_once(size), rounds, peak)
+    variants(run, clock, "SFT, ours, layers compiled")
 
 
 def _answered_once(size: Size) -> Size:

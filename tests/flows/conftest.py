@@ -33,6 +33,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from flows.command import guarded
 from tests.checkout import ROOT
 from tests.flows.small_pipeline import SmallPipeline, until
+from tests.ports import free_port
 
 
 @dataclass
@@ -80,12 +81,6 @@ class Server:
     def stop(self) -> None:
         self.process.stdin.close()
         self.process.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="session")

@@ -17,8 +17,9 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
 
 from tests.checkout import ROOT
-from tests.flows.conftest import Server, free_port
+from tests.flows.conftest import Server
 from tests.flows.small_pipeline import until
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome-headless-shell")

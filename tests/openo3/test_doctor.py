@@ -75,9 +75,8 @@ def test_every_missing_thing_is_named_with_what_to_do(folder, monkeypatch, capsy
     ],
 )
 def test_packages_are_needed_where_settings_use_them(settings: str, needed: set[str]) -> None:
-    assert {
-        finding.what for finding in doctor._packages(yaml.safe_load(settings)) if finding.needed
-    } == needed
+    found = doctor._packages(yaml.safe_load(settings))
+    assert {finding.what for finding in found if finding.needed} == needed
 
 
 def test_gpus_are_counted_by_memory(folder, monkeypatch) -> None:

@@ -89,5 +89,5 @@ def test_the_large_profiles_fit_the_gpus_they_ask_for(profile: str, monkeypatch:
     path = Path(f"profiles/{profile}.yaml")
     requires, blocks = read_block(path, "requires", Requirements), read_blocks(path)
     for stage in ("sft", "gspo"):
-        parts = footprint.gpu_memory_gb(stage, blocks, requires.model, requires.gpus, 80)
+        parts = footprint.gpu_memory_gb(stage, blocks, requires.model, requires.gpus, requires.gpu_memory_gb)
         assert footprint.most_at_once_gb(parts) < 0.9 * requires.gpu_memory_gb

@@ -12,7 +12,14 @@ from openo3.model.load import load_model, load_processor
 from openo3.training.gspo import GroundedGSPOTrainer
 from stages import gspo
 from tests.openo3.training import workplace
-from tests.stages.training_stage import ROOT, checkpoints, copy_workplace, curve, run_and_kill
+from tests.stages.training_stage import (
+    ROOT,
+    checkpoints,
+    copy_workplace,
+    curve,
+    refuses_an_unknown_setting,
+    run_and_kill,
+)
 
 BOTH = """
 import torch.distributed
@@ -96,12 +103,5 @@ def test_two_processes(inputs: Path, tmp_path: Path) -> None:
     assert not list(folder.glob(".cache/openo3/*/*"))
 
 
-def test_a_setting_that_trl_does_not_know_is_one_line(place: Path, capsys) -> None:
-    (place / "params.yaml").unlink()
-    workplace.write_params(place, gspo={"learning_rat": 1e-3})
-    with pytest.raises(SystemExit) as stop:
-        gspo.main()
-    assert stop.value.code == 2
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("params.yaml: gspo.trainer: ")
-    assert "learning_rat" in last
+def test_a_setting_that_trl_does_not_know_is_one_line(place: Path, capsys: pytest.CaptureFixture) -> None:
+    refuses_an_unknown_setting(gspo.main, "gspo", place, capsys)

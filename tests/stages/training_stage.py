@@ -7,7 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
+
+from tests.openo3.training import workplace
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -45,6 +50,20 @@ def run_and_kill(folder: Path, stage: str, step: int) -> None:
         [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+def refuses_an_unknown_setting(
+    main: Callable[[], None], stage: str, folder: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """The stage ends with one line about a setting of its trainer that TRL does not know."""
+    (folder / "params.yaml").unlink()
+    workplace.write_params(folder, **{stage: {"learning_rat": 1e-3}})
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith(f"params.yaml: {stage}.trainer: ")
+    assert "learning_rat" in last
 
 
 def curve(folder: Path, stage: str) -> list[dict[str, str]]:

