@@ -1,22 +1,29 @@
-"""The four annotation files that the pipeline reads, all of them JSON lists below `data/raw/annotations`."""
+"""The annotation files that the pipeline reads, below `data/raw/annotations`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from openo3 import bench_records, stgr
+from openo3 import bench_records, choice_records, stgr
+from openo3.rows import read_rows
 from openo3.sources import Reference
 
 
 @dataclass(frozen=True)
 class AnnotationFile:
-    """`references` lists the files that a record names; it raises `RowError` if the record does not tell."""
+    """`references` lists the files that a record names; it raises `RowError` if the record does not tell.
+
+    `rows` reads the records one by one; it raises `AnnotationError` if the file as a whole cannot be read.
+    A `filename` that ends with a slash is a folder of files, each of which `rows` can read too.
+    """
 
     name: str
     filename: str
     references: Callable[[Any], list[Reference]]
+    rows: Callable[[str | Path], Iterator[Any]] = read_rows
 
 
 ANNOTATION_FILES = (
@@ -24,4 +31,16 @@ ANNOTATION_FILES = (
     AnnotationFile("rl", "STGR-RL.json", stgr.references),
     AnnotationFile("vstar", "V_STaR_test.json", bench_records.vstar_references),
     AnnotationFile("tvgbench", "TVGBench.json", bench_records.tvgbench_references),
+    AnnotationFile(
+        "videomme", "Video-MME.parquet", choice_records.videomme_references, choice_records.parquet_rows
+    ),
+    AnnotationFile(
+        "worldsense",
+        "worldsense_qa.json",
+        choice_records.worldsense_references,
+        choice_records.worldsense_rows,
+    ),
+    AnnotationFile(
+        "videommmu", "VideoMMMU/", choice_records.videommmu_references, choice_records.parquet_rows
+    ),
 )

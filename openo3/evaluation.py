@@ -69,7 +69,7 @@ def answer(
         lines += [
             {
                 "record": index,
-                "id": str(record.get("vid") or record["media"]),
+                "id": str(record.get("vid") or record.get("id") or record["media"]),
                 "question": kind,
                 "prompt": done[index]["prompts"][kind],
                 "completion": completion,

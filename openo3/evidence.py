@@ -15,6 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from string import ascii_uppercase
 
 from openo3.geometry import NORMALISED, BoxSpace, Span
 from openo3.schema import Box
@@ -33,6 +34,8 @@ _CLOCK = re.compile(  # h:mm:ss, m:ss or a plain number, not inside a word ("cli
 _WHERE = re.compile(  # "3": [..] or "3": [[..], [..]]
     r"(?<![\w.:])([0-9]{1,9}(?:\.[0-9]{1,9})?) ?s?[\"']?\s*:\s*(\[(?:[\s,]*\[[^][]*\])+|\[[^][]*\])"
 )
+_LETTER = re.compile(r"[\[(*]{0,4}([A-Z])(?:[\])*.:]{1,4}(?:\s|$)|\n|$)")  # C  (C)  **C**  C. a cat
+_NAMED = re.compile(r"(?i:answer|option|choice)(?i: is|:)?[ :]{0,2}[\[(*]{0,4}([A-Z])(?![A-Za-z'])")
 _BRACKETS = re.compile(r"\[([^][]*)\]")
 
 _FAR_FRAMES = 1e6  # a coordinate beyond this many frame widths overlaps nothing; keeps arithmetic finite
@@ -142,6 +145,31 @@ def read_times(text: str) -> Span | None:
         return None
     first, second = (_clock_s(hours, minutes, seconds) for hours, minutes, seconds in found)
     return first, second
+
+
+def read_choice(text: str, options: Sequence[str]) -> str:
+    """The letter of the one option that an answer (or the text) names, else "": never a guess.
+
+    It may be the letter alone or with the option after it, a sentence that says which option it is, or the
+    option's own words.
+
+    >>> [read_choice(said, ["a cat", "a dog"]) for said in ("B", "(B) a dog", "The answer is B.", "A dog!")]
+    ['B', 'B', 'B', 'B']
+    >>> [read_choice(said, ["a cat", "a dog"]) for said in ("A cat or a dog", "C", "option A or option B")]
+    ['', '', '']
+    """
+    said = parse_completion(text).said.strip()
+    letters = ascii_uppercase[: len(options)]
+    first = _LETTER.match(said)
+    named = {first[1]} if first else set(_NAMED.findall(said))
+    if not named:
+        words = [_words(option) for option in options]
+        named = {letter for letter, option in zip(letters, words, strict=True) if option == _words(said)}
+    return named.pop() if len(named) == 1 and named <= {*letters} else ""
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.casefold())
 
 
 def read_where(text: str, space: BoxSpace = NORMALISED) -> dict[str, list[Box]]:

@@ -17,6 +17,7 @@ evaluation, so the three cannot disagree.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from string import ascii_uppercase
 from typing import Any
 
 from openo3.evidence import bracketed
@@ -95,6 +96,21 @@ def with_boxes(question: str, boxes: Sequence[Sequence[int]]) -> str:
 def tvg_when(query: str) -> str:
     """TVGBench: when the described event happens."""
     return task_text(Task.TEMPORAL, query)
+
+
+IN_THE_END = "The picture that the question refers to is at the end of the video."
+BUT_THE_END = "A quiz at the end of the video is not what is asked about."
+
+
+def choice(question: str, options: Sequence[str], note: str = "") -> str:
+    """A question with its options, each after its letter, to be answered by one; without any, in words.
+
+    >>> choice("Which one?", ["Apples.", "Pears."]).splitlines()[:3]
+    ['Which one?', 'A. Apples.', 'B. Pears.']
+    """
+    lettered = [f"{letter}. {option}" for letter, option in zip(ascii_uppercase, options, strict=False)]
+    task = Task.MCQ if options else Task.FREE_FORM
+    return task_text(task, "\n".join([*([note] if note else []), question, *lettered]))
 
 
 def conversation(times_s: Sequence[float], duration_s: float | None, text: str) -> list[dict[str, Any]]:

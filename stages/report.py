@@ -8,13 +8,13 @@ from pathlib import Path
 from openo3.artifacts import atomic_file
 from openo3.media.frame_store import FrameStore
 from openo3.report.inputs import Inputs
-from openo3.report.page import html
+from openo3.report.page import EXAMPLES, html
 from openo3.report.tables import markdown
 from stages.params import load_params
 
 PAGE = Path("reports/index.html")
 RESULTS = Path("reports/results.md")
-FRAMES = Path("data/frames/vstar")
+FRAMES = Path("data/frames")
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Params:
 def main() -> None:
     params = load_params("report", Params)
     inputs = Inputs.read(Path("."))
-    frames = FrameStore.open(FRAMES) if "vstar" in inputs.benchmarks else None
+    frames = {name: FrameStore.open(FRAMES / name) for name in EXAMPLES if name in inputs.benchmarks}
     results = markdown(inputs)
     page = html(inputs, frames, params.examples, params.about)
     for path, text in ((PAGE, page), (RESULTS, results)):

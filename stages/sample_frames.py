@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from stages.params import load_params
 
 RAW, VALIDATED, FRAMES = Path("data/raw"), Path("data/validated"), Path("data/frames")
 METRICS = Path("metrics/frames.json")
+BENCHMARKS = ("vstar", "tvgbench", "videomme", "worldsense", "videommmu")
 
 Moments = dict[str, dict[float, str | None]]
 """Media -> its annotated times, each with the JPEG that the source ships, if any."""
@@ -28,16 +29,22 @@ Moments = dict[str, dict[float, str | None]]
 
 @dataclass(frozen=True)
 class Even:
-    """Evenly spread frames: `fps` a second, within the two bounds."""
+    """Evenly spread frames: `fps` a second, within the two bounds; `max_pixels` replaces the stage's own."""
 
     fps: float
     min_frames: int
     max_frames: int
+    max_pixels: int | None = None
+
+
+LONG = Even(fps=2.0, min_frames=4, max_frames=64, max_pixels=512 * 512)
+"""For benchmarks of long videos, as the paper has it."""
 
 
 @dataclass(frozen=True)
 class Params:
-    """`max_pixels` and `side_multiple` are the model's pixel budget, `time_limit_s` is for one file.
+    """`train` and the benchmarks say how their frames are spread. `max_pixels` and `side_multiple` are the
+    model's pixel budget, `time_limit_s` is for one file.
 
     `executor` is `local`, with `workers` processes (0 for one per core), or `dask://host:port`, a cluster
     whose workers see this folder under the same path. The result is the same.
@@ -49,6 +56,9 @@ class Params:
     max_pixels: int
     side_multiple: int
     shards: int
+    videomme: Even = LONG
+    worldsense: Even = LONG
+    videommmu: Even = LONG
     jpeg_quality: int = 95
     executor: str = LOCAL
     workers: int = 0
@@ -66,12 +76,13 @@ def run(params: Params, root: Path = Path(".")) -> None:
     """Fill every store below `root`, the repository's folder."""
     digests = {path: line["sha256"] for path, line in read_manifest(root / RAW).items()}
     stores = {"train": train_moments(root / VALIDATED)}
-    stores |= {name: bench_moments(root / VALIDATED, name) for name in ("vstar", "tvgbench")}
+    stores |= {name: bench_moments(root / VALIDATED, name) for name in BENCHMARKS}
     counts, rejected = {}, []
     for name, moments in stores.items():
         started = time.monotonic()
         result = fill(root, name, moments, digests, params)
-        counts[name] = count(result, time.monotonic() - started)
+        if moments:
+            counts[name] = count(result, time.monotonic() - started)
         fields = ("store", "media", "reason", "detail")
         rejected += [dict(zip(fields, (name, *entry), strict=True)) for entry in result.rejected]
     write_jsonl(root / FRAMES / "rejected.jsonl", rejected)
@@ -111,9 +122,12 @@ def fill(root: Path, name: str, moments: Moments, digests: dict[str, str], param
     for media, times in moments.items():
         keys = [KeyRequest(time_s, jpeg, jpeg and digest(jpeg)) for time_s, jpeg in sorted(times.items())]
         requests.append(Request(media, digest(media), tuple(keys)))
+    even: Even = getattr(params, name)
     policy = Policy(
-        **asdict(getattr(params, name)),
-        max_pixels=params.max_pixels,
+        even.fps,
+        even.min_frames,
+        even.max_frames,
+        max_pixels=even.max_pixels or params.max_pixels,
         multiple=params.side_multiple,
         jpeg_quality=params.jpeg_quality,
     )

@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw
 from openo3 import benchmarks
 from openo3.artifacts import write_csv, write_json, write_jsonl
 from openo3.benchmarks import vstar_scores
+from openo3.choice_records import LETTERS
 from openo3.evidence import format_claim, format_completion, format_span, format_time
 from openo3.geometry import PERMILLE
 from openo3.judges import RougeJudge
@@ -56,6 +57,7 @@ def write_run(root: Path, videos: int = 6, seed: int = 0) -> None:
     records = {
         "vstar": [clip.vstar(subject) for clip in clips for subject in range(len(SHAPES))],
         "tvgbench": [clip.tvgbench(subject) for clip in clips for subject in range(len(SHAPES))],
+        "videomme": [clip.videomme(subject) for clip in clips for subject in range(len(SHAPES))],
     }
     for name, rows in records.items():
         write_json(root / f"data/validated/bench/{name}.json", rows)
@@ -133,12 +135,18 @@ class _Clip:
             **{"dataset_name": "plausible", "media": self.media, "duration_s": self.duration_s},
         }
 
+    def videomme(self, subject: int) -> dict[str, Any]:
+        choice = {"options": [name for name, _ in SHAPES], "answer": LETTERS[subject]}
+        length = ("short", "medium", "long")[subject]
+        return self.vstar(subject) | choice | {"id": f"{self.media}-{subject}", "group": length}
+
 
 def _write_frames(root: Path, media: list[str]) -> None:
     raw = root / "data/raw/media"
     requests = [Request(name, hashlib.sha256((raw / name).read_bytes()).hexdigest()) for name in media]
     policy = Policy(fps=2.0, min_frames=4, max_frames=16, max_pixels=24576, multiple=32)
-    write_store(root / "data/frames/vstar", raw, requests, policy, shards=2, workers=1, time_limit_s=60)
+    for name in ("vstar", "videomme"):
+        write_store(root / "data/frames" / name, raw, requests, policy, shards=2, workers=1, time_limit_s=60)
 
 
 def _evaluate(root: Path, model: str, name: str, records: list[dict], rng: random.Random) -> dict[str, Any]:
@@ -189,12 +197,13 @@ def _answer(model: str, kind: str, record: dict[str, Any], factor: float, rng: r
             f"It comes at {format_time(first)} and leaves at {format_time(last)}.", format_span(first, last)
         )
     name = record["object"] if rng.random() > wrong * factor else rng.choice(SHAPES)[0]
+    said = LETTERS[record["options"].index(name)] if kind == "which" else f"the {name}"
     if model == "base":
-        return f"the {name}"
+        return said
     shown = record["bboxes"][:2]
     claims = [format_claim(name, [near(box)], at(box["timestamp"])) for box in shown]
     return format_completion(
-        f"The clip shows the {' and then the '.join(claims)}, and no other shape of it.", f"the {name}"
+        f"The clip shows the {' and then the '.join(claims)}, and no other shape of it.", said
     )
 
 

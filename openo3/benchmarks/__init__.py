@@ -1,7 +1,8 @@
-"""Benchmarks: each one module of five functions, found by name.
+"""Benchmarks: each a module, or object, of five functions, found by name.
 
 `load` reads the records, `questions` asks about one, `result` reads the answers, `rate` asks a judge,
-`score` counts. To add a benchmark, write such a module and name it in `get`.
+`score` counts. To add a benchmark, write such a module and name it in `get`; one with options to choose from
+needs its reader (`openo3.choice_records`) and a `MultipleChoice`.
 """
 
 from __future__ import annotations
@@ -41,9 +42,15 @@ def get(name: str) -> Benchmark:
     Raises:
         KeyError: there is none; the message lists those that there are.
     """
-    from openo3.benchmarks import tvgbench, vstar
+    from openo3.benchmarks import choices, tvgbench, vstar
 
-    modules = {"vstar": vstar, "tvgbench": tvgbench}
-    if name not in modules:
-        raise KeyError(f"unknown benchmark {name!r}; there are {', '.join(modules)}")
-    return modules[name]
+    known = {
+        "vstar": vstar,
+        "tvgbench": tvgbench,
+        "videomme": choices.VIDEOMME,
+        "worldsense": choices.WORLDSENSE,
+        "videommmu": choices.VIDEOMMMU,
+    }
+    if name not in known:
+        raise KeyError(f"unknown benchmark {name!r}; there are {', '.join(known)}")
+    return known[name]

@@ -2,8 +2,9 @@
 
     my_clips/
       STGR-SFT.json  STGR-RL.json  V_STaR_test.json  TVGBench.json     any of them
+      Video-MME.parquet  worldsense_qa.json  VideoMMMU/*.parquet       and of these
       videos/  kfs/  images/                                           what the STGR files name
-      vstar/  tvgbench/                                                what the benchmarks name
+      vstar/  tvgbench/  videomme/  worldsense/  videommmu/            what the benchmarks name
 
 The published layout (`json_data/`, `videos/stgr/plm/kfs/`, ...) is understood as well.
 """
@@ -17,7 +18,6 @@ from openo3.annotations import ANNOTATION_FILES, AnnotationFile
 from openo3.fetch.blob import LocalBlob
 from openo3.fetch.plan import FetchError, Item, Missing, Plan
 from openo3.rejections import RowError
-from openo3.rows import read_rows
 from openo3.safe_path import Root, UnsafePath
 from openo3.sources import Reference
 
@@ -35,9 +35,7 @@ def plan(folder: Path) -> Plan:
     if not found:
         names = ", ".join(file.filename for file in ANNOTATION_FILES)
         raise FetchError(f"{folder}: holds no annotation file (looked for {names})")
-    result = Plan(
-        [Item(f"annotations/{file.filename}", LocalBlob(path), "annotations") for file, path in found]
-    )
+    result = Plan([item for file, path in found for item in _items(file, path)])
     roots: dict[str, Root] = {}
     for reference in _distinct(found):
         _locate(folder, reference, roots, result)
@@ -46,14 +44,21 @@ def plan(folder: Path) -> Plan:
 
 def _annotation(folder: Path, file: AnnotationFile) -> Path | None:
     candidates = (folder / file.filename, folder / "json_data" / file.filename)
-    return next((path for path in candidates if path.is_file()), None)
+    is_there = Path.is_dir if file.filename.endswith("/") else Path.is_file
+    return next((path for path in candidates if is_there(path)), None)
+
+
+def _items(file: AnnotationFile, path: Path) -> list[Item]:
+    parts = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    folder = f"annotations/{file.filename}" if path.is_dir() else "annotations/"
+    return [Item(f"{folder}{part.name}", LocalBlob(part), "annotations") for part in parts]
 
 
 def _distinct(found: list[tuple[AnnotationFile, Path]]) -> Iterator[Reference]:
     """Each file that the annotations name, once; rows that cannot be read are left to `validate`."""
     seen: set[str] = set()
     for file, path in found:
-        for raw in read_rows(path):
+        for raw in file.rows(path):
             try:
                 references = file.references(raw)
             except RowError:

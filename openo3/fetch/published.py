@@ -20,7 +20,7 @@ from openo3.fetch.limits import Limits
 from openo3.fetch.places import Places
 from openo3.fetch.plan import FetchError, Item, Missing, PlaceAway, Plan, Unavailable, Unfinished
 from openo3.rejections import RowError
-from openo3.rows import AnnotationError, read_rows
+from openo3.rows import AnnotationError
 from openo3.sources import Reference
 
 FILES = {file.name: file for file in ANNOTATION_FILES}
@@ -60,17 +60,18 @@ def annotations(catalogue: Catalogue, names: Sequence[str], places: Places) -> d
 
 def _targets(name: str, entry: AnnotationEntry, count: int) -> list[str]:
     """Those that the pipeline reads go by their published names, others into a folder of their own."""
-    if name in FILES:
-        return [f"annotations/{FILES[name].filename}"]
-    if entry.source is None:
+    filename = FILES[name].filename if name in FILES else f"{name}/"
+    if name not in FILES and entry.source is None:
         raise ConfigurationError(
             f"{name}: catalogue.annotations.{name}.source: missing key, whose media it names"
         )
-    if len(entry.place.paths) != count:
+    if len(entry.place.paths) != count or (count > 1 and not filename.endswith("/")):
         raise ConfigurationError(
             f"{name}: {count} files for {len(entry.place.paths)} paths; name each of them"
         )
-    return [f"annotations/{name}/{path.replace('/', '-')}" for path in entry.place.paths]
+    if not filename.endswith("/"):
+        return [f"annotations/{filename}"]
+    return [f"annotations/{filename}{path.replace('/', '-')}" for path in entry.place.paths]
 
 
 def media(
@@ -139,7 +140,7 @@ class _Locator:
 def references(annotation: Annotation, path: Path) -> Iterator[Reference]:
     """Each file that the annotation names; rows that cannot be read are left to `validate`."""
     if annotation.name in FILES:
-        for raw in read_rows(path):
+        for raw in FILES[annotation.name].rows(path):
             try:
                 yield from FILES[annotation.name].references(raw)
             except RowError:

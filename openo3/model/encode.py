@@ -81,10 +81,10 @@ class PromptEncoder:
         made = self.processor.image_processor(images=images, do_resize=False, return_tensors="pt")
         return Vision(made["pixel_values"], made["image_grid_thw"].numpy())
 
-    def unseen(self, size: tuple[int, int], count: int) -> Vision:
-        """`count` frames of `(W, H)` that nobody has looked at."""
+    def unseen(self, sizes: Sequence[tuple[int, int]]) -> Vision:
+        """Frames of these `(W, H)` that nobody has looked at."""
         patch = self.processor.image_processor.patch_size
-        return Vision(None, np.array([[1, size[1] // patch, size[0] // patch]] * count))
+        return Vision(None, np.array([[1, height // patch, width // patch] for width, height in sizes]))
 
     def encode(self, prompt: Prompt, vision: Vision | None = None) -> Encoded:
         """Token ids of a prompt; give `vision` where the same frames were processed before."""

@@ -60,23 +60,23 @@ class VLLMEngine:
         Raises `ValueError` if vLLM's `max_model_len` leaves an answer less than `sampling.max_new_tokens`.
         """
         outputs = self.llm.generate(
-            [self._request(prompt) for prompt in prompts],
+            [self._request(prompt, sampling) for prompt in prompts],
             [self._decoding(sampling, sampling.seed + sampling.n * index) for index in range(len(prompts))],
             use_tqdm=False,
         )
-        longest = max((len(output.prompt_token_ids) for output in outputs), default=0)
-        most = self.llm.llm_engine.model_config.max_model_len
-        if longest + sampling.max_new_tokens > most:
-            raise ValueError(
-                f"max_model_len is {most}, but a prompt has {longest} tokens and its answer may have "
-                f"{sampling.max_new_tokens} (max_new_tokens)"
-            )
         return [[self.encoder.decode(answer.token_ids) for answer in output.outputs] for output in outputs]
 
-    def _request(self, prompt: Prompt) -> dict[str, Any]:
+    def _request(self, prompt: Prompt, sampling: Sampling) -> dict[str, Any]:
         images = [frame.image for frame in prompt.frames]
-        unseen = self.encoder.unseen(images[0].size, len(images))  # their sizes do not matter: not expanded
-        ids = self.encoder.unexpanded(self.encoder.encode(prompt, unseen))
+        encoded = self.encoder.encode(prompt, self.encoder.unseen([image.size for image in images]))
+        tokens = len(encoded.prefix_ids) + len(encoded.context_ids)
+        most = self.llm.llm_engine.model_config.max_model_len
+        if tokens + sampling.max_new_tokens > most:
+            raise ValueError(
+                f"max_model_len is {most}, but a prompt has {tokens} tokens and its answer may have "
+                f"{sampling.max_new_tokens} (max_new_tokens)"
+            )
+        ids = self.encoder.unexpanded(encoded)
         return {"prompt_token_ids": ids, "multi_modal_data": {"image": images}}
 
     def _decoding(self, sampling: Sampling, seed: int) -> Any:

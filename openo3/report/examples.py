@@ -8,18 +8,19 @@ failures too, and the same results always give the same page.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
 
 from markupsafe import Markup
 
 from openo3.benchmarks import tvgbench, vstar
+from openo3.choice_records import LETTERS
 from openo3.evidence import Completion, parse_completion, read_times, read_where, second_key
 from openo3.geometry import BoxSpace, box_iou, pixels
 from openo3.media.frame_store import Frame, FrameStore
 from openo3.overlay import Cited, Mark, Track, highlight, picture, timeline
-from openo3.report.inputs import MODELS, Answers, Inputs
+from openo3.report.inputs import BENCHMARKS, MODELS, Answers, Inputs
 from openo3.schema import Box
 from openo3.svg import element
 
@@ -33,18 +34,17 @@ CHOSEN = (
 
 @dataclass(frozen=True)
 class Column:
-    """One model's answers to a question; scores are those of chain 1."""
+    """One model's answer to a question; of V-STaR's also `when` and `where`, with the `scores` of chain 1."""
 
     model: str
     correct: bool
-    tiou: str
-    viou: str
     reasoning: Markup
     answer: Markup
     evidence: Sequence[Markup]
-    when: Markup
-    where: Sequence[Markup]
     completions: Sequence[tuple[str, str]]
+    scores: str = ""
+    when: Markup | None = None
+    where: Sequence[Markup] = ()
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class Example:
     truth: str
     timeline: Markup
     columns: Sequence[Column]
+    options: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ class Scene:
     key: str
     answers: Answers
     shown: Sequence[Frame]
-    truth: Mapping[float, Box]
-    name: str
+    truth: Mapping[float, Box] = field(default_factory=dict)
+    name: str = ""
 
     def said(self, kind: str) -> tuple[str, BoxSpace]:
         """The completion to a question and the space of the boxes in it."""
@@ -127,7 +128,7 @@ def vstar_example(
     columns, tracks = [], [Track("Truth", "truth", [(start, end)])]
     for model, title in MODELS.items():
         scene = Scene(f"{index}-{model}", inputs.answers[model, "vstar", "greedy"][index], shown, truth, name)
-        column, track = _column(model, title, scene, scores[model])
+        column, track = _vstar_column(model, title, scene, scores[model])
         columns.append(column)
         tracks.append(track)
     facts = [record["vid"], f"{record['duration_s']:.1f} s", record.get("domain"), f"record {index}"]
@@ -142,26 +143,70 @@ def vstar_example(
     )
 
 
-def _column(model: str, title: str, scene: Scene, scores: Mapping[str, float]) -> tuple[Column, Track]:
-    what, when = scene.completion("what"), scene.completion("when")
-    reasoning, cited = _highlighted(what.reasoning, f"{scene.key}-what", what.space, "no reasoning block")
-    answer, _ = _highlighted(what.said, f"{scene.key}-answer", what.space, "no answer")
+def choice_example(
+    benchmark: str,
+    inputs: Inputs,
+    frames: FrameStore,
+    scores: Mapping[str, Mapping[str, float]],
+    role: str,
+    index: int,
+) -> Example:
+    """One record with options, and all models' answers; `scores[model]` are its scores by column."""
+    record = inputs.results["base", benchmark, "greedy"][index]
+    shown = frames.frames(record["media"])
+    columns, tracks = [], []
+    for model, title in MODELS.items():
+        answers = inputs.answers[model, benchmark, "greedy"][index]
+        scene = Scene(f"{benchmark}-{index}-{model}", answers, shown)
+        column, track = _column(model, title, scene, "which", scores[model])
+        columns.append(column)
+        tracks.append(track)
+    lettered = dict(zip(LETTERS, record["options"], strict=False))
+    said = f"{record['answer']}. {lettered[record['answer']]}" if lettered else record["answer"]
+    place = [BENCHMARKS[benchmark], record["group"], record["id"]]
+    return Example(
+        key=f"{benchmark}-{index}",
+        role=role,
+        question=record["question"],
+        meta=" · ".join([*place, f"{record['duration_s']:.1f} s", f"record {index}"]),
+        truth=said,
+        timeline=timeline(record["duration_s"], tracks, [frame.time_s for frame in shown]),
+        columns=columns,
+        options=[f"{letter}. {option}" for letter, option in lettered.items()],
+    )
+
+
+def _vstar_column(model: str, title: str, scene: Scene, scores: Mapping[str, float]) -> tuple[Column, Track]:
+    column, track = _column(model, title, scene, "what", scores)
+    when = scene.completion("when")
     span, _ = _highlighted(when.said, f"{scene.key}-when", when.space, "no answer")
+    said = read_times(when.text)
+    column = replace(
+        column,
+        scores=f"when {scores['tIoU_1']:.2f} · where {scores['vIoU_1']:.2f}",
+        when=span,
+        where=where_pictures(scene),
+    )
+    return column, replace(track, spans=[said] if said else [])
+
+
+def _column(
+    model: str, title: str, scene: Scene, kind: str, scores: Mapping[str, float]
+) -> tuple[Column, Track]:
+    """What a model says to the question of this kind, and the times that it cites."""
+    said = scene.completion(kind)
+    reasoning, cited = _highlighted(said.reasoning, f"{scene.key}-{kind}", said.space, "no reasoning block")
+    answer, _ = _highlighted(said.said, f"{scene.key}-answer", said.space, "no answer")
     column = Column(
         model=model,
         correct=scores["acc"] > 0,
-        tiou=f"{scores['tIoU_1']:.2f}",
-        viou=f"{scores['vIoU_1']:.2f}",
         reasoning=reasoning,
         answer=answer,
         evidence=evidence_pictures(scene, cited),
-        when=span,
-        where=where_pictures(scene),
         completions=[(kind, line["completion"]) for kind, line in scene.answers.items()],
     )
-    said = read_times(when.text)
     instants = [(c.claim.time_s, c.key) for c in cited if c.claim.time_s is not None]
-    return column, Track(title, model, [said] if said else [], instants)
+    return column, Track(title, model, [], instants)
 
 
 def _highlighted(

@@ -12,7 +12,13 @@ from openo3.artifacts import read_csv, read_json, read_jsonl
 
 MODELS = {"base": "Base", "sft": "SFT", "gspo": "GSPO"}
 """The three checkpoints in the order of training, with the names that are shown."""
-BENCHMARKS = {"vstar": "V-STaR", "tvgbench": "TVGBench"}
+BENCHMARKS = {
+    "vstar": "V-STaR",
+    "tvgbench": "TVGBench",
+    "videomme": "Video-MME",
+    "worldsense": "WorldSense",
+    "videommmu": "VideoMMMU",
+}
 DECODINGS = {
     "greedy": "Greedy decoding",
     "sampled": "Sampled at temperature 1",

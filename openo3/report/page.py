@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from typing import Any
 
@@ -16,7 +17,15 @@ from markupsafe import Markup
 
 from openo3.charts import Estimate, bin_shares, histogram, interval_plot, line_chart
 from openo3.media.frame_store import FrameStore
-from openo3.report.examples import CHOSEN, Example, Query, choose, tvgbench_query, vstar_example
+from openo3.report.examples import (
+    CHOSEN,
+    Example,
+    Query,
+    choice_example,
+    choose,
+    tvgbench_query,
+    vstar_example,
+)
 from openo3.report.inputs import BENCHMARKS, MODELS, Inputs, column
 from openo3.report.scores import SCORINGS
 from openo3.report.tables import COLUMNS, PUBLISHED, Cell, ablation, difference_cell, measured_cell
@@ -25,6 +34,9 @@ TITLE = "Grounded video reasoning"
 RUNS = {"sft": "Supervised fine-tuning", "gspo": "GSPO"}
 SOURCES = ("page.html.j2", "style.css", "page.js")
 
+CHOICES = ("videomme", "worldsense", "videommmu")
+CHOICE_EXAMPLES = 4
+_CHOICES = {"acc": "Questions answered right", "format": "Completions in the form that was asked for"}
 HEADLINES = {
     "vstar": {
         "mAM": "What, when and where, averaged over both chains",
@@ -36,11 +48,15 @@ HEADLINES = {
         "m_tIoU": "Overlap of answered and true span",
         "R1@0.5": "Spans that overlap by half or more",
     },
+    **dict.fromkeys(CHOICES, _CHOICES),
 }
 SPREADS = {
     "vstar": {"tIoU_1": "When: temporal IoU, V-STaR chain 1", "vIoU_1": "Where: box IoU, V-STaR chain 1"},
     "tvgbench": {"m_tIoU": "When: temporal IoU, TVGBench"},
 }
+EXAMPLES = {"vstar": vstar_example, **{name: partial(choice_example, name) for name in CHOICES}}
+"""How a record is shown one by one, with the frames that it cites."""
+
 SFT_CURVES = {
     "loss": "Loss",
     "mean_token_accuracy": "Token accuracy",
@@ -90,10 +106,11 @@ class Curves:
     charts: Sequence[Markup]
 
 
-def html(inputs: Inputs, frames: FrameStore | None, examples: int, about: str = "") -> str:
-    """The page with `examples` questions of each benchmark; `about` says in a few words what was run.
+def html(inputs: Inputs, frames: Mapping[str, FrameStore], examples: int, about: str = "") -> str:
+    """The page with `examples` questions of each benchmark, of those with options `CHOICE_EXAMPLES` at most.
 
-    `frames` is V-STaR's frame store, None if V-STaR was not evaluated.
+    `frames` are the frame stores of the benchmarks that `EXAMPLES` shows, `about` says in a few words what
+    was run.
     """
     folder = files("openo3.report")
     page, style, script = ((folder / name).read_text(encoding="utf-8") for name in SOURCES)
@@ -114,11 +131,11 @@ def html(inputs: Inputs, frames: FrameStore | None, examples: int, about: str = 
         lead=_lead(inputs, tiles[0]) if tiles else "",
         tiles=tiles,
         tables=[ablation(inputs, name) for name in inputs.benchmarks],
-        absent=[title for name, title in BENCHMARKS.items() if name not in inputs.benchmarks],
+        absent=[BENCHMARKS[name] for name in SPREADS if name not in inputs.benchmarks],
         plots=[_interval_plot(inputs, name) for name in inputs.benchmarks],
         published=PUBLISHED,
         chosen=CHOSEN,
-        examples=_examples(inputs, frames, scores, examples) if frames else [],
+        examples=list(_examples(inputs, frames, scores, examples)),
         queries=_queries(inputs, scores, examples),
         curves=list(_curves(inputs)),
         spreads=list(_spreads(inputs, scores)),
@@ -178,18 +195,24 @@ def _interval_plot(inputs: Inputs, benchmark: str) -> Markup:
     return interval_plot(f"{BENCHMARKS[benchmark]}, greedy; hollow: GSPO blind", rows)
 
 
-def _examples(inputs: Inputs, frames: FrameStore, scores: Scores, count: int) -> list[Example]:
-    records = inputs.results["base", "vstar", "greedy"]
-    answers = [inputs.answers[model, "vstar", "greedy"] for model in MODELS]
-    media = [
-        record["media"] if record["media"] in frames and all(found[k] for found in answers) else None
-        for k, record in enumerate(records)
-    ]
-    chosen = _chosen(media, scores, "vstar", count)
-    return [
-        vstar_example(inputs, frames, {model: scores[model, "vstar"][index] for model in MODELS}, role, index)
-        for role, index in chosen
-    ]
+def _examples(
+    inputs: Inputs, frames: Mapping[str, FrameStore], scores: Scores, count: int
+) -> Iterator[Example]:
+    """Chosen among the records that all models were asked about."""
+    for name, make in EXAMPLES.items():
+        if name not in inputs.benchmarks:
+            continue
+        answers = [inputs.answers[model, name, "greedy"] for model in MODELS]
+        media = [
+            record["media"]
+            if record["media"] in frames[name] and all(found[k] for found in answers)
+            else None
+            for k, record in enumerate(inputs.results["base", name, "greedy"])
+        ]
+        most = min(count, CHOICE_EXAMPLES) if name in CHOICES else count
+        for role, index in _chosen(media, scores, name, most):
+            own = {model: scores[model, name][index] for model in MODELS}
+            yield make(inputs, frames[name], own, role, index)
 
 
 def _queries(inputs: Inputs, scores: Scores, count: int) -> list[Query]:
@@ -234,7 +257,7 @@ def _charts(
 
 def _spreads(inputs: Inputs, scores: Scores) -> Iterator[tuple[str, list[Markup]]]:
     for name in inputs.benchmarks:
-        for key, title in SPREADS[name].items():
+        for key, title in SPREADS.get(name, {}).items():
             values = {model: [score[key] for score in scores[model, name]] for model in MODELS}
             peak = 1.05 * max(max(bin_shares(found)) for found in values.values())
             yield title, [histogram(MODELS[m], found, m, peak) for m, found in values.items()]

@@ -46,6 +46,17 @@ def _tvgbench(results: Results) -> list[list[float]]:
     return [[tiou, *(float(tiou >= least) for least in SPAN_THRESHOLDS)] for tiou in tious]
 
 
+def _choices(results: Results) -> list[list[float]]:
+    return [[record["correct"], record["format"]] for record in results]
+
+
+CHOICES = Scoring(
+    columns=("acc", "format"),
+    metrics=("acc", "format"),
+    rows=_choices,
+    overall=lambda score: score["acc"],
+)
+
 SCORINGS = {
     "vstar": Scoring(
         columns=vstar_scores.COLUMNS,
@@ -60,4 +71,7 @@ SCORINGS = {
         rows=_tvgbench,
         overall=lambda score: score["m_tIoU"],
     ),
+    "videomme": CHOICES,
+    "worldsense": CHOICES,
+    "videommmu": CHOICES,
 }

@@ -15,6 +15,12 @@ from openo3.report.scores import SCORINGS
 Metric = tuple[str, str, str]
 """Key in the metrics file, heading, second line of the heading."""
 
+
+def _choices(*groups: str) -> tuple[Metric, ...]:
+    of_groups = ((f"acc/{group}", group.capitalize(), "accuracy") for group in groups)
+    return (("acc", "All", "accuracy"), *of_groups, ("format", "Format", "well formed"))
+
+
 COLUMNS: dict[str, tuple[Metric, ...]] = {
     "vstar": (
         ("acc", "What", "accuracy"),
@@ -33,6 +39,9 @@ COLUMNS: dict[str, tuple[Metric, ...]] = {
         ("R1@0.7", "R1@0.7", "tIoU ≥ 0.7"),
         ("format", "Format", "well formed"),
     ),
+    "videomme": _choices("short", "medium", "long"),
+    "worldsense": _choices("Recognition", "Understanding", "Reasoning"),
+    "videommmu": _choices("Perception", "Comprehension", "Adaptation"),
 }
 
 PUBLISHED = (

@@ -108,7 +108,7 @@ class Examples:
         """Length of the prompt, and of the answer too if `answered`."""
         times = self.store.times_s(sample.media, key_times(sample))
         frames = tuple(Frame(None, time_s, False) for time_s in times)
-        vision = self.encoder.unseen(self.store.sizes[sample.media], len(frames))
+        vision = self.encoder.unseen([self.store.sizes[sample.media]] * len(frames))
         encoded = self.encoder.encode(self.prompt(sample, frames), vision)
         answer = self.encoder.target(self.target(sample)) if answered else ()
         return len(encoded.prefix_ids) + len(encoded.context_ids) + len(answer)

@@ -58,7 +58,7 @@ def check(annotations: Path, index: MediaIndex, spool: Path, time_tolerance_s: f
     Raises `AnnotationError` if there is none, or one of them cannot be read as a whole.
     """
     tables = {
-        file.name: Table.read(path, FORMATS[file.name], spool)
+        file.name: Table.read(path, FORMATS[file.name], spool, file.rows)
         for file in ANNOTATION_FILES
         if (path := annotations / file.filename).exists()
     }

@@ -16,6 +16,7 @@ from typing import Any
 
 from openo3 import bench_records
 from openo3.answers import option_of
+from openo3.choice_records import LETTERS
 from openo3.evidence import parse_boxes, parse_completion, parse_span
 from openo3.schema import Box, KeyFrame, Sample, Task
 
@@ -65,6 +66,17 @@ def of_tvgbench(record: dict[str, Any]) -> Facts:
     return {
         "question.chars": len(record["question"].strip()),
         **_span_facts("answer", bench_records.tvgbench_span(record)),
+    }
+
+
+def of_choice(record: dict[str, Any]) -> Facts:
+    """Facts of a record of a benchmark with options."""
+    answer, letters = record["answer"], LETTERS[: len(record["options"])]
+    return {
+        "question.chars": len(record["question"].strip()),
+        "answer.chars": len(answer),
+        "answer.option": answer if letters else None,
+        "answer.unlisted": f"{answer}, of {letters}" if letters and answer not in [*letters] else None,
     }
 
 

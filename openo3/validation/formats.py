@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from openo3 import bench_records, rejections, stgr
+from openo3 import bench_records, choice_records, rejections, stgr
 from openo3.schema import Sample
 from openo3.validation import facts
 
@@ -71,6 +71,14 @@ def _tvgbench(raw: Any) -> Row:
     return Row(record, record["media"], "video", facts.of_tvgbench(record))
 
 
+def _choice(parse: Callable[[Any], dict[str, Any]]) -> Callable[[Any], Row]:
+    def read(raw: Any) -> Row:
+        record = parse(raw)
+        return Row(record, record["media"], "video", facts.of_choice(record))
+
+    return read
+
+
 def _benchmark(name: str, media_field: str, read: Callable[[Any], Row]) -> Format:
     """Records of benchmarks have neither id nor task nor source; the name of their media tells them apart."""
 
@@ -86,5 +94,8 @@ FORMATS: Mapping[str, Format] = {
     "rl": Format("rl.jsonl", _reinforced, _STGR_MEDIA),
     "vstar": _benchmark("vstar", "vid", _vstar),
     "tvgbench": _benchmark("tvgbench", "path", _tvgbench),
+    "videomme": _benchmark("videomme", "videoID", _choice(choice_records.parse_videomme)),
+    "worldsense": _benchmark("worldsense", "video", _choice(choice_records.parse_worldsense)),
+    "videommmu": _benchmark("videommmu", "id", _choice(choice_records.parse_videommmu)),
 }
 """By the name of the annotation file (`openo3.annotations`)."""

@@ -1,6 +1,6 @@
 """One annotation file as a table: canonical lines and blocks of facts, both on disk.
 
-    table = Table.read("data/raw/annotations/STGR-SFT.json", FORMATS["sft"], spool)
+    table = Table.read("data/raw/annotations/STGR-SFT.json", FORMATS["sft"], spool, read_rows)
     for block in table.blocks():
         ...                         # see `openo3.validation.block`
     table.write(path, rejected, index)
@@ -11,7 +11,7 @@ Rows never lie in memory together: they go to the folder `spool` as they are rea
 from __future__ import annotations
 
 import pickle
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,7 +20,6 @@ import orjson
 
 from openo3.artifacts import read_jsonl, write_json, write_jsonl
 from openo3.rejections import Rejection, RowError
-from openo3.rows import read_rows
 from openo3.validation.block import ROWS, Block
 from openo3.validation.facts import Facts
 from openo3.validation.formats import Format
@@ -40,11 +39,13 @@ class Table:
         self._records_file, self._facts_file = spool / f"{path.name}l", spool / f"{path.name}.facts"
 
     @classmethod
-    def read(cls, path: Path, format: Format, spool: Path) -> Table:
+    def read(
+        cls, path: Path, format: Format, spool: Path, read_rows: Callable[[Path], Iterable[Any]]
+    ) -> Table:
         """Raises `AnnotationError` if the file as a whole cannot be read."""
         table = cls(path, format, spool)
         with table._records_file.open("wb") as records, table._facts_file.open("wb") as facts:
-            rows = table._rows(records)
+            rows = table._rows(read_rows(path), records)
             while (block := list(islice(rows, ROWS))) or not table.rows:
                 pickle.dump(Block.of(table.rows, block), facts)  # exact, and read by this process alone
                 table.rows += len(block)
@@ -52,10 +53,10 @@ class Table:
                     break
         return table
 
-    def _rows(self, records: BinaryIO) -> Iterator[tuple[Facts, tuple[str, ...]]]:
+    def _rows(self, raws: Iterable[Any], records: BinaryIO) -> Iterator[tuple[Facts, tuple[str, ...]]]:
         """Facts and key images of every row; their records go to `records`."""
         first_rows: dict[tuple[str | None, str], int] = {}
-        for number, raw in enumerate(read_rows(self.path)):
+        for number, raw in enumerate(raws):
             facts, images = self._row(number, raw, records)
             if self.format.unique and facts["id"] is not None:
                 first = first_rows.setdefault((facts["source"], facts["id"]), number)

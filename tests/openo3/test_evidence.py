@@ -16,6 +16,7 @@ from openo3.evidence import (
     parse_claims,
     parse_completion,
     parse_span,
+    read_choice,
     read_times,
     read_where,
 )
@@ -111,8 +112,44 @@ def test_a_megabyte_is_read_quickly(text):
         completion = parse_completion(whole, PERMILLE)
         assert (completion.claims, completion.times_s, completion.boxes, completion.answer_span) is not None
     read_where(text, PERMILLE)
+    read_choice(text, ["a", "b"])
     read_times(text)
     assert time.process_time() - started < 4  # about 0.5 s; a quadratic reading needs minutes
+
+
+CHOICES = ["a red cup", "a blue cup", "neither", "B"]
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        ("B", "B"),
+        ("(C)", "C"),
+        ("[A].", "A"),
+        ("**D**", "D"),
+        ("C. neither", "C"),
+        ("A\nbecause it is red", "A"),
+        ("<think>A or B?</think><answer> B </answer>", "B"),
+        ("The answer is (A).", "A"),
+        ("Answer: C", "C"),
+        ("I would choose option A, so the answer is A.", "A"),
+        ("A blue cup!", "B"),
+        ("E", ""),
+        ("", ""),
+        ("A cup", ""),
+        ("option A or option B", ""),
+        ("<answer></answer> A", ""),
+        ("AB", ""),
+        ("a", ""),
+    ],
+)
+def test_choices_by_hand(text, letter):
+    assert read_choice(text, CHOICES) == letter
+
+
+def test_of_options_with_equal_words_none_is_meant():
+    assert read_choice("a cup", ["a cup", "A cup."]) == ""
+    assert read_choice("A", []) == ""
 
 
 def test_first_blocks_count():

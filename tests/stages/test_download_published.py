@@ -11,16 +11,18 @@ import pytest
 
 from openo3 import sources
 from openo3.artifacts import read_json, read_jsonl
+from openo3.catalogue.table import shipped
 from openo3.configuration import ConfigurationError
 from openo3.fetch.limits import Limits
 from openo3.fetch.plan import FetchError
 from stages import download, validate
-from tests import published
-from tests.archives import contents, needs_zip
+from tests import choice_folder, published
+from tests.archives import contents, needs_zip, zip_archive
 from tests.hub_server import HubServer, Status
 
 pytestmark = needs_zip
 ROOT = Path(__file__).parents[2]
+CHOICES = ("videomme", "worldsense", "videommmu")
 QUICK = Limits(threads=4, stall_s=0.5, tries=3, wait_s=0.01)
 MEDIA = {
     "videos/stgr/plm/videos/sav_1.mp4",
@@ -55,6 +57,10 @@ def params(**more: object) -> download.Params:
     return download.Params(
         "published", published=download.Published(**{"table": "own.yaml", **more}), limits=QUICK
     )
+
+
+def metrics(root: Path) -> dict:
+    return read_json(root / "metrics/validation.json")
 
 
 def test_every_source_comes_from_where_it_is_published(server, tmp_path):
@@ -94,11 +100,11 @@ def test_again_nothing_is_fetched_and_the_bytes_are_the_same(server, tmp_path):
 def test_all_that_was_fetched_validates_and_coverage_says_what_lacks(server, tmp_path, capsys):
     download.run(params(), tmp_path)
     assert validate.run(validate.Params(max_rejected_share=0.2), tmp_path) is None
-    metrics = read_json(tmp_path / "metrics/validation.json")
-    assert (metrics["rows"], metrics["usable"]) == (11, 10)
-    assert metrics["files"]["sft"]["missing"] == 1
-    assert metrics["media"]["duplicates"] == 13 - 3  # two clips and an image under many names
-    [(source, reasons)] = metrics["missing"].items()
+    found = metrics(tmp_path)
+    assert (found["rows"], found["usable"]) == (11, 10)
+    assert found["files"]["sft"]["missing"] == 1
+    assert found["media"]["duplicates"] == 13 - 3  # two clips and an image under many names
+    [(source, reasons)] = found["missing"].items()
     [(reason, counts)] = reasons.items()
     assert (source, counts) == ("timerft", {"files": 1, "example": f"videos/timerft/{published.LOST}"})
     assert reason.startswith("not in hf://datasets/Boshenxx/TimeR1-Dataset@")
@@ -239,6 +245,36 @@ def command(folder: Path, settings: str, *arguments: str) -> subprocess.Complete
         text=True,
         check=False,
     )
+
+
+def test_benchmarks_with_options_come_from_where_they_are_published(server, tmp_path):
+    folder = choice_folder.write(tmp_path / "choices")
+    places = {name: shipped().annotations[name].place for name in CHOICES}
+    videos = {
+        name: zip_archive(folder, name, {f"any/{p.name}": p.read_bytes() for p in (folder / name).iterdir()})
+        for name in CHOICES
+    }
+    annotations = {
+        "videomme": [folder / "Video-MME.parquet"],
+        "worldsense": [folder / "worldsense_qa.json"],
+        "videommmu": [folder / f"VideoMMMU/{path.replace('/', '-')}" for path in places["videommmu"].paths],
+    }
+    for name, place in places.items():
+        files = {path: p.read_bytes() for path, p in zip(place.paths, annotations[name], strict=True)}
+        archive = "videos_chunked_01.zip" if name == "videomme" else "one.zip"
+        server.dataset(place.hub, files | {archive: videos[name][0]}, place.revision)
+    done = download.run(params(annotations=CHOICES), tmp_path)
+    raw = tmp_path / "data/raw"
+    assert done.missing == 0
+    assert set(contents(raw / "media")) == {
+        *("videos/videomme/m-1_x.mp4", "videos/worldsense/w1.mp4"),
+        *(f"videos/videommmu/validation_Art_{n}.mp4" for n in (1, 2, 3)),
+    }
+    assert validate.run(validate.Params(max_rejected_share=0.0), tmp_path) is None
+    usable = {name: counts["usable"] for name, counts in metrics(tmp_path)["files"].items()}
+    assert usable == {"videomme": 1, "worldsense": 2, "videommmu": 5}
+    [record] = read_json(tmp_path / "data/validated/bench/videomme.json")
+    assert (record["duration_s"], record["options"][0]) == (4.0, "A fridge.")
 
 
 @pytest.mark.parametrize("kind", ["parquet", "tsv", "keys"])

@@ -17,8 +17,16 @@ from tests.openo3.training.workplace import LONG, LOST
 TVG = [
     {"path": "p", "question": "q", "answer": "1.0-2.0", "media": m, "duration_s": 4.0} for m in (LONG, LOST)
 ]
+MME = [
+    {"id": "1", "question": "q", "options": ["a", "b"], "answer": "A", "group": group, "media": media}
+    for group, media in (("short", LONG), ("long", LOST))
+]
 PARAMS = {
-    "decodings": {"vstar": ["greedy", "sampled", "plain", "blind"], "tvgbench": ["greedy"]},
+    "decodings": {
+        "vstar": ["greedy", "sampled", "plain", "blind"],
+        "tvgbench": ["greedy"],
+        "videomme": ["greedy"],
+    },
     "max_new_tokens": 6,
     "records_per_batch": 2,
 }
@@ -26,10 +34,10 @@ PARAMS = {
 
 @pytest.fixture
 def place(inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The small model as `sft`, both benchmarks, and the same frames for either."""
+    """The small model as `sft`, three benchmarks, and the same frames for each."""
     for folder in ("data/frames", "data/models", "data/validated/bench"):
         (tmp_path / folder).mkdir(parents=True)
-    for name, records in (("vstar", FIVE), ("tvgbench", TVG)):
+    for name, records in (("vstar", FIVE), ("tvgbench", TVG), ("videomme", MME)):
         (tmp_path / "data/frames" / name).symlink_to(inputs / "data/frames/train")
         write_json(tmp_path / f"data/validated/bench/{name}.json", records)
     (tmp_path / "data/models/sft").symlink_to(inputs / "data/models/base")
@@ -51,7 +59,7 @@ def artifacts(folder: Path) -> dict[str, bytes]:
 def test_predictions_and_metrics(place: Path) -> None:
     evaluate.main()
     made = artifacts(place)
-    names = [f"vstar/{decoding}" for decoding in PARAMS["decodings"]["vstar"]] + ["tvgbench/greedy"]
+    names = [f"{bench}/{decoding}" for bench, of in PARAMS["decodings"].items() for decoding in of]
     files = {f"data/predictions/sft/{name}{end}" for name in names for end in (".jsonl", ".results.json")}
     assert set(made) == files | {"metrics/evaluate/sft.json"}
     lines = made["data/predictions/sft/vstar/greedy.jsonl"].decode().splitlines()
@@ -65,7 +73,8 @@ def test_predictions_and_metrics(place: Path) -> None:
     metrics = json.loads(made["metrics/evaluate/sft.json"])
     assert {name: list(of) for name, of in metrics.items()} == PARAMS["decodings"]
     assert metrics["vstar"]["greedy"]["n"] == 5
-    assert metrics["tvgbench"]["greedy"]["n"] == 2
+    assert metrics["tvgbench"]["greedy"]["n"] == metrics["videomme"]["greedy"]["n"] == 2
+    assert {"acc", "acc/short", "acc/long", "format", "intervals"} <= set(metrics["videomme"]["greedy"])
     assert {"acc", "tIoU_1", "vIoU_1", "mAM", "mLGM", "format", "intervals"} <= set(metrics["vstar"]["blind"])
     assert not list(place.glob(".cache/openo3/*/*"))
     evaluate.main()
@@ -85,12 +94,12 @@ def test_cut_off_and_started_again(place: Path, monkeypatch: pytest.MonkeyPatch)
         return generate(self, prompts, *rest)
 
     monkeypatch.setattr(LocalEngine, "generate", one_more)
-    for _ in range(12):  # three batches of four decodings and one of the other benchmark
+    for _ in range(13):  # three batches of four decodings and one of each other benchmark
         with pytest.raises(KeyboardInterrupt):
             evaluate.main()
         assert artifacts(place) == whole  # the earlier run's, untouched
     evaluate.main()
-    assert len(asked[::2]) == 13
+    assert len(asked[::2]) == 14
     assert artifacts(place) == whole
 
 

@@ -18,7 +18,7 @@ def test_page_and_results(run, capsys):
     main()
     page, results = run / "reports/index.html", run / "reports/results.md"
     assert "three videos" in page.read_text(encoding="utf-8")
-    assert page.read_text(encoding="utf-8").count('<article class="example"') == 2
+    assert page.read_text(encoding="utf-8").count('<article class="example"') == 2 + 2  # of two benchmarks
     assert "## V-STaR: 9 held-out records" in results.read_text(encoding="utf-8")
     assert "reports/index.html" in capsys.readouterr().out
     before = page.read_bytes(), results.read_bytes()

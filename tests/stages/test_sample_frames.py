@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,23 @@ def test_three_stores(root: Path):
     assert [frame.key for frame in train.frames("videos/local/still.png")] == [False]
     assert len(FrameStore.open(root / "data/frames/vstar").frames("videos/vstar/b.mp4")) == 4
     assert len(FrameStore.open(root / "data/frames/tvgbench").frames("videos/tvgbench/x/c.mp4")) == 8
+
+
+def test_a_benchmark_of_long_videos_has_more_frames_and_larger_ones(root: Path):
+    path = "videos/videomme/long.mp4"
+    (root / "data/raw/media/videos/videomme").mkdir()
+    clip(root / "data/raw/media" / path, 60 * 40, 15)
+    write_manifest(root)
+    write_json(root / "data/validated/bench/videomme.json", [{"media": path}])
+    run(replace(PARAMS, max_pixels=1024), root)
+    store = FrameStore.open(root / "data/frames/videomme")
+    frames = store.frames(path)
+    assert store.sizes[path] == (64, 48)
+    assert set(FrameStore.open(root / "data/frames/vstar").sizes.values()) == {(32, 16)}
+    assert len(frames) == 64
+    assert (frames[0].time_s, frames[-1].time_s) == (0.0, pytest.approx(159.933, abs=1e-3))
+    assert len(FrameStore.open(root / "data/frames/worldsense")) == 0
+    assert "worldsense" not in read_json(root / "metrics/frames.json")
 
 
 def test_rejections_and_counts(root: Path):

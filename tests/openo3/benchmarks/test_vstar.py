@@ -221,5 +221,5 @@ def test_summary_is_a_function_of_the_means():
 
 def test_registry():
     assert benchmarks.get("vstar") is vstar
-    with pytest.raises(KeyError, match="there are vstar, tvgbench"):
+    with pytest.raises(KeyError, match="there are vstar, tvgbench, videomme, worldsense, videommmu"):
         benchmarks.get("mmlu")

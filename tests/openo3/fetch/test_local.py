@@ -5,7 +5,7 @@ import pytest
 from openo3.fetch import local
 from openo3.fetch.plan import FetchError, Missing
 from openo3.rows import AnnotationError
-from tests import local_folder
+from tests import choice_folder, local_folder
 
 
 def targets(plan):
@@ -26,6 +26,20 @@ def test_annotations_and_exactly_the_media_they_name(tmp_path):
         "media/videos/local/images/im:1.jpg": "local",
         "media/videos/vstar/v 1.mp4": "vstar",
         "media/videos/tvgbench/charades/t1.mp4": "tvgbench",
+    }
+    assert plan.missing == []
+
+
+def test_benchmarks_with_options_one_of_them_a_folder(tmp_path):
+    plan = local.plan(choice_folder.write(tmp_path))
+    tracks = ("Adaptation", "Comprehension", "Perception")
+    assert targets(plan) == {
+        "annotations/Video-MME.parquet": "annotations",
+        "annotations/worldsense_qa.json": "annotations",
+        **{f"annotations/VideoMMMU/{t}-test-00000-of-00001.parquet": "annotations" for t in tracks},
+        "media/videos/videomme/m-1_x.mp4": "videomme",
+        "media/videos/worldsense/w1.mp4": "worldsense",
+        **{f"media/videos/videommmu/validation_Art_{n}.mp4": "videommmu" for n in (1, 2, 3)},
     }
     assert plan.missing == []
 

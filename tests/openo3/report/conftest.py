@@ -20,5 +20,7 @@ def inputs(folder: Path) -> Inputs:
 
 
 @pytest.fixture(scope="session")
-def frames(folder: Path) -> FrameStore:
-    return FrameStore.open(folder / "data/frames/vstar")
+def frames(folder: Path) -> dict[str, FrameStore]:
+    """All benchmarks are about the same clips."""
+    store = FrameStore.open(folder / "data/frames/vstar")
+    return {"vstar": store, "videomme": store}

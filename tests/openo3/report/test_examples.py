@@ -4,7 +4,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from openo3.report.examples import choose, true_boxes, tvgbench_query, vstar_example
+from openo3.report.examples import choice_example, choose, true_boxes, tvgbench_query, vstar_example
 from openo3.report.inputs import MODELS
 from openo3.report.scores import SCORINGS
 
@@ -39,14 +39,13 @@ def scores_of(inputs, benchmark, index):
 
 @pytest.fixture(scope="module")
 def example(inputs, frames):
-    return vstar_example(inputs, frames, scores_of(inputs, "vstar", 1), "Typical", 1)
+    return vstar_example(inputs, frames["vstar"], scores_of(inputs, "vstar", 1), "Typical", 1)
 
 
 def test_an_example_shows_every_model_with_its_scores(inputs, example):
     assert [column.model for column in example.columns] == list(MODELS)
     for column, score in zip(example.columns, scores_of(inputs, "vstar", 1).values(), strict=True):
-        assert column.tiou == f"{score['tIoU_1']:.2f}"
-        assert column.viou == f"{score['vIoU_1']:.2f}"
+        assert column.scores == f"when {score['tIoU_1']:.2f} · where {score['vIoU_1']:.2f}"
         assert column.correct == (score["acc"] == 1)
         assert [kind for kind, _ in column.completions] == ["what", "when", "where", "where_2", "when_2"]
 
@@ -85,6 +84,24 @@ def test_true_boxes_are_normalised(inputs):
     first = record["bboxes"][0]
     assert found[first["timestamp"]][0] == first["xmin"] / record["width"]
     assert found[first["timestamp"]][3] == first["ymax"] / record["height"]
+
+
+def test_a_question_with_options_shows_what_each_model_chose_and_cites(inputs, frames):
+    scores = scores_of(inputs, "videomme", 4)
+    example = choice_example("videomme", inputs, frames["videomme"], scores, "Typical", 4)
+    assert example.options == ["A. red circle", "B. blue square", "C. yellow circle"]
+    assert example.truth == "B. blue square"
+    assert example.meta.startswith("Video-MME · medium · ")
+    for column, (model, score) in zip(example.columns, scores.items(), strict=True):
+        assert column.correct == (inputs.results[model, "videomme", "greedy"][4]["said"] == "B")
+        assert column.correct == (score["acc"] == 1)
+        assert (column.when, column.where, column.scores) == (None, (), "")
+    gspo = example.columns[2]
+    chips, drawn = (
+        {element.get("data-claim") for element in ElementTree.fromstring(f"<p>{markup}</p>").iter()} - {None}
+        for markup in (gspo.reasoning, "".join(gspo.evidence))
+    )
+    assert chips == drawn == {"videomme-4-gspo-which-1", "videomme-4-gspo-which-2"}
 
 
 def test_a_tvgbench_query_shows_four_tracks(inputs):

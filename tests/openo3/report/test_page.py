@@ -87,7 +87,7 @@ def test_every_picture_has_words_for_those_who_do_not_see_it(text):
     assert all('aria-label="' in drawing or "aria-hidden" in drawing for drawing in drawings)
 
 
-@pytest.mark.parametrize("benchmark", ["vstar", "tvgbench"])
+@pytest.mark.parametrize("benchmark", ["vstar", "tvgbench", "videomme"])
 def test_the_numbers_of_the_table_are_on_the_page(inputs, page, benchmark):
     for _, rows in ablation(inputs, benchmark).groups:
         for row in rows:
@@ -123,17 +123,19 @@ def test_no_text_becomes_markup(inputs, frames, text):
 
 
 def test_a_benchmark_that_was_not_evaluated_has_no_section(inputs, frames):
-    def without(name):
+    def without(*names):
         metrics = {
-            model: {k: v for k, v in found.items() if k != name} for model, found in inputs.metrics.items()
+            model: {k: v for k, v in found.items() if k not in names}
+            for model, found in inputs.metrics.items()
         }
-        results = {key: value for key, value in inputs.results.items() if key[1] != name}
+        results = {key: value for key, value in inputs.results.items() if key[1] not in names}
         return dataclasses.replace(inputs, metrics=metrics, results=results)
 
-    only_vstar = html(without("tvgbench"), frames, examples=2)
+    only_vstar = html(without("tvgbench", "videomme"), frames, examples=2)
     assert "TVGBench was not evaluated in this run" in only_vstar
     assert 'id="queries"' not in only_vstar
-    only_tvgbench = html(without("vstar"), None, examples=2)
+    assert "Video-MME" not in only_vstar
+    only_tvgbench = html(without("vstar", "videomme"), {}, examples=2)
     assert "V-STaR was not evaluated in this run" in only_tvgbench
     assert 'id="evidence"' not in only_tvgbench
     assert 'id="queries"' in only_tvgbench
@@ -141,7 +143,7 @@ def test_a_benchmark_that_was_not_evaluated_has_no_section(inputs, frames):
 
 def test_without_any_benchmark_training_is_still_shown(inputs):
     nothing = dataclasses.replace(inputs, metrics={model: {} for model in inputs.metrics}, results={})
-    page = html(nothing, None, examples=2)
+    page = html(nothing, {}, examples=2)
     assert page.count("was not evaluated in this run") == 2
     assert page.count('class="raw') > 10
     assert markdown(nothing) == "\n"

@@ -10,7 +10,7 @@ from openo3.report.inputs import MODELS
 from openo3.report.tables import COLUMNS, Cell, ablation, difference_cell, markdown, measured_cell
 
 
-@pytest.mark.parametrize("benchmark", ["vstar", "tvgbench"])
+@pytest.mark.parametrize("benchmark", ["vstar", "tvgbench", "videomme"])
 def test_every_number_is_the_metrics_file_s(folder, inputs, benchmark):
     table = ablation(inputs, benchmark)
     assert [title for title, _ in table.groups] == [

@@ -4,6 +4,8 @@ import json
 import os
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from openo3.artifacts import read_json, read_jsonl
@@ -14,7 +16,7 @@ from openo3.rows import AnnotationError
 from openo3.schema import Sample
 from openo3.validation.check import check
 from openo3.validation.media import read_index
-from tests import local_folder
+from tests import choice_folder, local_folder
 from tests.local_folder import key_frame
 
 SFT = {row["id"]: row for row in local_folder.sft_rows()}
@@ -183,6 +185,30 @@ def test_good_benchmark_records_are_kept_as_they_are(root):
     assert read_json(root / "validated/bench/vstar.json") == [VSTAR | media] * 2
     [record] = read_json(root / "validated/bench/tvgbench.json")
     assert record == TVGBENCH | {"media": "videos/tvgbench/charades/t1.mp4", "duration_s": 4.0}
+
+
+def test_of_benchmarks_with_options_an_answer_is_one_of_them(tmp_path):
+    folder = choice_folder.write(tmp_path / "mine")
+    good = choice_folder.videomme_record()
+    changes = ({}, {"answer": "E"}, {"answer": "a door"}, {"answer": " "}, {"videoID": "gone"})
+    rows = [good | change for change in changes]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "Video-MME.parquet")
+    sync(local.plan(folder), tmp_path / "raw", tmp_path / "known")
+    (tmp_path / "spool").mkdir()
+    index = read_index(tmp_path / "raw", tmp_path / "media.jsonl")
+    validation = check(tmp_path / "raw/annotations", index, tmp_path / "spool", 0.5)
+    validation.write(tmp_path / "validated")
+    broken = [(r.row, r.reason, r.field) for r in validation.rejections() if r.source == "videomme"]
+    assert broken == [
+        (1, Reason.UNKNOWN_OPTION, "answer"),
+        (2, Reason.BAD_ANSWER, "answer"),
+        (3, Reason.EMPTY_ANSWER, "answer"),
+        (4, Reason.MEDIA_MISSING, "videoID"),
+    ]
+    assert [r["id"] for r in read_json(tmp_path / "validated/bench/videomme.json")] == ["001-1"]
+    assert len(read_json(tmp_path / "validated/bench/worldsense.json")) == 2
+    groups = [r["group"] for r in read_json(tmp_path / "validated/bench/videommmu.json")]
+    assert groups == ["Adaptation"] * 3 + ["Comprehension", "Perception"]
 
 
 def test_what_was_learnt_of_media_is_remembered_by_digest(root, tmp_path, monkeypatch):
