@@ -32,7 +32,7 @@ ANNOTATION_FILES = (
     AnnotationFile("vstar", "V_STaR_test.json", bench_records.vstar_references),
     AnnotationFile("tvgbench", "TVGBench.json", bench_records.tvgbench_references),
     AnnotationFile(
-        "videomme", "Video-MME.parquet", choice_records.videomme_references, choice_records.parquet_rows
+        "videomme", "Video-MME.parquet", choice_records.videomme_references, choice_records.videomme_rows
     ),
     AnnotationFile(
         "worldsense",
@@ -41,6 +41,6 @@ ANNOTATION_FILES = (
         choice_records.worldsense_rows,
     ),
     AnnotationFile(
-        "videommmu", "VideoMMMU/", choice_records.videommmu_references, choice_records.parquet_rows
+        "videommmu", "VideoMMMU/", choice_records.videommmu_references, choice_records.videommmu_rows
     ),
 )

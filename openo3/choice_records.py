@@ -14,45 +14,64 @@ Without options the question is open, and `answer` is the truth in words.
 
 from __future__ import annotations
 
-import string
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
-
-import orjson
 
 from openo3 import rows, sources
 from openo3.rejections import Reason, RowError
 from openo3.rows import AnnotationError
 from openo3.sources import Reference
 
-LETTERS = string.ascii_uppercase
+TRACKS = ("Perception", "Comprehension", "Adaptation")
+"""Of VideoMMMU."""
 
 
-def parquet_rows(path: str | Path) -> Iterator[dict[str, Any]]:
-    """The rows of a Parquet file, or of those of a folder in the order of their names, without pictures.
+def videomme_rows(path: str | Path) -> Iterator[dict[str, Any]]:
+    """Raises `AnnotationError` for a file that is no Parquet file of texts."""
+    return _parquet(Path(path), ("videoID", "question_id", "duration", "question", "options", "answer"))
 
-    `track` is the file's name up to its first hyphen. Raises `AnnotationError` for a file that is none.
+
+def videommmu_rows(path: str | Path) -> Iterator[dict[str, Any]]:
+    """The rows of a track's file, or of those of a folder in the order of their names; without the pictures.
+
+    A row gets its `track`, which is in the name of the file, and a `name`, since the tracks share their ids.
+    Raises `AnnotationError` for a file that is no Parquet file of texts.
     """
+    path = Path(path)
+    for part in sorted(path.rglob("*.parquet")) if path.is_dir() else [path]:
+        place = str(part.relative_to(path)) if path.is_dir() else part.name
+        track = next((track for track in TRACKS if track in place), place)
+        for row in _parquet(part, ("id", "question_type", "question", "options", "answer")):
+            yield {**row, "track": track, "name": f"{track}/{row.get('id')}"}
+
+
+def _parquet(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Those of the columns that are there."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    path = Path(path)
-    for part in sorted(path.glob("*.parquet")) if path.is_dir() else [path]:
-        try:
-            with pq.ParquetFile(part) as file:
-                plain = [field.name for field in file.schema_arrow if not _holds_bytes(field.type)]
-                for batch in file.iter_batches(256, columns=plain):
-                    for row in batch.to_pylist():
-                        yield {"track": part.stem.partition("-")[0], **row}
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise AnnotationError(f"{part}: {' '.join(str(error).split())}") from None
+    try:
+        with pq.ParquetFile(path) as file:
+            fields = [field for field in file.schema_arrow if field.name in columns]
+            if wrong := [field for field in fields if not _is_text(field.type)]:
+                raise AnnotationError(f"{path}: column {wrong[0].name} holds {wrong[0].type}, no text")
+            for batch in file.iter_batches(256, columns=[field.name for field in fields]):
+                yield from batch.to_pylist()
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise AnnotationError(f"{path}: {' '.join(str(error).split())}") from None
 
 
-def _holds_bytes(kind: Any) -> bool:
+def _is_text(kind: Any) -> bool:
+    """Text, a whole number as some ids are, nothing at all, or lists of these."""
     from pyarrow import types
 
-    return types.is_struct(kind) or types.is_binary(kind) or types.is_large_binary(kind)
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_dictionary(kind):
+        return _is_text(kind.value_type)
+    plain = (types.is_string, types.is_large_string, types.is_integer, types.is_null)
+    return any(is_it(kind) for is_it in plain)
 
 
 def worldsense_rows(path: str | Path) -> Iterator[dict[str, Any]]:
@@ -61,8 +80,9 @@ def worldsense_rows(path: str | Path) -> Iterator[dict[str, Any]]:
     Raises `AnnotationError` for a file that holds no JSON object.
     """
     try:
-        videos = orjson.loads(Path(path).read_bytes())
-    except orjson.JSONDecodeError as error:
+        text = Path(path).read_text(encoding="utf-8-sig", errors="surrogateescape")
+        videos = json.loads(text)  # NaN and lone surrogates too: they cost one row and not the file
+    except (ValueError, RecursionError) as error:
         raise AnnotationError(f"{path}: {error}") from None
     if not isinstance(videos, dict):
         raise AnnotationError(f"{path}: not a JSON object of videos, found {rows.shown(videos)}")
@@ -94,13 +114,13 @@ def _video(source: str, raw: Any, field: str) -> list[Reference]:
 def parse_videomme(raw: Any) -> dict[str, Any]:
     """Raises `RowError` if a field that the question or the score needs is absent or of a wrong type."""
     [video] = videomme_references(raw)
-    return _record(raw, video, name="question_id", options="options", group="duration")
+    return _record(raw, video, name="question_id", options=_options(raw, "options"), group="duration")
 
 
 def parse_worldsense(raw: Any) -> dict[str, Any]:
     """Raises `RowError` if a field that the question or the score needs is absent or of a wrong type."""
     [video] = worldsense_references(raw)
-    return _record(raw, video, name="id", options="candidates", group="task_domain")
+    return _record(raw, video, name="id", options=_options(raw, "candidates"), group="task_domain")
 
 
 def parse_videommmu(raw: Any) -> dict[str, Any]:
@@ -109,20 +129,30 @@ def parse_videommmu(raw: Any) -> dict[str, Any]:
     One published question with options has the type "None", which is no `open`.
     """
     [video] = videommmu_references(raw)
-    if raw.get("question_type") == "open":
-        raw = {**raw, "options": None}
-    return _record(raw, video, name="id", options="options", group="track")
+    if raw.get("track") not in TRACKS:
+        expected = f"expected one of {', '.join(TRACKS)}, found {rows.shown(raw.get('track'))}"
+        raise RowError(Reason.WRONG_TYPE, "track", expected)
+    options = [] if raw.get("question_type") == "open" else _options(raw, "options")
+    return _record(raw, video, name="name", options=options, group="track")
 
 
-def _record(raw: Mapping[str, Any], video: Reference, name: str, options: str, group: str) -> dict[str, Any]:
-    listed = rows.listed(raw.get(options), options)
-    if len(listed) > len(LETTERS) or not all(isinstance(option, str) for option in listed):
-        expected = f"expected at most {len(LETTERS)} texts"
-        raise RowError(Reason.WRONG_TYPE, options, f"{expected}, found {rows.shown(listed)}")
+def _options(raw: Mapping[str, Any], field: str) -> list[str]:
+    listed = rows.listed(raw.get(field), field)
+    if not listed:
+        raise RowError(Reason.FIELD_MISSING, field, "there are no options")
+    if len(listed) > len(ascii_uppercase) or not all(isinstance(option, str) for option in listed):
+        expected = f"expected at most {len(ascii_uppercase)} texts"
+        raise RowError(Reason.WRONG_TYPE, field, f"{expected}, found {rows.shown(listed)}")
+    return without_letters([rows.check_text(option, field) for option in listed])
+
+
+def _record(
+    raw: Mapping[str, Any], video: Reference, name: str, options: list[str], group: str
+) -> dict[str, Any]:
     return {
         "id": rows.identifier(raw, name),
         "question": rows.text(raw, "question"),
-        "options": without_letters([rows.check_text(option, options) for option in listed]),
+        "options": options,
         "answer": rows.text(raw, "answer").strip(),
         "group": rows.text(raw, group),
         "media": video.media,
@@ -135,7 +165,8 @@ def without_letters(options: Sequence[str]) -> list[str]:
     >>> without_letters(["A. a cat", "B) a dog"]), without_letters(["A. a cat", "a dog"])
     (['a cat', 'a dog'], ['A. a cat', 'a dog'])
     """
-    pairs = list(zip(LETTERS, (option.strip() for option in options), strict=False))
-    if all(option[:1] == letter and option[1:2] in (".", ")", ":") for letter, option in pairs):
-        return [option[2:].strip() for _, option in pairs]
-    return [option for _, option in pairs]
+    stripped = [option.strip() for option in options]
+    pairs = list(zip(ascii_uppercase, stripped, strict=False))
+    if all(option.startswith((f"{letter}. ", f"{letter}) ", f"{letter}: ")) for letter, option in pairs):
+        return [option[2:].strip() for option in stripped]
+    return stripped

@@ -34,8 +34,13 @@ _CLOCK = re.compile(  # h:mm:ss, m:ss or a plain number, not inside a word ("cli
 _WHERE = re.compile(  # "3": [..] or "3": [[..], [..]]
     r"(?<![\w.:])([0-9]{1,9}(?:\.[0-9]{1,9})?) ?s?[\"']?\s*:\s*(\[(?:[\s,]*\[[^][]*\])+|\[[^][]*\])"
 )
-_LETTER = re.compile(r"[\[(*]{0,4}([A-Z])(?:[\])*.:]{1,4}(?:\s|$)|\n|$)")  # C  (C)  **C**  C. a cat
-_NAMED = re.compile(r"(?i:answer|option|choice)(?i: is|:)?[ :]{0,2}[\[(*]{0,4}([A-Z])(?![A-Za-z'])")
+_ALONE = re.compile(r"[\s\[(*]{0,4}([A-Z])[\s\])*.:]{0,4}")  # C  (C)  C.  **C**
+_LED = re.compile(r"[\[(*]{0,4}([A-Z])[\])*.:]{1,4}\s")  # C. a cat  (C) a cat
+_MENTIONED = re.compile(  # not the A of "A man", nor the I of "I see"
+    r"(?<![\w'])([A-Z])(?![\w'])(?! (?!(?:or|and|nor|but)\b)[a-z])"
+)
+_CALLED = re.compile(r"(?:^|\b(?i:answer|option|choice|is)[ :]{1,3})[\[(*]{0,4}([A-Z])(?![\w'])")
+_DENIED = re.compile(r"(?i:\b(?:not|neither|nor|never|wrong|incorrect|except)\b|n't\b)")
 _BRACKETS = re.compile(r"\[([^][]*)\]")
 
 _FAR_FRAMES = 1e6  # a coordinate beyond this many frame widths overlaps nothing; keeps arithmetic finite
@@ -150,26 +155,32 @@ def read_times(text: str) -> Span | None:
 def read_choice(text: str, options: Sequence[str]) -> str:
     """The letter of the one option that an answer (or the text) names, else "": never a guess.
 
-    It may be the letter alone or with the option after it, a sentence that says which option it is, or the
-    option's own words.
+    It may be the letter alone or with the option after it, the option's own words, or a sentence that calls
+    one letter the answer, mentions no other and denies nothing.
 
-    >>> [read_choice(said, ["a cat", "a dog"]) for said in ("B", "(B) a dog", "The answer is B.", "A dog!")]
+    >>> [read_choice(said, ["a cat", "a dog"]) for said in ("B", "(B) a dog", "A dog!", "The answer is B.")]
     ['B', 'B', 'B', 'B']
-    >>> [read_choice(said, ["a cat", "a dog"]) for said in ("A cat or a dog", "C", "option A or option B")]
-    ['', '', '']
+    >>> [read_choice(said, ["a cat", "a dog"]) for said in ("A cat or a dog", "C", "A or B", "It is not A.")]
+    ['', '', '', '']
     """
     said = parse_completion(text).said.strip()
-    letters = ascii_uppercase[: len(options)]
-    first = _LETTER.match(said)
-    named = {first[1]} if first else set(_NAMED.findall(said))
-    if not named:
-        words = [_words(option) for option in options]
-        named = {letter for letter, option in zip(letters, words, strict=True) if option == _words(said)}
-    return named.pop() if len(named) == 1 and named <= {*letters} else ""
+    options = dict(zip(ascii_uppercase, map(_plain, options), strict=False))
+    own = _plain(said)
+    if alone := _ALONE.fullmatch(said):
+        named = {alone[1]}
+    elif (led := _LED.match(said)) and options.get(led[1]) == _plain(said[led.end() :]):
+        named = {led[1]}
+    elif own and own in options.values():
+        named = {letter for letter, option in options.items() if option == own}
+    else:
+        named = set() if _DENIED.search(said) else set(_MENTIONED.findall(said))
+        named = named if named <= set(_CALLED.findall(said)) else set()
+    return named.pop() if len(named) == 1 and named <= options.keys() else ""
 
 
-def _words(text: str) -> list[str]:
-    return re.findall(r"\w+", text.casefold())
+def _plain(text: str) -> str:
+    """A text without what does not tell options apart: case, white space, the end of a sentence."""
+    return " ".join(text.casefold().split()).strip(" .!\"'")
 
 
 def read_where(text: str, space: BoxSpace = NORMALISED) -> dict[str, list[Box]]:

@@ -52,6 +52,8 @@ def main() -> None:
     work = checkpoints.workspace(f"evaluate-{name}", [model, BENCH, *stores], asdict(params))
     engine = load_engine(model, params)
     judge = judges.load(params.judge)
+    for bench in sorted({path.stem for path in BENCH.glob("*.json")} - set(params.decodings)):
+        print(f"evaluate: {bench} is not in evaluate.decodings, left out")
     metrics: dict[str, Any] = {}
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_directory(out) as folder:
@@ -61,6 +63,9 @@ def main() -> None:
                 continue
             benchmark, store = benchmarks.get(bench), FrameStore.open(FRAMES / bench)
             records = benchmark.load(BENCH / f"{bench}.json")[: params.max_records]
+            if not records:
+                print(f"evaluate: no record of {bench} is usable, left out")
+                continue
             (folder / bench).mkdir()
             for decoding in decodings:
                 sampling = Sampling(

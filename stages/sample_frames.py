@@ -127,7 +127,7 @@ def fill(root: Path, name: str, moments: Moments, digests: dict[str, str], param
         even.fps,
         even.min_frames,
         even.max_frames,
-        max_pixels=even.max_pixels or params.max_pixels,
+        max_pixels=params.max_pixels if even.max_pixels is None else even.max_pixels,
         multiple=params.side_multiple,
         jpeg_quality=params.jpeg_quality,
     )

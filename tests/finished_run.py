@@ -12,6 +12,7 @@ import math
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,6 @@ from PIL import Image, ImageDraw
 from openo3 import benchmarks
 from openo3.artifacts import write_csv, write_json, write_jsonl
 from openo3.benchmarks import vstar_scores
-from openo3.choice_records import LETTERS
 from openo3.evidence import format_claim, format_completion, format_span, format_time
 from openo3.geometry import PERMILLE
 from openo3.judges import RougeJudge
@@ -136,7 +136,7 @@ class _Clip:
         }
 
     def videomme(self, subject: int) -> dict[str, Any]:
-        choice = {"options": [name for name, _ in SHAPES], "answer": LETTERS[subject]}
+        choice = {"options": [name for name, _ in SHAPES], "answer": ascii_uppercase[subject]}
         length = ("short", "medium", "long")[subject]
         return self.vstar(subject) | choice | {"id": f"{self.media}-{subject}", "group": length}
 
@@ -197,7 +197,7 @@ def _answer(model: str, kind: str, record: dict[str, Any], factor: float, rng: r
             f"It comes at {format_time(first)} and leaves at {format_time(last)}.", format_span(first, last)
         )
     name = record["object"] if rng.random() > wrong * factor else rng.choice(SHAPES)[0]
-    said = LETTERS[record["options"].index(name)] if kind == "which" else f"the {name}"
+    said = ascii_uppercase[record["options"].index(name)] if kind == "which" else f"the {name}"
     if model == "base":
         return said
     shown = record["bboxes"][:2]

@@ -2,7 +2,7 @@
 
     my_clips/
       STGR-SFT.json  STGR-RL.json  V_STaR_test.json  TVGBench.json     any of them
-      Video-MME.parquet  worldsense_qa.json  VideoMMMU/*.parquet       and of these
+      Video-MME.parquet  worldsense_qa.json  VideoMMMU/              of these too
       videos/  kfs/  images/                                           what the STGR files name
       vstar/  tvgbench/  videomme/  worldsense/  videommmu/            what the benchmarks name
 
@@ -44,14 +44,22 @@ def plan(folder: Path) -> Plan:
 
 def _annotation(folder: Path, file: AnnotationFile) -> Path | None:
     candidates = (folder / file.filename, folder / "json_data" / file.filename)
-    is_there = Path.is_dir if file.filename.endswith("/") else Path.is_file
+    is_there = _parts if file.filename.endswith("/") else Path.is_file
     return next((path for path in candidates if is_there(path)), None)
 
 
+def _parts(folder: Path) -> list[Path]:
+    return sorted(part for part in folder.rglob("*.parquet") if part.is_file())
+
+
 def _items(file: AnnotationFile, path: Path) -> list[Item]:
-    parts = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
-    folder = f"annotations/{file.filename}" if path.is_dir() else "annotations/"
-    return [Item(f"{folder}{part.name}", LocalBlob(part), "annotations") for part in parts]
+    if path.is_file():
+        return [Item(f"annotations/{file.filename}", LocalBlob(path), "annotations")]
+    names = {part: str(part.relative_to(path)).replace("/", "-") for part in _parts(path)}
+    return [
+        Item(f"annotations/{file.filename}{name}", LocalBlob(part), "annotations")
+        for part, name in names.items()
+    ]
 
 
 def _distinct(found: list[tuple[AnnotationFile, Path]]) -> Iterator[Reference]:

@@ -65,7 +65,9 @@ def _targets(name: str, entry: AnnotationEntry, count: int) -> list[str]:
         raise ConfigurationError(
             f"{name}: catalogue.annotations.{name}.source: missing key, whose media it names"
         )
-    if len(entry.place.paths) != count or (count > 1 and not filename.endswith("/")):
+    if count > 1 and not filename.endswith("/"):
+        raise ConfigurationError(f"{name}: {count} files, but it is one; name that one")
+    if len(entry.place.paths) != count:
         raise ConfigurationError(
             f"{name}: {count} files for {len(entry.place.paths)} paths; name each of them"
         )

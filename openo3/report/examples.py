@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
+from string import ascii_uppercase
 from typing import Any
 
 from markupsafe import Markup
 
 from openo3.benchmarks import tvgbench, vstar
-from openo3.choice_records import LETTERS
 from openo3.evidence import Completion, parse_completion, read_times, read_where, second_key
 from openo3.geometry import BoxSpace, box_iou, pixels
 from openo3.media.frame_store import Frame, FrameStore
@@ -161,7 +161,7 @@ def choice_example(
         column, track = _column(model, title, scene, "which", scores[model])
         columns.append(column)
         tracks.append(track)
-    lettered = dict(zip(LETTERS, record["options"], strict=False))
+    lettered = dict(zip(ascii_uppercase, record["options"], strict=False))
     said = f"{record['answer']}. {lettered[record['answer']]}" if lettered else record["answer"]
     place = [BENCHMARKS[benchmark], record["group"], record["id"]]
     return Example(

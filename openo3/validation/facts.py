@@ -12,11 +12,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from itertools import chain, pairwise
+from string import ascii_uppercase
 from typing import Any
 
 from openo3 import bench_records
 from openo3.answers import option_of
-from openo3.choice_records import LETTERS
 from openo3.evidence import parse_boxes, parse_completion, parse_span
 from openo3.schema import Box, KeyFrame, Sample, Task
 
@@ -71,7 +71,7 @@ def of_tvgbench(record: dict[str, Any]) -> Facts:
 
 def of_choice(record: dict[str, Any]) -> Facts:
     """Facts of a record of a benchmark with options."""
-    answer, letters = record["answer"], LETTERS[: len(record["options"])]
+    answer, letters = record["answer"], ascii_uppercase[: len(record["options"])]
     return {
         "question.chars": len(record["question"].strip()),
         "answer.chars": len(answer),

@@ -79,11 +79,11 @@ def _choice(parse: Callable[[Any], dict[str, Any]]) -> Callable[[Any], Row]:
     return read
 
 
-def _benchmark(name: str, media_field: str, read: Callable[[Any], Row]) -> Format:
-    """Records of benchmarks have neither id nor task nor source; the name of their media tells them apart."""
+def _benchmark(name: str, media_field: str, read: Callable[[Any], Row], id_field: str = "") -> Format:
+    """Records of benchmarks have neither task nor source, nor all of them an id: else their media's name."""
 
     def labels(raw: Any) -> Labels:
-        found = raw.get(media_field) if isinstance(raw, Mapping) else None
+        found = raw.get(id_field or media_field) if isinstance(raw, Mapping) else None
         return rejections.label(found), name, BENCHMARK
 
     return Format(f"bench/{name}.json", read, {"video": media_field}, labels, unique=False)
@@ -94,8 +94,8 @@ FORMATS: Mapping[str, Format] = {
     "rl": Format("rl.jsonl", _reinforced, _STGR_MEDIA),
     "vstar": _benchmark("vstar", "vid", _vstar),
     "tvgbench": _benchmark("tvgbench", "path", _tvgbench),
-    "videomme": _benchmark("videomme", "videoID", _choice(choice_records.parse_videomme)),
-    "worldsense": _benchmark("worldsense", "video", _choice(choice_records.parse_worldsense)),
-    "videommmu": _benchmark("videommmu", "id", _choice(choice_records.parse_videommmu)),
+    "videomme": _benchmark("videomme", "videoID", _choice(choice_records.parse_videomme), "question_id"),
+    "worldsense": _benchmark("worldsense", "video", _choice(choice_records.parse_worldsense), "id"),
+    "videommmu": _benchmark("videommmu", "id", _choice(choice_records.parse_videommmu), "name"),
 }
 """By the name of the annotation file (`openo3.annotations`)."""

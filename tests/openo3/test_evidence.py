@@ -131,6 +131,23 @@ CHOICES = ["a red cup", "a blue cup", "neither", "B"]
         ("A\nbecause it is red", "A"),
         ("<think>A or B?</think><answer> B </answer>", "B"),
         ("The answer is (A).", "A"),
+        ("The best choice I think is B", "B"),
+        ("It is **C**", "C"),
+        ("C. Neither", "C"),
+        ("A. a\\nred  cup.", "A"),
+        ("The answer is A or B", ""),
+        ("A. or B.", ""),
+        ("(A) and (B)", ""),
+        ("**A** or **B**", ""),
+        ("Answer: A, B and C", ""),
+        ("A or E", ""),
+        ("A blue cup! B", ""),
+        ("Option A is wrong.", ""),
+        ("The answer is not option A but B", ""),
+        ("Neither option A nor B", ""),
+        ("It isn't B", ""),
+        ("The answer is A man walking", ""),
+        ("She takes vitamin C.", ""),
         ("Answer: C", "C"),
         ("I would choose option A, so the answer is A.", "A"),
         ("A blue cup!", "B"),
@@ -150,6 +167,19 @@ def test_choices_by_hand(text, letter):
 def test_of_options_with_equal_words_none_is_meant():
     assert read_choice("a cup", ["a cup", "A cup."]) == ""
     assert read_choice("A", []) == ""
+
+
+def test_signs_tell_options_apart_and_silence_is_none_of_them():
+    assert read_choice("0.5", ["-0.5", "0.5"]) == "B"
+    assert read_choice("x>0", ["x<0", "x>0"]) == "B"
+    assert read_choice("\u221e", ["0", "\u221e"]) == "B"
+    for silence in ("", " ", ".", "<answer></answer>"):
+        assert read_choice(silence, ["", "."]) == ""
+
+
+def test_of_many_options_the_pronoun_is_none():
+    assert read_choice("I think so", list("abcdefghij")) == ""
+    assert read_choice("The answer is I", [f"option {n}" for n in range(10)]) == "I"
 
 
 def test_first_blocks_count():

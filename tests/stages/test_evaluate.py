@@ -117,6 +117,16 @@ def test_a_benchmark_that_is_not_there_is_left_out(place: Path, capsys: pytest.C
     assert list(json.loads((place / "metrics/evaluate/sft.json").read_text())) == ["vstar"]
 
 
+def test_what_is_not_evaluated_is_said(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_json(place / "data/validated/bench/videomme.json", [])
+    write_params(place, decodings={"videomme": ["greedy"], "vstar": ["greedy"]}, max_records=1)
+    evaluate.main()
+    said = capsys.readouterr().out
+    assert "tvgbench is not in evaluate.decodings, left out" in said
+    assert "no record of videomme is usable, left out" in said
+    assert list(json.loads((place / "metrics/evaluate/sft.json").read_text())) == ["vstar"]
+
+
 def test_a_missing_model_is_said_in_one_line(place: Path) -> None:
     (place / "data/models/sft").unlink()
     with pytest.raises(FileNotFoundError, match="data/models/sft: no model here, run the stage"):

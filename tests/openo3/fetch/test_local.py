@@ -44,6 +44,23 @@ def test_benchmarks_with_options_one_of_them_a_folder(tmp_path):
     assert plan.missing == []
 
 
+def test_the_published_folders_of_a_benchmark_in_parts(tmp_path):
+    folder = choice_folder.write(tmp_path)
+    for part in list((folder / "VideoMMMU").iterdir()):
+        track, _, name = part.name.partition("-")
+        (folder / "VideoMMMU" / track).mkdir()
+        part.rename(folder / "VideoMMMU" / track / name)
+    found = targets(local.plan(folder))
+    assert "annotations/VideoMMMU/Perception-test-00000-of-00001.parquet" in found
+    assert len([target for target in found if "VideoMMMU" in target]) == 3
+
+
+def test_an_empty_folder_is_no_annotation(tmp_path):
+    (tmp_path / "VideoMMMU").mkdir()
+    with pytest.raises(FetchError, match="holds no annotation file"):
+        local.plan(tmp_path)
+
+
 def test_any_subset_of_annotation_files_will_do(tmp_path):
     local_folder.annotate(tmp_path, "TVGBench.json", [])
     assert targets(local.plan(tmp_path)) == {"annotations/TVGBench.json": "annotations"}

@@ -12,7 +12,7 @@ from html.parser import HTMLParser
 import pytest
 
 from openo3.report.inputs import Inputs
-from openo3.report.page import html
+from openo3.report.page import CHOICE_EXAMPLES, html
 from openo3.report.tables import ablation, markdown
 from tests.finished_run import HOSTILE
 
@@ -96,6 +96,12 @@ def test_the_numbers_of_the_table_are_on_the_page(inputs, page, benchmark):
             assert any(page.cells[k : k + len(line)] == line for k in range(len(page.cells)))
 
 
+def test_of_benchmarks_with_options_only_some_questions_are_shown(inputs, frames):
+    page = html(inputs, frames, examples=6)
+    assert len(re.findall(r'id="question-\d+"', page)) == 6
+    assert len(re.findall(r'id="videomme-\d+"', page)) == CHOICE_EXAMPLES
+
+
 def test_the_published_numbers_are_there_and_named_as_such(page, text):
     assert "As published, on the real V-STaR" in text
     assert {"19.3", "22.4", "33.7", "46.6", "35.5", "49.0"} <= set(page.cells)
@@ -106,8 +112,10 @@ def test_no_text_becomes_markup(inputs, frames, text):
     results = copy.deepcopy(dict(inputs.results))
     for (_, name, _), records in results.items():
         for record in records:
-            for field in texts if name == "vstar" else ("question",):
+            for field in {"vstar": texts, "videomme": ("question", "group", "id")}.get(name, ("question",)):
                 record[field] += HOSTILE
+            if name == "videomme":
+                record["options"] = [option + HOSTILE for option in record["options"]]
     answers = copy.deepcopy(dict(inputs.answers))
     for records in answers.values():
         for lines in records:
