@@ -47,6 +47,10 @@ class Params:
 def main() -> None:
     name = sys.argv[1]
     params = load_params("evaluate", Params)
+    try:
+        known = {name: benchmarks.get(name) for name in params.decodings}
+    except KeyError as error:
+        wrong(f"params.yaml: evaluate.decodings: {error.args[0]}")
     model, out = Path(f"data/models/{name}"), Path(f"data/predictions/{name}")
     stores = [FRAMES / bench / "index.json" for bench in params.decodings]
     work = checkpoints.workspace(f"evaluate-{name}", [model, BENCH, *stores], asdict(params))
@@ -61,7 +65,7 @@ def main() -> None:
             if not (BENCH / f"{bench}.json").exists():
                 print(f"evaluate: no {bench} among the validated benchmarks, left out")
                 continue
-            benchmark, store = benchmarks.get(bench), FrameStore.open(FRAMES / bench)
+            benchmark, store = known[bench], FrameStore.open(FRAMES / bench)
             records = benchmark.load(BENCH / f"{bench}.json")[: params.max_records]
             if not records:
                 print(f"evaluate: no record of {bench} is usable, left out")

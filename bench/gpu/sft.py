@@ -68,6 +68,7 @@ def waiting(model: Any, size: Size, rounds: int, records: int = 4) -> dict[str, 
         batch_size=records,
         collate_fn=partial(collate, **special_tokens(model)),
         num_workers=workers,
+        multiprocessing_context="spawn",  # a fork of what vLLM has run in hangs
         pin_memory=CUDA,
     )
     batches = iter(loader)

@@ -127,6 +127,15 @@ def test_what_is_not_evaluated_is_said(place: Path, capsys: pytest.CaptureFixtur
     assert list(json.loads((place / "metrics/evaluate/sft.json").read_text())) == ["vstar"]
 
 
+def test_an_unknown_benchmark_is_one_line(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_params(place, decodings={"videome": ["greedy"]})
+    with pytest.raises(SystemExit, match="2"):
+        evaluate.main()
+    said = capsys.readouterr().err
+    assert said.startswith("params.yaml: evaluate.decodings: unknown benchmark 'videome'; there are vstar, ")
+    assert said.count("\n") == 1
+
+
 def test_a_missing_model_is_said_in_one_line(place: Path) -> None:
     (place / "data/models/sft").unlink()
     with pytest.raises(FileNotFoundError, match="data/models/sft: no model here, run the stage"):
