@@ -26,6 +26,11 @@ class AnnotationFile:
     rows: Callable[[str | Path], Iterator[Any]] = read_rows
 
 
+def target(filename: str, part: str) -> str:
+    """Where it goes below `data/raw`: a file by its name, into a folder of parts each by its path."""
+    return f"annotations/{filename}" + (part.replace("/", "-") if filename.endswith("/") else "")
+
+
 ANNOTATION_FILES = (
     AnnotationFile("sft", "STGR-SFT.json", stgr.references),
     AnnotationFile("rl", "STGR-RL.json", stgr.references),

@@ -6,8 +6,9 @@ counts. Per-record scores are `[N]` or `[N, K]` arrays of N records and K scores
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -76,6 +77,15 @@ class Interval:
     value: float
     low: float
     high: float
+
+
+def with_intervals(found: Mapping[str, Interval], n: int) -> dict[str, Any]:
+    """A benchmark's numbers as metrics files hold them: values by name, `intervals`, and `n` records."""
+    return {
+        **{name: finite(each.value) for name, each in found.items()},
+        "intervals": {name: [finite(each.low), finite(each.high)] for name, each in found.items()},
+        "n": n,
+    }
 
 
 def _means(values: NDArray) -> NDArray:

@@ -48,7 +48,7 @@ def main() -> None:
     name = sys.argv[1]
     params = load_params("evaluate", Params)
     try:
-        known = {name: benchmarks.get(name) for name in params.decodings}
+        known = {bench: benchmarks.get(bench) for bench in params.decodings}
     except KeyError as error:
         wrong(f"params.yaml: evaluate.decodings: {error.args[0]}")
     model, out = Path(f"data/models/{name}"), Path(f"data/predictions/{name}")

@@ -26,7 +26,7 @@ from bench.gpu.models import (
     rows,
     special_tokens,
 )
-from bench.gpu.update import target_logps, timed, whole_logps
+from bench.gpu.update import target_logps, timed, trained, whole_logps
 from openo3.model.attention import attend_framewise
 from openo3.model.encode import Prompt, PromptEncoder
 from openo3.model.packing import Branch, Pack, collate, model_inputs
@@ -81,14 +81,8 @@ def waiting(model: Any, size: Size, rounds: int, records: int = 4) -> dict[str, 
         labels = inputs.pop("labels")
         (-target_logps(model, inputs, labels)).mean().backward()
 
-    model.activation_checkpointing_enable(every_n_layers=1)
-    model.train()
-    try:
+    with trained(model, 1):
         times = [(seconds(take), seconds(step)) for _ in range(steps)][2:]  # the first ones record and grow
-    finally:
-        model.eval()
-        model.activation_checkpointing_disable()
-        model.zero_grad(set_to_none=True)
     return {
         "records": records,
         "workers": workers,

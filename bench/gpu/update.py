@@ -5,7 +5,8 @@ The optimizer's step is the same in both and is left out, as its states do not f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from statistics import median
 from typing import Any
@@ -98,12 +99,19 @@ def ours(model: Any, size: Size, rounds: int, *, groups: int, every: int | None)
 
 
 def timed(model: Any, step: Callable[[], None], rounds: int, every: int | None) -> dict[str, float]:
+    with trained(model, every):
+        step()
+        return {"s": median(seconds(step) for _ in range(rounds))}
+
+
+@contextmanager
+def trained(model: Any, every: int | None) -> Iterator[None]:
+    """The model as it trains, with the activations of one layer in `every` computed again."""
     if every:
         model.activation_checkpointing_enable(every_n_layers=every)
     model.train()
     try:
-        step()
-        return {"s": median(seconds(step) for _ in range(rounds))}
+        yield
     finally:
         model.eval()
         model.activation_checkpointing_disable()

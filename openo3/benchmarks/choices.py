@@ -24,7 +24,7 @@ from openo3.evidence import parse_completion, read_choice
 from openo3.format_check import format_share
 from openo3.geometry import BoxSpace
 from openo3.judges import CORRECT, Judge
-from openo3.metrics import bootstrap
+from openo3.metrics import bootstrap, with_intervals
 from openo3.schema import Task
 
 Record = dict[str, Any]
@@ -73,12 +73,7 @@ class MultipleChoice:
         for group in sorted({record["group"] for record in rated}):
             columns[f"acc/{group}"] = [record["correct"] for record in rated if record["group"] == group]
         columns["format"] = [record["format"] for record in rated]
-        intervals = {name: bootstrap(values)[0] for name, values in columns.items()}
-        return {
-            **{name: interval.value for name, interval in intervals.items()},
-            "intervals": {name: [interval.low, interval.high] for name, interval in intervals.items()},
-            "n": len(rated),
-        }
+        return with_intervals({name: bootstrap(values)[0] for name, values in columns.items()}, len(rated))
 
 
 VIDEOMME = MultipleChoice()

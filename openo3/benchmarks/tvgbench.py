@@ -19,7 +19,7 @@ from openo3.evidence import parse_completion, read_times
 from openo3.format_check import format_share
 from openo3.geometry import BoxSpace, Span, tiou
 from openo3.judges import Judge
-from openo3.metrics import SPAN_THRESHOLDS, bootstrap
+from openo3.metrics import SPAN_THRESHOLDS, bootstrap, with_intervals
 from openo3.schema import Task
 
 Record = dict[str, Any]
@@ -60,11 +60,7 @@ def score(results: Sequence[Mapping[str, Any]], judge: Judge | None = None) -> d
     columns |= {f"R1@{least}": [overlap >= least for overlap in overlaps] for least in SPAN_THRESHOLDS}
     columns["format"] = [record["format"] for record in results]
     intervals = dict(zip(columns, bootstrap(list(zip(*columns.values(), strict=True))), strict=True))
-    return {
-        **{name: interval.value for name, interval in intervals.items()},
-        "intervals": {name: [interval.low, interval.high] for name, interval in intervals.items()},
-        "n": len(results),
-    }
+    return with_intervals(intervals, len(results))
 
 
 def tious(results: Sequence[Mapping[str, Any]]) -> list[float]:

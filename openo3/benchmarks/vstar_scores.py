@@ -19,7 +19,15 @@ from numpy.typing import NDArray
 from openo3.evidence import parse_completion, read_times, second_key
 from openo3.geometry import box_iou, tiou
 from openo3.judges import CORRECT, UNPARSABLE, Judge
-from openo3.metrics import arithmetic_mean, bootstrap, box_metrics, finite, log_geometric_mean, span_metrics
+from openo3.metrics import (
+    arithmetic_mean,
+    bootstrap,
+    box_metrics,
+    finite,
+    log_geometric_mean,
+    span_metrics,
+    with_intervals,
+)
 from openo3.schema import Box
 
 CHAINS = ("", "_2")
@@ -66,11 +74,7 @@ def score(results: Sequence[Mapping[str, Any]], judge: Judge) -> dict[str, Any]:
     intervals = dict(zip(METRICS, bootstrap(values, summary), strict=True))
     if all("format" in record for record in results):
         [intervals["format"]] = bootstrap([record["format"] for record in results])
-    return {
-        **{name: finite(interval.value) for name, interval in intervals.items()},
-        "intervals": {name: [finite(i.low), finite(i.high)] for name, i in intervals.items()},
-        "n": len(scored),
-    }
+    return with_intervals(intervals, len(scored))
 
 
 def summary(means: NDArray) -> NDArray:

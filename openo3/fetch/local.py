@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from openo3.annotations import ANNOTATION_FILES, AnnotationFile
+from openo3.annotations import ANNOTATION_FILES, AnnotationFile, target
 from openo3.fetch.blob import LocalBlob
 from openo3.fetch.plan import FetchError, Item, Missing, Plan
 from openo3.rejections import RowError
@@ -53,13 +53,9 @@ def _parts(folder: Path) -> list[Path]:
 
 
 def _items(file: AnnotationFile, path: Path) -> list[Item]:
-    if path.is_file():
-        return [Item(f"annotations/{file.filename}", LocalBlob(path), "annotations")]
-    names = {part: str(part.relative_to(path)).replace("/", "-") for part in _parts(path)}
-    return [
-        Item(f"annotations/{file.filename}{name}", LocalBlob(part), "annotations")
-        for part, name in names.items()
-    ]
+    parts = _parts(path) if path.is_dir() else [path]
+    names = [target(file.filename, str(part.relative_to(path))) for part in parts]
+    return [Item(name, LocalBlob(part), "annotations") for name, part in zip(names, parts, strict=True)]
 
 
 def _distinct(found: list[tuple[AnnotationFile, Path]]) -> Iterator[Reference]:
@@ -85,8 +81,8 @@ def _locate(folder: Path, reference: Reference, roots: dict[str, Root], result: 
         root = roots.setdefault(name, Root(folder / name))
         try:
             if root.find(reference.path):
-                target = f"media/{reference.media}"
-                result.items.append(Item(target, LocalBlob(root.folder / reference.path), source.name))
+                blob = LocalBlob(root.folder / reference.path)
+                result.items.append(Item(f"media/{reference.media}", blob, source.name))
                 return
         except UnsafePath as error:
             problem, detail = "unsafe", f"{name}/{reference.path}: {error}"

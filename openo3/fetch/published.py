@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 
 from openo3 import sources
-from openo3.annotations import ANNOTATION_FILES
+from openo3.annotations import ANNOTATION_FILES, target
 from openo3.catalogue.table import AnnotationEntry, Catalogue
 from openo3.configuration import ConfigurationError
 from openo3.fetch.blob import LocalBlob
@@ -71,9 +71,7 @@ def _targets(name: str, entry: AnnotationEntry, count: int) -> list[str]:
         raise ConfigurationError(
             f"{name}: {count} files for {len(entry.place.paths)} paths; name each of them"
         )
-    if not filename.endswith("/"):
-        return [f"annotations/{filename}"]
-    return [f"annotations/{filename}{path.replace('/', '-')}" for path in entry.place.paths]
+    return [target(filename, path) for path in entry.place.paths]
 
 
 def media(

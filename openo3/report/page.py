@@ -36,7 +36,10 @@ SOURCES = ("page.html.j2", "style.css", "page.js")
 
 CHOICES = ("videomme", "worldsense", "videommmu")
 CHOICE_EXAMPLES = 4
-_CHOICES = {"acc": "Questions answered right", "format": "Completions in the form that was asked for"}
+_CHOICE_HEADLINES = {
+    "acc": "Questions answered right",
+    "format": "Completions in the form that was asked for",
+}
 HEADLINES = {
     "vstar": {
         "mAM": "What, when and where, averaged over both chains",
@@ -48,7 +51,7 @@ HEADLINES = {
         "m_tIoU": "Overlap of answered and true span",
         "R1@0.5": "Spans that overlap by half or more",
     },
-    **dict.fromkeys(CHOICES, _CHOICES),
+    **dict.fromkeys(CHOICES, _CHOICE_HEADLINES),
 }
 SPREADS = {
     "vstar": {"tIoU_1": "When: temporal IoU, V-STaR chain 1", "vIoU_1": "Where: box IoU, V-STaR chain 1"},

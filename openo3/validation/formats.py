@@ -61,26 +61,18 @@ def _sample_row(sample: Sample, sample_facts: facts.Facts) -> Row:
     return Row(sample.to_json(), sample.media, kind, sample_facts, images)
 
 
-def _vstar(raw: Any) -> Row:
-    record = bench_records.parse_vstar(raw)
-    return Row(record, record["media"], "video", facts.of_vstar(record))
+def _benchmark(
+    name: str,
+    media_field: str,
+    parse: Callable[[Any], dict[str, Any]],
+    measure: Callable[[dict[str, Any]], facts.Facts],
+    id_field: str = "",
+) -> Format:
+    """Records of benchmarks have neither task nor source, nor all of them an id: else their media's name."""
 
-
-def _tvgbench(raw: Any) -> Row:
-    record = bench_records.parse_tvgbench(raw)
-    return Row(record, record["media"], "video", facts.of_tvgbench(record))
-
-
-def _choice(parse: Callable[[Any], dict[str, Any]]) -> Callable[[Any], Row]:
     def read(raw: Any) -> Row:
         record = parse(raw)
-        return Row(record, record["media"], "video", facts.of_choice(record))
-
-    return read
-
-
-def _benchmark(name: str, media_field: str, read: Callable[[Any], Row], id_field: str = "") -> Format:
-    """Records of benchmarks have neither task nor source, nor all of them an id: else their media's name."""
+        return Row(record, record["media"], "video", measure(record))
 
     def labels(raw: Any) -> Labels:
         found = raw.get(id_field or media_field) if isinstance(raw, Mapping) else None
@@ -92,10 +84,12 @@ def _benchmark(name: str, media_field: str, read: Callable[[Any], Row], id_field
 FORMATS: Mapping[str, Format] = {
     "sft": Format("sft.jsonl", _supervised, _STGR_MEDIA),
     "rl": Format("rl.jsonl", _reinforced, _STGR_MEDIA),
-    "vstar": _benchmark("vstar", "vid", _vstar),
-    "tvgbench": _benchmark("tvgbench", "path", _tvgbench),
-    "videomme": _benchmark("videomme", "videoID", _choice(choice_records.parse_videomme), "question_id"),
-    "worldsense": _benchmark("worldsense", "video", _choice(choice_records.parse_worldsense), "id"),
-    "videommmu": _benchmark("videommmu", "id", _choice(choice_records.parse_videommmu), "name"),
+    "vstar": _benchmark("vstar", "vid", bench_records.parse_vstar, facts.of_vstar),
+    "tvgbench": _benchmark("tvgbench", "path", bench_records.parse_tvgbench, facts.of_tvgbench),
+    "videomme": _benchmark(
+        "videomme", "videoID", choice_records.parse_videomme, facts.of_choice, "question_id"
+    ),
+    "worldsense": _benchmark("worldsense", "video", choice_records.parse_worldsense, facts.of_choice, "id"),
+    "videommmu": _benchmark("videommmu", "id", choice_records.parse_videommmu, facts.of_choice, "name"),
 }
 """By the name of the annotation file (`openo3.annotations`)."""
