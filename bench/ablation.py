@@ -1,11 +1,14 @@
-"""What fine-tuning and reinforcement learning bring on the default profile, over several seeds.
+"""What each part of training brings on the default world: the paper's ablation over several seeds.
 
-    python -m bench.ablation                       # 640 held-out records, three seeds: an hour on two cores
+    python -m bench.ablation                                  # 640 held-out records, three seeds
+    python -m bench.ablation --jobs 12 --gpus 4               # twelve trainings at a time on four GPUs
     python -m bench.ablation --videos 8 --seeds 0 --steps 2     # does it run? some minutes
 
-The stages themselves, as `dvc repro` calls them, in a folder of their own; GSPO starts from the same
-fine-tuned model with each seed. Killed, it goes on from the last stage that ended. Intervals are 95 %
-bootstrap intervals over the records, of a difference over the same records for both models.
+The stages themselves, as `dvc repro` calls them, each run in a folder of its own with the default's
+parameters but for what its row changes. All runs share data, base model and, by seed, the fine-tuned model.
+A killed run resumes at the stage that was cut off. The tables are written as Markdown: means over the seeds,
+and paired differences with 95 % bootstrap intervals over the records (each record's score averaged over the
+seeds).
 """
 
 from __future__ import annotations
@@ -15,121 +18,293 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
-from math import isfinite
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
+import numpy as np
 from ruamel.yaml import YAML
 
+from openo3.metrics import Interval, paired_difference
 from openo3.report.scores import SCORINGS
 
 ROOT = Path(__file__).resolve().parents[1]
-SHOWN = ("acc", "tIoU_1", "vIoU_1", "tIoU_2", "vIoU_2", "mAM", "mLGM")
+FOLDER = Path(".cache/openo3/ablation")
 
 
-def stage(folder: Path, made: str, *names: str) -> None:
-    """Run a stage in `folder`, unless what it makes is there."""
-    if (folder / made).exists():
-        return
-    print("-", *names, flush=True)
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, "-m", *names], cwd=folder, env=environment, check=True)
+@dataclass(frozen=True)
+class Variant:
+    """A row: `changes` to the default's parameters by dotted name, the stage that trains it from `start`, and
+    how it is asked (a key of `openo3.conditions.CONDITIONS`)."""
+
+    name: str
+    label: str
+    stage: str = "gspo"
+    start: str = "sft"
+    asked: str = "greedy"
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
 
-def keep_to(folder: Path) -> None:
-    """Other parameters than those that the folder was begun with would give a table of both."""
-    asked, begun = folder / "params.yaml", folder / "begun.yaml"
-    if not begun.exists():
-        begun.write_bytes(asked.read_bytes())
-    if begun.read_bytes() != asked.read_bytes():
-        sys.exit(f"{folder}: begun with other parameters ({begun.name}); remove it or name another --folder")
+BASE = Variant("base", "base", stage="", start="base", asked="plain")
+SFT = Variant("sft", "SFT", stage="sft", start="base")
+GSPO = Variant("gspo", "SFT + GSPO")
+VARIANTS = (
+    BASE,
+    SFT,
+    Variant("sft-answers", "SFT without reasoning", "sft", "base", "plain", {"sft.data.reasoning": False}),
+    Variant("gspo-cold", "GSPO without SFT", start="base"),
+    Variant(
+        "grpo",
+        "SFT + GRPO (token level, clip 0.2)",
+        changes={
+            "gspo.trainer.importance_sampling_level": "token",
+            "gspo.trainer.epsilon": 0.2,
+            "gspo.trainer.epsilon_high": 0.2,
+        },
+    ),
+    GSPO,
+    Variant("no-gate", "… without temporal gating", changes={"gspo.rewards.gate_s": 1.0e9}),
+    Variant("no-adaptive", "… without adaptive proximity", changes={"gspo.rewards.adaptive": False}),
+    Variant("no-spatial", "… without thk_spatial", changes={"gspo.rewards.weights.thk_spatial": 0.0}),
+    Variant("no-where", "… without direct questions", changes={"gspo.data.direct": False}),
+)
+BY_NAME = {variant.name: variant for variant in VARIANTS}
+AXES = {
+    "vstar": {
+        "acc": "what", "tIoU_1": "when 1", "tIoU_2": "when 2", "vIoU_1": "where 1", "vIoU_2": "where 2",
+        "mAM": "mAM", "mLGM": "mLGM",
+    },
+    "tvgbench": {"m_tIoU": "TVG tIoU", "R1@0.7": "TVG R1@0.7"},
+}  # fmt: skip
 
 
-def set_params(folder: Path, **changes: Any) -> None:
-    """The default profile with other values, by dotted name with `__` for the dot."""
-    yaml = YAML()
-    params = yaml.load(ROOT / "profiles" / "shapes.yaml")
-    for name, value in changes.items():
-        *above, last = name.split("__")
+@dataclass(frozen=True)
+class Run:
+    """A variant with one seed, in a folder of its own below `root`."""
+
+    root: Path
+    variant: Variant
+    seed: int
+
+    @property
+    def folder(self) -> Path:
+        return self.root / "runs" / f"{self.variant.name}-{self.seed}"
+
+    @property
+    def model(self) -> Path:
+        return self.folder / "data/models" / (self.variant.stage or "base")
+
+    def results(self, benchmark: str) -> list[dict[str, Any]]:
+        name = self.variant.stage or "base"
+        return read(self.folder / f"data/predictions/{name}/{benchmark}/{self.variant.asked}.results.json")
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def parameters(settings: argparse.Namespace, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The default profile, for so many held-out clips and steps, with other values by dotted name."""
+    params = YAML().load(ROOT / "profiles" / "shapes.yaml")
+    common: dict[str, Any] = {"download.shapes.benchmark_videos": settings.videos}
+    if settings.steps:
+        common |= {"sft.trainer.max_steps": settings.steps, "gspo.trainer.max_steps": settings.steps}
+    for name, value in {**common, **changes}.items():
+        *above, last = name.split(".")
         block = params
         for key in above:
             block = block[key]
         block[last] = value
-    yaml.dump(params, folder / "params.yaml")
+    return params
 
 
-def run(folder: Path, videos: int, seeds: Sequence[int], decodings: Sequence[str], steps: int | None) -> None:
-    """All stages, GSPO and its evaluation once for each seed, as model `gspo-SEED`."""
-    (folder / "data").mkdir(parents=True, exist_ok=True)
-    shipped = folder / "data" / "tiny-qwen3-vl"
-    if not shipped.exists():
-        shipped.symlink_to(ROOT / "data" / "tiny-qwen3-vl")
-    changes: dict[str, Any] = {
-        "download__shapes__benchmark_videos": videos,
-        "evaluate__decodings": {"vstar": list(decodings)},
-    }
-    if steps:
-        changes |= {"sft__trainer__max_steps": steps, "gspo__trainer__max_steps": steps}
-    set_params(folder, **changes)
-    keep_to(folder)
-    stage(folder, "data/models/base", "stages.base_model")
-    stage(folder, "data/raw/manifest.jsonl", "stages.download")
-    stage(folder, "data/validated", "stages.validate")
-    stage(folder, "data/frames/vstar/index.json", "stages.sample_frames")
-    stage(folder, "metrics/evaluate/base.json", "stages.evaluate", "base")
-    stage(folder, "metrics/sft.json", "stages.sft")
-    stage(folder, "metrics/evaluate/sft.json", "stages.evaluate", "sft")
-    for seed in seeds:
-        model = folder / "data" / "models" / f"gspo-{seed}"
-        if not model.exists():
-            set_params(folder, **changes, gspo__trainer__seed=seed)
-            (folder / "metrics" / "gspo.json").unlink(missing_ok=True)
-            stage(folder, "metrics/gspo.json", "stages.gspo")
-            (folder / "data" / "models" / "gspo").rename(model)
-        stage(folder, f"metrics/evaluate/gspo-{seed}.json", "stages.evaluate", f"gspo-{seed}")
+def begin(folder: Path, params: Mapping[str, Any]) -> None:
+    """Write the parameters. Others than those that the folder was begun with would give a table of both."""
+    (folder / "data" / "models").mkdir(parents=True, exist_ok=True)
+    begun = folder / "params.yaml"
+    part = folder / "params.part"
+    YAML().dump(params, part)
+    if begun.exists() and begun.read_bytes() != part.read_bytes():
+        sys.exit(f"{folder}: begun with other parameters; remove it or name another --folder")
+    part.replace(begun)
 
 
-def tables(folder: Path, seeds: Sequence[int], decodings: Sequence[str]) -> None:
-    """One table for each decoding: metrics in percent with intervals, then the differences from SFT."""
-    for decoding in decodings:
-        print(f"\n{decoding}\n\n| | " + " | ".join(SHOWN) + " |\n" + "|---" * (len(SHOWN) + 1) + "|")
-        for model in ("base", "sft", *(f"gspo-{seed}" for seed in seeds)):
-            metrics = json.loads((folder / f"metrics/evaluate/{model}.json").read_text())["vstar"][decoding]
-            cells = [cell(metrics[name], *metrics["intervals"][name]) for name in SHOWN]
-            print(f"| {model} | " + " | ".join(cells) + " |")
-        scoring = SCORINGS["vstar"]
-        fine_tuned = results(folder, "sft", decoding)
-        for seed in seeds:
-            found = scoring.difference(results(folder, f"gspo-{seed}", decoding), fine_tuned)
-            cells = [cell(*(getattr(found[name], end) for end in ("value", "low", "high"))) for name in SHOWN]
-            print(f"| gspo-{seed} - sft | " + " | ".join(cells) + " |")
+def stage(folder: Path, made: str, *names: str, gpu: int | None = None) -> None:
+    """Run a stage in `folder`, unless what it makes is there. What it prints goes to a log there."""
+    if (folder / made).exists():
+        return
+    print("-", folder.name, *names, flush=True)
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"}
+    if gpu is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = str(gpu)
+    with (folder / "log.txt").open("ab") as log:
+        done = subprocess.run(
+            [sys.executable, "-m", *names], cwd=folder, env=environment, stdout=log, stderr=log
+        )
+    if done.returncode:
+        sys.exit(f"{folder}: {' '.join(names)} failed, see log.txt")
 
 
-def cell(value: float | None, low: float | None, high: float | None) -> str:
-    """In percent, mLGM included, as the paper gives it; `-` for what is infinite or unknown."""
-    value, low, high = (
-        f"{100 * number:z.1f}" if number is not None and isfinite(number) else "-"
-        for number in (value, low, high)
+def link(at: Path, to: Path) -> None:
+    at.parent.mkdir(parents=True, exist_ok=True)
+    if not at.is_symlink():
+        at.symlink_to(os.path.relpath(to, at.parent))
+
+
+def make_data(root: Path, settings: argparse.Namespace) -> None:
+    """The data that all runs share, and the base model."""
+    begin(root, parameters(settings, {}))
+    if not (root / "data/models/base").exists():
+        link(root / "data/tiny-qwen3-vl", ROOT / "data/tiny-qwen3-vl")
+    stage(root, "data/models/base", "stages.base_model")
+    if not (root / "data/validated").exists():
+        stage(root, "data/raw/manifest.jsonl", "stages.download")
+        stage(root, "data/validated", "stages.validate")
+    stage(root, "metrics/frames.json", "stages.sample_frames")  # which is written last
+
+
+def carry_out(run: Run, settings: argparse.Namespace, gpu: int | None) -> None:
+    """Train and evaluate one run."""
+    variant = run.variant
+    changes = dict(variant.changes) | {"evaluate.decodings": {name: [variant.asked] for name in AXES}}
+    if variant.stage:
+        changes[f"{variant.stage}.trainer.seed"] = run.seed
+    begin(run.folder, parameters(settings, changes))
+    for name in ("validated", "frames"):
+        link(run.folder / "data" / name, run.root / "data" / name)
+    start = run.root / "data/models/base"
+    if variant.start == "sft":
+        start = Run(run.root, SFT, run.seed).model
+    if variant.stage:
+        link(run.folder / "data/models" / ("base" if variant.stage == "sft" else "sft"), start)
+        made = f"metrics/{variant.stage}.json"
+        stage(run.folder, made, f"stages.{variant.stage}", gpu=gpu)
+    else:
+        link(run.model, start)
+    name = variant.stage or "base"
+    stage(run.folder, f"metrics/evaluate/{name}.json", "stages.evaluate", name, gpu=gpu)
+
+
+def carry_out_all(runs: Sequence[Run], settings: argparse.Namespace) -> None:
+    """`--jobs` at a time, spread over the GPUs."""
+    places: SimpleQueue[int | None] = SimpleQueue()
+    for job in range(settings.jobs):
+        places.put(job % settings.gpus if settings.gpus else None)
+
+    def at_a_place(run: Run) -> None:
+        place = places.get()
+        try:
+            carry_out(run, settings, place)
+        finally:
+            places.put(place)
+
+    with ThreadPoolExecutor(settings.jobs) as pool:
+        list(pool.map(at_a_place, runs))
+
+
+def mean_rows(runs: Sequence[Run], benchmark: str) -> np.ndarray:
+    """[records, columns]: each record's scores, averaged over the seeds."""
+    return np.mean([SCORINGS[benchmark].rows(run.results(benchmark)) for run in runs], axis=0)
+
+
+def gains(later: Sequence[Run], earlier: Sequence[Run], benchmark: str) -> dict[str, Interval]:
+    scoring = SCORINGS[benchmark]
+    found = paired_difference(
+        mean_rows(later, benchmark).tolist(), mean_rows(earlier, benchmark).tolist(), scoring.statistic
     )
-    return f"{value} [{low}, {high}]"
+    return dict(zip(scoring.metrics, found, strict=True))
 
 
-def results(folder: Path, model: str, decoding: str) -> list[dict[str, Any]]:
-    return json.loads((folder / f"data/predictions/{model}/vstar/{decoding}.results.json").read_text())
+def levels(runs: Sequence[Run], benchmark: str) -> dict[str, float]:
+    scoring = SCORINGS[benchmark]
+    means = mean_rows(runs, benchmark).mean(axis=0)
+    return dict(zip(scoring.metrics, scoring.statistic(means[None])[0], strict=True))
+
+
+def tables(by_variant: Mapping[str, Sequence[Run]]) -> str:
+    """The levels, what each row gains over the fine-tuned model or the base, and mAM's gain by seed."""
+    heads = [label for axes in AXES.values() for label in axes.values()]
+    level_lines = [header("", heads)]
+    gain_lines = [header("difference", heads)]
+    seed_lines = [header("mAM, difference by seed", [f"seed {run.seed}" for run in by_variant["sft"]])]
+    for name, runs in by_variant.items():
+        cells = [f"{100 * levels(runs, bench)[key]:.1f}" for bench, axes in AXES.items() for key in axes]
+        level_lines.append(line(BY_NAME[name].label, cells))
+        for against in compared(name):
+            label = f"{BY_NAME[name].label} - {BY_NAME[against].label}"
+            other = by_variant[against]
+            found = {bench: gains(runs, other, bench) for bench in AXES}
+            gain_lines.append(line(label, [cell(found[b][key]) for b, axes in AXES.items() for key in axes]))
+            one = (gains([run], [same_seed(other, run)], "vstar")["mAM"] for run in runs)
+            seed_lines.append(line(label, map(cell, one)))
+    return "\n\n".join("\n".join(lines) for lines in (level_lines, gain_lines, seed_lines))
+
+
+def compared(name: str) -> tuple[str, ...]:
+    """What a row's difference is taken from."""
+    if name == "base":
+        return ()
+    if name == "sft-answers":
+        return ("base", "sft")
+    if name in ("sft", "gspo-cold"):
+        return ("base",)
+    return ("base", "sft") if name == "gspo" else ("sft", "gspo")
+
+
+def same_seed(runs: Sequence[Run], like: Run) -> Run:
+    """The run of the same seed; the base has only one."""
+    return next((run for run in runs if run.seed == like.seed), runs[0])
+
+
+def header(first: str, heads: Sequence[str]) -> str:
+    return line(first, heads) + "\n|" + "---|" * (len(heads) + 1)
+
+
+def line(first: str, cells: Any) -> str:
+    return "| " + " | ".join([first, *cells]) + " |"
+
+
+def cell(gain: Interval) -> str:
+    """In percent; bold where the interval excludes zero."""
+    text = f"{100 * gain.value:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
+    return f"**{text}**" if gain.low > 0 or gain.high < 0 else text
 
 
 def main() -> None:
+    settings = arguments()
+    root = settings.folder.resolve()
+    make_data(root, settings)
+    chosen = [BY_NAME[name] for name in settings.variants]
+    by_variant = {
+        variant.name: [Run(root, variant, seed) for seed in (settings.seeds if variant.stage else [0])]
+        for variant in chosen
+    }
+    first = [run for runs in by_variant.values() for run in runs if run.variant.start == "base"]
+    carry_out_all([run for run in first if run.variant is SFT], settings)  # the others start from these
+    carry_out_all([run for runs in by_variant.values() for run in runs if run.variant is not SFT], settings)
+    count = len(next(iter(by_variant.values()))[0].results("vstar"))
+    about = f"{count} held-out V-STaR records, seeds {', '.join(map(str, settings.seeds))}, {date.today()}."
+    text = f"`python -m bench.ablation`: {about}\n\n{tables(by_variant)}\n"
+    (root / "tables.md").write_text(text)
+    print(text)
+
+
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.ablation", description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", type=Path, default=Path(".cache/openo3/ablation"))
+    parser.add_argument("--folder", type=Path, default=FOLDER)
     parser.add_argument("--videos", type=int, default=320, help="held-out clips, two records each")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--decodings", nargs="+", default=["greedy", "sampled"])
+    parser.add_argument("--variants", nargs="+", default=list(BY_NAME), choices=list(BY_NAME))
     parser.add_argument("--steps", type=int, help="of each training, in place of the profile's")
-    options = parser.parse_args()
-    folder = options.folder.resolve()
-    run(folder, options.videos, options.seeds, options.decodings, options.steps)
-    tables(folder, options.seeds, options.decodings)
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
+    parser.add_argument(
+        "--gpus", type=int, default=0, help="GPUs to spread them over; 0: as torch finds them"
+    )
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

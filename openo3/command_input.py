@@ -25,7 +25,7 @@ from openo3.answers import canonical_answer
 from openo3.evidence import Completion, parse_completion
 from openo3.geometry import NORMALISED, PERMILLE, BoxSpace, pixels
 from openo3.rejections import Reason, RowError
-from openo3.schema import Box, KeyFrame, Sample, Task
+from openo3.schema import STGR_TASKS, Box, KeyFrame, Sample, Task
 
 BOXED = (Task.TEMPORAL_SPATIAL, Task.VISUAL)
 """The tasks whose rewards look at the completion's boxes."""
@@ -137,7 +137,7 @@ def _scorable(raw: Mapping[str, Any], box_space: str) -> Scorable:
 
 def _task(raw: Mapping[str, Any]) -> Task:
     name = rows.text(raw, "task")
-    if name not in set(Task):
+    if name not in STGR_TASKS:
         raise RowError(Reason.UNKNOWN_TASK, "task", rows.shown(name))
     return Task(name)
 

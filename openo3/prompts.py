@@ -44,8 +44,8 @@ def seconds(time_s: float) -> str:
 
 
 def task_text(task: Task, question: str) -> str:
-    """The question of an STGR record with its task's instruction."""
-    return f"{question}\n{INSTRUCTIONS[task]}"
+    """The question of an STGR record with its task's instruction; a direct question has none."""
+    return f"{question}\n{INSTRUCTIONS[task]}" if task in INSTRUCTIONS else question
 
 
 def without_instruction(text: str) -> str:

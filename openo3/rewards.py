@@ -1,4 +1,5 @@
-"""The seven rewards of Open-o3 Video, as pure functions of one sample and one parsed completion.
+"""The seven rewards of Open-o3 Video, and one of our own, as pure functions of one sample and one parsed
+completion.
 
 Each returns a share in 0-1, or `None` where it does not apply to the sample's task (the release gives 0
 there, which sums the same). After the paper (arXiv 2510.20579, section 3) and the release's
@@ -17,7 +18,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Literal
 
 from openo3.answers import option_of
-from openo3.evidence import Claim, Completion, parse_boxes, parse_span
+from openo3.evidence import Claim, Completion, parse_boxes, parse_span, read_where, second_key
 from openo3.format_check import TIMED, format_share
 from openo3.geometry import box_iou, tiou
 from openo3.rouge import rouge
@@ -150,8 +151,33 @@ def thk_spatial(
     return (cited + _mean(found)) / 2
 
 
-def _format(sample: Sample, completion: Completion, **_: object) -> float:
-    return format_share(sample.task, completion)
+def _format(sample: Sample, completion: Completion, **_: object) -> float | None:
+    return None if sample.task is Task.WHERE else format_share(sample.task, completion)
+
+
+def ans_where(sample: Sample, completion: Completion, **_: object) -> float | None:
+    """Mean over the asked seconds of the best IoU of the boxes answered for each, as V-STaR counts it.
+
+    Not of the paper, whose rewards judge boxes in reasoning only: for direct questions (`Task.WHERE`).
+
+    >>> from openo3.evidence import parse_completion
+    >>> items = {1: {"cup": ((0.0, 0.0, 0.5, 1.0),)}, 2: {"cup": ((0.0, 0.0, 0.5, 1.0),)}}
+    >>> frames = (KeyFrame(1, 3.0), KeyFrame(2, 4.0))
+    >>> sample = Sample("1", Task.WHERE, "", "?", "", "", key_frames=frames, key_items=items)
+    >>> ans_where(sample, parse_completion('{"3": [0,0,1,1]}'))
+    0.25
+    """
+    if sample.task is not Task.WHERE:
+        return None
+    said = read_where(completion.text, completion.space)
+    return _mean(
+        [
+            max((box_iou(box, true) for box in said.get(second_key(frame.time_s), ())), default=0.0)
+            for frame in sample.key_frames
+            for trues in _objects(sample, frame)
+            for true in trues
+        ]
+    )
 
 
 REWARDS: Mapping[str, Reward] = {
@@ -163,6 +189,9 @@ REWARDS: Mapping[str, Reward] = {
     "thk_spatial": thk_spatial,
     "format": _format,
 }
+"""The paper's."""
+ADDED: Mapping[str, Reward] = {"ans_where": ans_where}
+"""Ours, which apply to no published task."""
 
 
 def score(

@@ -27,7 +27,7 @@ Box = tuple[float, float, float, float]
 
 
 class Task(StrEnum):
-    """The six STGR tasks, spelled as in the published annotation files."""
+    """The six STGR tasks, spelled as in the published annotation files, and one that is derived from them."""
 
     TEMPORAL_SPATIAL = "temporal-spatial free-form QA"
     TEMPORAL = "temporal QA"
@@ -35,6 +35,13 @@ class Task(StrEnum):
     VISUAL = "visual QA"
     MCQ = "General video QA MCQ"
     FREE_FORM = "General video QA Free-form"
+    WHERE = "where"
+    """Where an object is at given seconds, answered at once as V-STaR asks it. No annotation file has such
+    rows: `Examples.with_direct` derives them from key items."""
+
+
+STGR_TASKS = tuple(task for task in Task if task is not Task.WHERE)
+"""What a row of an annotation file may be."""
 
 
 @dataclass(frozen=True)

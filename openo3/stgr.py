@@ -25,7 +25,7 @@ from openo3.answers import canonical_answer
 from openo3.evidence import convert_boxes
 from openo3.geometry import NORMALISED, BoxSpace
 from openo3.rejections import Reason, Rejection, RowError
-from openo3.schema import Box, KeyFrame, Sample, Task
+from openo3.schema import STGR_TASKS, Box, KeyFrame, Sample, Task
 from openo3.sources import Reference, Source
 
 KeyItems = dict[int, dict[str, tuple[Box, ...]]]
@@ -80,10 +80,9 @@ def references(raw: Any) -> list[Reference]:
 
 def _task(raw: Mapping[str, Any]) -> Task:
     name = rows.text(raw, "task")
-    try:
-        return Task(name)
-    except ValueError:
-        raise RowError(Reason.UNKNOWN_TASK, "task", rows.shown(name)) from None
+    if name not in STGR_TASKS:
+        raise RowError(Reason.UNKNOWN_TASK, "task", rows.shown(name))
+    return Task(name)
 
 
 def _source(raw: Mapping[str, Any]) -> Source:

@@ -10,10 +10,11 @@ import sys
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from openo3 import benchmarks, judges
+from openo3 import benchmarks, conditions, judges
 from openo3.artifacts import atomic_directory, write_json, write_jsonl
+from openo3.conditions import CONDITIONS
 from openo3.evaluation import answer, blank
 from openo3.media.frame_store import FrameStore
 from openo3.model.decoding import Sampling
@@ -24,17 +25,14 @@ from openo3.training import checkpoints
 from stages.params import load_params, settings_of, wrong
 
 BENCH, FRAMES = Path("data/validated/bench"), Path("data/frames")
-Decoding = Literal["greedy", "sampled", "plain", "blind"]
 
 
 @dataclass(frozen=True)
 class Params:
-    """`decodings` by benchmark: `greedy`, `sampled` (temperature 1), `plain` (greedy, the questions without
-    the grammar's instruction), `blind` (greedy, the frames blanked). With `vllm`, settings
-    of `vllm.LLM` under its own names, vLLM answers; else transformers, up to `tokens_per_batch` prompt tokens
-    at once."""
+    """`decodings` by benchmark: names of `openo3.conditions`. With `vllm`, settings of `vllm.LLM` under its
+    own names, vLLM answers; else transformers, up to `tokens_per_batch` prompt tokens at once."""
 
-    decodings: dict[str, list[Decoding]]
+    decodings: dict[str, list[conditions.Name]]
     max_new_tokens: int
     max_records: int | None = None
     records_per_batch: int = 32
@@ -71,22 +69,20 @@ def main() -> None:
                 print(f"evaluate: no record of {bench} is usable, left out")
                 continue
             (folder / bench).mkdir()
-            for decoding in decodings:
-                sampling = Sampling(
-                    params.max_new_tokens, temperature=float(decoding == "sampled"), seed=params.seed
-                )
+            for condition in map(CONDITIONS.__getitem__, decodings):
+                sampling = Sampling(params.max_new_tokens, condition.temperature, seed=params.seed)
                 results, lines = answer(
                     benchmark, records, store, engine, sampling,
-                    see=blank if decoding == "blind" else tuple,
-                    ask=without_instruction if decoding == "plain" else str,
-                    kept=work / f"{bench}.{decoding}.jsonl",
+                    see=blank if condition.blank else tuple,
+                    ask=without_instruction if condition.bare else str,
+                    kept=work / f"{bench}.{condition.name}.jsonl",
                     records_per_batch=params.records_per_batch,
-                    progress=f"{name}, {bench}, {decoding}",
+                    progress=f"{name}, {bench}, {condition.name}",
                 )  # fmt: skip
                 results = benchmark.rate(results, judge)
-                metrics.setdefault(bench, {})[decoding] = benchmark.score(results, judge)
-                write_jsonl(folder / bench / f"{decoding}.jsonl", lines)
-                write_json(folder / bench / f"{decoding}.results.json", results)
+                metrics.setdefault(bench, {})[condition.name] = benchmark.score(results, judge)
+                write_jsonl(folder / bench / f"{condition.name}.jsonl", lines)
+                write_json(folder / bench / f"{condition.name}.results.json", results)
     metrics_file = Path(f"metrics/evaluate/{name}.json")
     metrics_file.parent.mkdir(parents=True, exist_ok=True)
     write_json(metrics_file, metrics)

@@ -10,7 +10,7 @@ from typing import Any
 from openo3.media.frame_store import FrameStore
 from openo3.model.encode import PromptEncoder
 from openo3.model.load import load_processor
-from openo3.rewards import REWARDS
+from openo3.rewards import ADDED, REWARDS
 from openo3.training import checkpoints, record
 from openo3.training.examples import Examples
 from openo3.training.finite import OnNonFinite
@@ -26,7 +26,7 @@ COLUMNS = {
     "grad_norm": "grad_norm",
     "reward": "reward",
     "reward_std": "reward_std",
-    **{f"rewards/{name}": f"rewards/{name}/mean" for name in REWARDS},
+    **{f"rewards/{name}": f"rewards/{name}/mean" for name in (*REWARDS, *ADDED)},
     "kl": "kl",
     "clip_ratio": "clip_ratio/region_mean",
     "entropy": "entropy",
@@ -38,11 +38,13 @@ COLUMNS = {
 @dataclass(frozen=True)
 class Data:
     """`tokens_per_batch`: how many tokens, of prompts and of completions to come, are decoded at once.
-    Records whose prompts have more than `max_tokens` are left out."""
+    Records whose prompts have more than `max_tokens` are left out. `direct`: also ask where the key items
+    are, to be answered at once (`Examples.with_direct`), which the reward `ans_where` judges."""
 
     max_samples: int | None = None
     max_tokens: int | None = None
     tokens_per_batch: int = 32768
+    direct: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ def main() -> None:
         config = GRPOConfig(output_dir=str(work), **params.trainer)
     processor = load_processor(START)
     examples = Examples.load(ROWS, FrameStore.open(FRAMES), PromptEncoder(processor), params.data.max_samples)
+    examples = examples.with_direct() if params.data.direct else examples
     examples = examples.within(params.data.max_tokens, answered=False)
     left_out = f"{examples.without_frames:,} without frames and {examples.too_long:,} too long left out"
     print(f"gspo: {len(examples.samples):,} records, {left_out}")

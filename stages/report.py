@@ -1,4 +1,4 @@
-"""Stage `report`: metrics, predictions and training curves -> one HTML page and the ablation as Markdown."""
+"""Stage `report`: metrics, predictions and training curves -> one HTML page and the results as Markdown."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,9 @@ class Data:
     """`most_per_pack`: how many records about the same frames share a row. Records of more than `max_tokens`
     with their answers are left out.
 
-    `direct`: each record with key items is also asked where they are, to be answered at once. A model that is
-    only ever taught to reason forgets to answer in any other form.
+    `direct`: also ask where the key items are, to be answered at once (`Examples.with_direct`). Without
+    `reasoning` every question is asked plainly and its answer taught alone: the control that shows what the
+    reasoning brings.
     """
 
     max_samples: int | None = None
@@ -36,6 +37,7 @@ class Data:
     loss_on: LossOn = "answer"
     most_per_pack: int = 8
     direct: bool = False
+    reasoning: bool = True
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ def main() -> None:
         config = SFTConfig(output_dir=str(work), **params.trainer)
     processor = load_processor(BASE)
     examples = Examples.load(ROWS, FrameStore.open(FRAMES), PromptEncoder(processor), params.data.max_samples)
+    examples = replace(examples, reasoning=params.data.reasoning)
+    examples = examples.with_direct() if params.data.direct else examples
     examples = examples.within(params.data.max_tokens, answered=True)
     left_out = f"{examples.without_frames:,} without frames and {examples.too_long:,} too long left out"
     print(f"sft: {len(examples.samples):,} records, {left_out}")
@@ -77,7 +81,6 @@ def main() -> None:
         config,
         loss_on=params.data.loss_on,
         most_per_pack=params.data.most_per_pack,
-        direct=params.data.direct,
         callbacks=checkpoints.keepers("loss", params.keep_best, greater_is_better=False),
         lora=lora,
         on_non_finite=params.on_non_finite,

@@ -1,7 +1,8 @@
 """A finished run as the stages before the report would leave it, at a hundredth of the size.
 
 Videos of two moving shapes through real H.264 and a real frame store; answers whose errors shrink from base
-to SFT to GSPO; results and metrics by the real benchmarks. One base answer is hostile: it must stay text.
+to SFT to GSPO; results and metrics by the real benchmarks. The base knows no grammar: asked in it, only its
+boxes can be read. One base answer is hostile: it must stay text.
 """
 
 from __future__ import annotations
@@ -21,19 +22,24 @@ from PIL import Image, ImageDraw
 from openo3 import benchmarks
 from openo3.artifacts import write_csv, write_json, write_jsonl
 from openo3.benchmarks import vstar_scores
+from openo3.conditions import CONDITIONS, Condition
 from openo3.evidence import format_claim, format_completion, format_span, format_time
 from openo3.geometry import PERMILLE
 from openo3.judges import RougeJudge
 from openo3.media.decode import Policy
 from openo3.media.ffmpeg import encode
 from openo3.media.frame_writer import Request, write_store
+from openo3.prompts import without_instruction
 
 SIZE = (192, 128)
 FPS = 8
 SHAPES = (("red circle", (222, 60, 50)), ("blue square", (50, 90, 225)), ("yellow circle", (240, 205, 40)))
+GARBLED = "\u2af6 of the \u2af7 it \u2af6"
 HOSTILE = '<script>alert("x")</script><img src="https://example.invalid/x.png" onerror="alert(1)">'
 # model -> error of times in seconds, of boxes in permille, and the share of wrong names
 ERRORS = {"base": (2.5, 120, 0.6), "sft": (0.8, 45, 0.25), "gspo": (0.35, 22, 0.12)}
+# condition -> by how much the errors are greater
+FACTORS = {"greedy": 1.0, "sampled": 1.4, "plain": 1.0, "blind": 5.0}
 REWARDS = (
     "ans_acc",
     "ans_tiou",
@@ -150,55 +156,57 @@ def _write_frames(root: Path, media: list[str]) -> None:
 
 
 def _evaluate(root: Path, model: str, name: str, records: list[dict], rng: random.Random) -> dict[str, Any]:
-    benchmark, own = benchmarks.get(name), random.Random(1)
+    benchmark = benchmarks.get(name)
     metrics = {}
-    for decoding, factor in (("greedy", 1.0), ("sampled", 1.4), ("plain", 1.5), ("blind", 5.0)):
+    for condition in CONDITIONS.values():
         results, lines = [], []
         for index, record in enumerate(records):
-            said = {
-                kind: _answer(model, kind, record, factor, own if decoding == "plain" else rng)
-                for kind in benchmark.questions(record, PERMILLE)
-            }
+            prompts = benchmark.questions(record, PERMILLE)
+            if condition.bare:
+                prompts = {kind: without_instruction(prompt) for kind, prompt in prompts.items()}
+            said = {kind: _answer(model, kind, record, condition, rng) for kind in prompts}
             if (model, name, index) == ("base", "vstar", 0):
                 said["what"] = HOSTILE
             results.append(benchmark.result(record, said, PERMILLE))
-            for kind, prompt in benchmark.questions(record, PERMILLE).items():
+            for kind, prompt in prompts.items():
                 line = {"record": index, "id": str(index), "question": kind, "prompt": prompt}
                 lines.append(
                     {**line, "completion": said[kind], "box_space": {"kind": "permille", "size": None}}
                 )
         if name == "vstar":
             results = vstar_scores.rate(results, RougeJudge())
-        path = root / f"data/predictions/{model}/{name}/{decoding}"
+        path = root / f"data/predictions/{model}/{name}/{condition.name}"
         write_jsonl(path.with_suffix(".jsonl"), lines)
         write_json(path.with_suffix(".results.json"), results)
-        metrics[decoding] = benchmark.score(results, RougeJudge())
+        metrics[condition.name] = benchmark.score(results, RougeJudge())
     return metrics
 
 
-def _answer(model: str, kind: str, record: dict[str, Any], factor: float, rng: random.Random) -> str:
-    time_error, box_error, wrong = ERRORS[model]
+def _answer(model: str, kind: str, record: dict[str, Any], condition: Condition, rng: random.Random) -> str:
+    time_error, box_error, wrong = (FACTORS[condition.name] * error for error in ERRORS[model])
     start, end = record.get("timestamps") or map(float, record["answer"].split("-"))
 
     def at(time_s: float) -> float:
-        return round(max(0.0, time_s + rng.gauss(0, time_error * factor)), 1)
+        return round(max(0.0, time_s + rng.gauss(0, time_error)), 1)
 
     def near(box: dict[str, Any]) -> list[int]:
         sides = (box["xmin"] / SIZE[0], box["ymin"] / SIZE[1], box["xmax"] / SIZE[0], box["ymax"] / SIZE[1])
-        return [min(999, max(0, round(1000 * side + rng.gauss(0, box_error * factor)))) for side in sides]
+        return [min(999, max(0, round(1000 * side + rng.gauss(0, box_error)))) for side in sides]
 
     if kind.startswith("where"):
         return json.dumps({str(box["timestamp"]): near(box) for box in record["bboxes"]})
+    if model == "base" and not condition.bare:
+        return GARBLED
     first, last = sorted((at(start), at(end)))
     if kind.startswith("when"):
-        if model == "base":
+        if condition.bare:
             return f"From {first}s to {last}s"
         return format_completion(
             f"It comes at {format_time(first)} and leaves at {format_time(last)}.", format_span(first, last)
         )
-    name = record["object"] if rng.random() > wrong * factor else rng.choice(SHAPES)[0]
+    name = record["object"] if rng.random() > wrong else rng.choice(SHAPES)[0]
     said = ascii_uppercase[record["options"].index(name)] if kind == "which" else f"the {name}"
-    if model == "base":
+    if condition.bare:
         return said
     shown = record["bboxes"][:2]
     claims = [format_claim(name, [near(box)], at(box["timestamp"])) for box in shown]

@@ -16,6 +16,7 @@ from typing import Any
 from markupsafe import Markup
 
 from openo3.benchmarks import tvgbench, vstar
+from openo3.conditions import Condition
 from openo3.evidence import Completion, parse_completion, read_times, read_where, second_key
 from openo3.geometry import BoxSpace, box_iou, pixels
 from openo3.media.frame_store import Frame, FrameStore
@@ -28,7 +29,8 @@ SHOWN_SECONDS = 3
 SHOWN_EVIDENCE = 4
 CHOSEN = (
     "Chosen by rule: in turn the greatest gain of GSPO over the base, a typical GSPO score, the greatest "
-    "loss of GSPO against SFT and the lowest GSPO score; no video twice. Greedy decoding."
+    "loss of GSPO against SFT and the lowest GSPO score; no video twice. Each model is asked as in the main "
+    "table."
 )
 
 
@@ -37,6 +39,7 @@ class Column:
     """One model's answer to a question; of V-STaR's also `when` and `where`, with the `scores` of chain 1."""
 
     model: str
+    asked: Condition
     correct: bool
     reasoning: Markup
     answer: Markup
@@ -66,6 +69,7 @@ class Scene:
     key: str
     answers: Answers
     shown: Sequence[Frame]
+    asked: Condition
     truth: Mapping[float, Box] = field(default_factory=dict)
     name: str = ""
 
@@ -121,13 +125,15 @@ def vstar_example(
     inputs: Inputs, frames: FrameStore, scores: Mapping[str, Mapping[str, float]], role: str, index: int
 ) -> Example:
     """One V-STaR record with all models' answers; `scores[model]` are its scores by column."""
-    record = inputs.results["base", "vstar", "greedy"][index]
+    record = inputs.results[inputs.key("base", "vstar")][index]
     shown, truth = frames.frames(record["media"]), true_boxes(record)
     start, end = record["timestamps"]
     name = record.get("object") or record["answer"]
     columns, tracks = [], [Track("Truth", "truth", [(start, end)])]
     for model, title in MODELS.items():
-        scene = Scene(f"{index}-{model}", inputs.answers[model, "vstar", "greedy"][index], shown, truth, name)
+        answers = inputs.answers[inputs.key(model, "vstar")][index]
+        asked = inputs.asked(model, "vstar")
+        scene = Scene(f"{index}-{model}", answers, shown, asked, truth, name)
         column, track = _vstar_column(model, title, scene, scores[model])
         columns.append(column)
         tracks.append(track)
@@ -152,12 +158,12 @@ def choice_example(
     index: int,
 ) -> Example:
     """One record with options, and all models' answers; `scores[model]` are its scores by column."""
-    record = inputs.results["base", benchmark, "greedy"][index]
+    record = inputs.results[inputs.key("base", benchmark)][index]
     shown = frames.frames(record["media"])
     columns, tracks = [], []
     for model, title in MODELS.items():
-        answers = inputs.answers[model, benchmark, "greedy"][index]
-        scene = Scene(f"{benchmark}-{index}-{model}", answers, shown)
+        answers = inputs.answers[inputs.key(model, benchmark)][index]
+        scene = Scene(f"{benchmark}-{index}-{model}", answers, shown, inputs.asked(model, benchmark))
         column, track = _column(model, title, scene, "which", scores[model])
         columns.append(column)
         tracks.append(track)
@@ -195,10 +201,12 @@ def _column(
 ) -> tuple[Column, Track]:
     """What a model says to the question of this kind, and the times that it cites."""
     said = scene.completion(kind)
-    reasoning, cited = _highlighted(said.reasoning, f"{scene.key}-{kind}", said.space, "no reasoning block")
+    missing = "none was asked for" if scene.asked.bare else "no reasoning block"
+    reasoning, cited = _highlighted(said.reasoning, f"{scene.key}-{kind}", said.space, missing)
     answer, _ = _highlighted(said.said, f"{scene.key}-answer", said.space, "no answer")
     column = Column(
         model=model,
+        asked=scene.asked,
         correct=scores["acc"] > 0,
         reasoning=reasoning,
         answer=answer,
@@ -269,10 +277,10 @@ class Query:
 
 def tvgbench_query(inputs: Inputs, scores: Mapping[str, float], index: int) -> Query:
     """One TVGBench record; `scores[model]` is its temporal IoU."""
-    record = inputs.results["base", "tvgbench", "greedy"][index]
+    record = inputs.results[inputs.key("base", "tvgbench")][index]
     tracks = [Track("Truth", "truth", [tvgbench.true_span(record)])]
     for model, title in MODELS.items():
-        said = inputs.results[model, "tvgbench", "greedy"][index]["answer_temporal"]
+        said = inputs.results[inputs.key(model, "tvgbench")][index]["answer_temporal"]
         tracks.append(Track(title, model, [tuple(said)] if said else []))
     marks = " · ".join(f"{title} {scores[model]:.2f}" for model, title in MODELS.items())
     return Query(record["question"], timeline(record["duration_s"], tracks), f"tIoU: {marks}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from openo3.artifacts import read_csv, read_json, read_jsonl
+from openo3.conditions import CONDITIONS, Condition
 
 MODELS = {"base": "Base", "sft": "SFT", "gspo": "GSPO"}
 """The three checkpoints in the order of training, with the names that are shown."""
@@ -19,28 +20,27 @@ BENCHMARKS = {
     "worldsense": "WorldSense",
     "videommmu": "VideoMMMU",
 }
-DECODINGS = {
-    "greedy": "Greedy decoding",
-    "sampled": "Sampled at temperature 1",
-    "plain": "Plain: greedy, asked without the grammar's instruction",
-    "blind": "Blind: frames blanked",
-}
+MEANT = {"base": "plain", "sft": "greedy", "gspo": "greedy"}
+"""The condition that each checkpoint is meant to be asked in: the base was never taught the grammar."""
+INSTEAD = ("plain", "greedy", "sampled")
+"""What stands in for a condition that was not evaluated, the first that was."""
 STAGES = ("validation", "frames", "sft", "gspo")
 
 Answers = Mapping[str, Mapping[str, Any]]
 """Prediction lines of one record by question (`what`, `when`, `where`, …)."""
 Key = tuple[str, str, str]
-"""Model, benchmark, decoding."""
+"""Model, benchmark, name of the condition."""
 
 
 @dataclass(frozen=True)
 class Inputs:
     """All inputs of the report.
 
-    `metrics[model][benchmark][decoding]` are the numbers of `metrics/evaluate/<model>.json`; `stages[name]`
+    `metrics[model][benchmark][condition]` are the numbers of `metrics/evaluate/<model>.json`; `stages[name]`
     those of `metrics/<name>.json`; `curves[name]` the rows of `plots/<name>.csv`;
-    `results[model, benchmark, decoding]` the benchmark's records with the model's answers filled in, the same
-    records in the same order for all; `answers[…]` the prediction lines behind them, one mapping per record.
+    `results[model, benchmark, condition]` the benchmark's records with the model's answers filled in, the
+    same records in the same order for all; `answers[…]` the prediction lines behind them, one mapping per
+    record.
     """
 
     metrics: Mapping[str, Mapping[str, Any]]
@@ -60,11 +60,11 @@ class Inputs:
         results, answers = {}, {}
         for model in MODELS:
             for name in names:
-                for decoding in metrics[model][name]:
-                    path = root / f"data/predictions/{model}/{name}/{decoding}"
-                    results[model, name, decoding] = read_json(path.with_suffix(".results.json"))
-                    count = len(results[model, name, decoding])
-                    answers[model, name, decoding] = _by_record(path.with_suffix(".jsonl"), count)
+                for condition in metrics[model][name]:
+                    path = root / f"data/predictions/{model}/{name}/{condition}"
+                    results[model, name, condition] = read_json(path.with_suffix(".results.json"))
+                    count = len(results[model, name, condition])
+                    answers[model, name, condition] = _by_record(path.with_suffix(".jsonl"), count)
         return cls(
             metrics=metrics,
             stages={name: read_json(root / f"metrics/{name}.json") for name in STAGES},
@@ -76,7 +76,19 @@ class Inputs:
     @property
     def benchmarks(self) -> list[str]:
         """The benchmarks that all three models were evaluated on, in the order of `BENCHMARKS`."""
-        return [name for name in BENCHMARKS if ("base", name, "greedy") in self.results]
+        return [name for name in BENCHMARKS if all(self._found(model, name) for model in MODELS)]
+
+    def asked(self, model: str, benchmark: str) -> Condition:
+        """How the model is asked where the models are compared: as `MEANT`, else what there is `INSTEAD`."""
+        return CONDITIONS[self._found(model, benchmark)[0]]
+
+    def key(self, model: str, benchmark: str) -> Key:
+        """Where `results` and `answers` have what the models are compared by."""
+        return model, benchmark, self.asked(model, benchmark).name
+
+    def _found(self, model: str, benchmark: str) -> list[str]:
+        order = dict.fromkeys((MEANT[model], *INSTEAD))
+        return [name for name in order if (model, benchmark, name) in self.results]
 
 
 def _by_record(path: Path, count: int) -> list[Answers]:

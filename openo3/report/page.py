@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
+from itertools import pairwise
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
@@ -17,6 +18,7 @@ from markupsafe import Markup
 
 from openo3.charts import Estimate, bin_shares, histogram, interval_plot, line_chart
 from openo3.media.frame_store import FrameStore
+from openo3.report.comparison import Cell, Comparison, main_comparison, measured_cell
 from openo3.report.examples import (
     CHOSEN,
     Example,
@@ -26,13 +28,15 @@ from openo3.report.examples import (
     tvgbench_query,
     vstar_example,
 )
+from openo3.report.headline import sentences
 from openo3.report.inputs import BENCHMARKS, MODELS, Inputs, column
 from openo3.report.scores import SCORINGS
-from openo3.report.tables import COLUMNS, PUBLISHED, Cell, ablation, difference_cell, measured_cell
+from openo3.report.tables import COLUMNS, PUBLISHED, section
 
 TITLE = "Grounded video reasoning"
 RUNS = {"sft": "Supervised fine-tuning", "gspo": "GSPO"}
 SOURCES = ("page.html.j2", "style.css", "page.js")
+BLIND = "blind"
 
 CHOICES = ("videomme", "worldsense", "videommmu")
 CHOICE_EXAMPLES = 4
@@ -87,17 +91,16 @@ GSPO_CURVES = {
 }
 
 Scores = Mapping[tuple[str, str], Sequence[Mapping[str, float]]]
-"""Model and benchmark -> each record's scores by column, greedy decoding."""
+"""Model and benchmark -> each record's scores by column, where the models are compared."""
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One headline metric from base to GSPO; `gain` is what GSPO adds to SFT, over the same records."""
+    """One headline metric: each model with its number and the difference from the model before it."""
 
     name: str
     meaning: str
-    steps: Sequence[tuple[str, Cell]]
-    gain: Cell | None
+    steps: Sequence[tuple[str, Cell | None, Cell | None]]
 
 
 @dataclass(frozen=True)
@@ -121,8 +124,8 @@ def html(inputs: Inputs, frames: Mapping[str, FrameStore], examples: int, about:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     pairs = [(model, name) for model in MODELS for name in inputs.benchmarks]
-    scores = {(m, name): SCORINGS[name].records(inputs.results[m, name, "greedy"]) for m, name in pairs}
-    tiles = list(_tiles(inputs))
+    scores = {(m, name): SCORINGS[name].records(inputs.results[inputs.key(m, name)]) for m, name in pairs}
+    comparisons = [main_comparison(inputs, name) for name in inputs.benchmarks]
     environment.filters["count"] = "{:,}".format
     return environment.from_string(page).render(
         title=TITLE,
@@ -131,11 +134,11 @@ def html(inputs: Inputs, frames: Mapping[str, FrameStore], examples: int, about:
         models=MODELS,
         about=about,
         facts=list(_facts(inputs)),
-        lead=_lead(inputs, tiles[0]) if tiles else "",
-        tiles=tiles,
-        tables=[ablation(inputs, name) for name in inputs.benchmarks],
+        lead=" ".join(sentences(comparisons)),
+        tiles=[tile for found in comparisons[:1] for tile in _tiles(found)],
+        sections=[section(inputs, found) for found in comparisons],
         absent=[BENCHMARKS[name] for name in SPREADS if name not in inputs.benchmarks],
-        plots=[_interval_plot(inputs, name) for name in inputs.benchmarks],
+        plots=[_interval_plot(inputs, found) for found in comparisons],
         published=PUBLISHED,
         chosen=CHOSEN,
         examples=list(_examples(inputs, frames, scores, examples)),
@@ -150,7 +153,7 @@ def html(inputs: Inputs, frames: Mapping[str, FrameStore], examples: int, about:
 
 def _facts(inputs: Inputs) -> Iterator[tuple[str, str]]:
     for name in inputs.benchmarks:
-        answers = inputs.answers["base", name, "greedy"]
+        answers = inputs.answers[inputs.key("base", name)]
         questions = sum(map(len, answers))
         yield BENCHMARKS[name], f"{len(answers):,} records, {questions:,} questions"
     for name in RUNS:
@@ -158,44 +161,31 @@ def _facts(inputs: Inputs) -> Iterator[tuple[str, str]]:
             yield MODELS[name], f"{int(inputs.curves[name][-1]['step']):,} steps"
 
 
-def _tiles(inputs: Inputs) -> Iterator[Tile]:
-    """The headline metrics of the first benchmark."""
-    for name in inputs.benchmarks[:1]:
-        scoring, headings = SCORINGS[name], {key: title for key, title, _ in COLUMNS[name]}
-        gains = scoring.difference(*(inputs.results[model, name, "greedy"] for model in ("gspo", "sft")))
-        for key, meaning in HEADLINES[name].items():
-            steps = [(model, measured_cell(inputs.metrics[model][name]["greedy"], key)) for model in MODELS]
-            yield Tile(headings[key], meaning, steps, difference_cell(gains.get(key)))
+def _tiles(found: Comparison) -> Iterator[Tile]:
+    """The headline metrics of a benchmark."""
+    titles = {key: title for key, title, _ in COLUMNS[found.benchmark]}
+    before = {later: found.gains[later, earlier] for earlier, later in pairwise(MODELS)}
+    for key, meaning in HEADLINES[found.benchmark].items():
+        steps = [(m, found.levels[m].get(key), before.get(m, {}).get(key)) for m in MODELS]
+        yield Tile(titles[key], meaning, steps)
 
 
-def _lead(inputs: Inputs, tile: Tile) -> str:
-    name = inputs.benchmarks[0]
-    base, sft, gspo = (cell.text for _, cell in tile.steps)
-    n = inputs.metrics["base"][name]["greedy"]["n"]
-    text = (
-        f"On {n:,} held-out {BENCHMARKS[name]} records {tile.name} goes from {base} for the base model "
-        f"to {sft} after supervised fine-tuning and {gspo} after GSPO."
-    )
-    if tile.gain is None:
-        return text
-    verdict = {"up": "a gain", "down": "a loss"}.get(tile.gain.mark, "no clear difference")
-    return f"{text} GSPO against SFT on the same records: {tile.gain.text} {tile.gain.interval}, {verdict}."
-
-
-def _interval_plot(inputs: Inputs, benchmark: str) -> Markup:
+def _interval_plot(inputs: Inputs, found: Comparison) -> Markup:
+    """The models as they are compared, and GSPO without sight."""
+    drawn = [(MODELS[model], model, numbers, False) for model, numbers in found.levels.items()]
+    if blind := inputs.metrics["gspo"][found.benchmark].get(BLIND):
+        numbers = {key: measured_cell(blind, key) for key in blind["intervals"]}
+        drawn.append((f"{MODELS['gspo']}, blind", "gspo", numbers, True))
     rows = []
-    for key, title, detail in COLUMNS[benchmark]:
-        estimates = []
-        for model, name in MODELS.items():
-            for decoding in ("greedy", "blind"):
-                cell = measured_cell(inputs.metrics[model][benchmark].get(decoding, {}), key)
-                if cell and not (decoding == "blind" and model != "gspo"):
-                    label = name if decoding == "greedy" else f"{name}, blind"
-                    ends = (cell.value, cell.low, cell.high)
-                    estimates.append(Estimate(label, *ends, model, hollow=decoding == "blind"))
-        chain = detail.partition("chain ")[2]
-        rows.append((f"{title} {chain}".strip(), estimates))
-    return interval_plot(f"{BENCHMARKS[benchmark]}, greedy; hollow: GSPO blind", rows)
+    for key, title, detail in COLUMNS[found.benchmark]:
+        estimates = [
+            Estimate(name, cell.value, cell.low, cell.high, style, hollow)
+            for name, style, numbers, hollow in drawn
+            if (cell := numbers.get(key))
+        ]
+        rows.append((f"{title} {detail.partition('chain ')[2]}".strip(), estimates))
+    base = f"{BENCHMARKS[found.benchmark]}, base {found.asked['base'].label}"
+    return interval_plot(f"{base}; hollow: GSPO blind" if blind else base, rows)
 
 
 def _examples(
@@ -205,12 +195,12 @@ def _examples(
     for name, make in EXAMPLES.items():
         if name not in inputs.benchmarks:
             continue
-        answers = [inputs.answers[model, name, "greedy"] for model in MODELS]
+        answers = [inputs.answers[inputs.key(model, name)] for model in MODELS]
         media = [
             record["media"]
             if record["media"] in frames[name] and all(found[k] for found in answers)
             else None
-            for k, record in enumerate(inputs.results["base", name, "greedy"])
+            for k, record in enumerate(inputs.results[inputs.key("base", name)])
         ]
         most = min(count, CHOICE_EXAMPLES) if name in CHOICES else count
         for role, index in _chosen(media, scores, name, most):
@@ -221,7 +211,7 @@ def _examples(
 def _queries(inputs: Inputs, scores: Scores, count: int) -> list[Query]:
     if "tvgbench" not in inputs.benchmarks:
         return []
-    media = [record["media"] for record in inputs.results["base", "tvgbench", "greedy"]]
+    media = [record["media"] for record in inputs.results[inputs.key("base", "tvgbench")]]
     chosen = _chosen(media, scores, "tvgbench", count)
     return [
         tvgbench_query(inputs, {model: scores[model, "tvgbench"][index]["m_tIoU"] for model in MODELS}, index)

@@ -17,7 +17,8 @@ Results = Sequence[Mapping[str, Any]]
 class Scoring:
     """How a benchmark scores records: `columns` per record, and `metrics` made of their means by `statistic`.
 
-    `overall` is a record's one number in 0-1, by which records are compared.
+    `overall` is a record's one number in 0-1, by which records are compared; `group` names the group that a
+    record also counts in.
     """
 
     columns: tuple[str, ...]
@@ -25,13 +26,28 @@ class Scoring:
     rows: Callable[[Results], list[list[float]]]
     overall: Callable[[Mapping[str, float]], float]
     statistic: Statistic = lambda means: means
+    group: Callable[[Mapping[str, Any]], str] | None = None
 
     def records(self, results: Results) -> list[dict[str, float]]:
         """Each record's scores by column, in the order of the records."""
         return [dict(zip(self.columns, row, strict=True)) for row in self.rows(results)]
 
     def difference(self, a: Results, b: Results) -> dict[str, Interval]:
-        """How much better `a` is than `b` on the same records, by metric, with the 95 % interval."""
+        """How much better `a` is than `b` on the same records, by metric, with the 95 % interval.
+
+        `format` and, as `METRIC/GROUP`, the groups' metrics are among them where the records have them.
+        """
+        found = self._difference(a, b)
+        if all("format" in record for record in (*a, *b)):
+            pair = ([record["format"] for record in results] for results in (a, b))
+            [found["format"]] = paired_difference(*pair)
+        if self.group:
+            for group in sorted(set(map(self.group, a))):
+                own = ([record for record in results if self.group(record) == group] for results in (a, b))
+                found |= {f"{name}/{group}": gain for name, gain in self._difference(*own).items()}
+        return found
+
+    def _difference(self, a: Results, b: Results) -> dict[str, Interval]:
         found = paired_difference(self.rows(a), self.rows(b), self.statistic)
         return dict(zip(self.metrics, found, strict=True))
 
@@ -47,14 +63,15 @@ def _tvgbench(results: Results) -> list[list[float]]:
 
 
 def _choices(results: Results) -> list[list[float]]:
-    return [[record["correct"], record["format"]] for record in results]
+    return [[record["correct"]] for record in results]
 
 
 CHOICES = Scoring(
-    columns=("acc", "format"),
-    metrics=("acc", "format"),
+    columns=("acc",),
+    metrics=("acc",),
     rows=_choices,
     overall=lambda score: score["acc"],
+    group=lambda record: record["group"],
 )
 
 SCORINGS = {

@@ -1,16 +1,24 @@
-"""The ablation as tables: base, SFT and GSPO under each decoding, with 95 % intervals; also in Markdown."""
+"""The results as tables: base, SFT, GSPO and their paired differences, with 95 % intervals; also in Markdown.
+
+The main table asks each model as it is meant to be asked, the base plainly. Others ask all models alike.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import Any
+from dataclasses import dataclass
+from textwrap import fill
 
-from openo3.metrics import Interval
-from openo3.report.inputs import BENCHMARKS, DECODINGS, MODELS, Inputs
-from openo3.report.scores import SCORINGS
+from openo3.conditions import CONDITIONS, Condition
+from openo3.report.comparison import (
+    Cell,
+    Comparison,
+    further_comparisons,
+    main_comparison,
+    measured_cell,
+)
+from openo3.report.headline import MAIN, sentences
+from openo3.report.inputs import BENCHMARKS, MEANT, MODELS, Inputs
 
 Metric = tuple[str, str, str]
 """Key in the metrics file, heading, second line of the heading."""
@@ -51,142 +59,153 @@ PUBLISHED = (
 )
 """mAM and mLGM on the real V-STaR as published: arXiv 2510.20579, the last row in its authors' release."""
 
-
-@dataclass(frozen=True)
-class Cell:
-    """A number in percent with the ends of its interval; mLGM of a perfect score is infinite.
-
-    `mark` is `best` for the best of its decoding; of a difference `up` or `down`, if its interval excludes 0.
-    """
-
-    value: float
-    low: float
-    high: float
-    mark: str = ""
-    signed: bool = False
-
-    @property
-    def text(self) -> str:
-        return self._written(self.value)
-
-    @property
-    def interval(self) -> str:
-        return f"[{self._written(self.low)}, {self._written(self.high)}]"
-
-    def _written(self, value: float) -> str:
-        if math.isfinite(value):
-            return f"{value:+.1f}" if self.signed else f"{value:.1f}"
-        return "?" if math.isnan(value) else "∞" if value > 0 else "-∞"
+MINUS = "\N{MINUS SIGN}"
+MARKS = (
+    "Percent with 95 % intervals. Differences are paired over the same records; "
+    "▲ and ▼ mark those whose interval excludes zero."
+)
+WIDTH = 110
+"""Of the paragraphs in Markdown."""
 
 
 @dataclass(frozen=True)
-class Row:
-    """One line of a table; a cell is None where the metric was not measured. `style` are its CSS classes."""
+class Column:
+    """A model, or the difference between two; `style` are its CSS classes."""
 
-    name: str
+    heading: str
     style: str
     cells: tuple[Cell | None, ...]
 
 
 @dataclass(frozen=True)
 class Table:
+    """A metric per line; a cell is None where the metric was not measured or says nothing."""
+
+    title: str
+    metrics: tuple[Metric, ...]
+    columns: tuple[Column, ...]
+
+    @property
+    def rows(self) -> Iterator[tuple[Metric, tuple[Cell | None, ...]]]:
+        """Each metric with its cells."""
+        return zip(self.metrics, zip(*(column.cells for column in self.columns), strict=True), strict=True)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A benchmark's tables: the main one with a caption and a footnote, which may be empty; others."""
+
     title: str
     n: int
-    columns: tuple[Metric, ...]
-    groups: tuple[tuple[str, list[Row]], ...]
+    caption: str
+    main: Table
+    footnote: str
+    further: tuple[Table, ...]
 
 
-def ablation(inputs: Inputs, benchmark: str) -> Table:
-    """The models under each decoding and, where frames were seen, the paired differences between them."""
-    columns = COLUMNS[benchmark]
-    groups = []
-    for decoding, title in DECODINGS.items():
-        found = {m: inputs.metrics[m][benchmark].get(decoding) for m in MODELS}
-        measured = {model: metrics for model, metrics in found.items() if metrics}
-        if measured:
-            rows = _model_rows(measured, decoding, columns)
-            rows += _difference_rows(inputs, benchmark, decoding, columns) if decoding != "blind" else []
-            groups.append((title, rows))
-    n = inputs.metrics["base"][benchmark]["greedy"]["n"]
-    return Table(BENCHMARKS[benchmark], n, columns, tuple(groups))
+def section(inputs: Inputs, comparison: Comparison) -> Section:
+    """The tables of a benchmark, given its main comparison."""
+    name, asked = comparison.benchmark, comparison.asked
+    names = {**MODELS, "base": f"{MODELS['base']} ({asked['base'].label})"}
+    return Section(
+        title=BENCHMARKS[name],
+        n=comparison.n,
+        caption=f"{_asked(asked)} {MARKS}",
+        main=_table(comparison, "", COLUMNS[name], names),
+        footnote=_footnote(inputs, comparison),
+        further=tuple(_further(found) for found in further_comparisons(inputs, name)),
+    )
 
 
-def _model_rows(
-    measured: Mapping[str, Mapping[str, Any]], decoding: str, columns: Sequence[Metric]
-) -> list[Row]:
-    lines = [[measured_cell(metrics, key) for key, _, _ in columns] for metrics in measured.values()]
-    marked = zip(*map(_with_best, zip(*lines, strict=True)), strict=True) if decoding != "blind" else lines
-    return [
-        Row(MODELS[m], f"{m} {decoding}", tuple(cells)) for m, cells in zip(measured, marked, strict=True)
+def _table(
+    comparison: Comparison, title: str, metrics: tuple[Metric, ...], names: Mapping[str, str]
+) -> Table:
+    levels = [
+        Column(names[model], model, _cells(numbers, metrics)) for model, numbers in comparison.levels.items()
     ]
+    gains = [
+        Column(f"{MODELS[later]} {MINUS} {MODELS[earlier]}", "difference", _cells(numbers, metrics))
+        for (later, earlier), numbers in comparison.gains.items()
+    ]
+    return Table(title, metrics, (*levels, *gains))
 
 
-def _difference_rows(inputs: Inputs, benchmark: str, decoding: str, columns: Sequence[Metric]) -> list[Row]:
-    """What each training stage added, over the same records: SFT against base, GSPO against SFT."""
-    rows = []
-    for before, after in pairwise(MODELS):
-        pair = [inputs.results.get((model, benchmark, decoding)) for model in (after, before)]
-        if all(pair):
-            gains = SCORINGS[benchmark].difference(*pair)
-            cells = tuple(difference_cell(gains.get(key)) for key, _, _ in columns)
-            rows.append(Row(f"{MODELS[after]} vs {MODELS[before]}", "difference", cells))
-    return rows
+def _cells(numbers: Mapping[str, Cell], metrics: Sequence[Metric]) -> tuple[Cell | None, ...]:
+    return tuple(numbers.get(name) for name, _, _ in metrics)
+
+
+def _further(comparison: Comparison) -> Table:
+    """All models asked in one way, which the title says; without the metrics that say nothing then."""
+    label = comparison.asked["sft"].label
+    metrics = tuple(m for m in COLUMNS[comparison.benchmark] if m[0] in comparison.levels["sft"])
+    return _table(comparison, f"All {label}", metrics, MODELS)
+
+
+def _asked(asked: Mapping[str, Condition]) -> str:
+    """How the models of the main table were asked, and which of them not as they should have been."""
+    missing = [model for model in MODELS if asked[model].name != MEANT[model]]
+    if len(set(asked.values())) == 1:
+        said = [f"All models are {asked['base'].label}."]
+    elif missing:
+        said = [f"{MODELS[model]} is {condition.label}." for model, condition in asked.items()]
+    else:
+        said = [
+            f"The base is {asked['base'].label}, because it was never taught the evidence grammar. "
+            f"SFT and GSPO are {asked['sft'].label}."
+        ]
+    said += [f"The condition '{MEANT[model]}' was not evaluated for {MODELS[model]}." for model in missing]
+    if "base" in missing:
+        said.append("The base was never taught the evidence grammar, so this comparison is unfair to it.")
+    return " ".join(said)
+
+
+def _footnote(inputs: Inputs, comparison: Comparison) -> str:
+    """The base as SFT and GSPO are asked, if the main table asks it otherwise."""
+    in_grammar = CONDITIONS[MEANT["sft"]]
+    metrics = inputs.metrics["base"][comparison.benchmark].get(in_grammar.name)
+    if not metrics or comparison.asked["base"] == in_grammar:
+        return ""
+    metric, name = MAIN[comparison.benchmark]
+    return f"The base {in_grammar.label}, which it was never taught: {name} {measured_cell(metrics, metric)}."
 
 
 def markdown(inputs: Inputs) -> str:
-    """The ablation of every benchmark as Markdown tables, a metric per line, narrow enough for a terminal."""
-    return "\n".join(line for name in inputs.benchmarks for line in _markdown(ablation(inputs, name))) + "\n"
+    """The headline, then the tables of every benchmark, a metric per line."""
+    comparisons = [main_comparison(inputs, name) for name in inputs.benchmarks]
+    parts = [_filled(" ".join(sentences(comparisons)))] if comparisons else []
+    parts += [part for found in comparisons for part in _markdown(section(inputs, found))]
+    return "\n\n".join(parts) + "\n"
 
 
-def _markdown(table: Table) -> Iterator[str]:
-    yield f"## {table.title}: {table.n} held-out records, percent with 95 % intervals"
-    for title, rows in table.groups:
-        rows = [row for row in rows if row.name != "SFT vs Base"]
-        lines = [[title.split()[0].rstrip(":"), *(row.name for row in rows)]]
-        for k, column in enumerate(table.columns):
-            lines.append([_heading(column), *(_markdown_cell(row.cells[k]) for row in rows)])
-        widths = [max(map(len, texts)) for texts in zip(*lines, strict=True)]
-        lines.insert(1, ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])])
-        yield ""
-        for first, *rest in lines:
-            padded = [text.rjust(width) for text, width in zip(rest, widths[1:], strict=True)]
-            yield "| " + " | ".join([first.ljust(widths[0]), *padded]) + " |"
-    yield ""
+def _markdown(found: Section) -> Iterator[str]:
+    yield f"## {found.title}: {found.n} held-out records"
+    yield _filled(found.caption)
+    yield _markdown_table(found.main)
+    if found.footnote:
+        yield _filled(found.footnote)
+    for table in found.further:
+        yield f"### {found.title}: {table.title[0].lower()}{table.title[1:]}"
+        yield _markdown_table(table)
 
 
-def _heading(column: Metric) -> str:
-    _, name, detail = column
+def _markdown_table(table: Table) -> str:
+    lines = [["", *(column.heading for column in table.columns)]]
+    lines += [[_name(metric), *map(_markdown_cell, cells)] for metric, cells in table.rows]
+    widths = [max(map(len, texts)) for texts in zip(*lines, strict=True)]
+    lines.insert(1, ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])])
+    padded = ([first.ljust(widths[0]), *map(str.rjust, rest, widths[1:])] for first, *rest in lines)
+    return "\n".join(f"| {' | '.join(texts)} |" for texts in padded)
+
+
+def _name(metric: Metric) -> str:
+    _, name, detail = metric
     chain = detail.partition(", ")[2]
     return f"{name} ({chain})" if chain else name
 
 
 def _markdown_cell(cell: Cell | None) -> str:
-    if cell is None:
-        return ""
-    return f"{f'**{cell.text}**' if cell.mark == 'best' else cell.text} {cell.interval}"
+    return f"{cell.sign} {cell}".lstrip() if cell else "-"
 
 
-def measured_cell(metrics: Mapping[str, Any], key: str) -> Cell | None:
-    """A metric of one decoding's block of `metrics/evaluate/<model>.json`; None if it is not there.
-
-    What is null there was infinite: JSON cannot say so.
-    """
-    if key not in metrics:
-        return None
-    numbers = (metrics[key], *metrics["intervals"][key])
-    return Cell(*(math.inf if number is None else 100 * number for number in numbers))
-
-
-def difference_cell(gain: Interval | None) -> Cell | None:
-    """A paired difference; None also where it is that of two infinite numbers."""
-    if gain is None or math.isnan(gain.value):
-        return None
-    mark = "up" if gain.low > 0 else "down" if gain.high < 0 else ""
-    return Cell(100 * gain.value, 100 * gain.low, 100 * gain.high, mark, signed=True)
-
-
-def _with_best(column: Sequence[Cell | None]) -> list[Cell | None]:
-    """The same cells, the greatest marked as best unless they are all equal."""
-    values = {cell.value for cell in column if cell}
-    best = max(values) if len(values) > 1 else None
-    return [cell and replace(cell, mark="best" if cell.value == best else "") for cell in column]
+def _filled(text: str) -> str:
+    return fill(text, WIDTH, break_on_hyphens=False)

@@ -8,15 +8,14 @@ A row of the RL file; one of the SFT file has `reasoning_process` as well:
      "key_frames": [{"idx": 1, "time": 2.0, "path": "000012_24.jpg"}],
      "key_items": {"1": {"red circle": [[0.12, 0.3, 0.34, 0.61]]}}}
 
-A clip's questions are all different within a file; some are in both, as in STGR. Truth is exact (key frames,
-key items, every answer of the RL file) with one exception, made on purpose: the SFT file's reasoning carries
-the errors of `LabelNoise`, because STGR's is written by a model, and so does the answer of its temporal
-questions.
+A clip's questions are all different within a file; some are in both, as in STGR. The RL file is exact. The
+SFT file's boxes, cited times and spans carry the errors of `LabelNoise`, because a model wrote them in STGR:
+its key items, its reasoning and the answers of its temporal questions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -29,13 +28,15 @@ from openo3.schema import Box, Task
 from openo3.shapes.clips import Clip
 from openo3.shapes.noise import LabelNoise
 from openo3.shapes.questions import (
+    COMPOSED,
     NUMBERS,
     SIDES,
+    SIMPLE,
     STAYS,
     Subject,
+    arrival,
     clear_subjects,
     direction_options,
-    moment,
     on_side,
     options,
     put_in,
@@ -54,6 +55,8 @@ RL_TASKS = {
     Task.FREE_FORM: 0.11,
 }
 """Shares of the tasks among the questions about videos; visual QA comes with the still pictures."""
+FAMILIES_ASKED = (*SIMPLE, *4 * tuple(COMPOSED))
+"""Eight in thirteen questions take several steps."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,9 @@ def rows_of_clip(clip: Clip, per_file: int, noise: LabelNoise) -> tuple[list[Row
     rng = clip.question_rng
     files: list[list[Row]] = []
     for number, (weights, errors) in enumerate(((SFT_TASKS, noise), (RL_TASKS, None))):
-        subjects = clear_subjects(clip.scene, rng)  # anew: else some kinds would be used up by the first file
+        subjects = clear_subjects(
+            clip.scene, rng, FAMILIES_ASKED
+        )  # anew: else some kinds would be used up by the first file
         rows: dict[str, Row] = {}  # by question without its options
         for pick in rng.choice(len(weights), size=per_file, p=list(weights.values())):
             task = list(weights)[pick]
@@ -89,19 +94,18 @@ def rows_of_clip(clip: Clip, per_file: int, noise: LabelNoise) -> tuple[list[Row
 
 
 def _ask_what(clip: Clip, subject: Subject, rng: np.random.Generator) -> Asked:
-    question, answer = f"What is {subject.phrase}?", f"the {subject.item.name}"
-    return Asked(question, answer, subject.reason, _evidence(clip, subject))
+    return Asked(subject.what, f"the {subject.item.name}", subject.reason, _evidence(clip, subject))
 
 
 def _ask_when(clip: Clip, subject: Subject, rng: np.random.Generator) -> Asked:
     item = subject.item
-    reason = whereabouts(item, "{start}", "{end}")
-    return Asked(f"When is {subject.phrase} in view?", "", reason, span_s=(item.enter_s, item.leave_s))
+    reason = whereabouts(subject, "{start}", "{end}")
+    return Asked(subject.when, "", reason, span_s=(item.enter_s, item.leave_s))
 
 
 def _ask_when_and_what(clip: Clip, subject: Subject, rng: np.random.Generator) -> Asked:
     choices, letter = options(clip.scene, subject.item, rng)
-    question = f"When is {subject.phrase} in view, and what is it?\n{choices}"
+    question = f"{subject.when_and_what}\n{choices}"
     return replace(_ask_when(clip, subject, rng), question=question, answer=letter)
 
 
@@ -109,7 +113,7 @@ def _ask_choice(clip: Clip, subject: Subject, rng: np.random.Generator) -> Asked
     if rng.random() < 0.3:
         return _ask_direction(clip, rng, choice=True)
     choices, letter = options(clip.scene, subject.item, rng)
-    return Asked(f"What is {subject.phrase}?\n{choices}", letter, subject.reason, _evidence(clip, subject))
+    return Asked(f"{subject.what}\n{choices}", letter, subject.reason, _evidence(clip, subject))
 
 
 def _ask_free_form(clip: Clip, subject: Subject, rng: np.random.Generator) -> Asked | None:
@@ -126,7 +130,7 @@ def _ask_count(clip: Clip) -> Asked:
         "How many shapes come into view?",
         NUMBERS[len(clip.scene.objects)],
         f"{{0}} comes first. Next {'comes' if len(others) == 1 else 'come'} {names}.",
-        ((first, clip.frame_from(moment(clip.scene, first))),),
+        ((first, clip.frame_from(arrival(clip.scene, first))),),
     )
 
 
@@ -147,7 +151,7 @@ def _ask_colour(clip: Clip, rng: np.random.Generator) -> Asked | None:
     item = clip.scene.objects[rng.integers(len(clip.scene.objects))]
     if sum(other.shape == item.shape for other in clip.scene.objects) > 1:
         return None
-    evidence = ((item, clip.frame_from(moment(clip.scene, item))),)
+    evidence = ((item, clip.frame_from(arrival(clip.scene, item))),)
     return Asked(f"What colour is the {item.shape}?", item.colour, "{0} is in view.", evidence)
 
 
@@ -190,32 +194,40 @@ def _row(clip: Clip, number: int, task: Task, question: str, answer: str) -> Row
 
 def _video_row(clip: Clip, number: int, task: Task, asked: Asked, noise: LabelNoise | None) -> Row:
     """`noise` is None for the RL file."""
-    answer, reasoning = asked.answer, None
+    rng = clip.noise_rng(number)
+    boxes = [clip.scene.box(item, clip.frame_time(index)) for item, index in asked.evidence]
+    answer, span = asked.answer, asked.span_s
     if noise is not None:
-        reasoning, span = _reasoning(clip, asked, noise, clip.noise_rng(number))
+        boxes = [noise.box(box, rng) for box in boxes]
+        span = noise.span(span, clip.scene.duration_s, rng) if span else None
         answer = format_span(*span) if span else answer
-    elif asked.span_s:
-        span_text = f"[{asked.span_s[0]:.1f}, {asked.span_s[1]:.1f}]"
+    elif span:
+        span_text = f"[{span[0]:.1f}, {span[1]:.1f}]"
         answer = f"{answer}\n{span_text}" if task is Task.TEMPORAL_MCQ else span_text
     row = _row(clip, number, task, asked.question, answer) | {"video_path": f"{clip.name}.mp4"}
     if task is Task.TEMPORAL_SPATIAL:
-        row |= _keys(clip, asked)
-    return row if reasoning is None else row | {"reasoning_process": reasoning}
+        row |= _keys(clip, asked, boxes)
+    if noise is None:
+        return row
+    if span:
+        return row | {
+            "reasoning_process": asked.reason.format(start=format_time(span[0]), end=format_time(span[1]))
+        }
+    return row | {"reasoning_process": _reasoning(clip, asked, boxes, noise.shift_s(rng), rng)}
 
 
-def _keys(clip: Clip, asked: Asked) -> Row:
-    """Key frames in order of time, with the exact boxes of the evidence in each."""
+def _keys(clip: Clip, asked: Asked, boxes: Sequence[Box]) -> Row:
+    """Key frames in order of time, with the boxes of the evidence in each."""
     indices = sorted({index for _, index in asked.evidence})
-    times = {index: clip.frame_time(index) for index in indices}
     return {
         "key_frames": [
-            {"idx": number, "time": round(times[index], 3), "path": key_frame_path(clip, index)}
+            {"idx": number, "time": round(clip.frame_time(index), 3), "path": key_frame_path(clip, index)}
             for number, index in enumerate(indices, start=1)
         ],
         "key_items": {
             str(number): {
-                item.name: [_rounded(clip.scene.box(item, times[index]), 6)]
-                for item, at in asked.evidence
+                item.name: [_rounded(box, 6)]
+                for (item, at), box in zip(asked.evidence, boxes, strict=True)
                 if at == index
             }
             for number, index in enumerate(indices, start=1)
@@ -224,22 +236,17 @@ def _keys(clip: Clip, asked: Asked) -> Row:
 
 
 def _reasoning(
-    clip: Clip, asked: Asked, noise: LabelNoise, rng: np.random.Generator
-) -> tuple[str, Span | None]:
-    """The noisy reasoning, and the span it names if the question is about one."""
-    if asked.span_s:
-        span = noise.span(asked.span_s, clip.scene.duration_s, rng)
-        return asked.reason.format(start=format_time(span[0]), end=format_time(span[1])), span
+    clip: Clip, asked: Asked, boxes: Sequence[Box], shift_s: float, rng: np.random.Generator
+) -> str:
+    """The sentences with their claims, the time of one moment being off by `shift_s`."""
     indices = sorted({index for _, index in asked.evidence})
-    wrong, shift = indices[rng.integers(len(indices))], noise.shift_s(rng)
+    wrong, last = indices[rng.integers(len(indices))], clip.frame_time(clip.frame_from(clip.scene.duration_s))
     claims = []
-    for item, index in asked.evidence:
+    for (item, index), box in zip(asked.evidence, boxes, strict=True):
         time = clip.frame_time(index)
-        box = noise.box(clip.scene.box(item, time), rng)
-        last = clip.frame_time(clip.frame_from(clip.scene.duration_s))
-        said = float(np.clip(time + shift, 0, last)) if index == wrong else time
+        said = float(np.clip(time + shift_s, 0, last)) if index == wrong else time
         claims.append(format_claim(item.name, [_rounded(box, 3)], round(said, 1)))
-    return put_in(asked.reason, claims), None
+    return put_in(asked.reason, claims)
 
 
 def row_of_still(clip: Clip, noise: LabelNoise | None) -> tuple[Row, int]:

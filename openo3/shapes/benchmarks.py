@@ -1,55 +1,60 @@
 """Held-out benchmark records about shapes clips, in the formats of V-STaR and TVGBench, all exact.
 
-What a record of each looks like is said in `openo3.bench_records`. The domain (V-STaR) and the `qsemtype`
-(TVGBench) are the family of the question, a key of `questions.FAMILIES`.
+What a record of each looks like is said in `openo3.bench_records`. One in four questions of V-STaR takes one
+step, two in four take two, the others three; the domain says how many. TVGBench asks as many questions of
+each family, a key of `questions.FAMILIES`, which is its `qsemtype`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
 from openo3.shapes.clips import Clip, frame_count
-from openo3.shapes.questions import Subject, clear_subjects, whole_seconds
+from openo3.shapes.questions import FAMILIES, SIMPLE, Subject, clear_subjects, whole_seconds
 
 Record = dict[str, Any]
 
 
+VSTAR_FAMILIES = (*SIMPLE, *10 * ("two steps",), *5 * ("three steps",))
+
+
 def vstar_records(clip: Clip, count: int) -> list[Record]:
-    return [_vstar_record(clip, subject) for subject in _subjects(clip, count)]
+    return [_vstar_record(clip, subject) for subject in _subjects(clip, count, VSTAR_FAMILIES)]
 
 
 def tvgbench_records(clip: Clip, count: int) -> list[Record]:
     return [
         {
             "path": f"{clip.name}.mp4",
-            "question": f"When is {subject.phrase} in view?",
+            "question": subject.when,
             "answer": f"{subject.item.enter_s:.1f}-{subject.item.leave_s:.1f}",
             "duration": clip.scene.duration_s,
             "qsemtype": subject.family,
             "dataset_name": "shapes",
         }
-        for subject in _subjects(clip, count)
+        for subject in _subjects(clip, count, FAMILIES)
     ]
 
 
-def _subjects(clip: Clip, count: int) -> list[Subject]:
-    return list(islice(clear_subjects(clip.scene, clip.question_rng), count))
+def _subjects(clip: Clip, count: int, families: Iterable[str]) -> list[Subject]:
+    return list(islice(clear_subjects(clip.scene, clip.question_rng, tuple(families)), count))
 
 
 def _vstar_record(clip: Clip, subject: Subject) -> Record:
     scene, item = clip.scene, subject.item
     return {
         "vid": clip.name,
-        "domain": subject.family,
+        "domain": "one step" if subject.family in SIMPLE else subject.family,
         "fps": scene.fps,
         "width": scene.size[0],
         "height": scene.size[1],
         "frame_count": frame_count(scene),
-        "question": f"What is {subject.phrase}?",
+        "question": subject.what,
         "answer": f"the {item.name}",
         "object": item.name,
-        "temporal_question": f"When is {subject.phrase} in view?",
+        "temporal_question": subject.when,
         "timestamps": [item.enter_s, item.leave_s],
         "spatial_question": f"Where is the {item.name}?",
         "spatial_question_2": f"Where is the {item.name}?",

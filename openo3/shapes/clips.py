@@ -29,8 +29,9 @@ class Clip:
     scene: Scene
 
     @classmethod
-    def sample(cls, seed: int, split: str, index: int) -> Clip:
-        return cls(seed, split, index, sample_scene(_rng(seed, split, index, 0)))
+    def sample(cls, seed: int, split: str, index: int, scale: int = 1) -> Clip:
+        """`scale`: see `sample_scene`."""
+        return cls(seed, split, index, sample_scene(_rng(seed, split, index, 0), scale=scale))
 
     @property
     def name(self) -> str:

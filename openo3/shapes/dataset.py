@@ -55,7 +55,14 @@ def generate(folder: Path, extent: Extent) -> None:
 
     Raises `FileExistsError` for a folder of something else.
     """
-    _settle(folder, {"seed": extent.seed, "code": _digest(module.__file__ for module in DRAWING)})
+    _settle(
+        folder,
+        {
+            "seed": extent.seed,
+            "scale": extent.benchmark_scale,
+            "code": _digest(module.__file__ for module in DRAWING),
+        },
+    )
     world = World()
     _add_training(world, extent)
     _add_benchmarks(world, extent)
@@ -94,7 +101,7 @@ def _add_benchmarks(world: World, extent: Extent) -> None:
     ):
         world.files[name] = []
         for index in range(number):
-            clip = Clip.sample(extent.seed, split, index)
+            clip = Clip.sample(extent.seed, split, index, extent.benchmark_scale)
             world.film(split, clip)
             world.files[name] += records(clip, extent.records_per_video)
 

@@ -23,7 +23,8 @@ from torch.utils.data import IterableDataset
 from openo3 import prompts
 from openo3.model.packing import Branch, Pack, collate
 from openo3.shapes import tiny
-from openo3.shapes.plain import plain_image, plain_questions
+from openo3.shapes.noise import LabelNoise
+from openo3.shapes.plain import LOOSE, Teller, plain_questions
 from openo3.shapes.render import render, scene_tensors
 from openo3.shapes.scene import SIZES, Scene, sample_scene
 
@@ -45,6 +46,7 @@ class Lessons(IterableDataset):
     batch: int
     questions: int
     stills: float = 0.12
+    noise: LabelNoise = LOOSE
     keep: bool = False
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -58,11 +60,11 @@ class Lessons(IterableDataset):
         still = rng.random() < self.stills
         size = model_size(SIZES[rng.integers(len(SIZES))])
         alike = [source for source in SIZES if model_size(source) == size]
-        count = 1 if still else int(rng.choice([4, 6, 8, 8, 8]))
+        count, extra = (1, 0) if still else (int(rng.choice([4, 6, 8, 8, 8])), int(rng.integers(4)))
         scenes, times, asked = [], [], []
         while len(scenes) < self.batch:
             scene = sample_scene(rng, alike[rng.integers(len(alike))])
-            at = still_time(scene, rng) if still else frame_times(scene, count, rng)
+            at = still_time(scene, rng) if still else frame_times(scene, count, extra, rng)
             questions = self.ask(scene, at, still, rng)
             if questions or not self.questions:  # an empty picture leaves nothing to ask
                 scenes.append(scene)
@@ -89,8 +91,9 @@ class Lessons(IterableDataset):
     ) -> list[tuple[str, str]]:
         """(question, answer) pairs; a still picture has room for two."""
         if still and self.questions:
-            return [pair for _ in range(2) if (pair := plain_image(scene, at[0], rng))]
-        return plain_questions(scene, self.questions, rng)
+            teller = Teller(scene, rng, self.noise)
+            return [pair for _ in range(2) if (pair := teller.picture(at[0]))]
+        return plain_questions(scene, self.questions, rng, self.noise)
 
     def pack(
         self, duration_s: float | None, times: np.ndarray, size: tuple[int, int],
@@ -130,11 +133,11 @@ def model_size(size: tuple[int, int]) -> tuple[int, int]:
     return width, height
 
 
-def frame_times(scene: Scene, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Presentation times of `count` evenly spread frames and up to two more, on the source's grid."""
+def frame_times(scene: Scene, count: int, extra: int, rng: np.random.Generator) -> np.ndarray:
+    """Presentation times of `count` evenly spread frames and `extra` ones, on the source's grid: training
+    inserts key frames among the even ones."""
     even = (np.arange(count) + rng.uniform(0, 1)) / count * scene.duration_s
-    extra = rng.uniform(0, scene.duration_s, size=2)[: max(0, 10 - count)]
-    times = np.sort(np.concatenate([even, extra]))
+    times = np.sort(np.concatenate([even, rng.uniform(0, scene.duration_s, size=extra)]))
     return np.floor(times * scene.fps) / scene.fps
 
 
@@ -150,18 +153,15 @@ def corpus(seed: int, scenes: int = 4000) -> Iterator[str]:
         for question, answer in plain_questions(scene, 4, rng):
             yield f"Frame 1 at 2.0s: \nThe video lasts 9.5 seconds.\n{question}"
             yield answer
-    for _ in range(scenes // 8):  # words of the grounded tasks, so that each is a token or two
+    for _ in range(scenes // 8):  # words of the composed questions, so that each is a token or two
         yield (
             "user assistant system Which way does it move? to the right left up down hidden comes leaves "
-            "is in view"
+            "is in view are in view further where it was"
         )
         yield (
-            "The shape is at From to Correct Option: A. B. C. D. first last next before after it stays "
-            "one two three"
-        )
-        yield (
-            "the second third only shape that moves further down up stays where it was in view longest "
-            "largest smallest"
+            "Find the next shape to come into view after it, then the last shape to leave before it, then "
+            "the shape that hides it. the shape that leaves first last of those in view at seconds "
+            "What is it? When is it in view? Next comes Before it leaves It is hidden by"
         )
 
 

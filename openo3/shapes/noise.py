@@ -29,10 +29,10 @@ class LabelNoise:
     """
 
     box_sigma: float = 0.02
-    box_loosen: float = 0.01
+    box_loosen: float = 0.03
     span_sigma_s: float = 0.5
     span_loosen_s: float = 1.0
-    time_share: float = 0.25
+    time_share: float = 0.15
     time_shift_s: float = 1.0
 
     def box(self, box: Box, rng: np.random.Generator) -> Box:

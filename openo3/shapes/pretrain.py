@@ -1,13 +1,12 @@
 """Pretrain the tiny base model on plain questions about the shapes world.
 
-    python -m openo3.shapes.pretrain --out data/tiny-qwen3-vl --minutes 8
+    torchrun --nproc-per-node 4 -m openo3.shapes.pretrain --out data/tiny-qwen3-vl --minutes 6
 
 Three phases: the vision tower learns to detect (`detection`), then the model to answer questions about still
 pictures, then about clips. Scenes are drawn by worker processes and rendered on the GPU; each clip carries
-several questions as branches over its frames. The questions are plain (`plain`): what, when, where, and
-reasons in words or marked in forms drawn at random. No target holds the evidence grammar, so supervised
-fine-tuning has something to teach. At the end the script decodes held-out questions and writes the numbers
-beside the weights (`pretraining.json`).
+several questions as branches over its frames. The questions (`plain`) take one step and their boxes and
+spans are loose, so fine-tuning has something to teach: several steps, and precision. At the end the script
+decodes held-out questions and writes the numbers beside the weights (`pretraining.json`).
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,10 @@ from openo3.model.decoding import Sampling, decode
 from openo3.model.load import load_model, load_processor
 from openo3.model.packing import Branch, Pack, model_inputs
 from openo3.shapes import tiny
+from openo3.shapes.data_parallel import Processes
 from openo3.shapes.detection import DetectionHead, detection_loss, patch_truth
 from openo3.shapes.lessons import Lessons, corpus, pixel_values
-from openo3.shapes.plain import SIGNS
+from openo3.shapes.plain import LOOSE
 
 RECORD = "pretraining.json"
 NOISE = 0.02
@@ -96,14 +97,15 @@ def replayed(fresh: Iterator[Lesson], times: int, seed: int, most: int = 64) -> 
 
 def train(
     step_loss: Callable[[Lesson], torch.Tensor], optimizers: Optimizers, lessons: Iterator[Lesson],
-    minutes: float, name: str, floor: float = 0.02,
+    minutes: float, name: str, processes: Processes, floor: float = 0.02,
 ) -> dict[str, Any]:  # fmt: skip
     """Train for a given time; the learning rate follows the clock, from a short rise down to `floor`."""
     start, step, history, losses = time.monotonic(), 0, [], []
-    while (elapsed := (time.monotonic() - start) / 60) < minutes:
+    while (elapsed := processes.agree((time.monotonic() - start) / 60)) < minutes:
         fall = floor + (1 - floor) * (1 + math.cos(math.pi * elapsed / minutes)) / 2
         loss = step_loss(next(lessons))
         loss.backward()
+        processes.average_gradients(optimizers.parameters)
         optimizers.step(min(1.0, (step + 1) / 100) * fall)
         step += 1
         losses.append(loss.detach())  # read below: reading waits for the device
@@ -111,38 +113,42 @@ def train(
             mean = round(torch.stack(losses).mean().item(), 4)
             losses.clear()
             history.append({"step": step, "minutes": round(elapsed, 2), "loss": mean})
-            print(name, json.dumps(history[-1]), flush=True)
+            if processes.rank == 0:
+                print(name, json.dumps(history[-1]), flush=True)
     return {"phase": name, "minutes": minutes, "steps": step, "history": history}
 
 
-def see(model: Any, lessons: Iterator[Lesson], minutes: float, device: str) -> dict[str, Any]:
+def see(model: Any, lessons: Iterator[Lesson], minutes: float, processes: Processes) -> dict[str, Any]:
     """Train the vision tower to detect."""
-    visual = model.model.visual
+    visual, device = model.model.visual, processes.device
     head = DetectionHead(visual.config.out_hidden_size).to(device)
+    processes.begin_alike([visual, head])
 
     def step_loss(lesson: Lesson) -> torch.Tensor:
         truth = patch_truth(lesson, device)
         width, height = lesson["size"]
         grid = torch.tensor([[len(lesson["times"]), height // tiny.PATCH, width // tiny.PATCH]])
-        with torch.autocast(device, dtype=torch.bfloat16):
+        with torch.autocast(model.device.type, dtype=torch.bfloat16):
             seen = visual(pixel_values(lesson, device, NOISE), grid_thw=grid.to(device))
             told = head(seen.pooler_output)
         return detection_loss(told.float(), *truth)[0]
 
-    return train(step_loss, Optimizers([visual, head], 0.02, 2e-3), lessons, minutes, "see", floor=0.1)
+    return train(step_loss, Optimizers([visual, head], 0.02, 2e-3), lessons, minutes, "see", processes, 0.1)
 
 
 def answer(
-    model: Any, lessons: Iterator[Lesson], minutes: float, device: str, name: str, muon: float, floor: float
-) -> dict[str, Any]:
+    model: Any, lessons: Iterator[Lesson], minutes: float, processes: Processes, name: str, muon: float,
+    floor: float,
+) -> dict[str, Any]:  # fmt: skip
     """Train the whole model to answer."""
+    processes.begin_alike([model])
 
     def step_loss(lesson: Lesson) -> torch.Tensor:
-        inputs = lesson["inputs"] | {"pixel_values": pixel_values(lesson, device, NOISE)}
-        with torch.autocast(device, dtype=torch.bfloat16):
+        inputs = lesson["inputs"] | {"pixel_values": pixel_values(lesson, processes.device, NOISE)}
+        with torch.autocast(model.device.type, dtype=torch.bfloat16):
             return answer_loss(model, inputs)
 
-    return train(step_loss, Optimizers([model], muon, muon / 10), lessons, minutes, name, floor)
+    return train(step_loss, Optimizers([model], muon, muon / 10), lessons, minutes, name, processes, floor)
 
 
 def answer_loss(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -161,20 +167,6 @@ def answer_loss(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     logits = model.lm_head(hidden.flatten(0, 1).index_select(0, places))
     losses = torch.nn.functional.cross_entropy(logits.float(), wanted, reduction="none")
     return (losses * weights).sum() / weights.sum()
-
-
-def place_tags(model: Any, tokenizer: Any) -> None:
-    """Give the grammar's tags, which no lesson shows, embeddings as if drawn with those of the signs.
-
-    New tokens usually start as the mean of old ones. The signs are those that mark what a question wants
-    marked, so the model takes the tags for marks too, though it cannot tell one from another yet.
-    """
-    vectors = model.get_input_embeddings().weight.data
-    signs = vectors[[tokenizer.convert_tokens_to_ids(mark) for mark in sorted(set(sum(SIGNS, ())))]]
-    mean = signs.mean(0)
-    drawn = torch.randn(len(tiny.GRAMMAR), len(signs), generator=torch.Generator().manual_seed(0))
-    mixed = mean + drawn.to(signs) @ (signs - mean) / len(signs) ** 0.5
-    vectors[tokenizer.convert_tokens_to_ids(list(tiny.GRAMMAR))] = mixed
 
 
 def examine(
@@ -222,55 +214,64 @@ def closeness(said: str, answer: str) -> float:
 
 def main() -> None:
     args = arguments()
-    device, workers = args.device, args.workers
+    processes = Processes(args.device)
     torch.manual_seed(args.seed)
     torch.backends.cuda.enable_cudnn_sdp(False)  # it plans anew for every length, which takes seconds
     runs: list[dict[str, Any]] = []
-    if args.start:
-        processor, model = load_processor(args.start), load_model(args.start, torch.float32)
-        runs = json.loads((args.start / RECORD).read_text())["runs"]
+    if args.resume_from:
+        processor, model = load_processor(args.resume_from), load_model(args.resume_from, torch.float32)
+        runs = json.loads((args.resume_from / RECORD).read_text())["runs"]
     else:
         processor = tiny.processor(tiny.tokenizer(corpus(args.seed)))
         model = Qwen3VLForConditionalGeneration(tiny.config(processor.tokenizer))
         attend_framewise(model)
         balance(model)
-    model.to(device)
+    model.to(processes.device)
+    noise = replace(LOOSE, box_loosen=args.box_loosen, span_loosen_s=args.span_loosen)
 
     def lessons(batch: int, questions: int, stills: float) -> Iterator[Lesson]:
-        dataset = Lessons(processor, args.seed + len(runs), batch, questions, stills)
-        ahead = 4 if workers else None
+        seed = args.seed + 1000 * len(runs) + 10_000 * processes.rank
+        dataset = Lessons(processor, seed, batch, questions, stills, noise)
         loader = DataLoader(
-            dataset, batch_size=None, num_workers=workers, prefetch_factor=ahead, pin_memory=device == "cuda"
-        )
-        return replayed(iter(loader), 2, args.seed)
+            dataset, batch_size=None, num_workers=args.workers,
+            prefetch_factor=4 if args.workers else None, pin_memory=args.device == "cuda",
+        )  # fmt: skip
+        return replayed(iter(loader), 2, seed)
 
     if args.see:
-        runs.append(see(model, lessons(2 * args.batch, 0, 1.0), args.see, device))
+        runs.append(see(model, lessons(2 * args.batch, 0, 1.0), args.see, processes))
     if args.stills:
         drawn = lessons(2 * args.batch, 2, 1.0)
-        runs.append(answer(model, drawn, args.stills, device, "stills", args.peak, floor=0.5))
+        runs.append(answer(model, drawn, args.stills, processes, "stills", args.peak, floor=0.5))
     drawn = lessons(args.batch, 6, 0.1)
-    runs.append(answer(model, drawn, args.minutes, device, "clips", args.peak, floor=0.02))
-    place_tags(model, processor.tokenizer)
-    processor.save_pretrained(args.out)
+    runs.append(answer(model, drawn, args.minutes, processes, "clips", args.peak, floor=0.02))
+    if processes.rank == 0:
+        settings = {"seed": args.seed, "batch": args.batch, "processes": processes.count, "peak": args.peak}
+        save(args.out, model, processor, {"settings": settings | {"noise": asdict(noise)}, "runs": runs})
+
+
+def save(folder: Path, model: Any, processor: Any, record: dict[str, Any]) -> None:
+    """The model with its processor, and the record with what it answers to held-out questions."""
+    processor.save_pretrained(folder)
     half = {name: tensor.to(torch.float16) for name, tensor in model.state_dict().items()}
-    model.save_pretrained(args.out, state_dict=half)  # half the size, more mantissa than bfloat16
-    settings = {"seed": args.seed, "batch": args.batch, "peak": args.peak}
-    record = {"settings": settings, "runs": runs, "held_out": examine(model.eval(), processor, device=device)}
-    (args.out / RECORD).write_text(json.dumps(record, indent=1) + "\n")
-    print(json.dumps(record["held_out"]))
+    model.save_pretrained(folder, state_dict=half)  # half the size, more mantissa than bfloat16
+    held_out = examine(model.eval(), processor, device=model.device)
+    (folder / RECORD).write_text(json.dumps(record | {"held_out": held_out}, indent=1) + "\n")
+    print(json.dumps(held_out))
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--start", type=Path, help="go on from a folder this script made")
+    parser.add_argument("--resume-from", type=Path, help="go on from a folder this script made")
     parser.add_argument("--see", type=float, default=1.0, help="minutes of detection")
     parser.add_argument("--stills", type=float, default=1.5, help="minutes of still pictures")
-    parser.add_argument("--minutes", type=float, default=8.0, help="minutes of clips")
+    parser.add_argument("--minutes", type=float, default=6.0, help="minutes of clips")
     parser.add_argument("--peak", type=float, default=0.01, help="highest learning rate of Muon")
+    parser.add_argument("--box-loosen", type=float, default=LOOSE.box_loosen, help="labels' mean looseness")
+    parser.add_argument("--span-loosen", type=float, default=LOOSE.span_loosen_s, help="likewise, in seconds")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--batch", type=int, default=256, help="clips a step, and half the stills")
+    parser.add_argument("--batch", type=int, default=128, help="clips a step and process, half the stills")
     parser.add_argument("--workers", type=int, default=14)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return parser.parse_args()

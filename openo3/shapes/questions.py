@@ -1,12 +1,14 @@
 """Grounded questions about shapes scenes, with the evidence for their answers.
 
-They name a shape by what it does ("the shape that comes into view after the red circle"), so that answering
-takes a step of reasoning, for which there is evidence: an object, at a time, in a box.
+A question describes a shape by what it does. The simple ones take one step ("What is the shape that leaves
+first?"). The composed ones take two or three ("Find the next shape to come into view after the red circle,
+then the next shape to leave after it. What is it?"). Each step has evidence, an object in a box at a time,
+and a sentence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, floor
 
@@ -18,16 +20,17 @@ from openo3.shapes.scene import COLOURS, DIRECTIONS, SHAPES, Object, Scene
 SIDES = {"left of": (0, -1), "right of": (0, 1), "above": (1, -1), "below": (1, 1)}
 LETTERS = "ABCD"
 STAYS = "it stays"
-NUMBERS = ("no", "one", "two", "three", "four", "five")
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
 @dataclass(frozen=True)
 class Subject:
     """A shape described by what it does.
 
-    `phrase` describes it without naming it, `evidence` is the (object, time) pairs that show it, and
-    `reason` is the sentence about them, `{0}`, `{1}` standing for the claims in order. `family` is its kind,
-    a key of `FAMILIES`.
+    `phrase` describes it without naming it; where it takes several steps, `way` is the sentence that tells
+    them and `phrase` is "it". `evidence` is the (object, time) pairs that show it, one for each step, and
+    `reason` is the sentences about them, `{0}`, `{1}` standing for the claims in order. `family` is its
+    kind, a key of `FAMILIES`.
     """
 
     item: Object
@@ -35,42 +38,178 @@ class Subject:
     evidence: tuple[tuple[Object, float], ...]
     reason: str
     family: str = ""
+    way: str = ""
+
+    @property
+    def what(self) -> str:
+        return f"{self.way}What is {self.phrase}?"
+
+    @property
+    def when(self) -> str:
+        return f"{self.way}When is {self.phrase} in view?"
+
+    @property
+    def when_and_what(self) -> str:
+        return f"{self.way}When is {self.phrase} in view, and what is it?"
 
 
-def moment(scene: Scene, item: Object) -> float:
-    """When to cite a shape: half a second after it came, later if something hides it then."""
+NAMED = "named"
+"""The family of a shape that is called by its name: no question asks for it."""
+Family = Callable[[Scene, np.random.Generator], Subject | None]
+Moment = Callable[[Scene, Object], float]
+
+
+def arrival(scene: Scene, item: Object) -> float:
+    """When to cite a shape that comes: the first whole second at which it is well in view, if any."""
+    return _first_seen(scene, item, _citable(item))
+
+
+def departure(scene: Scene, item: Object) -> float:
+    """When to cite a shape that leaves: the last whole second at which it is well in view, if any."""
+    return _first_seen(scene, item, _citable(item)[::-1])
+
+
+def _citable(item: Object) -> list[float]:
+    """Times to cite a shape: whole seconds, which benchmarks ask about, or what a very short stay allows."""
+    whole = [float(s) for s in range(ceil(item.enter_s + 0.25), floor(item.leave_s - 0.25) + 1)]
+    return whole or [(item.enter_s + item.leave_s) / 2]
+
+
+def _first_seen(scene: Scene, item: Object, times: Sequence[float]) -> float:
+    return next((time for time in times if scene.seen(item, time)), times[0])
+
+
+@dataclass(frozen=True)
+class Relation:
+    """One step from a shape to another. `phrase` describes the other with `{}` for the first, `sentence`
+    says it with `{}` for the other's claim, `find` gives the other and when each of the two is cited, if
+    there is one.
+    """
+
+    phrase: str
+    sentence: str
+    find: Callable[[Scene, Object], tuple[Object, float, float] | None]
+
+
+def _neighbour(
+    key: str, step: int, moment: Moment
+) -> Callable[[Scene, Object], tuple[Object, float, float] | None]:
+    """The shape `step` places further in the order of `key`."""
+
+    def find(scene: Scene, item: Object) -> tuple[Object, float, float] | None:
+        ordered = sorted(scene.objects, key=lambda other: getattr(other, key))
+        at = ordered.index(item) + step
+        if not 0 <= at < len(ordered):
+            return None
+        return ordered[at], moment(scene, item), moment(scene, ordered[at])
+
+    return find
+
+
+def _hider(scene: Scene, item: Object) -> tuple[Object, float, float] | None:
+    """The only shape that hides a part of another one, cited at a whole second if it does so at one."""
     times = np.arange(item.enter_s + 0.5, item.leave_s, 0.5)
-    return float(next((time for time in times if scene.seen(item, time)), times[0]))
+    for time in sorted(times, key=lambda time: time % 1):
+        cover, share = scene.hidden_by(item, time)
+        if cover and time < cover.leave_s and 0.2 < share < 0.5 and hiders(scene, item) == {cover}:
+            return cover, float(time), float(time)
+    return None
+
+
+def hiders(scene: Scene, item: Object) -> set[Object]:
+    """Every shape that at some time hides a tenth of another one or more."""
+    above = scene.objects[scene.objects.index(item) + 1 :]
+    return {
+        other
+        for other in above
+        for time in np.arange(item.enter_s, item.leave_s, 0.25)
+        if replace(scene, objects=(item, other)).hidden_by(item, time)[1] > 0.1
+    }
+
+
+COMES_NEXT = Relation(
+    "the next shape to come into view after {}", "Next comes {}.", _neighbour("enter_s", 1, arrival)
+)
+COMES_BEFORE = Relation(
+    "the last shape to come into view before {}", "Before it comes {}.", _neighbour("enter_s", -1, arrival)
+)
+LEAVES_NEXT = Relation(
+    "the next shape to leave after {}", "Next leaves {}.", _neighbour("leave_s", 1, departure)
+)
+LEAVES_BEFORE = Relation(
+    "the last shape to leave before {}", "Before it leaves {}.", _neighbour("leave_s", -1, departure)
+)
+HIDES = Relation("the shape that hides {}", "It is hidden by {}.", _hider)
+RELATIONS = (COMES_NEXT, COMES_BEFORE, LEAVES_NEXT, LEAVES_BEFORE, HIDES)
 
 
 def by_order(scene: Scene, rng: np.random.Generator) -> Subject | None:
     """The shape that comes, or leaves, first or last."""
-    verb, key = (("comes into view", "enter_s"), ("leaves", "leave_s"))[rng.integers(2)]
+    verb, key, moment = (("comes into view", "enter_s", arrival), ("leaves", "leave_s", departure))[
+        rng.integers(2)
+    ]
     word = ("first", "last")[rng.integers(2)]
     ordered = sorted(scene.objects, key=lambda item: getattr(item, key))
     item = ordered[0 if word == "first" else -1]
-    time = moment(scene, item)
-    if key == "leave_s" and scene.seen(item, item.leave_s - 0.5):
-        time = item.leave_s - 0.5
-    return Subject(item, f"the shape that {verb} {word}", ((item, time),), f"{{0}} {verb} {word}.")
+    reason = f"{{0}} {verb.removesuffix(' into view')} {word}."
+    return Subject(item, f"the shape that {verb} {word}", ((item, moment(scene, item)),), reason)
 
 
-def by_succession(scene: Scene, rng: np.random.Generator) -> Subject | None:
-    """The shape that comes right after, or right before, a named one."""
-    ordered = sorted(scene.objects, key=lambda item: item.enter_s)
-    first = int(rng.integers(len(ordered) - 1))
-    before, after = ordered[first], ordered[first + 1]
-    evidence = ((before, moment(scene, before)), (after, moment(scene, after)))
-    if rng.random() < 0.6:
-        phrase = f"the next shape that comes into view after the {before.name}"
-        return Subject(after, phrase, evidence, "{0} comes first. Next comes {1}.")
-    phrase = f"the last shape that comes into view before the {after.name}"
-    return Subject(before, phrase, evidence, "{0} comes first. Next comes {1}.")
+def first_to_come(scene: Scene) -> Subject:
+    item = min(scene.objects, key=lambda item: item.enter_s)
+    evidence = ((item, arrival(scene, item)),)
+    return Subject(item, "the shape that comes into view first", evidence, "{0} comes first.", "order")
+
+
+def _named(scene: Scene, item: Object) -> Subject:
+    """A shape called by its name: where a chain of steps begins."""
+    return Subject(item, f"the {item.name}", ((item, arrival(scene, item)),), "{0} is in view.", NAMED)
+
+
+def _step(scene: Scene, subject: Subject, relation: Relation) -> Subject | None:
+    """The description one step further, `None` where the step leads nowhere or back."""
+    found = relation.find(scene, subject.item)
+    if found is None:
+        return None
+    other, cited_s, other_s = found
+    if other in [item for item, _ in subject.evidence]:
+        return None
+    evidence = (*subject.evidence[:-1], (subject.item, cited_s), (other, other_s))
+    reason = f"{subject.reason} {relation.sentence.format(f'{{{len(subject.evidence)}}}')}"
+    if subject.family == NAMED:
+        return Subject(other, relation.phrase.format(subject.phrase), evidence, reason)
+    way = subject.way.removesuffix(". ") or f"Find {subject.phrase}"
+    return Subject(other, "it", evidence, reason, way=f"{way}, then {relation.phrase.format('it')}. ")
+
+
+def chained(steps: int, relations: Sequence[Relation]) -> Family:
+    """A family of so many steps. Several begin with a name, or with an order as the first step."""
+
+    def describe(scene: Scene, rng: np.random.Generator) -> Subject | None:
+        ordered = by_order(scene, rng) if steps > 1 and rng.random() < 0.5 else None
+        if ordered:
+            return _walk(scene, ordered, steps - 1, relations, rng)
+        starts = (_named(scene, scene.objects[index]) for index in rng.permutation(len(scene.objects)))
+        return next(filter(None, (_walk(scene, start, steps, relations, rng) for start in starts)), None)
+
+    return describe
+
+
+def _walk(
+    scene: Scene, subject: Subject, steps: int, relations: Sequence[Relation], rng: np.random.Generator
+) -> Subject | None:
+    """The description so many steps further, each step drawn among those that lead somewhere new."""
+    for _ in range(steps):
+        moves = (_step(scene, subject, relations[index]) for index in rng.permutation(len(relations)))
+        subject = next(filter(None, moves), None)
+        if subject is None:
+            return None
+    return subject
 
 
 def by_side(scene: Scene, rng: np.random.Generator) -> Subject | None:
     """The only shape on one side of a named one at a moment."""
-    for time in rng.permutation(np.arange(0.5, scene.duration_s, 0.5))[:12]:
+    for time in rng.permutation(np.arange(1.0, scene.duration_s, 1.0))[:12]:
         seen = [item for item in scene.objects if scene.seen(item, time) and time < item.leave_s]
         if len(seen) < 2:
             continue
@@ -91,73 +230,20 @@ def on_side(items: Sequence[Object], anchor: Object, side: str, time_s: float) -
     return there[0] if len(there) == 1 and gaps[there[0]] > 0.12 else None
 
 
-def by_hiding(scene: Scene, rng: np.random.Generator) -> Subject | None:
-    """The shape that hides a part of a named one."""
-    for index in rng.permutation(len(scene.objects)):
-        item = scene.objects[index]
-        for time in np.arange(item.enter_s + 0.5, item.leave_s, 0.5):
-            cover, share = scene.hidden_by(item, time)
-            if cover is not None and 0.2 < share < 0.7:
-                phrase = f"the shape that hides the {item.name}"
-                evidence = ((item, float(time)), (cover, float(time)))
-                return Subject(cover, phrase, evidence, "{0} is hidden by {1}.")
-    return None
-
-
-def by_rank(scene: Scene, rng: np.random.Generator) -> Subject | None:
-    """The shape that comes second or third."""
-    ordered = sorted(scene.objects, key=lambda item: item.enter_s)
-    rank = int(rng.integers(1, 3))
-    if len(ordered) <= rank + 1:  # the last one is asked for as such
-        return None
-    evidence = tuple((item, moment(scene, item)) for item in ordered[: rank + 1])
-    reason = "{0} comes first. Next comes {1}." + (" Next comes {2}." if rank == 2 else "")
-    word = ("second", "third")[rank - 1]
-    return Subject(ordered[rank], f"the shape that comes into view {word}", evidence, reason)
-
-
-def by_motion(scene: Scene, rng: np.random.Generator) -> Subject | None:
-    """The only shape that moves in one way, or the only one that stays where it is."""
-    item = scene.objects[rng.integers(len(scene.objects))]
-    if sum(other.direction == item.direction for other in scene.objects) > 1:
-        return None
-    does, where = "stays where it is", "where it was"
-    if item.direction:
-        does, where = f"moves {item.direction}", f"further {item.direction}"
-    evidence = ((item, item.enter_s + 0.5), (item, item.leave_s - 0.5))
-    return Subject(item, f"the only shape that {does}", evidence, f"{{0}} is in view. Next {{1}} is {where}.")
-
-
-def by_stay(scene: Scene, rng: np.random.Generator) -> Subject | None:
-    """The shape that is in view longest, by a second at least."""
-    shorter, item = sorted(scene.objects, key=lambda item: item.leave_s - item.enter_s)[-2:]
-    if item.leave_s - item.enter_s < shorter.leave_s - shorter.enter_s + 1:
-        return None
-    evidence = ((item, item.enter_s + 0.5), (item, item.leave_s - 0.5))
-    return Subject(
-        item, "the shape that is in view longest", evidence, "{0} comes into view. Next {1} leaves."
-    )
-
-
-def by_size(scene: Scene, rng: np.random.Generator) -> Subject | None:
-    """The largest or the smallest shape, if there is no doubt."""
-    ordered = sorted(scene.objects, key=lambda item: item.radius)
-    word, item, other = (("smallest", *ordered[:2]), ("largest", *ordered[:-3:-1]))[rng.integers(2)]
-    if not 0.8 < item.radius / other.radius < 1.25:
-        return Subject(item, f"the {word} shape", ((item, moment(scene, item)),), f"{{0}} is the {word}.")
-    return None
-
-
-FAMILIES: dict[str, Callable[[Scene, np.random.Generator], Subject | None]] = {
+SIMPLE: Mapping[str, Family] = {
     "order": by_order,
-    "succession": by_succession,
+    "succession": chained(1, (COMES_NEXT, COMES_BEFORE)),
+    "departure": chained(1, (LEAVES_NEXT, LEAVES_BEFORE)),
+    "hiding": chained(1, (HIDES,)),
     "side": by_side,
-    "hiding": by_hiding,
-    "rank": by_rank,
-    "motion": by_motion,
-    "stay": by_stay,
-    "size": by_size,
 }
+"""One step each. The base model is asked about these."""
+COMPOSED: Mapping[str, Family] = {
+    "two steps": chained(2, RELATIONS),
+    "three steps": chained(3, RELATIONS),
+}
+"""They are new to the base model, which knows each step but not how to take several."""
+FAMILIES: Mapping[str, Family] = {**SIMPLE, **COMPOSED}
 
 
 def subjects(
@@ -168,38 +254,25 @@ def subjects(
     for _ in range(16):
         for family in rng.permutation(families):
             subject = FAMILIES[family](scene, rng)
-            if subject is not None and subject.phrase not in said:
-                said.add(subject.phrase)
+            if subject is not None and subject.what not in said:
+                said.add(subject.what)
                 yield replace(subject, family=str(family))
 
 
-def clear_subjects(scene: Scene, rng: np.random.Generator) -> Iterator[Subject]:
+def clear_subjects(
+    scene: Scene, rng: np.random.Generator, families: Sequence[str] = tuple(FAMILIES)
+) -> Iterator[Subject]:
     """Those of `subjects` that only one shape fits, and whose evidence is there to see."""
-    return (subject for subject in subjects(scene, rng) if is_clear(scene, subject))
+    return (subject for subject in subjects(scene, rng, families) if is_clear(scene, subject))
 
 
 def is_clear(scene: Scene, subject: Subject) -> bool:
-    """Whether there is no doubt: nothing cited is leaving, half hidden, or hidden by two shapes in turn."""
+    """Whether nothing that is cited is leaving or half hidden, nor anything else that a side depends on."""
     evidence = subject.evidence
-    if any(time >= item.leave_s for item, time in evidence):
-        return False
-    shown, time = evidence[0]
-    if subject.family == "hiding":
-        return hiders(scene, shown) == {subject.item}
     if subject.family == "side":  # what is there counts, seen or not
+        time = evidence[0][1]
         evidence = tuple((item, time) for item in scene.objects if item.in_view(time))
     return all(scene.seen(item, at) and at < item.leave_s for item, at in evidence)
-
-
-def hiders(scene: Scene, item: Object) -> set[Object]:
-    """Every shape that at some time hides a tenth of another one or more."""
-    above = scene.objects[scene.objects.index(item) + 1 :]
-    return {
-        other
-        for other in above
-        for time in np.arange(item.enter_s, item.leave_s, 0.25)
-        if replace(scene, objects=(item, other)).hidden_by(item, time)[1] > 0.1
-    }
 
 
 def options(scene: Scene, item: Object, rng: np.random.Generator) -> tuple[str, str]:
@@ -232,9 +305,11 @@ def whole_seconds(item: Object) -> list[int]:
     return list(range(ceil(item.enter_s), floor(item.leave_s) + 1))
 
 
-def whereabouts(item: Object, start: str, end: str) -> str:
-    """The reason for a temporal answer, its times as they are to be written."""
-    return f"It is the {item.name}. It comes into view at {start} and leaves at {end}."
+def whereabouts(subject: Subject, start: str, end: str) -> str:
+    """The reason for a temporal answer: the steps to the shape, by name, then when it is in view, the times
+    as they are to be written."""
+    steps = put_in(subject.reason, [item.name for item, _ in subject.evidence])
+    return f"{steps} The {subject.item.name} comes into view at {start} and leaves at {end}."
 
 
 def put_in(reason: str, named: Sequence[str]) -> str:

@@ -1,6 +1,6 @@
 """The shapes world: scenes of coloured shapes with exact boxes and times.
 
-A scene is a clip of 5 to 45 seconds in which two to five shapes appear, stay or move, hide one another
+A scene is a clip of 6 to 45 seconds in which two to six shapes appear, stay or move, hide one another
 and leave. It is described by a few numbers, so the truth (who is where, when) is exact and a frame can
 be rendered at any time and size. Coordinates are normalised 0-1 of the frame, times are seconds.
 
@@ -116,20 +116,20 @@ class Scene:
 
 
 def sample_duration(rng: np.random.Generator) -> float:
-    """Most clips last 5-12 s, some 12-30 s, one in twelve 31-45 s; multiples of half a second."""
+    """Most clips last 6-13 s, some 13-30 s, one in twenty 31-45 s; multiples of half a second."""
     kind = rng.random()
-    low, high = (5, 12) if kind < 0.8 else (12, 30) if kind < 0.92 else (31, 45)
+    low, high = (6, 13) if kind < 0.85 else (13, 30) if kind < 0.95 else (31, 45)
     return round(rng.uniform(low, high) * 2) / 2
 
 
 def sample_object(rng: np.random.Generator, size: tuple[int, int], duration_s: float, name: str) -> Object:
     """A shape that stays inside the frame from its entry to its exit.
 
-    It stays for 2 s to 8 s, and for at least a seventh of the clip, so that eight evenly spaced frames
-    show it.
+    It stays for 2 s to 8 s, and for at least a seventh of a clip of under a minute, so that eight evenly
+    spaced frames show it.
     """
     colour, shape = name.split()
-    shortest = max(2.0, np.ceil(duration_s / 7 * 2) / 2)
+    shortest = min(8.0, max(2.0, np.ceil(duration_s / 7 * 2) / 2))
     length = min(duration_s, rng.integers(int(shortest * 2), 17) / 2)
     enter = round(rng.uniform(0, duration_s - length) * 2) / 2
     radius = rng.uniform(0.13, 0.24)
@@ -151,24 +151,29 @@ def sample_object(rng: np.random.Generator, size: tuple[int, int], duration_s: f
     )
 
 
-def sample_scene(rng: np.random.Generator, size: tuple[int, int] | None = None) -> Scene:
-    """A scene with two to five differently named objects, no two of which enter at the same moment."""
+def sample_scene(rng: np.random.Generator, size: tuple[int, int] | None = None, scale: int = 1) -> Scene:
+    """A scene with two to six differently named objects, no two of which come, or leave, at nearly the same
+    moment: at least a second apart, and a twelfth of the clip, so that evenly spaced frames tell their order.
+
+    `scale` times as long, with `scale` times as many objects, for clips harder than those trained on.
+    """
     size = size or SIZES[rng.integers(len(SIZES))]
-    duration = sample_duration(rng)
-    count = int(rng.integers(2, 5)) + (duration > 12)
+    duration = sample_duration(rng) * scale
+    apart = max(1.0, duration / scale / 12)
+    count = (int(rng.integers(3, 6)) + (duration / scale > 9)) * scale
     names = [f"{colour} {shape}" for colour in COLOURS for shape in SHAPES]
     chosen = rng.choice(len(names), size=count, replace=False)
     objects: list[Object] = []
     for index in chosen:
-        for _ in range(8):
+        for _ in range(40):
             item = sample_object(rng, size, duration, names[index])
             gaps = [abs(item.enter_s - other.enter_s) for other in objects]
             gaps += [abs(item.leave_s - other.leave_s) for other in objects]
-            if not gaps or min(gaps) >= 1.0:
+            if not gaps or min(gaps) >= apart:
                 objects.append(item)
                 break
     while len(objects) < 2:  # rare: nothing fitted beside the first object
-        return sample_scene(rng, size)
+        return sample_scene(rng, size, scale)
     low, high = (20, 60) if rng.random() < 0.7 else (90, 130)
     corners = rng.integers(low, high, size=(2, 3))
     background = tuple(tuple(int(value) for value in corner) for corner in corners)

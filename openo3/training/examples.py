@@ -8,7 +8,7 @@ examples.target(examples.samples[0])     # <think>...</think><answer>...</answer
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,21 +18,23 @@ from openo3.evidence import convert_boxes, format_completion, format_where
 from openo3.geometry import NORMALISED, BoxSpace
 from openo3.media.frame_store import Frame, FrameStore
 from openo3.model.encode import Encoded, Prompt, PromptEncoder
-from openo3.schema import Sample, Task
+from openo3.schema import Box, KeyFrame, Sample, Task
 
 _TIME = re.compile(r"<t>(\d+(?:\.\d+)?)</t>")
+_TAG = re.compile(r"</?(?:obj|box|t)>")
 
 
 @dataclass(frozen=True)
 class Examples:
     """Samples whose frames are in the store; `without_frames` counts those whose frames are not, `too_long`
-    those that `within` left out."""
+    those that `within` left out. Without `reasoning` all are asked plainly and answered at once."""
 
     samples: Sequence[Sample]
     store: FrameStore
     encoder: PromptEncoder
     without_frames: int = 0
     too_long: int = 0
+    reasoning: bool = True
 
     @classmethod
     def load(
@@ -57,7 +59,7 @@ class Examples:
         return tuple(self.store.frames(sample.media, key_times(sample)))
 
     def prompt(self, sample: Sample, frames: tuple[Frame, ...] | None = None) -> Prompt:
-        text = prompts.task_text(sample.task, sample.question)
+        text = prompts.task_text(sample.task, sample.question) if self.reasoning else sample.question
         duration_s = None if sample.is_image else self.store.duration_s(sample.media)
         return Prompt(frames or self.frames(sample), duration_s, text)
 
@@ -67,31 +69,44 @@ class Examples:
 
     def target(self, sample: Sample) -> str:
         """The completion to learn: boxes as the model writes them, times with one decimal."""
-        text = format_completion(sample.reasoning or "", sample.answer)
-        text = convert_boxes(text, NORMALISED, self.box_space(sample))
-        return _TIME.sub(lambda found: f"<t>{prompts.seconds(float(found[1]))}</t>", text)
-
-    def direct(self, sample: Sample) -> list[tuple[str, str]]:
-        """Where each annotated object is at its key times, asked and answered in V-STaR's two ways, without
-        reasoning: questions and answers, about the frames of a temporal-spatial record; none for others.
-        V-STaR asks for whole seconds, so key times more than a quarter of one away from any are left out."""
-        boxes: dict[str, dict[int, Sequence[float]]] = {}
-        keys = sample.key_frames if sample.task is Task.TEMPORAL_SPATIAL else ()
-        for key in sorted(keys, key=lambda key: key.time_s):
-            for name, found in (sample.key_items or {}).get(key.idx, {}).items():
-                second = round(key.time_s)
-                # One of several under one name would be a guess
-                if len(found) == 1 and abs(key.time_s - second) <= 0.25:
-                    box = self.box_space(sample).from_normalised(found[0])
-                    boxes.setdefault(name, {})[second] = box
-        return [
-            (asked, format_where(at))
-            for name, at in boxes.items()
-            for asked in (
-                prompts.vstar_where(f"Where is the {name}?", list(at)),
-                prompts.vstar_where_untimed(f"Where is the {name}?", len(at)),
+        if sample.task is Task.WHERE:
+            space = self.box_space(sample)
+            items = sample.key_items or {}
+            return format_where(
+                {
+                    key.time_s: space.from_normalised(box)
+                    for key in sample.key_frames
+                    for [box] in items[key.idx].values()
+                }
             )
+        text = format_completion(sample.reasoning or "", sample.answer) if self.reasoning else sample.answer
+        text = convert_boxes(text, NORMALISED, self.box_space(sample))
+        text = _TIME.sub(lambda found: f"<t>{prompts.seconds(float(found[1]))}</t>", text)
+        return text if self.reasoning else _TAG.sub("", text)
+
+    def with_direct(self) -> Examples:
+        """Also ask, about each video, where one of its annotated objects is at the seconds that its boxes
+        are known for, to be answered at once (`Task.WHERE`): the object with the most of them.
+
+        A model that is only ever asked to reason forgets to answer in any other form, and the published
+        rewards judge no answer with boxes at given seconds. The questions show the even frames alone, as
+        V-STaR does.
+        """
+        first: dict[str, Sample] = {}
+        known: dict[str, dict[str, dict[int, Box]]] = {}
+        for sample in self.samples:
+            for key in sample.key_frames if sample.task is Task.TEMPORAL_SPATIAL else ():
+                second = round(key.time_s)
+                for name, found in (sample.key_items or {}).get(key.idx, {}).items():
+                    # One of several under one name would be a guess, and V-STaR asks for whole seconds
+                    if len(found) == 1 and abs(key.time_s - second) <= 0.25:
+                        first.setdefault(sample.media, sample)
+                        known.setdefault(sample.media, {}).setdefault(name, {})[second] = found[0]
+        derived = [
+            _where_sample(first[media], *max(boxes.items(), key=lambda named: len(named[1])))
+            for media, boxes in known.items()
         ]
+        return replace(self, samples=[*self.samples, *derived])
 
     def encode(self, sample: Sample) -> Encoded:
         return self.encoder.encode(self.prompt(sample))
@@ -123,6 +138,23 @@ class Examples:
             for members in by_frames.values()
             for start in range(0, len(members), most)
         ]
+
+
+def _where_sample(sample: Sample, name: str, boxes: Mapping[int, Box]) -> Sample:
+    """The direct question about an object of a sample's video: where it is at the seconds of its boxes."""
+    seconds = sorted(boxes)
+    return Sample(
+        id=f"{sample.id}/where/{name}",
+        task=Task.WHERE,
+        source=sample.source,
+        question=prompts.vstar_where(f"Where is the {name}?", seconds),
+        answer="",
+        media=sample.media,
+        duration_s=sample.duration_s,
+        size=sample.size,
+        key_frames=tuple(KeyFrame(number, float(second)) for number, second in enumerate(seconds)),
+        key_items={number: {name: (boxes[second],)} for number, second in enumerate(seconds)},
+    )
 
 
 def key_times(sample: Sample) -> tuple[float, ...]:

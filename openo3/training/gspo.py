@@ -43,26 +43,30 @@ from openo3.training.finite import FiniteSteps, OnNonFinite
 
 @dataclass(frozen=True)
 class RewardSettings:
-    """`gate` and `coverage` as in `openo3.rewards`; `weights` by reward name, 1 where not given."""
+    """`gate` and `coverage` as in `openo3.rewards`; `weights` by reward name, 1 where not given. Without
+    `adaptive` the temporal proximity is as strict from the start as it otherwise is in the end."""
 
     gate: rewards.Gate = "symmetric"
     gate_s: float = rewards.TAU_S
     coverage: bool = False
+    adaptive: bool = True
     weights: dict[str, float] | None = None
 
 
 def reward_functions(examples: Examples, settings: RewardSettings) -> list[Callable[..., list[float | None]]]:
-    """The seven rewards as TRL calls them; each completion is judged by its own sample's task."""
+    """The rewards as TRL calls them; each completion is judged by its own sample's task."""
 
     parsed = lru_cache(maxsize=4096)(parse_completion)  # once, not once for each reward
 
-    def scored(name: str) -> Callable[..., list[float | None]]:
+    def scored(name: str, reward: rewards.Reward) -> Callable[..., list[float | None]]:
         def function(
             completions: Sequence[Any], sample: Sequence[int], trainer_state: Any, **_: Any
         ) -> list[float | None]:
-            progress = trainer_state.global_step / max(1, trainer_state.max_steps)
+            progress = (
+                trainer_state.global_step / max(1, trainer_state.max_steps) if settings.adaptive else 1.0
+            )
             return [
-                rewards.REWARDS[name](
+                reward(
                     examples.samples[index],
                     parsed(message[0]["content"], examples.box_space(examples.samples[index])),
                     progress=progress,
@@ -76,7 +80,12 @@ def reward_functions(examples: Examples, settings: RewardSettings) -> list[Calla
         function.__name__ = name
         return function
 
-    return [scored(name) for name in rewards.REWARDS]
+    return [scored(name, reward) for name, reward in all_rewards().items()]
+
+
+def all_rewards() -> dict[str, rewards.Reward]:
+    """The paper's and ours, which applies to direct questions only."""
+    return {**rewards.REWARDS, **rewards.ADDED}
 
 
 class GroundedGSPOTrainer(FiniteSteps, GRPOTrainer):
@@ -370,7 +379,7 @@ def gspo_trainer(
     if config.use_vllm:
         prepare_vllm(config, examples.encoder)
     weights = settings.weights or {}
-    config.reward_weights = [weights.get(name, 1.0) for name in rewards.REWARDS]
+    config.reward_weights = [weights.get(name, 1.0) for name in all_rewards()]
     rows = {
         "prompt": [[{"role": "user", "content": sample.question}] for sample in examples.samples],
         "sample": list(range(len(examples.samples))),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -25,12 +25,10 @@ class GroupCollator:
 
     `loss_on` "answer" trains on the completion alone (TRL's standard), "everything" on the prompt's text
     too (as the published code does): all tokens but padding and image patches.
-    `direct` adds the questions of `Examples.direct` to each row.
     """
 
     examples: Examples
     loss_on: LossOn = "answer"
-    direct: bool = False
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         encoder = self.examples.encoder
@@ -50,9 +48,6 @@ class GroupCollator:
         frames = self.examples.frames(samples[0])
         vision = self.examples.encoder.vision(frames)
         asked = [(self.examples.prompt(sample, frames), self.examples.target(sample)) for sample in samples]
-        if self.direct:
-            plain = dict(pair for sample in samples for pair in self.examples.direct(sample))
-            asked += [(replace(asked[0][0], text=text), answer) for text, answer in plain.items()]
         encoded = [self.examples.encoder.encode(prompt, vision) for prompt, _ in asked]
         branches = [
             Branch(item.context_ids, self.examples.encoder.target(answer))
@@ -94,7 +89,6 @@ def sft_trainer(
     *,
     loss_on: LossOn = "answer",
     most_per_pack: int = 8,
-    direct: bool = False,
     callbacks: Sequence[TrainerCallback] = (),
     lora: LoraConfig | None = None,
     on_non_finite: OnNonFinite = "stop",
@@ -110,7 +104,7 @@ def sft_trainer(
         args=config,
         train_dataset=Dataset.from_dict({"group": groups}),
         processing_class=processor,
-        data_collator=GroupCollator(examples, loss_on, direct),
+        data_collator=GroupCollator(examples, loss_on),
         callbacks=list(callbacks),
         peft_config=lora,
         on_non_finite=on_non_finite,

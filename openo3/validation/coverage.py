@@ -28,7 +28,7 @@ from openo3 import sources
 from openo3.artifacts import read_jsonl
 from openo3.fetch.manifest import MISSING
 from openo3.rejections import Reason, Rejection, RowError
-from openo3.schema import Task
+from openo3.schema import STGR_TASKS
 from openo3.validation.formats import BENCHMARK
 from openo3.validation.media import PROBLEMS
 from openo3.validation.suites import READABLE, STATE
@@ -201,4 +201,4 @@ def _is_source(name: str) -> bool:
 
 
 def _is_task(name: str) -> bool:
-    return name == BENCHMARK or name in set(Task)
+    return name == BENCHMARK or name in STGR_TASKS

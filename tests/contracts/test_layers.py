@@ -9,7 +9,7 @@ import pytest
 from tests.contracts.code_deps import ROOT, imports
 
 CORE = {"schema", "answers", "evidence", "geometry", "prompts", "rouge", "format_check", "rewards", "metrics"}
-CORE |= {"voting"}
+CORE |= {"voting", "conditions"}
 # what each layer may import, besides itself
 BELOW = {
     "flows": {"stages", "openo3"},

@@ -80,6 +80,11 @@ def test_rewards(tmp_path):
     done = run("rewards", file)
     assert (done.returncode, done.stderr) == (0, "")
     video, image, mcq, temporal, general = map(json.loads, done.stdout.splitlines())
+    for scored in (video, image, mcq, temporal, general):
+        assert list(scored["rewards"]) == [
+            "ans_acc", "ans_tiou", "ans_viou", "thk_temporal_point", "thk_temporal_segment", "thk_spatial",
+            "format",
+        ]  # fmt: skip
     assert video["id"] == "video"
     assert video["rewards"] == {
         "ans_acc": pytest.approx(4 / 9),
@@ -130,6 +135,7 @@ BAD_ROWS = [
     (changed(VIDEO, id=...), "id: field missing"),
     (changed(VIDEO, id=["a"]), "id: wrong type"),
     (changed(VIDEO, task="dancing"), "task: unknown task"),
+    (changed(VIDEO, task="where"), "task: unknown task"),  # derived from rows, never one
     (changed(VIDEO, task=None), "task: field missing"),
     (changed(VIDEO, answer=...), "answer: field missing"),
     (changed(VIDEO, answer=[1.0, 4.0]), "answer: wrong type"),

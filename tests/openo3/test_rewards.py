@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openo3.evidence import parse_completion
-from openo3.geometry import pixels
-from openo3.rewards import REWARDS, score, sigma_s, total
-from openo3.schema import KeyFrame, Sample, Task
+from openo3.geometry import PERMILLE, pixels
+from openo3.rewards import ADDED, REWARDS, ans_where, score, sigma_s, total
+from openo3.schema import STGR_TASKS, KeyFrame, Sample, Task
 
 SPAN = "From <t>2.0</t>s to <t>6.0</t>s"
 ANSWERS = {
@@ -20,6 +20,7 @@ ANSWERS = {
     Task.VISUAL: "<obj>cup</obj><box>[0.2,0.2,0.6,0.6]</box>",
     Task.MCQ: "B",
     Task.FREE_FORM: "a red cup",
+    Task.WHERE: "",
 }
 APPLICABLE = {
     Task.TEMPORAL_SPATIAL: {"ans_acc", "thk_temporal_point", "thk_spatial", "format"},
@@ -28,6 +29,7 @@ APPLICABLE = {
     Task.VISUAL: {"ans_viou", "thk_spatial", "format"},
     Task.MCQ: {"ans_acc", "format"},
     Task.FREE_FORM: {"ans_acc", "format"},
+    Task.WHERE: set(),
 }
 FRAMES = (KeyFrame(1, 2.0), KeyFrame(2, 5.0))
 ITEMS = {
@@ -56,6 +58,56 @@ def test_what_applies_to_each_task(task):
     scored = of(task, "<think></think><answer></answer>")
     assert list(scored) == list(REWARDS)
     assert {name for name, value in scored.items() if value is not None} == APPLICABLE[task]
+
+
+def test_the_papers_rewards_are_seven_and_ours_are_none_of_them():
+    assert list(REWARDS) == [
+        "ans_acc", "ans_tiou", "ans_viou", "thk_temporal_point", "thk_temporal_segment", "thk_spatial",
+        "format",
+    ]  # fmt: skip
+    assert list(ADDED) == ["ans_where"]
+
+
+@pytest.mark.parametrize("task", Task)
+def test_ours_applies_to_direct_questions_alone(task):
+    assert (task in STGR_TASKS) == (task is not Task.WHERE)
+    for text in ("", '{"2": [0,0,0.5,0.5]}', "<think></think><answer></answer>"):
+        value = ans_where(sample(task), parse_completion(text), progress=0.5, gate="symmetric", gate_s=1.0)
+        assert (value is None) == (task is not Task.WHERE)
+
+
+ONE = Sample(
+    "1", Task.WHERE, "", "?", "", "", key_frames=(KeyFrame(0, 2.0), KeyFrame(1, 5.0)),
+    key_items={0: {"cup": ((0.0, 0.0, 0.5, 0.5),)}, 1: {"cup": ((0.5, 0.0, 1.0, 0.5),)}},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"2": [0,0,500,500], "5": [500,0,1000,500]}', 1),
+        ('{"2": [0,0,500,500]}', 1 / 2),
+        ('{"2": [0,0,500,250], "5": [500,0,1000,500]}', 3 / 4),
+        ('{"2": [500,0,1000,500], "5": [0,0,500,500]}', 0),  # each second's box is the other's
+        ('{"3": [0,0,500,500], "4": [500,0,1000,500]}', 0),
+        ('{"2": [0,0,500,500], "5": [500,0,1000,500], "6": [0,0,1,1]}', 1),
+        ('{"2": [[0,0,10,10], [0,0,500,500]], "5": [500,0,1000,500]}', 1),
+        ('{"2.0": [0,0,500,500], "5s": [500,0,1000,500]}', 1),
+        ('```json\n{"2": [0,0,500,500], "5": [500,0,1000,500', 1 / 2),
+        ('<think>a</think><answer>{"2": [0,0,500,500], "5": [500,0,1000,500]}</answer>', 1),
+        ('{"2": [0,0,500,500]}<answer>no</answer>', 0),
+        ('{"2": [500,500,0,0]}', 0),
+        ("[0,0,500,500]", 0),
+        ("", 0),
+    ],
+)
+def test_ans_where(text, expected):
+    assert ans_where(ONE, parse_completion(text, PERMILLE)) == pytest.approx(expected)
+
+
+def test_a_direct_question_without_key_frames_earns_nothing():
+    bare = Sample("1", Task.WHERE, "", "?", "", "")
+    assert ans_where(bare, parse_completion('{"2": [0,0,500,500]}', PERMILLE)) == 0
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,7 @@ def test_what_a_task_does_not_need_may_be_absent_null_or_empty():
 
 BROKEN = [
     ("ts", {"task": "poetry"}, Reason.UNKNOWN_TASK, "task"),
+    ("ts", {"task": "where"}, Reason.UNKNOWN_TASK, "task"),  # derived from rows, never one
     ("ts", {"task": ["temporal QA"]}, Reason.WRONG_TYPE, "task"),
     ("ts", {"source": "elsewhere"}, Reason.UNKNOWN_SOURCE, "source"),
     ("ts", {"source": None}, Reason.FIELD_MISSING, "source"),

@@ -81,6 +81,36 @@ def test_predictions_and_metrics(place: Path) -> None:
     assert artifacts(place) == made
 
 
+@pytest.mark.parametrize(
+    ("name", "temperature", "seen", "told"),
+    [
+        ("greedy", 0.0, True, True),
+        ("sampled", 1.0, True, True),
+        ("plain", 0.0, True, False),
+        ("blind", 0.0, False, True),
+    ],
+)
+def test_how_the_engine_is_asked(
+    place: Path, monkeypatch: pytest.MonkeyPatch, name: str, temperature: float, seen: bool, told: bool
+) -> None:
+    generate, asked = LocalEngine.generate, []
+
+    def remembered(self: LocalEngine, prompts: Any, sampling: Any) -> Any:
+        asked.append((prompts, sampling))
+        return generate(self, prompts, sampling)
+
+    monkeypatch.setattr(LocalEngine, "generate", remembered)
+    write_params(place, max_records=1, decodings={"vstar": [name]})
+    evaluate.main()
+    ((prompts, sampling),) = asked
+    assert sampling.temperature == temperature
+    images = [frame.image for frame in prompts[0].frames]
+    assert {len(image.getcolors(1 << 20)) > 1 for image in images} == {seen}
+    assert ("<think>" in prompts[0].text) == told
+    made = json.loads((place / "metrics/evaluate/sft.json").read_text())
+    assert list(made["vstar"]) == [name]
+
+
 def test_cut_off_and_started_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut at every call of the engine in turn, one after the other: each run keeps what was answered."""
     evaluate.main()
@@ -134,6 +164,15 @@ def test_an_unknown_benchmark_is_one_line(place: Path, capsys: pytest.CaptureFix
     said = capsys.readouterr().err
     assert said.startswith("params.yaml: evaluate.decodings: unknown benchmark 'videome'; there are vstar, ")
     assert said.count("\n") == 1
+
+
+def test_an_unknown_condition_is_one_line(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_params(place, decodings={"vstar": ["gredy"]})
+    with pytest.raises(SystemExit, match="2"):
+        evaluate.main()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("params.yaml: evaluate.decodings.vstar.0: ")
+    assert "'greedy', 'sampled', 'plain' or 'blind', got 'gredy'" in line
 
 
 def test_a_missing_model_is_said_in_one_line(place: Path) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from openo3.artifacts import read_json
 from openo3.model.load import load_model, load_processor
-from openo3.training.gspo import GroundedGSPOTrainer
+from openo3.schema import Task
+from openo3.training.gspo import GroundedGSPOTrainer, RewardSettings
 from stages import gspo
 from tests.openo3.training import workplace
 from tests.stages.training_stage import (
@@ -17,6 +18,7 @@ from tests.stages.training_stage import (
     checkpoints,
     copy_workplace,
     curve,
+    given_to_the_trainer,
     refuses_an_unknown_setting,
     run_and_kill,
 )
@@ -46,6 +48,7 @@ def complete(folder: Path) -> None:
     assert [row["step"] for row in rows] == ["1", "2", "3", "4"]
     assert list(rows[0]) == ["step", *gspo.COLUMNS]
     assert rows[0]["rewards/format"]
+    assert rows[0]["rewards/ans_where"] in ("", "nan")  # no direct question was asked
     assert not rows[0]["kl"]
     metrics = read_json(folder / "metrics/gspo.json")
     assert (metrics["steps"], metrics["samples"], metrics["without_frames"]) == (4, 7, 1)
@@ -68,6 +71,35 @@ def test_killed_and_started_again(place: Path, steps: list[int], monkeypatch: py
     assert steps == [0, 1, 2, 3]
     assert seeds[1] == resumed != seeds[0]
     complete(place)
+
+
+@pytest.mark.parametrize("direct", [None, False, True])
+def test_direct_questions_are_added_where_asked_for(
+    place: Path, direct: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = {} if direct is None else {"direct": direct}
+    examples = given_to_the_trainer(gspo, monkeypatch, gspo_data=data)[2]
+    assert [sample.task for sample in examples.samples[7:]] == ([Task.WHERE] if direct else [])
+    assert examples.counts["samples"] == (8 if direct else 7)
+
+
+def test_the_rewards_are_those_of_the_parameters(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = given_to_the_trainer(gspo, monkeypatch)[4]
+    assert usual == RewardSettings("symmetric", 1.0, False, True, None)
+    weights = {"ans_where": 2.0, "thk_spatial": 0.0}
+    chosen = {"gate": "released", "gate_s": 1.0e9, "coverage": True, "adaptive": False, "weights": weights}
+    given = given_to_the_trainer(gspo, monkeypatch, gspo_rewards=chosen)[4]
+    assert given == RewardSettings("released", 1.0e9, True, False, weights)
+
+
+def test_direct_questions_have_a_column_of_the_curve(place: Path) -> None:
+    """Every record with a direct question among eight is asked within the run's eight prompts."""
+    (place / "params.yaml").unlink()
+    workplace.write_params(place, gspo={"max_steps": 4}, gspo_data={"direct": True})
+    gspo.main()
+    rows = curve(place, "gspo")
+    assert any(row["rewards/ans_where"] == "0.0" for row in rows)
+    assert read_json(place / "metrics/gspo.json")["samples"] == 8
 
 
 @pytest.mark.slow

@@ -7,12 +7,14 @@ import pytest
 
 from openo3.artifacts import read_json
 from openo3.model.load import load_model, load_processor
+from openo3.schema import Task
 from stages import sft
 from tests.openo3.training import workplace
 from tests.stages.training_stage import (
     checkpoints,
     copy_workplace,
     curve,
+    given_to_the_trainer,
     refuses_an_unknown_setting,
     run_and_kill,
 )
@@ -89,6 +91,27 @@ def test_a_changed_parameter_starts_anew(
     sft.main()
     assert steps == [0, 1, 2, 3]
     complete(tmp_path)
+
+
+@pytest.mark.parametrize("direct", [None, False, True])
+def test_direct_questions_are_added_where_asked_for(
+    direct: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = {} if direct is None else {"direct": direct}
+    examples = given_to_the_trainer(sft, monkeypatch, sft_data=data)[2]
+    assert [sample.task for sample in examples.samples[7:]] == ([Task.WHERE] if direct else [])
+    assert examples.counts == {"samples": 8 if direct else 7, "without_frames": 1, "too_long": 0}
+
+
+@pytest.mark.parametrize("reasoning", [None, False, True])
+def test_reasoning_is_taught_unless_told_otherwise(
+    reasoning: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = {"direct": True} if reasoning is None else {"direct": True, "reasoning": reasoning}
+    examples = given_to_the_trainer(sft, monkeypatch, sft_data=data)[2]
+    targets = [examples.target(sample) for sample in examples.samples]
+    assert [text.startswith("<think>") for text in targets] == [reasoning is not False] * 7 + [False]
+    assert targets[7] == '{"2": [100,200,300,400]}'
 
 
 def test_a_missing_base_is_said_in_one_line(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,6 +65,27 @@ def refuses_an_unknown_setting(
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith(f"params.yaml: {stage}.trainer: ")
     assert "learning_rat" in last
+
+
+class Reached(Exception):
+    """The stage has come to its trainer."""
+
+
+def given_to_the_trainer(stage: Any, monkeypatch: pytest.MonkeyPatch, **parameters: Any) -> tuple[Any, ...]:
+    """What a stage with these parameters (see `write_params`) gives its trainer; no step is taken."""
+    name = stage.__name__.rpartition(".")[2]
+    given: list[tuple[Any, ...]] = []
+
+    def trainer(*arguments: Any, **_: Any) -> None:
+        given.append(arguments)
+        raise Reached
+
+    Path("params.yaml").unlink()
+    workplace.write_params(Path(), **parameters)
+    monkeypatch.setattr(stage, f"{name}_trainer", trainer)
+    with pytest.raises(Reached):
+        stage.main()
+    return given[0]
 
 
 def curve(folder: Path, stage: str) -> list[dict[str, str]]:

@@ -1,5 +1,6 @@
 """Which questions are shown, and what is drawn of them."""
 
+import dataclasses
 import xml.etree.ElementTree as ElementTree
 
 import pytest
@@ -33,7 +34,7 @@ def test_a_role_without_a_case_is_passed_over():
 
 
 def scores_of(inputs, benchmark, index):
-    results = {model: inputs.results[model, benchmark, "greedy"] for model in MODELS}
+    results = {model: inputs.results[inputs.key(model, benchmark)] for model in MODELS}
     return {model: SCORINGS[benchmark].records(found)[index] for model, found in results.items()}
 
 
@@ -50,11 +51,26 @@ def test_an_example_shows_every_model_with_its_scores(inputs, example):
         assert [kind for kind, _ in column.completions] == ["what", "when", "where", "where_2", "when_2"]
 
 
-def test_what_the_base_does_not_say_is_said(example):
-    base = example.columns[0]
-    assert "no reasoning block" in base.reasoning
+def test_the_base_is_shown_as_it_answers_plainly(inputs, example):
+    base, *others = example.columns
+    assert base.asked.name == "plain"
+    assert dict(base.completions) == {
+        kind: line["completion"] for kind, line in inputs.answers["base", "vstar", "plain"][1].items()
+    }
+    assert "none was asked for" in base.reasoning
     assert base.evidence == []
     assert len(base.where) > 0
+    assert {column.asked.name for column in others} == {"greedy"}
+    bars = [r for r in ElementTree.fromstring(example.timeline).iter("rect") if r.get("class") == "bar"]
+    assert len(bars) == 4  # the truth and three answers: the base's could be read
+
+
+def test_what_a_model_in_the_grammar_does_not_say_is_said(inputs, frames):
+    results = {key: found for key, found in inputs.results.items() if key[2] != "plain"}
+    asked_alike = dataclasses.replace(inputs, results=results)
+    example = vstar_example(asked_alike, frames["vstar"], scores_of(asked_alike, "vstar", 1), "Typical", 1)
+    assert example.columns[0].asked.name == "greedy"
+    assert "no reasoning block" in example.columns[0].reasoning
 
 
 def test_claims_boxes_and_dots_share_their_keys(example):
@@ -93,7 +109,7 @@ def test_a_question_with_options_shows_what_each_model_chose_and_cites(inputs, f
     assert example.truth == "B. blue square"
     assert example.meta.startswith("Video-MME · medium · ")
     for column, (model, score) in zip(example.columns, scores.items(), strict=True):
-        assert column.correct == (inputs.results[model, "videomme", "greedy"][4]["said"] == "B")
+        assert column.correct == (inputs.results[inputs.key(model, "videomme")][4]["said"] == "B")
         assert column.correct == (score["acc"] == 1)
         assert (column.when, column.where, column.scores) == (None, (), "")
     gspo = example.columns[2]

@@ -11,9 +11,12 @@ from html.parser import HTMLParser
 
 import pytest
 
+from openo3.report.comparison import main_comparison
+from openo3.report.headline import sentences
 from openo3.report.inputs import Inputs
 from openo3.report.page import CHOICE_EXAMPLES, html
-from openo3.report.tables import ablation, markdown
+from openo3.report.scores import SCORINGS
+from openo3.report.tables import markdown, section
 from tests.finished_run import HOSTILE
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome-headless-shell")
@@ -89,11 +92,30 @@ def test_every_picture_has_words_for_those_who_do_not_see_it(text):
 
 @pytest.mark.parametrize("benchmark", ["vstar", "tvgbench", "videomme"])
 def test_the_numbers_of_the_table_are_on_the_page(inputs, page, benchmark):
-    for _, rows in ablation(inputs, benchmark).groups:
-        for row in rows:
-            texts = [f"{cell.text}{cell.interval}" if cell else "–" for cell in row.cells]  # noqa: RUF001
-            line = [row.name, *texts]
-            assert any(page.cells[k : k + len(line)] == line for k in range(len(page.cells)))
+    found = section(inputs, main_comparison(inputs, benchmark))
+    for table in (found.main, *found.further):
+        lines = [["", *(column.heading for column in table.columns)]]
+        for (_, name, detail), cells in table.rows:
+            texts = [f"{cell.sign} {cell.text}{cell.interval}".lstrip() if cell else "-" for cell in cells]
+            lines.append([f"{name}{detail}", *texts])
+        whole = [text for line in lines for text in line]
+        assert any(page.cells[k : k + len(whole)] == whole for k in range(len(page.cells)))
+
+
+def test_the_page_begins_with_the_headline(inputs, text):
+    said = " ".join(sentences([main_comparison(inputs, name) for name in inputs.benchmarks]))
+    assert "over the base asked plainly" in said
+    assert f'<p class="lead">{said}</p>' in text
+
+
+def test_the_charts_ask_the_base_plainly(inputs, text):
+    spread = [
+        score["tIoU_1"] for score in SCORINGS["vstar"].records(inputs.results["base", "vstar", "plain"])
+    ]
+    assert f"Base: mean {sum(spread) / len(spread):.2f}" in text
+    assert "V-STaR, base asked plainly; hollow: GSPO blind" in text
+    plain = 100 * inputs.metrics["base"]["vstar"]["plain"]["mAM"]
+    assert re.search(rf"mAM: Base {plain:.1f}, SFT [\d.]+, GSPO [\d.]+, GSPO, blind", text)
 
 
 def test_of_benchmarks_with_options_only_some_questions_are_shown(inputs, frames):

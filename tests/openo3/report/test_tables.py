@@ -1,84 +1,159 @@
-"""The ablation: its numbers are those of the metrics files, and what is not a number is said."""
+"""The tables: the numbers of the metrics files, the base asked plainly, and what is missing is said."""
 
+import dataclasses
 import math
 
 import pytest
 
 from openo3.artifacts import read_json
 from openo3.metrics import Interval
+from openo3.report.comparison import (
+    Cell,
+    difference_cell,
+    further_comparisons,
+    main_comparison,
+    measured_cell,
+)
 from openo3.report.inputs import MODELS
-from openo3.report.tables import COLUMNS, Cell, ablation, difference_cell, markdown, measured_cell
+from openo3.report.tables import COLUMNS, markdown, section
+
+BENCHMARKS = ["vstar", "tvgbench", "videomme"]
 
 
-@pytest.mark.parametrize("benchmark", ["vstar", "tvgbench", "videomme"])
-def test_every_number_is_the_metrics_file_s(folder, inputs, benchmark):
-    table = ablation(inputs, benchmark)
-    assert [title for title, _ in table.groups] == [
-        "Greedy decoding",
-        "Sampled at temperature 1",
-        "Plain: greedy, asked without the grammar's instruction",
-        "Blind: frames blanked",
+def without(inputs, *conditions, models=tuple(MODELS)):
+    """The inputs as if these conditions had not been evaluated."""
+    metrics = {
+        model: {
+            name: {k: v for k, v in found.items() if k not in conditions or model not in models}
+            for name, found in benchmarks.items()
+        }
+        for model, benchmarks in inputs.metrics.items()
+    }
+    results = {k: v for k, v in inputs.results.items() if k[2] not in conditions or k[0] not in models}
+    return dataclasses.replace(inputs, metrics=metrics, results=results)
+
+
+def section_of(inputs, benchmark):
+    return section(inputs, main_comparison(inputs, benchmark))
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
+def test_the_main_table_asks_the_base_plainly_and_the_others_in_the_grammar(folder, inputs, benchmark):
+    table = section_of(inputs, benchmark).main
+    assert [column.heading for column in table.columns] == [
+        "Base (asked plainly)",
+        "SFT",
+        "GSPO",
+        "SFT \N{MINUS SIGN} Base",
+        "GSPO \N{MINUS SIGN} Base",
+        "GSPO \N{MINUS SIGN} SFT",
     ]
-    for (_, rows), decoding in zip(table.groups, ("greedy", "sampled", "plain", "blind"), strict=True):
-        for model, row in zip(MODELS, rows, strict=False):
-            metrics = read_json(folder / f"metrics/evaluate/{model}.json")[benchmark][decoding]
-            assert (row.name, row.style) == (MODELS[model], f"{model} {decoding}")
-            assert [cell.text for cell in row.cells] == [
-                f"{100 * metrics[key]:.1f}" for key, _, _ in COLUMNS[benchmark]
-            ]
-            low, high = metrics["intervals"]["format"]
-            assert row.cells[-1].interval == f"[{100 * low:.1f}, {100 * high:.1f}]"
+    asked = {"base": "plain", "sft": "greedy", "gspo": "greedy"}
+    for column, (model, condition) in zip(table.columns, asked.items(), strict=False):
+        metrics = read_json(folder / f"metrics/evaluate/{model}.json")[benchmark][condition]
+        for (key, _, _), cell in zip(COLUMNS[benchmark], column.cells, strict=True):
+            if (model, key) == ("base", "format"):
+                assert cell is None
+                continue
+            low, high = (math.inf if end is None else 100 * end for end in metrics["intervals"][key])
+            assert (cell.value, cell.low, cell.high) == (100 * metrics[key], low, high)
 
 
-def test_the_best_is_marked_within_its_decoding_and_never_of_the_blind(inputs):
-    for title, rows in ablation(inputs, "vstar").groups:
-        models = [row for row in rows if row.style != "difference"]
-        for column in zip(*(row.cells for row in models), strict=True):
-            best = [cell for cell in column if cell.mark == "best"]
-            expected = {cell.value for cell in column if cell.value == max(c.value for c in column)}
-            assert {cell.value for cell in best} == (set() if title.startswith("Blind") else expected)
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
+def test_differences_are_those_of_the_columns(inputs, benchmark):
+    base, sft, gspo, *differences = section_of(inputs, benchmark).main.columns
+    for (after, before), difference in zip(
+        ((sft, base), (gspo, base), (gspo, sft)), differences, strict=True
+    ):
+        for a, b, cell in zip(after.cells, before.cells, difference.cells, strict=True):
+            assert (cell is None) == (a is None or b is None)
+            if cell:
+                assert cell.value == pytest.approx(a.value - b.value)
+                assert cell.mark == ("up" if cell.low > 0 else "down" if cell.high < 0 else "")
 
 
-def test_differences_are_those_of_the_rows_above(inputs):
-    base, sft, gspo, first, second = ablation(inputs, "vstar").groups[0][1]
-    assert (first.name, second.name) == ("SFT vs Base", "GSPO vs SFT")
-    for before, after, row in ((base, sft, first), (sft, gspo, second)):
-        for a, b, difference in zip(before.cells, after.cells, row.cells, strict=True):
-            if difference is not None:
-                assert difference.value == pytest.approx(b.value - a.value)
+def test_smaller_tables_ask_all_models_alike(inputs):
+    tables = {table.title: table for table in section_of(inputs, "vstar").further}
+    assert {title: [c.heading for c in table.columns] for title, table in tables.items()} == {
+        "All asked plainly": ["Base", "SFT", "GSPO", "SFT − Base", "GSPO − Base", "GSPO − SFT"],  # noqa: RUF001
+        "All asked in the grammar, sampled at temperature 1": ["Base", "SFT", "GSPO", "GSPO − SFT"],  # noqa: RUF001
+        "All asked in the grammar, frames blanked": ["Base", "SFT", "GSPO"],
+    }
+    for found in further_comparisons(inputs, "vstar"):
+        (condition,) = set(found.asked.values())
+        for model, levels in found.levels.items():
+            assert levels["mAM"].value == 100 * inputs.metrics[model]["vstar"][condition.name]["mAM"]
+    assert "format" not in {key for key, _, _ in tables["All asked plainly"].metrics}
+
+
+def test_the_footnote_is_the_base_in_the_grammar(inputs):
+    greedy = measured_cell(inputs.metrics["base"]["vstar"]["greedy"], "mAM")
+    note = f"The base asked in the grammar, which it was never taught: mAM {greedy}."
+    assert section_of(inputs, "vstar").footnote == note
+    assert section_of(without(inputs, "greedy", models=("base",)), "vstar").footnote == ""
+
+
+def test_without_plain_answers_the_base_is_shown_as_it_was_asked(inputs):
+    found = section_of(without(inputs, "plain"), "vstar")
+    assert found.main.columns[0].heading == "Base (asked in the grammar)"
+    greedy = inputs.metrics["base"]["vstar"]["greedy"]
+    assert [cell.value for cell in found.main.columns[0].cells] == pytest.approx(
+        [100 * greedy[key] for key, _, _ in COLUMNS["vstar"]]
+    )
+    assert found.caption.startswith("All models are asked in the grammar. The condition 'plain' was not ")
+    assert "was never taught the evidence grammar, so this comparison is unfair" in found.caption
+    assert found.footnote == ""
+    assert "not evaluated" not in section_of(inputs, "vstar").caption
+
+
+def test_plain_answers_alone_still_make_a_table(inputs):
+    found = section_of(without(inputs, "greedy", "sampled", "blind"), "tvgbench")
+    assert found.caption.startswith("All models are asked plainly.")
+    assert "The condition 'greedy' was not evaluated for GSPO." in found.caption
+    assert found.main.columns[1].cells[-1] is None  # format
+    assert without(inputs, "greedy", "sampled", "plain").benchmarks == []
 
 
 @pytest.mark.parametrize(
-    ("gain", "text", "interval", "mark"),
+    ("gain", "text", "interval", "sign"),
     [
-        (Interval(0.041, 0.01, 0.07), "+4.1", "[+1.0, +7.0]", "up"),
-        (Interval(-0.041, -0.07, -0.01), "-4.1", "[-7.0, -1.0]", "down"),
+        (Interval(0.041, 0.01, 0.07), "+4.1", "[+1.0, +7.0]", "▲"),
+        (Interval(-0.041, -0.07, -0.01), "-4.1", "[-7.0, -1.0]", "▼"),
         (Interval(0.0, -0.01, 0.02), "+0.0", "[-1.0, +2.0]", ""),
-        (Interval(math.inf, 0.3, math.inf), "∞", "[+30.0, ∞]", "up"),
+        (Interval(-0.02, -0.05, 0.0), "-2.0", "[-5.0, +0.0]", ""),
+        (Interval(math.inf, 0.3, math.inf), "∞", "[+30.0, ∞]", "▲"),
         (Interval(0.3, math.nan, math.nan), "+30.0", "[?, ?]", ""),
     ],
 )
-def test_differences_say_what_is_known(gain, text, interval, mark):
+def test_differences_say_what_is_known(gain, text, interval, sign):
     cell = difference_cell(gain)
-    assert (cell.text, cell.interval, cell.mark) == (text, interval, mark)
+    assert (cell.text, cell.interval, cell.sign) == (text, interval, sign)
 
 
 def test_unknown_and_infinite_numbers():
     assert difference_cell(Interval(math.nan, math.nan, math.nan)) is None
-    assert measured_cell({"acc": 1.0}, "mAM") is None
     perfect = measured_cell({"mLGM": None, "intervals": {"mLGM": [1.5, None]}}, "mLGM")
     assert perfect == Cell(math.inf, 150.0, math.inf)
     assert (perfect.text, perfect.interval) == ("∞", "[150.0, ∞]")
 
 
-def test_markdown_holds_the_same_numbers_and_fits_a_terminal(inputs):
+def test_markdown_holds_the_same_numbers(inputs):
     text = markdown(inputs)
-    lines = text.splitlines()
-    assert max(map(len, lines)) <= 120
-    for _, rows in ablation(inputs, "vstar").groups:
-        for row in rows[:3]:
-            assert all(f"{cell.text}" in text and cell.interval in text for cell in row.cells)
-    bars = [line.count("|") for line in lines if line.startswith("|")]
-    assert set(bars) == {5, 6}  # three models, and the difference where frames were seen
-    assert "| mAM " in text
-    assert "**" in text
+    for benchmark in BENCHMARKS:
+        found = section_of(inputs, benchmark)
+        for table in (found.main, *found.further):
+            for _, cells in table.rows:
+                line = [f"{cell.sign} {cell}".lstrip() if cell else "-" for cell in cells]
+                assert any(
+                    [part.strip() for part in row.split("|")[2:-1]] == line for row in text.splitlines()
+                )
+        assert found.footnote in " ".join(text.split())
+        assert found.caption in " ".join(text.split())
+    assert text.startswith("SFT ")
+    assert "Format          |                    - |" in text
+
+
+def test_every_row_of_a_markdown_table_has_the_same_width(inputs):
+    for block in markdown(inputs).split("\n\n"):
+        if block.startswith("|"):
+            assert len({len(line) for line in block.splitlines()}) == 1

@@ -8,11 +8,12 @@ import pytest
 
 from openo3 import stgr
 from openo3.evidence import parse_boxes, parse_claims, parse_span
-from openo3.schema import Sample, Task
+from openo3.schema import STGR_TASKS, Sample, Task
 from openo3.shapes.annotate import key_frame_index, row_of_still, rows_of_clip
 from openo3.shapes.clips import Clip, frame_count
 from openo3.shapes.noise import LabelNoise
 from openo3.shapes.scene import Object
+from tests.openo3.shapes.descriptions import ASKED, ORDER, description, fitting, unfolded
 
 NONE = LabelNoise(box_sigma=0, box_loosen=0, span_sigma_s=0, span_loosen_s=0, time_share=0)
 COUNT = 150
@@ -43,13 +44,28 @@ def shape(clip: Clip, name: str) -> Object:
 def test_noise_touches_neither_the_rl_file_nor_questions():
     assert [sample for _, sample in RL] == [sample for _, sample in SAME_RL]
     for (_, exact), (_, noisy) in zip(EXACT_SFT, NOISY_SFT, strict=True):
-        assert (exact.id, exact.question, exact.key_items) == (noisy.id, noisy.question, noisy.key_items)
+        assert (exact.id, exact.question, exact.key_frames) == (noisy.id, noisy.question, noisy.key_frames)
         assert exact.answer == noisy.answer or exact.task is Task.TEMPORAL
 
 
+def test_key_items_are_wrong_where_the_reasoning_is():
+    for (_, exact), (_, noisy) in zip(EXACT_SFT, NOISY_SFT, strict=True):
+        if exact.task is Task.TEMPORAL_SPATIAL:
+            assert noisy.key_items != exact.key_items
+            frames = {round(frame.time_s, 1): frame.idx for frame in exact.key_frames}
+            said = {}
+            for true, claim in zip(parse_claims(exact.reasoning), parse_claims(noisy.reasoning), strict=True):
+                said[frames[true.time_s], claim.name] = claim.boxes[0]
+            assert len(said) == len(parse_claims(noisy.reasoning))  # no shape is claimed twice at a moment
+            items = [
+                (idx, name, box) for idx, each in noisy.key_items.items() for name, [box] in each.items()
+            ]
+            assert said == {(idx, name): pytest.approx(box, abs=0.5001e-3) for idx, name, box in items}
+
+
 def test_tasks_are_those_of_the_published_files():
-    assert {sample.task for _, sample in EXACT_SFT} == set(Task) - {Task.TEMPORAL_MCQ}
-    assert {sample.task for _, sample in RL} == set(Task)
+    assert {sample.task for _, sample in EXACT_SFT} == set(STGR_TASKS) - {Task.TEMPORAL_MCQ}
+    assert {sample.task for _, sample in RL} == set(STGR_TASKS)
     counts = Counter(sample.task for _, sample in EXACT_SFT)
     assert counts.most_common(1)[0][0] is Task.TEMPORAL_SPATIAL
 
@@ -61,11 +77,43 @@ def test_no_file_asks_a_clip_the_same_twice():
     assert max(Counter(sample.id for _, sample in EXACT_SFT + RL).values()) == 1
 
 
+def family(phrase: str) -> str:
+    """What kind of description it is: by its steps, if it has several."""
+    steps = len(unfolded(phrase)) - (not ORDER.fullmatch(unfolded(phrase)[0]))
+    if ORDER.fullmatch(phrase) or steps > 1:
+        return f"{steps} steps" if steps > 1 else "order"
+    return re.search("come into view|leaves|leave|hides|left of|right of|above|below", phrase)[0]
+
+
 def test_both_files_ask_of_every_family():
     for file in (EXACT_SFT, RL):
-        asked = Counter(sample.question for _, sample in file)
-        longest = sum(count for text, count in asked.items() if "in view longest" in text)
-        assert longest > 0.04 * len(file)
+        questions = [sample.question for _, sample in file if sample.task is not Task.VISUAL]
+        phrases = [description(text) for text in questions if ASKED.fullmatch(text.partition("\n")[0])]
+        asked = Counter(map(family, phrases))
+        sides = sum(asked.pop(side, 0) for side in ("left of", "right of", "above", "below"))
+        kinds = {"order", "come into view", "leave", "hides", "2 steps", "3 steps", "leaves"}
+        assert asked.keys() == kinds
+        assert min(sides, *asked.values()) > 0.02 * len(phrases)
+        composed = asked["2 steps"] + asked["3 steps"] + asked["leaves"]
+        assert 0.5 < composed / len(phrases) < 0.8
+
+
+def test_described_shapes_are_the_answers():
+    asked = set()
+    for clip, sample in EXACT_SFT + RL:
+        found = ASKED.fullmatch(sample.question.partition("\n")[0])
+        if found and found["ask"] == "When":
+            [item] = fitting(clip.scene, description(sample.question))
+            if not sample.reasoning:
+                assert parse_span(sample.answer) == (item.enter_s, item.leave_s)
+        elif found and sample.task in (Task.TEMPORAL_SPATIAL, Task.MCQ):
+            [item] = fitting(clip.scene, description(sample.question))
+            asked.add((sample.task, bool(found["way"])))
+            if sample.task is Task.TEMPORAL_SPATIAL:
+                assert sample.answer == f"the {item.name}"
+            else:
+                assert f"\n{sample.answer}. {item.name}\n" in f"{sample.question}\n"
+    assert len(asked) == 4  # both tasks, of one step and of several
 
 
 def test_only_supervised_rows_reason():
@@ -94,7 +142,9 @@ def test_spans_are_those_of_one_shape_and_the_option_names_it():
             if sample.task is Task.TEMPORAL_MCQ:
                 assert f"\n{sample.answer[-1]}. {item.name}" in sample.question
             elif sample.reasoning:
-                assert sample.reasoning.startswith(f"It is the {item.name}.")
+                start, end = (f"<t>{time}</t>s" for time in (item.enter_s, item.leave_s))
+                said = f"The {item.name} comes into view at {start} and leaves at {end}."
+                assert sample.reasoning.endswith(f". {said}")
 
 
 def test_exact_claims_are_the_scene():
@@ -109,7 +159,7 @@ def test_exact_claims_are_the_scene():
             near = [clip.scene.box(item, clip.frame_time(index + step)) for step in (-1, 0, 1)]
             assert min(np.abs(np.subtract(claim.boxes[0], box)).max() for box in near) < 0.03
             cited += 1
-        assert len(parse_claims(sample.reasoning)) <= 3
+        assert len(parse_claims(sample.reasoning)) <= 4
     assert cited > COUNT
 
 
@@ -130,7 +180,7 @@ def test_what_is_answered_of_a_direction_a_count_and_a_colour_is_true():
             [item] = [item for item in clip.scene.objects if item.shape == found[1]]
             assert sample.answer == item.colour
         else:
-            assert ["two", "three", "four", "five"].index(sample.answer) + 2 == len(clip.scene.objects)
+            assert ["two", "three", "four", "five", "six"].index(sample.answer) + 2 == len(clip.scene.objects)
 
 
 def test_a_still_is_answered_within_a_pixel():

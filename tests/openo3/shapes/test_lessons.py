@@ -9,14 +9,26 @@ from PIL import Image
 
 from openo3.model.load import load_processor
 from openo3.shapes import tiny
-from openo3.shapes.lessons import Lessons, corpus, model_size, patches, pixel_values, token_ids
-from openo3.shapes.scene import SIZES
+from openo3.shapes.lessons import (
+    Lessons,
+    corpus,
+    frame_times,
+    model_size,
+    patches,
+    pixel_values,
+    still_time,
+    token_ids,
+)
+from openo3.shapes.noise import LabelNoise
+from openo3.shapes.plain import LOOSE
+from openo3.shapes.scene import SIZES, sample_scene
 
 PROCESSOR = load_processor("data/tiny-qwen3-vl")
+EXACT = LabelNoise(box_sigma=0, box_loosen=0, span_sigma_s=0, span_loosen_s=0)
 
 
-def lesson(questions: int = 4, stills: float = 0.0, seed: int = 0) -> dict:
-    lessons = Lessons(PROCESSOR, seed, 6, questions, stills, keep=True)
+def lesson(questions: int = 4, stills: float = 0.0, seed: int = 0, noise: LabelNoise = LOOSE) -> dict:
+    lessons = Lessons(PROCESSOR, seed, 6, questions, stills, noise, keep=True)
     return lessons.draw(np.random.default_rng(seed))
 
 
@@ -46,6 +58,54 @@ def test_the_targets_are_the_answers(stills: float) -> None:
     for row, pack, answers in zip(labels, drawn["packs"], drawn["answers"], strict=True):
         said = PROCESSOR.tokenizer.decode(row[row >= 0]).split("<|im_end|>")[:-1]
         assert said == answers[: len(pack.branches)]
+
+
+@pytest.mark.parametrize("stills", [0.0, 1.0], ids=["clips", "stills"])
+def test_the_noise_is_in_the_answers_alone(stills: float) -> None:
+    loose, exact = lesson(stills=stills), lesson(stills=stills, noise=EXACT)
+    assert torch.equal(loose["times"], exact["times"])
+    assert loose["answers"] != exact["answers"]
+    for pack, other in zip(loose["packs"], exact["packs"], strict=True):
+        assert pack.prefix_ids == other.prefix_ids
+        pairs = zip(pack.branches, other.branches, strict=False)  # a longer answer leaves less room
+        assert all(one.context_ids == two.context_ids for one, two in pairs)
+
+
+@pytest.mark.parametrize("stills", [False, True], ids=["clips", "stills"])
+def test_lessons_are_loose_unless_told_otherwise(stills: bool) -> None:
+    scenes = [sample_scene(np.random.default_rng(seed)) for seed in range(12)]
+
+    def asked(**given: LabelNoise) -> list:
+        lessons, rng = Lessons(PROCESSOR, 0, 6, 4, **given), np.random.default_rng(0)
+        return [lessons.ask(scene, still_time(scene, rng), stills, rng) for scene in scenes]
+
+    assert asked() == asked(noise=LOOSE) != asked(noise=EXACT)
+
+
+def test_frames_are_spread_evenly_with_extra_ones_among_them() -> None:
+    for seed in range(30):
+        scene = sample_scene(np.random.default_rng(seed))
+        even = frame_times(scene, 8, 0, np.random.default_rng(seed))
+        more = frame_times(scene, 8, 3, np.random.default_rng(seed))
+        assert len(even) == 8
+        assert np.abs(np.diff(even) - scene.duration_s / 8).max() <= 1 / scene.fps + 1e-9
+        assert len(more) == 11
+        assert set(even) <= set(more)
+        assert (np.diff(more) >= 0).all()
+        assert more[0] >= 0
+        assert more[-1] < scene.duration_s
+        assert np.allclose(more * scene.fps, np.round(more * scene.fps), atol=1e-6)
+
+
+def test_clips_have_up_to_three_extra_frames() -> None:
+    counts = [lesson(questions=0, seed=seed)["times"].shape[1] for seed in range(60)]
+    assert set(counts) == {*range(4, 12)}  # 4, 6 or 8 and none to three more
+    assert {lesson(questions=0, stills=1.0, seed=seed)["times"].shape[1] for seed in range(5)} == {1}
+
+
+def test_the_words_of_composed_questions_are_in_the_corpus() -> None:
+    words = set(" ".join(corpus(1, 40)).split())
+    assert words >= {"hides", "leave", "leaves", "before", "after", "those", "hidden", "further", "are"}
 
 
 def test_every_picture_has_its_patches() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ import torch
 
 from openo3.model.load import load_model, load_processor
 from openo3.shapes import pretrain
+from openo3.shapes.lessons import Lessons
+from openo3.shapes.plain import LOOSE
 
 
 @pytest.mark.slow
@@ -16,13 +19,31 @@ def test_it_writes_a_model_that_loads_and_goes_on(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(pretrain, "examine", lambda *_, **__: {"questions": 0})
     small = ["--minutes", "0.03", "--batch", "3", "--workers", "0", "--device", "cpu"]
 
+    labels = []
+
+    def lessons(*arguments: object) -> Lessons:
+        made = Lessons(*arguments)
+        labels.append(made.noise)
+        return made
+
+    monkeypatch.setattr(pretrain, "Lessons", lessons)
+
     def run(*arguments: str) -> None:
         monkeypatch.setattr(sys, "argv", ["pretrain", *small, *arguments])
         pretrain.main()
 
     run("--out", str(tmp_path / "one"), "--see", "0.03", "--stills", "0.03")
-    run("--out", str(tmp_path / "two"), "--see", "0", "--stills", "0", "--start", str(tmp_path / "one"))
-    runs = json.loads((tmp_path / "two" / pretrain.RECORD).read_text())["runs"]
+    assert labels == [LOOSE] * 3
+    on = ("--see", "0", "--stills", "0", "--resume-from", str(tmp_path / "one"))
+    run("--out", str(tmp_path / "two"), *on, "--box-loosen", "0.01", "--span-loosen", "0.5")
+    tighter = replace(LOOSE, box_loosen=0.01, span_loosen_s=0.5)
+    assert labels[3:] == [tighter]
+    one, two = (json.loads((tmp_path / name / pretrain.RECORD).read_text()) for name in ("one", "two"))
+    assert [each["settings"]["noise"] for each in (one, two)] == [asdict(LOOSE), asdict(tighter)]
+    assert two["settings"]["processes"] == 1
+    assert two["held_out"] == {"questions": 0}
+    runs = two["runs"]
+    assert runs[:3] == one["runs"]
     assert [each["phase"] for each in runs] == ["see", "stills", "clips", "clips"]
     assert all(each["steps"] > 0 for each in runs)
     one, two = (load_model(tmp_path / name, torch.float32).state_dict() for name in ("one", "two"))
@@ -50,22 +71,3 @@ def test_replay_shows_each_lesson_and_then_earlier_ones_again() -> None:
 )  # fmt: skip
 def test_closeness(said: str, answer: str, score: float) -> None:
     assert pretrain.closeness(said, answer) == pytest.approx(score)
-
-
-def test_tags_become_marks_that_no_lesson_has_shown() -> None:
-    processor = load_processor("data/tiny-qwen3-vl")
-    model = load_model("data/tiny-qwen3-vl", torch.float32)
-    tokens = processor.tokenizer.convert_tokens_to_ids
-    vectors = model.get_input_embeddings().weight.data
-    tags = tokens(list(pretrain.tiny.GRAMMAR))
-    signs = vectors[tokens(sorted(set(sum(pretrain.SIGNS, ()))))]
-    others = [index for index in range(len(vectors)) if index not in tags]
-    vectors[tags] = 0.0
-    kept = vectors[others].clone()
-    pretrain.place_tags(model, processor.tokenizer)
-    assert torch.equal(vectors[others], kept)
-    apart = torch.cdist(vectors[tags], vectors[tags]) + torch.eye(len(tags)) * 1e9
-    assert apart.min() > 0.1 * signs.std()  # each has a vector of its own
-    distance = (vectors[tags] - signs.mean(0)).norm(dim=1).mean()
-    spread = (signs - signs.mean(0)).norm(dim=1).mean()
-    assert distance.item() == pytest.approx(spread.item(), rel=0.3)

@@ -6,94 +6,265 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from openo3.schema import Box
 from openo3.shapes.questions import (
+    COMPOSED,
     FAMILIES,
+    SIMPLE,
     Subject,
+    arrival,
     clear_subjects,
+    departure,
     direction_options,
     options,
+    put_in,
+    subjects,
+    whereabouts,
     whole_seconds,
 )
-from openo3.shapes.scene import Object, Scene, sample_scene
+from openo3.shapes.scene import COLOURS, SHAPES, Object, Scene, sample_object, sample_scene
+from tests.openo3.shapes.descriptions import (
+    ORDER,
+    STAY,
+    STEP,
+    covered,
+    description,
+    fitting,
+    in_view,
+    most_covered,
+    unfolded,
+)
 
-SCENES = [sample_scene(np.random.default_rng([7, index])) for index in range(60)]
+SCENES = [sample_scene(np.random.default_rng([7, index])) for index in range(80)]
 SUBJECTS = [
     (scene, subject)
     for index, scene in enumerate(SCENES)
-    for subject in islice(clear_subjects(scene, np.random.default_rng(index)), 12)
+    for subject in islice(clear_subjects(scene, np.random.default_rng(index)), 20)
 ]
-NAME = r"the (\w+ \w+)"
+CHAINED = [pair for pair in SUBJECTS if pair[1].family not in ("side", "stay")]
+SAID = {
+    "the next shape to come into view after": "Next comes",
+    "the last shape to come into view before": "Before it comes",
+    "the next shape to leave after": "Next leaves",
+    "the last shape to leave before": "Before it leaves",
+    "the shape that hides": "It is hidden by",
+}
 
 
-def fitting(scene: Scene, phrase: str) -> list[Object]:
-    """Every shape that a description fits, as a reader understands it."""
-    named = {item.name: item for item in scene.objects}
-    if found := re.fullmatch(r"the shape that (comes into view|leaves) (first|last)", phrase):
-        times = {item: item.leave_s if found[1] == "leaves" else item.enter_s for item in scene.objects}
-        end = (min if found[2] == "first" else max)(times.values())
-        return [item for item, time in times.items() if time == end]
-    if found := re.fullmatch(rf"the (next|last) shape that comes into view (?:after|before) {NAME}", phrase):
-        anchor = named[found[2]].enter_s
-        sign = 1 if found[1] == "next" else -1
-        gaps = {item: sign * (item.enter_s - anchor) for item in scene.objects}
-        least = min(gap for gap in gaps.values() if gap > 0)
-        return [item for item, gap in gaps.items() if gap == least]
-    if found := re.fullmatch(
-        rf"the shape (left of|right of|above|below) {NAME} at ([0-9.]+) seconds", phrase
-    ):
-        time = float(found[3])
-        (x, y), there = named[found[2]].centre(time), [o for o in scene.objects if o.in_view(time)]
-        beside = {"left of": lambda a, b: a < x, "right of": lambda a, b: a > x}
-        beside |= {"above": lambda a, b: b < y, "below": lambda a, b: b > y}
-        return [o for o in there if o.name != found[2] and beside[found[1]](*o.centre(time))]
-    if found := re.fullmatch(r"the shape that comes into view (second|third)", phrase):
-        return [sorted(scene.objects, key=lambda o: o.enter_s)[1 if found[1] == "second" else 2]]
-    if found := re.fullmatch(r"the only shape that (?:moves (\w+)|stays where it is)", phrase):
-        x_y = {"right": (1, 0), "left": (-1, 0), "down": (0, 1), "up": (0, -1), None: (0, 0)}[found[1]]
-        return [o for o in scene.objects if tuple(np.sign(o.velocity)) == x_y]
-    if found := re.fullmatch(r"the (largest|smallest) shape|the shape that is in view longest", phrase):
-        sizes = {o: o.radius if found[1] else o.leave_s - o.enter_s for o in scene.objects}
-        end = (min if found[1] == "smallest" else max)(sizes.values())
-        return [o for o, size in sizes.items() if size == end]
-    found = re.fullmatch(rf"the shape that hides {NAME}", phrase)
-    item = named[found[1]]
-    return [o for o in scene.objects[scene.objects.index(item) + 1 :] if most_covered(scene, item, o) > 0.15]
+def of_family(family: str) -> list[tuple[Scene, Subject]]:
+    return [(scene, subject) for scene, subject in SUBJECTS if subject.family == family]
 
 
-def most_covered(scene: Scene, item: Object, cover: Object) -> float:
-    """The largest share of a shape's box that another one covers, over all the times both are in view."""
-    times = np.arange(max(item.enter_s, cover.enter_s), min(item.leave_s, cover.leave_s), 0.25)
-    return max((share(scene.box(item, time), scene.box(cover, time)) for time in times), default=0.0)
+def cited(subject: Subject) -> list[Object]:
+    return [item for item, _ in subject.evidence]
 
 
-def share(box: Box, over: Box) -> float:
-    width = max(0.0, min(box[2], over[2]) - max(box[0], over[0]))
-    height = max(0.0, min(box[3], over[3]) - max(box[1], over[1]))
-    return width * height / ((box[2] - box[0]) * (box[3] - box[1]))
+def holes(reason: str) -> list[str]:
+    return re.findall(r"\{(.*?)\}", reason)
 
 
-def test_every_family_occurs():
-    assert {subject.family for _, subject in SUBJECTS} == set(FAMILIES)
-    assert len(SUBJECTS) > 400
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_occurs(family: str):
+    assert len(of_family(family)) > 40
+    assert (family in SIMPLE) != (family in COMPOSED)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_only_the_subject_fits_its_description(family: str):
-    for scene, subject in SUBJECTS:
-        if subject.family == family:
-            assert fitting(scene, subject.phrase) == [subject.item], (scene, subject)
+    for scene, subject in of_family(family):
+        assert fitting(scene, description(subject.what)) == [subject.item], (scene, subject)
 
 
-def test_evidence_is_in_view_and_cites_the_subject():
+def test_a_question_of_one_step_is_a_noun_phrase():
+    simple = [subject for _, subject in SUBJECTS if subject.family in (*SIMPLE, "stay")]
+    for subject in simple:
+        assert not subject.way
+        assert subject.phrase.startswith("the ")
+        assert subject.what == f"What is {subject.phrase}?"
+        assert subject.when == f"When is {subject.phrase} in view?"
+        assert subject.when_and_what == f"When is {subject.phrase} in view, and what is it?"
+    assert {"shape that", "next shape", "last shape"} <= {" ".join(s.phrase.split()[1:3]) for s in simple}
+
+
+def test_a_question_of_several_steps_tells_the_way_first():
+    relation = r"the (?:next|last) shape to (?:come into view|leave) (?:after|before)|the shape that hides"
+    name = rf"(?:{'|'.join(COLOURS)}) (?:{'|'.join(SHAPES)})"
+    start = rf"(?:the shape that (?:comes into view|leaves) (?:first|last)|(?:{relation}) the {name})"
+    way = re.compile(rf"Find {start}((?:, then (?:{relation}) it)+)\. ")
+    steps = set()
+    for _, subject in of_family("two steps") + of_family("three steps"):
+        assert subject.phrase == "it"
+        found = way.fullmatch(subject.way)
+        assert found, subject.way
+        steps.add(found[1].count(", then "))
+        assert subject.what == f"{subject.way}What is it?"
+        assert subject.when == f"{subject.way}When is it in view?"
+        assert subject.when_and_what == f"{subject.way}When is it in view, and what is it?"
+    assert steps == {1, 2}
+
+
+def test_what_and_when_ask_about_the_same():
     for _, subject in SUBJECTS:
-        assert subject.item in [item for item, _ in subject.evidence]
-        assert all(item.enter_s <= time < item.leave_s for item, time in subject.evidence)
-        assert len(subject.evidence) == sum(f"{{{n}}}" in subject.reason for n in range(3))
+        assert description(subject.what) == description(subject.when) == description(subject.when_and_what)
+
+
+def test_each_relation_occurs_inside_a_description_and_outside():
+    phrases = [description(subject.what) for _, subject in CHAINED]
+    for start in SAID:
+        assert [phrase for phrase in phrases if phrase.startswith(start) and phrase.count("shape") > 1]
+        assert [phrase for phrase in phrases if f" {start}" in phrase]
+    starts = {unfolded(description(s.what))[0] for _, s in CHAINED if s.family in COMPOSED}
+    orders = {start for start in starts if ORDER.fullmatch(start)}
+    assert len(orders) == 4
+    assert len(starts - orders) > 20
+
+
+@pytest.mark.parametrize(
+    ("family", "steps"),
+    [("order", 1), ("succession", 1), ("departure", 1), ("hiding", 1), ("two steps", 2), ("three steps", 3)],
+)
+def test_a_chain_has_its_familys_steps(family: str, steps: int):
+    for _, subject in of_family(family):
+        start, *others = unfolded(description(subject.what))
+        assert bool(ORDER.fullmatch(start)) + len(others) == steps
+
+
+def test_a_chain_cites_the_shape_of_each_step_in_order():
+    for scene, subject in CHAINED:
+        assert [fitting(scene, phrase) for phrase in unfolded(description(subject.what))] == [
+            [item] for item in cited(subject)
+        ]
+
+
+def test_a_chain_says_each_step_in_order():
+    for _, subject in CHAINED:
+        start, *steps = unfolded(description(subject.what))
+        first, *others = re.findall(r"[^.]+\.", subject.reason)
+        if order := ORDER.fullmatch(start):
+            assert first == f"{{0}} {order[1].split()[0]} {order[2]}."
+        else:
+            assert first == "{0} is in view."
+        assert others == [
+            f" {SAID[step.removesuffix(STEP.fullmatch(step)['of']).strip()]} {{{number}}}."
+            for number, step in enumerate(steps, start=1)
+        ]
+
+
+def test_evidence_is_in_view_and_ends_with_the_subject():
+    for scene, subject in SUBJECTS:
+        assert subject.item is cited(subject)[-1]
+        for item, time in subject.evidence:
+            assert item.enter_s <= time < item.leave_s
+            assert covered(scene, item, time) < 0.5, (scene, subject)
+
+
+def test_a_reason_has_a_hole_for_each_claim_in_order():
+    for _, subject in SUBJECTS:
+        assert holes(subject.reason) == [str(number) for number in range(len(subject.evidence))]
+
+
+def test_no_shape_is_cited_twice():
+    for scene, subject in SUBJECTS:
+        assert len(set(cited(subject))) == len(cited(subject)), (scene, subject)
+
+
+def test_a_shape_and_its_only_hider_are_cited_at_a_moment_of_hiding():
+    halves = 0
+    for scene, subject in of_family("hiding"):
+        (item, time), (cover, at) = subject.evidence
+        assert time == at
+        assert 0.2 < covered(scene, item, time) < 0.5
+        halves += time % 1 > 0
+        others = [other for other in scene.objects if other not in (item, cover)]
+        above = [other for other in others if scene.objects.index(other) > scene.objects.index(item)]
+        assert all(most_covered(scene, item, other) <= 0.15 for other in above)
+    assert halves < len(of_family("hiding")) / 2
+
+
+def test_of_those_in_view_all_are_cited_as_they_leave():
+    counts = set()
+    for scene, subject in of_family("stay"):
+        time = float(STAY.fullmatch(subject.phrase)[1])
+        leaving = sorted(in_view(scene, time), key=lambda item: item.leave_s)
+        assert subject.evidence == tuple((item, departure(scene, item)) for item in leaving)
+        assert all(time < at < item.leave_s for item, at in subject.evidence)
+        said = ["{0} leaves first.", "Next leaves {1}.", "Next leaves {2}."]
+        assert subject.reason == " ".join(said[: len(leaving)])
+        counts.add(len(leaving))
+    assert counts == {2, 3}
+
+
+def test_a_side_is_cited_at_its_moment():
+    for _, subject in of_family("side"):
+        time = float(re.search(r"at ([0-9.]+) seconds", subject.phrase)[1])
+        assert [at for _, at in subject.evidence] == [time, time]
+
+
+def test_comings_and_leavings_are_cited_at_whole_seconds_near_them():
+    late = 0
+    for scene in SCENES:
+        for item in scene.objects:
+            whole = [s for s in range(60) if item.enter_s + 0.25 <= s <= item.leave_s - 0.25]
+            clear = [second for second in whole if covered(scene, item, second) < 0.5]
+            assert arrival(scene, item) == (clear or whole)[0]
+            assert departure(scene, item) == (clear or whole[::-1])[-1 if clear else 0]
+            late += clear[:1] != whole[:1]
+    assert late > 5
 
 
 def test_no_description_names_its_subject():
-    assert not [subject for _, subject in SUBJECTS if subject.item.name in subject.phrase]
+    for _, subject in SUBJECTS:
+        assert subject.item.name not in subject.what
+        assert not [item for item in cited(subject)[1:] if item.name in subject.what]
+
+
+@pytest.mark.parametrize("families", [SIMPLE, COMPOSED], ids=["simple", "composed"])
+def test_only_the_families_asked_for_come_and_nothing_twice(families: dict):
+    came = set()
+    for number, scene in enumerate(SCENES[:20]):
+        found = list(subjects(scene, np.random.default_rng(number), tuple(families)))
+        assert len({subject.what for subject in found}) == len(found)
+        came |= {subject.family for subject in found}
+    assert came == set(families)
+
+
+def test_a_scene_at_scale_two_is_twice_as_long_with_twice_as_many_shapes():
+    pairs = [[sample_scene(np.random.default_rng([3, n]), scale=s) for s in (1, 2)] for n in range(120)]
+    longer = [large.duration_s / small.duration_s for small, large in pairs]
+    assert np.mean(np.equal(longer, 2.0)) > 0.95  # else nothing fitted beside the first shape
+    assert np.mean(longer) == pytest.approx(2.0, abs=0.1)
+    assert max(large.duration_s for _, large in pairs) > 60
+    counts = [[len(scene.objects) for scene in pair] for pair in pairs]
+    small, large = np.mean(counts, axis=0)
+    assert large / small == pytest.approx(2.0, abs=0.3)
+    for _, scene in pairs:
+        for key in ("enter_s", "leave_s"):
+            times = sorted(getattr(item, key) for item in scene.objects)
+            assert 0 <= times[0] < times[-1] <= scene.duration_s
+            assert np.diff(times).min() >= 1.0
+        assert len({item.name for item in scene.objects}) == len(scene.objects)
+
+
+@pytest.mark.parametrize("duration_s", [6.0, 13.0, 45.0, 56.0, 56.5, 90.0, 360.0])
+def test_a_shape_stays_two_to_eight_seconds_in_a_clip_of_any_length(duration_s: float):
+    rng = np.random.default_rng(6)
+    stays = []
+    for _ in range(200):
+        item = sample_object(rng, (160, 120), duration_s, "red ring")
+        assert 0 <= item.enter_s < item.leave_s <= duration_s
+        stays.append(item.leave_s - item.enter_s)
+    assert min(max(2.0, duration_s / 7), 8.0) <= min(stays) <= max(stays) <= 8.0
+    assert len(set(stays)) > 1 or duration_s > 52  # there the shortest stay is the longest
+
+
+def test_descriptions_hold_in_larger_scenes_too():
+    families = set()
+    for number in range(40):
+        rng = np.random.default_rng([4, number])
+        scene = sample_scene(rng, scale=2)
+        for subject in islice(clear_subjects(scene, rng), 16):
+            assert fitting(scene, description(subject.what)) == [subject.item], (scene, subject)
+            families.add(subject.family)
+    assert families == set(FAMILIES)
 
 
 def test_one_option_is_right():
@@ -108,7 +279,24 @@ def test_one_option_is_right():
 
 
 def test_whole_seconds_are_those_within():
-    subject: Subject
     for _, subject in SUBJECTS[:200]:
         item = subject.item
         assert whole_seconds(item) == [second for second in range(60) if item.in_view(second)]
+
+
+def test_claims_are_put_in_with_their_articles():
+    reason = "{0} and {1} are in view. Next leaves {2}. {3} leaves last."
+    assert put_in(reason, ["a", "b", "c", "d"]) == (
+        "The a and the b are in view. Next leaves the c. The d leaves last."
+    )
+
+
+def test_whereabouts_tell_the_steps_by_name_and_then_the_times():
+    for scene, subject in SUBJECTS[:200]:
+        name = subject.item.name
+        *steps, last = re.findall(r"[^.]+\.", whereabouts(subject, "S", "E"))
+        assert last == f" The {name} comes into view at S and leaves at E."
+        told = re.findall(r"[Tt]he (\w+ \w+)", "".join(steps))
+        named = [words for words in told if words in {item.name for item in scene.objects}]
+        assert named == [item.name for item in cited(subject)]
+        assert all(sentence.strip()[0].isupper() for sentence in steps)

@@ -1,8 +1,126 @@
-"""Samples that are too long are counted and left out, before a frame of theirs is decoded."""
+"""What is asked and taught about each sample, and which samples are left out as too long."""
+
+from dataclasses import replace
 
 import pytest
 
-from openo3.training.examples import Examples
+from openo3 import prompts
+from openo3.evidence import read_where
+from openo3.geometry import PERMILLE, BoxSpace, pixels
+from openo3.prompts import INSTRUCTIONS
+from openo3.schema import Box, KeyFrame, Sample, Task
+from openo3.training.examples import Examples, key_times
+from tests.openo3.training import workplace
+
+A, B, C, D = ((side / 10, 0.2, side / 10 + 0.2, 0.4) for side in (1, 3, 5, 7))
+
+
+def spatial(id: str, media: str, keys: dict[float, dict[str, tuple[Box, ...]]]) -> Sample:
+    """A temporal-spatial record with these boxes by time."""
+    frames = tuple(KeyFrame(10 + number, time_s) for number, time_s in enumerate(keys))
+    items = {10 + number: found for number, found in enumerate(keys.values())}
+    return replace(workplace.samples()[0], id=id, media=media, key_frames=frames, key_items=items)
+
+
+def derived(examples: Examples, *samples: Sample) -> list[Sample]:
+    """The direct questions about these samples, which come after them."""
+    own = [*samples, *examples.samples[3:]]
+    direct = replace(examples, samples=own).with_direct()
+    assert list(direct.samples[: len(own)]) == own
+    return list(direct.samples[len(own) :])
+
+
+def known(sample: Sample) -> dict[float, dict[str, tuple[Box, ...]]]:
+    return {key.time_s: sample.key_items[key.idx] for key in sample.key_frames}
+
+
+def test_direct_questions_pool_what_is_known_of_a_video(examples: Examples) -> None:
+    """By object, over all records of the video and at whole seconds in order, whichever record says them."""
+    where = derived(
+        examples,
+        spatial("one", "long.mp4", {3.0: {"cup": (A,)}, 1.2: {"cup": (B,), "dog": (C,)}}),
+        spatial("two", "long.mp4", {1.9: {"cup": (D,)}, 3.1: {"dog": (A,)}}),
+        spatial("three", "short.mp4", {1.0: {"cup": (C,)}}),
+    )
+    assert [(sample.media, known(sample)) for sample in where] == [
+        ("long.mp4", {1.0: {"cup": (B,)}, 2.0: {"cup": (D,)}, 3.0: {"cup": (A,)}}),
+        ("long.mp4", {1.0: {"dog": (C,)}, 3.0: {"dog": (A,)}}),
+        ("short.mp4", {1.0: {"cup": (C,)}}),
+    ]
+    assert [list(known(sample)) for sample in where] == [[1.0, 2.0, 3.0], [1.0, 3.0], [1.0]]
+    assert [sample.question for sample in where] == [
+        prompts.vstar_where("Where is the cup?", [1, 2, 3]),
+        prompts.vstar_where("Where is the dog?", [1, 3]),
+        prompts.vstar_where("Where is the cup?", [1]),
+    ]
+    assert {sample.task for sample in where} == {Task.WHERE}
+    assert len({sample.id for sample in where} | {"one", "two", "three"}) == 6
+    assert not any(sample.answer or sample.reasoning for sample in where)
+
+
+def test_what_is_no_whole_second_or_one_of_several_is_not_asked(examples: Examples) -> None:
+    keys = {
+        1.25: {"cup": (A,)}, 1.26: {"cup": (B,)}, 2.74: {"cup": (C,)}, 2.75: {"cup": (D,)},
+        2.0: {"cup": (A, B), "dog": ()}, 0.5: {"dog": (A,)},
+    }  # fmt: skip
+    [cup] = derived(examples, spatial("one", "long.mp4", keys))
+    assert known(cup) == {1.0: {"cup": (A,)}, 3.0: {"cup": (D,)}}
+
+
+def test_only_temporal_spatial_records_are_asked_directly(examples: Examples) -> None:
+    assert any(sample.key_items for sample in examples.samples[3:])
+    assert derived(examples) == []
+    [cup] = examples.with_direct().samples[len(examples.samples) :]  # of both records about the long clip
+    assert known(cup) == {2.0: {"cup": ((0.1, 0.2, 0.3, 0.4),)}}  # its other time is 0.7 s
+
+
+def test_a_direct_question_is_asked_as_vstar_asks_it(examples: Examples) -> None:
+    """About the even frames, which its record does not show alone, and without an instruction."""
+    direct = examples.with_direct()
+    [cup] = direct.samples[len(examples.samples) :]
+    assert key_times(cup) == ()
+    assert key_times(examples.samples[0])
+    frames = direct.frames(cup)
+    assert not any(frame.key for frame in frames)
+    even = direct.frames(examples.samples[1])
+    assert [frame.time_s for frame in frames] == [frame.time_s for frame in even]
+    assert direct.prompt(cup).text == cup.question
+    assert direct.prompt(cup).duration_s == direct.store.duration_s(cup.media)
+    assert direct.tokens(cup, answered=True) == direct.tokens(cup, answered=False) + len(
+        direct.encoder.target(direct.target(cup))
+    )
+
+
+@pytest.mark.parametrize(
+    ("space", "said"),
+    [
+        (PERMILLE, '{"1": [300,200,500,400], "3": [100,200,300,400]}'),
+        (pixels((100, 50)), '{"1": [30,10,50,20], "3": [10,10,30,20]}'),
+    ],
+)
+@pytest.mark.parametrize("reasoning", [True, False])
+def test_a_direct_answer_is_in_the_models_boxes(
+    examples: Examples, space: BoxSpace, said: str, reasoning: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [cup] = derived(examples, spatial("one", "long.mp4", {3.0: {"cup": (A,)}, 1.0: {"cup": (B,)}}))
+    monkeypatch.setattr(Examples, "box_space", lambda *_: space)
+    assert replace(examples, reasoning=reasoning).target(cup) == said
+    assert read_where(said, space) == {"1": [pytest.approx(B)], "3": [pytest.approx(A)]}
+
+
+def test_without_reasoning_the_question_is_plain_and_the_answer_bare(examples: Examples) -> None:
+    plain = replace(examples, reasoning=False)
+    assert [plain.target(sample) for sample in plain.samples] == [
+        "a cup", "From 1.0s to 3.5s", "a blue cup", "B", "cup[250,250,500,500]", "a red car",
+        "From 1.0s to 3.5s\nCorrect Option: C",
+    ]  # fmt: skip
+    for sample in plain.samples:
+        assert plain.prompt(sample).text == sample.question
+        assert examples.prompt(sample).text == f"{sample.question}\n{INSTRUCTIONS[sample.task]}"
+        assert plain.tokens(sample, answered=True) < examples.tokens(sample, answered=True)
+        shown = plain.frames(sample), examples.frames(sample)
+        assert len({tuple(frame.time_s for frame in frames) for frames in shown}) == 1
+    assert plain.with_direct().reasoning is plain.within(10_000, answered=True).reasoning is False
 
 
 def test_lengths_are_those_of_the_tokens(examples: Examples) -> None:

@@ -11,11 +11,12 @@ from trl import GRPOConfig, GRPOTrainer
 
 from openo3 import rewards
 from openo3.model.load import load_model, load_processor
-from openo3.schema import Task
+from openo3.schema import STGR_TASKS, Task
 from openo3.training.examples import Examples
 from openo3.training.gspo import (
     GroundedGSPOTrainer,
     RewardSettings,
+    all_rewards,
     gspo_trainer,
     prepare_vllm,
     reward_functions,
@@ -136,9 +137,10 @@ def test_evaluation_mode_is_left_as_it_was(make) -> None:
 
 
 def test_every_task_gets_its_own_rewards(examples: Examples) -> None:
-    """One row of each of the six tasks and their perfect completions, in one batch."""
+    """One row of each of the six tasks, a direct question and their perfect completions, in one batch."""
+    examples = examples.with_direct()
     functions = {f.__name__: f for f in reward_functions(examples, RewardSettings())}
-    assert list(functions) == list(rewards.REWARDS)
+    assert list(functions) == [*rewards.REWARDS, *rewards.ADDED] == list(all_rewards())
     rows = list(range(len(examples.samples)))
     completions = [[{"role": "assistant", "content": examples.target(s)}] for s in examples.samples]
     state = type("State", (), {"global_step": 0, "max_steps": 10})()
@@ -151,12 +153,14 @@ def test_every_task_gets_its_own_rewards(examples: Examples) -> None:
         "thk_temporal_point": {Task.TEMPORAL_SPATIAL},
         "thk_temporal_segment": {Task.TEMPORAL, Task.TEMPORAL_MCQ},
         "thk_spatial": {Task.TEMPORAL_SPATIAL, Task.VISUAL},
-        "format": set(Task),
+        "format": set(STGR_TASKS),
+        "ans_where": {Task.WHERE},
     }
+    assert set(tasks) == set(Task)
     for name, column in values.items():
         assert [value is not None for value in column] == [task in applies[name] for task in tasks], name
-    answered = [values[n][r] for n in ("ans_acc", "ans_tiou", "ans_viou") for r in rows]
-    assert [value for value in answered if value is not None] == pytest.approx([1] * 8)
+    answered = [values[n][r] for n in ("ans_acc", "ans_tiou", "ans_viou", "ans_where") for r in rows]
+    assert [value for value in answered if value is not None] == pytest.approx([1] * 9)
     # In another order, or about other rows, each value goes with its row
     turned = {
         n: f(completions=completions[::-1], sample=rows[::-1], trainer_state=state)
@@ -174,6 +178,44 @@ def test_the_proximity_tightens_as_training_goes_on(examples: Examples) -> None:
     said = [{"role": "assistant", "content": text}]
     early, middle, late = (point(completions=[said], sample=[0], trainer_state=s)[0] for s in states)
     assert early > middle > late
+    fixed = {f.__name__: f for f in reward_functions(examples, RewardSettings(adaptive=False))}
+    values = [fixed["thk_temporal_point"](completions=[said], sample=[0], trainer_state=s)[0] for s in states]
+    assert values == [late] * 3
+
+
+def test_weights_go_by_name(place: Path, examples: Examples, tmp_path: Path) -> None:
+    config = GRPOConfig(output_dir=str(tmp_path / "run"), **workplace.GSPO)
+    base = place / "data/models/base"
+    weights = {"ans_where": 3.0, "thk_spatial": 0.0}
+    trainer = gspo_trainer(
+        load_model(base), load_processor(base), examples, config, RewardSettings(weights=weights)
+    )
+    weighed = dict(zip(trainer.reward_func_names, trainer.reward_weights.tolist(), strict=True))
+    assert weighed == dict.fromkeys(all_rewards(), 1.0) | weights
+
+
+def test_a_direct_question_is_rolled_out_over_the_even_frames(
+    place: Path, examples: Examples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is written is judged by `ans_where`, and by nothing else."""
+    examples = examples.with_direct()
+    [row] = [n for n, sample in enumerate(examples.samples) if sample.task is Task.WHERE]
+    judged = []
+    monkeypatch.setitem(
+        rewards.ADDED, "ans_where", lambda sample, completion, **_: judged.append(sample.id) or 0.25
+    )
+    config = GRPOConfig(output_dir=str(tmp_path / "run"), **workplace.GSPO)
+    base = place / "data/models/base"
+    trainer = gspo_trainer(load_model(base), load_processor(base), examples, config, RewardSettings())
+    trainer.model.train()
+    rollout(trainer, [row, row, 1, 1])
+    assert len(trainer.encoded[row].vision.grids) == len(trainer.encoded[1].vision.grids)
+    assert trainer.encoded[row].prefix_ids == trainer.encoded[1].prefix_ids
+    question = examples.encoder.tokenizer.decode(trainer.encoded[row].context_ids)
+    assert question.startswith("Where is the cup?\nAnswer for the seconds 2 as JSON")
+    assert judged.count(examples.samples[row].id) == 2
+    logged = {name: values[0] for name, values in trainer._metrics["train"].items() if "rewards/" in name}
+    assert logged["rewards/ans_where/mean"] > 0
 
 
 def test_mini_batches_hold_whole_groups(make) -> None:

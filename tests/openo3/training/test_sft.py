@@ -1,5 +1,7 @@
 """Packs are trained on as their separate rows would be."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,24 +66,30 @@ def test_labels_of_the_answer(examples: Examples, group: list[int]) -> None:
     assert ids[labels >= 0].tolist() == expected == labels[labels >= 0].tolist()
 
 
-def test_direct_questions_are_asked_about_key_items_once(examples: Examples) -> None:
-    """At whole seconds (0.7 is none). Records about the same objects ask the same: a row asks it once."""
-    texts = (
-        'Where is the cup?\nAnswer for the seconds 2 as JSON: {"second": [x1,y1,x2,y2]}.',
-        "Where is the cup?\nChoose the 1 whole seconds that show it and answer as JSON: "
-        '{"second": [x1,y1,x2,y2]}.',
-    )
-    answer = '{"2": [100,200,300,400]}'
-    direct = [(text, answer) for text in texts]
-    assert [examples.direct(examples.samples[index]) for index in SPATIAL] == [direct, direct]
-    assert not any(examples.direct(examples.samples[index]) for index in (1, 3, 4, 5, 6))
-    collator = GroupCollator(examples, direct=True)
-    before, after = GroupCollator(examples).pack(SPATIAL), collator.pack(SPATIAL)
+def test_a_direct_question_shares_the_row_of_the_even_frames(examples: Examples) -> None:
+    """What is learned of it is the answer alone, which is neither reasoned nor tagged."""
+    direct = examples.with_direct()
+    assert sorted(map(sorted, direct.groups(8))) == [SPATIAL, [*ABOUT_LONG, 7], [4], [5, 6]]
+    before, after = GroupCollator(examples).pack(ABOUT_LONG), GroupCollator(direct).pack([*ABOUT_LONG, 7])
     assert after.branches[:2] == before.branches
-    asked = [examples.encoder.tokenizer.decode(branch.context_ids) for branch in after.branches[2:]]
-    assert [text.partition("<|im_end|>")[0] for text in asked] == list(texts)
-    assert {branch.target_ids for branch in after.branches[2:]} == {examples.encoder.target(answer)}
-    assert collator.pack(ABOUT_LONG).branches == GroupCollator(examples).pack(ABOUT_LONG).branches
+    assert after.prefix_ids == before.prefix_ids
+    asked = examples.encoder.tokenizer.decode(after.branches[2].context_ids).partition("<|im_end|>")[0]
+    assert asked == 'Where is the cup?\nAnswer for the seconds 2 as JSON: {"second": [x1,y1,x2,y2]}.'
+    assert after.branches[2].target_ids == examples.encoder.target('{"2": [100,200,300,400]}')
+    assert GroupCollator(direct).pack(SPATIAL).branches == GroupCollator(examples).pack(SPATIAL).branches
+
+
+@pytest.mark.parametrize("group", [ABOUT_LONG, SPATIAL, [4]])
+def test_without_reasoning_the_answer_alone_is_learned(examples: Examples, group: list[int]) -> None:
+    plain = replace(examples, reasoning=False)
+    reasoned, bare = GroupCollator(examples).pack(group), GroupCollator(plain).pack(group)
+    assert bare.prefix_ids == reasoned.prefix_ids
+    decode = examples.encoder.tokenizer.decode
+    for index, branch in zip(group, bare.branches, strict=True):
+        sample = examples.samples[index]
+        assert decode(branch.context_ids).partition("<|im_end|>")[0] == sample.question
+        assert branch.target_ids == examples.encoder.target(plain.target(sample))
+        assert not {"<think>", "<answer>"} & set(re.findall("<.*?>", decode(branch.target_ids)))
 
 
 def test_labels_of_everything(examples: Examples) -> None:

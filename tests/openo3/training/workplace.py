@@ -123,9 +123,15 @@ def write_model(folder: Path) -> None:
     processor.save_pretrained(folder)
 
 
-def write_params(root: Path, sft: dict[str, Any] | None = None, gspo: dict[str, Any] | None = None) -> None:
-    """Parameters of both stages; those given replace the trainer's."""
+def write_params(
+    root: Path, sft: dict[str, Any] | None = None, gspo: dict[str, Any] | None = None, **others: Any
+) -> None:
+    """Parameters of both stages; those given replace the trainer's, `others` are more of both stages' keys,
+    `sft_data` and the like."""
     blocks = {"sft": {"trainer": SFT | (sft or {})}, "gspo": {"trainer": GSPO | (gspo or {})}}
+    for name, value in others.items():
+        stage, _, key = name.partition("_")
+        blocks[stage][key] = value
     (root / "params.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(blocks))))
 
 

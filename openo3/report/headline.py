@@ -1,0 +1,90 @@
+"""The result in a few sentences, composed from the numbers: nothing is claimed that no interval bears out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from openo3.report.comparison import Cell, Comparison, Pair
+from openo3.report.inputs import BENCHMARKS, MODELS
+
+AXES: dict[str, dict[str, str]] = {
+    "vstar": {
+        "acc": "What",
+        "tIoU_1": "When (chain 1)",
+        "vIoU_1": "Where (chain 1)",
+        "tIoU_2": "When (chain 2)",
+        "vIoU_2": "Where (chain 2)",
+    },
+    "tvgbench": {"m_tIoU": "TVGBench's tIoU"},
+    **{name: {"acc": f"{BENCHMARKS[name]}'s accuracy"} for name in ("videomme", "worldsense", "videommmu")},
+}
+"""The single abilities that each benchmark measures, by metric, with their names in a sentence."""
+MAIN = {name: next(iter(axes.items())) for name, axes in AXES.items()} | {"vstar": ("mAM", "mAM")}
+"""The metric that stands for a benchmark, with its name."""
+
+
+def sentences(comparisons: Sequence[Comparison]) -> list[str]:
+    """What each stage did to the main metric of the first benchmark, and which axes of any benchmark fell."""
+    if not comparisons:
+        return []
+    return [_sft(comparisons[0]), _gspo(comparisons[0]), *_falls(comparisons)]
+
+
+def _sft(found: Comparison) -> str:
+    gain, name, numbers = _change(found, ("sft", "base"))
+    asked = found.asked["base"]
+    base = f"the base {asked.label}" + ("" if asked.bare else ", which it was never taught")
+    records = f"on the same {found.n:,} held-out {BENCHMARKS[found.benchmark]} records"
+    match gain.mark:
+        case "up":
+            return f"SFT raises {name} {numbers} over {base}, {records}."
+        case "down":
+            return f"SFT lowers {name} {numbers} against {base}, {records}."
+    return f"SFT brings no significant change in {name} over {base}: {numbers}, {records}."
+
+
+def _gspo(found: Comparison) -> str:
+    gain, name, numbers = _change(found, ("gspo", "sft"))
+    match gain.mark:
+        case "up":
+            return f"GSPO raises {name} {numbers} over SFT."
+        case "down":
+            return f"GSPO lowers {name} {numbers} against SFT."
+    return f"GSPO brings no significant change in {name} over SFT: {numbers}."
+
+
+def _change(found: Comparison, pair: Pair) -> tuple[Cell, str, str]:
+    """The difference in the main metric, the metric's name, and the difference in words."""
+    metric, name = MAIN[found.benchmark]
+    after, before = (found.levels[model][metric].text for model in pair)
+    gain = found.gains[pair][metric]
+    return gain, name, f"from {before} to {after} ({gain})"
+
+
+def _falls(comparisons: Sequence[Comparison]) -> Iterator[str]:
+    """One sentence for each stage that lowered an axis, one for what only both stages together lowered."""
+    known: set[str] = set()
+    for (later, earlier), before in {("sft", "base"): "the base", ("gspo", "sft"): "SFT"}.items():
+        if fallen := _fallen(comparisons, (later, earlier)):
+            yield f"{MODELS[later]} significantly lowers {_listed(fallen)} against {before}."
+        known |= fallen.keys()
+    both = _fallen(comparisons, ("gspo", "base"))
+    if left := {name: gain for name, gain in both.items() if name not in known}:
+        yield f"The two stages together significantly lower {_listed(left)} against the base."
+    if not known | left.keys():
+        yield "No single axis fell significantly at any step."
+
+
+def _fallen(comparisons: Sequence[Comparison], pair: Pair) -> dict[str, Cell]:
+    """The axes that are lower than before, the interval without 0."""
+    return {
+        name: gain
+        for found in comparisons
+        for metric, name in AXES[found.benchmark].items()
+        if (gain := found.gains[pair][metric]).mark == "down"
+    }
+
+
+def _listed(fallen: dict[str, Cell]) -> str:
+    *others, last = (f"{name} ({gain})" for name, gain in fallen.items())
+    return f"{', '.join(others)} and {last}" if others else last
