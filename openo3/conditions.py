@@ -1,7 +1,8 @@
 """How a benchmark's questions are asked: the conditions that `evaluate.decodings` names.
 
-A model that was taught the evidence grammar is asked in it (`greedy`, `sampled`). The base model was not, so
-it is asked plainly: the same question without the grammar's instruction. `blind` shows what can be guessed.
+A fine-tuned model is asked in the evidence grammar that it was trained on (`greedy`, `sampled`). The base
+model is asked plainly, as its own users would: the same question without the grammar's instruction. `blind`
+shows what can be guessed.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def sentences(comparisons: Sequence[Comparison]) -> list[str]:
 def _sft(found: Comparison) -> str:
     gain, name, numbers = _change(found, ("sft", "base"))
     asked = found.asked["base"]
-    base = f"the base {asked.label}" + ("" if asked.bare else ", which it was never taught")
+    base = f"the base {asked.label}" + ("" if asked.bare else ", for which it was not fine-tuned")
     records = f"on the same {found.n:,} held-out {BENCHMARKS[found.benchmark]} records"
     match gain.mark:
         case "up":

@@ -21,7 +21,7 @@ BENCHMARKS = {
     "videommmu": "VideoMMMU",
 }
 MEANT = {"base": "plain", "sft": "greedy", "gspo": "greedy"}
-"""The condition that each checkpoint is meant to be asked in: the base was never taught the grammar."""
+"""The condition that each checkpoint is meant to be asked in: its users ask the base plainly."""
 INSTEAD = ("plain", "greedy", "sampled")
 """What stands in for a condition that was not evaluated, the first that was."""
 STAGES = ("validation", "frames", "sft", "gspo")

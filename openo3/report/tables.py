@@ -150,12 +150,12 @@ def _asked(asked: Mapping[str, Condition]) -> str:
         said = [f"{MODELS[model]} is {condition.label}." for model, condition in asked.items()]
     else:
         said = [
-            f"The base is {asked['base'].label}, because it was never taught the evidence grammar. "
-            f"SFT and GSPO are {asked['sft'].label}."
+            f"The base is {asked['base'].label}, as its own users would ask it. "
+            f"SFT and GSPO are {asked['sft'].label}, as they were trained."
         ]
     said += [f"The condition '{MEANT[model]}' was not evaluated for {MODELS[model]}." for model in missing]
     if "base" in missing:
-        said.append("The base was never taught the evidence grammar, so this comparison is unfair to it.")
+        said.append("The base was not fine-tuned on the grammar, so this comparison is unfair to it.")
     return " ".join(said)
 
 
@@ -166,7 +166,7 @@ def _footnote(inputs: Inputs, comparison: Comparison) -> str:
     if not metrics or comparison.asked["base"] == in_grammar:
         return ""
     metric, name = MAIN[comparison.benchmark]
-    return f"The base {in_grammar.label}, which it was never taught: {name} {measured_cell(metrics, metric)}."
+    return f"The base {in_grammar.label} instead: {name} {measured_cell(metrics, metric)}."
 
 
 def markdown(inputs: Inputs) -> str:

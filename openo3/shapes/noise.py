@@ -29,7 +29,7 @@ class LabelNoise:
     """
 
     box_sigma: float = 0.02
-    box_loosen: float = 0.03
+    box_loosen: float = 0.04
     span_sigma_s: float = 0.5
     span_loosen_s: float = 1.0
     time_share: float = 0.15

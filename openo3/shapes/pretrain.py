@@ -238,16 +238,17 @@ def main() -> None:
         )  # fmt: skip
         return replayed(iter(loader), 2, seed)
 
+    settings = {"seed": args.seed, "batch": args.batch, "processes": processes.count, "peak": args.peak}
+    settings["noise"] = asdict(noise)
     if args.see:
-        runs.append(see(model, lessons(2 * args.batch, 0, 1.0), args.see, processes))
+        runs.append(settings | see(model, lessons(2 * args.batch, 0, 1.0), args.see, processes))
     if args.stills:
         drawn = lessons(2 * args.batch, 2, 1.0)
-        runs.append(answer(model, drawn, args.stills, processes, "stills", args.peak, floor=0.5))
+        runs.append(settings | answer(model, drawn, args.stills, processes, "stills", args.peak, floor=0.5))
     drawn = lessons(args.batch, 6, 0.1)
-    runs.append(answer(model, drawn, args.minutes, processes, "clips", args.peak, floor=0.02))
+    runs.append(settings | answer(model, drawn, args.minutes, processes, "clips", args.peak, floor=0.02))
     if processes.rank == 0:
-        settings = {"seed": args.seed, "batch": args.batch, "processes": processes.count, "peak": args.peak}
-        save(args.out, model, processor, {"settings": settings | {"noise": asdict(noise)}, "runs": runs})
+        save(args.out, model, processor, {"runs": runs})
 
 
 def save(folder: Path, model: Any, processor: Any, record: dict[str, Any]) -> None:

@@ -87,7 +87,7 @@ def test_other_benchmarks_tell_what_fell():
 
 def test_a_base_that_was_not_asked_plainly_is_named_so():
     assert (
-        "over the base asked in the grammar, which it was never taught, on the same"
+        "over the base asked in the grammar, for which it was not fine-tuned, on the same"
         in sentences([compared(base="greedy", sft_base={"mAM": RISE})])[0]
     )
 

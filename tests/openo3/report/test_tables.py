@@ -88,7 +88,7 @@ def test_smaller_tables_ask_all_models_alike(inputs):
 
 def test_the_footnote_is_the_base_in_the_grammar(inputs):
     greedy = measured_cell(inputs.metrics["base"]["vstar"]["greedy"], "mAM")
-    note = f"The base asked in the grammar, which it was never taught: mAM {greedy}."
+    note = f"The base asked in the grammar instead: mAM {greedy}."
     assert section_of(inputs, "vstar").footnote == note
     assert section_of(without(inputs, "greedy", models=("base",)), "vstar").footnote == ""
 
@@ -101,7 +101,7 @@ def test_without_plain_answers_the_base_is_shown_as_it_was_asked(inputs):
         [100 * greedy[key] for key, _, _ in COLUMNS["vstar"]]
     )
     assert found.caption.startswith("All models are asked in the grammar. The condition 'plain' was not ")
-    assert "was never taught the evidence grammar, so this comparison is unfair" in found.caption
+    assert "was not fine-tuned on the grammar, so this comparison is unfair" in found.caption
     assert found.footnote == ""
     assert "not evaluated" not in section_of(inputs, "vstar").caption
 

@@ -20,7 +20,6 @@ STEP = re.compile(
     r"|shape that (?P<hides>hides)) (?P<of>the .+)"
 )
 SIDE = re.compile(r"the shape (left of|right of|above|below) the (\w+ \w+) at ([0-9.]+) seconds")
-STAY = re.compile(r"the shape that leaves last of those in view at ([0-9.]+) seconds")
 SIDES = {
     "left of": lambda a, b: a[0] < b[0],
     "right of": lambda a, b: a[0] > b[0],
@@ -54,8 +53,6 @@ def fitting(scene: Scene, phrase: str) -> list[Object]:
         [anchor] = fitting(scene, f"the {found[2]}")
         there = [item for item in in_view(scene, time) if item is not anchor]
         return [item for item in there if SIDES[found[1]](item.centre(time), anchor.centre(time))]
-    if found := STAY.fullmatch(phrase):
-        return extreme(in_view(scene, float(found[1])), "leave_s", "last")
     if not (found := STEP.fullmatch(phrase)):
         return [item for item in scene.objects if phrase == f"the {item.colour} {item.shape}"]
     [anchor] = fitting(scene, found["of"])

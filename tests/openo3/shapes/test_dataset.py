@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,10 +18,10 @@ from openo3 import shapes
 from openo3.artifacts import read_json
 from openo3.shapes import benchmarks
 from openo3.shapes.clips import Clip
-from openo3.shapes.questions import COMPOSED, FAMILIES
+from openo3.shapes.questions import FAMILIES
 from openo3.shapes.scene import COLOURS
 from stages import download, validate
-from tests.openo3.shapes.descriptions import description, fitting
+from tests.openo3.shapes.descriptions import ORDER, SIDE, description, fitting, unfolded
 
 SMALL = shapes.Extent(videos=14, images=12, benchmark_videos=4, seed=2)
 TINY = shapes.Extent(videos=1, images=2, benchmark_videos=2, seed=1)
@@ -156,15 +157,31 @@ def test_benchmarks_are_held_out_and_exact(world: Path):
 
 
 def test_the_benchmarks_ask_of_the_families_they_say():
-    """V-STaR, with its three questions a record, of the composed ones; TVGBench of all."""
-    clips = {split: [Clip.sample(3, split, n) for n in range(80)] for split in ("vstar", "tvgbench")}
+    """V-STaR of one step in one of four questions and of two in two; TVGBench of each family as often."""
+    clips = {split: [Clip.sample(3, split, n) for n in range(200)] for split in ("vstar", "tvgbench")}
     vstar = [record for clip in clips["vstar"] for record in benchmarks.vstar_records(clip, 2)]
     tvg = [record for clip in clips["tvgbench"] for record in benchmarks.tvgbench_records(clip, 2)]
-    assert {record["domain"] for record in vstar} == set(COMPOSED)
-    assert {record["qsemtype"] for record in tvg} == set(FAMILIES)
-    assert min(len(vstar), len(tvg)) > 0.95 * 160
+    assert min(len(vstar), len(tvg)) > 0.98 * 400
+    domains = Counter(record["domain"] for record in vstar)
+    shares = {"one step": 0.25, "two steps": 0.5, "three steps": 0.25}
+    assert domains.keys() == shares.keys()
+    for domain, share in shares.items():
+        assert domains[domain] / len(vstar) == pytest.approx(share, abs=0.08)
+    asked = Counter(record["qsemtype"] for record in tvg)
+    assert asked.keys() == FAMILIES.keys()
+    assert max(asked.values()) < 3 * min(asked.values())
     assert len({(record["vid"], record["question"]) for record in vstar}) == len(vstar)
     assert len({(record["path"], record["question"]) for record in tvg}) == len(tvg)
+
+
+def test_a_domain_is_the_steps_that_the_question_takes():
+    for number in range(60):
+        for record in benchmarks.vstar_records(Clip.sample(3, "vstar", number), 2):
+            question = record["question"]
+            start, *steps = unfolded(description(question))
+            taken = len(steps) + bool(ORDER.fullmatch(start) or SIDE.fullmatch(start))
+            assert record["domain"] == ("one step", "two steps", "three steps")[taken - 1], question
+            assert question.startswith("Find ") == (taken > 1)
 
 
 def test_what_the_benchmarks_ask_has_the_true_answer():

@@ -39,8 +39,8 @@ def test_it_writes_a_model_that_loads_and_goes_on(tmp_path: Path, monkeypatch: p
     tighter = replace(LOOSE, box_loosen=0.01, span_loosen_s=0.5)
     assert labels[3:] == [tighter]
     one, two = (json.loads((tmp_path / name / pretrain.RECORD).read_text()) for name in ("one", "two"))
-    assert [each["settings"]["noise"] for each in (one, two)] == [asdict(LOOSE), asdict(tighter)]
-    assert two["settings"]["processes"] == 1
+    assert [each["runs"][-1]["noise"] for each in (one, two)] == [asdict(LOOSE), asdict(tighter)]
+    assert two["runs"][-1]["processes"] == 1
     assert two["held_out"] == {"questions": 0}
     runs = two["runs"]
     assert runs[:3] == one["runs"]

@@ -24,12 +24,10 @@ from openo3.shapes.questions import (
 from openo3.shapes.scene import COLOURS, SHAPES, Object, Scene, sample_object, sample_scene
 from tests.openo3.shapes.descriptions import (
     ORDER,
-    STAY,
     STEP,
     covered,
     description,
     fitting,
-    in_view,
     most_covered,
     unfolded,
 )
@@ -40,7 +38,7 @@ SUBJECTS = [
     for index, scene in enumerate(SCENES)
     for subject in islice(clear_subjects(scene, np.random.default_rng(index)), 20)
 ]
-CHAINED = [pair for pair in SUBJECTS if pair[1].family not in ("side", "stay")]
+CHAINED = [pair for pair in SUBJECTS if pair[1].family != "side"]
 SAID = {
     "the next shape to come into view after": "Next comes",
     "the last shape to come into view before": "Before it comes",
@@ -75,7 +73,7 @@ def test_only_the_subject_fits_its_description(family: str):
 
 
 def test_a_question_of_one_step_is_a_noun_phrase():
-    simple = [subject for _, subject in SUBJECTS if subject.family in (*SIMPLE, "stay")]
+    simple = [subject for _, subject in SUBJECTS if subject.family in SIMPLE]
     for subject in simple:
         assert not subject.way
         assert subject.phrase.startswith("the ")
@@ -178,19 +176,6 @@ def test_a_shape_and_its_only_hider_are_cited_at_a_moment_of_hiding():
         above = [other for other in others if scene.objects.index(other) > scene.objects.index(item)]
         assert all(most_covered(scene, item, other) <= 0.15 for other in above)
     assert halves < len(of_family("hiding")) / 2
-
-
-def test_of_those_in_view_all_are_cited_as_they_leave():
-    counts = set()
-    for scene, subject in of_family("stay"):
-        time = float(STAY.fullmatch(subject.phrase)[1])
-        leaving = sorted(in_view(scene, time), key=lambda item: item.leave_s)
-        assert subject.evidence == tuple((item, departure(scene, item)) for item in leaving)
-        assert all(time < at < item.leave_s for item, at in subject.evidence)
-        said = ["{0} leaves first.", "Next leaves {1}.", "Next leaves {2}."]
-        assert subject.reason == " ".join(said[: len(leaving)])
-        counts.add(len(leaving))
-    assert counts == {2, 3}
 
 
 def test_a_side_is_cited_at_its_moment():
