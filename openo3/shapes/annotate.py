@@ -79,9 +79,8 @@ def rows_of_clip(clip: Clip, per_file: int, noise: LabelNoise) -> tuple[list[Row
     rng = clip.question_rng
     files: list[list[Row]] = []
     for number, (weights, errors) in enumerate(((SFT_TASKS, noise), (RL_TASKS, None))):
-        subjects = clear_subjects(
-            clip.scene, rng, FAMILIES_ASKED
-        )  # anew: else some kinds would be used up by the first file
+        # Anew for each file: else the first would use up some kinds
+        subjects = clear_subjects(clip.scene, rng, FAMILIES_ASKED)
         rows: dict[str, Row] = {}  # by question without its options
         for pick in rng.choice(len(weights), size=per_file, p=list(weights.values())):
             task = list(weights)[pick]
