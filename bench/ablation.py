@@ -276,6 +276,9 @@ def cell(gain: Interval) -> str:
 
 def main() -> None:
     settings = arguments()
+    for name in settings.variants:
+        if lacking := {*compared(name), *({"sft"} & {BY_NAME[name].start})} - {*settings.variants}:
+            sys.exit(f"--variants: {name} needs {', '.join(sorted(lacking))} too")
     root = settings.folder.resolve()
     make_data(root, settings)
     chosen = [BY_NAME[name] for name in settings.variants]

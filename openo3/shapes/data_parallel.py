@@ -8,6 +8,7 @@ the model by calling them directly.
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterable, Sequence
 
@@ -23,6 +24,7 @@ class Processes:
         self.device = device
         if self.count > 1:
             distributed.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo")
+            atexit.register(_leave)  # else gloo may abort a process that ends before the others
             if device == "cuda":
                 self.device = f"cuda:{os.environ['LOCAL_RANK']}"
                 torch.cuda.set_device(self.device)
@@ -52,3 +54,8 @@ class Processes:
         flat /= self.count
         for gradient, averaged in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(averaged.view_as(gradient))
+
+
+def _leave() -> None:
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
