@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.ablation import AXES, ROOT, begin, cell, header, line, link, parameters, read, stage
+from openo3.report.comparison import PAIRS
 from openo3.report.inputs import MEANT, MODELS
 from openo3.report.scores import SCORINGS
 
 FOLDER = Path(".cache/openo3/harder")
-PAIRS = (("sft", "base"), ("gspo", "base"), ("gspo", "sft"))
 
 
 def changes(scale: int) -> dict[str, Any]:
