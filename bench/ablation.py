@@ -18,7 +18,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
@@ -70,6 +70,7 @@ VARIANTS = (
     Variant("no-gate", "… without temporal gating", changes={"gspo.rewards.gate_s": 1.0e9}),
     Variant("no-adaptive", "… without adaptive proximity", changes={"gspo.rewards.adaptive": False}),
     Variant("no-spatial", "… without thk_spatial", changes={"gspo.rewards.weights.thk_spatial": 0.0}),
+    Variant("no-objects", "… without thk_objects", changes={"gspo.rewards.weights.thk_objects": 0.0}),
     Variant("no-where", "… without direct questions", changes={"gspo.data.direct": False}),
 )
 BY_NAME = {variant.name: variant for variant in VARIANTS}
@@ -111,6 +112,8 @@ def parameters(settings: argparse.Namespace, changes: Mapping[str, Any]) -> dict
     """The default profile, for so many held-out clips and steps, with other values by dotted name."""
     params = YAML().load(ROOT / "profiles" / "shapes.yaml")
     common: dict[str, Any] = {"download.shapes.benchmark_videos": settings.videos}
+    for name in ("sft", "gspo"):  # a run that is cut off starts again: it takes minutes
+        common |= {f"{name}.trainer.report_to": "none", f"{name}.trainer.save_strategy": "no"}
     if settings.steps:
         common |= {"sft.trainer.max_steps": settings.steps, "gspo.trainer.max_steps": settings.steps}
     for name, value in {**common, **changes}.items():
@@ -167,8 +170,8 @@ def make_data(root: Path, settings: argparse.Namespace) -> None:
     stage(root, "metrics/frames.json", "stages.sample_frames")  # which is written last
 
 
-def carry_out(run: Run, settings: argparse.Namespace, gpu: int | None) -> None:
-    """Train and evaluate one run."""
+def train(run: Run, settings: argparse.Namespace, gpu: int | None) -> None:
+    """Train one run, unless it is the base."""
     variant = run.variant
     changes = dict(variant.changes) | {"evaluate.decodings": {name: [variant.asked] for name in AXES}}
     if variant.stage:
@@ -185,11 +188,19 @@ def carry_out(run: Run, settings: argparse.Namespace, gpu: int | None) -> None:
         stage(run.folder, made, f"stages.{variant.stage}", gpu=gpu)
     else:
         link(run.model, start)
-    name = variant.stage or "base"
+
+
+def train_and_evaluate(run: Run, settings: argparse.Namespace, gpu: int | None) -> None:
+    train(run, settings, gpu)
+    name = run.variant.stage or "base"
     stage(run.folder, f"metrics/evaluate/{name}.json", "stages.evaluate", name, gpu=gpu)
 
 
-def carry_out_all(runs: Sequence[Run], settings: argparse.Namespace) -> None:
+def for_all(
+    do: Callable[[Run, argparse.Namespace, int | None], None],
+    runs: Sequence[Run],
+    settings: argparse.Namespace,
+) -> None:
     """`--jobs` at a time, spread over the GPUs."""
     places: SimpleQueue[int | None] = SimpleQueue()
     for job in range(settings.jobs):
@@ -198,7 +209,7 @@ def carry_out_all(runs: Sequence[Run], settings: argparse.Namespace) -> None:
     def at_a_place(run: Run) -> None:
         place = places.get()
         try:
-            carry_out(run, settings, place)
+            do(run, settings, place)
         finally:
             places.put(place)
 
@@ -286,9 +297,8 @@ def main() -> None:
         variant.name: [Run(root, variant, seed) for seed in (settings.seeds if variant.stage else [0])]
         for variant in chosen
     }
-    first = [run for runs in by_variant.values() for run in runs if run.variant.start == "base"]
-    carry_out_all([run for run in first if run.variant is SFT], settings)  # the others start from these
-    carry_out_all([run for runs in by_variant.values() for run in runs if run.variant is not SFT], settings)
+    for_all(train, by_variant.get(SFT.name, []), settings)  # from which others start
+    for_all(train_and_evaluate, [run for runs in by_variant.values() for run in runs], settings)
     count = len(next(iter(by_variant.values()))[0].results("vstar"))
     about = f"{count} held-out V-STaR records, seeds {', '.join(map(str, settings.seeds))}, {date.today()}."
     text = f"`python -m bench.ablation`: {about}\n\n{tables(by_variant)}\n"

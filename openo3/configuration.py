@@ -64,5 +64,7 @@ def _reason(problem: dict[str, Any]) -> str:
             return f"{key}: missing key"
         case "unexpected_keyword_argument":
             return f"{key}: unknown key"
+        case "value_error":  # of a dataclass's own check, which says itself what is wrong
+            return f"{key}: {problem['ctx']['error']}"
         case _:
             return f"{key}: {problem['msg'].lower()}, got {problem['input']!r}"

@@ -1,4 +1,4 @@
-"""The seven rewards of Open-o3 Video, and one of our own, as pure functions of one sample and one parsed
+"""The seven rewards of Open-o3 Video, and two of our own, as pure functions of one sample and one parsed
 completion.
 
 Each returns a share in 0-1, or `None` where it does not apply to the sample's task (the release gives 0
@@ -14,6 +14,7 @@ training that is done, 0-1.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Literal
 
@@ -180,6 +181,29 @@ def ans_where(sample: Sample, completion: Completion, **_: object) -> float | No
     )
 
 
+def thk_objects(sample: Sample, completion: Completion, **_: object) -> float | None:
+    """F1 of the objects that the reasoning cites, by name, against the annotated ones of all key frames.
+
+    Not of the paper, whose rewards read no names: a reasoning that leaves out a step, or puts one in, loses
+    nothing there if its boxes fit. An object annotated in two key frames should be cited twice.
+
+    >>> from openo3.evidence import parse_completion
+    >>> items = {1: {"cup": ((0.0, 0.0, 0.5, 1.0),)}, 2: {"man": ((0.0, 0.0, 0.5, 1.0),)}}
+    >>> frames = (KeyFrame(1, 3.0), KeyFrame(2, 4.0))
+    >>> sample = Sample("1", Task.TEMPORAL_SPATIAL, "", "?", "", "", key_frames=frames, key_items=items)
+    >>> claim = "<obj>Cup</obj><box>[0,0,1,1]</box>at<t>3.0</t>s"
+    >>> thk_objects(sample, parse_completion(f"<think>{claim}</think>"))
+    0.6666666666666666
+    """
+    if sample.task is not Task.TEMPORAL_SPATIAL:
+        return None
+    items = sample.key_items or {}
+    true = Counter(_folded(name) for frame in sample.key_frames for name in items.get(frame.idx, {}))
+    said = Counter(_folded(claim.name) for claim in completion.claims if claim.time_s is not None)
+    total = true.total() + said.total()
+    return 2 * (true & said).total() / total if total else 0.0
+
+
 REWARDS: Mapping[str, Reward] = {
     "ans_acc": ans_acc,
     "ans_tiou": ans_tiou,
@@ -190,8 +214,8 @@ REWARDS: Mapping[str, Reward] = {
     "format": _format,
 }
 """The paper's."""
-ADDED: Mapping[str, Reward] = {"ans_where": ans_where}
-"""Ours, which apply to no published task."""
+ADDED: Mapping[str, Reward] = {"ans_where": ans_where, "thk_objects": thk_objects}
+"""Ours, which count only where a run gives them a weight."""
 
 
 def score(
@@ -219,6 +243,10 @@ def sigma_s(progress: float) -> float:
     It falls as 4(1-p), to 1 at three quarters; the release's `step_percent`.
     """
     return 4 * (1 - progress) if progress < 0.75 else 1.0
+
+
+def _folded(name: str) -> str:
+    return " ".join(name.casefold().split())
 
 
 def _mean(values: list[float]) -> float:

@@ -10,11 +10,10 @@ from typing import Any
 from openo3.media.frame_store import FrameStore
 from openo3.model.encode import PromptEncoder
 from openo3.model.load import load_processor
-from openo3.rewards import ADDED, REWARDS
 from openo3.training import checkpoints, record
 from openo3.training.examples import Examples
 from openo3.training.finite import OnNonFinite
-from openo3.training.gspo import RewardSettings, gspo_trainer
+from openo3.training.gspo import RewardSettings, all_rewards, gspo_trainer
 from openo3.training.weights import load_for_training, lora_config
 from stages.params import load_params, settings_of
 
@@ -26,7 +25,7 @@ COLUMNS = {
     "grad_norm": "grad_norm",
     "reward": "reward",
     "reward_std": "reward_std",
-    **{f"rewards/{name}": f"rewards/{name}/mean" for name in (*REWARDS, *ADDED)},
+    **{f"rewards/{name}": f"rewards/{name}/mean" for name in all_rewards()},
     "kl": "kl",
     "clip_ratio": "clip_ratio/region_mean",
     "entropy": "entropy",
@@ -64,6 +63,12 @@ class Params:
     keep_best: int | None = None
     data: Data = field(default_factory=Data)
     rewards: RewardSettings = field(default_factory=RewardSettings)
+
+    def __post_init__(self) -> None:
+        if self.data.direct and not self.rewards.weight("ans_where"):
+            raise ValueError(
+                "data.direct: only ans_where judges these questions; set rewards.weights.ans_where"
+            )
 
 
 def main() -> None:

@@ -43,14 +43,18 @@ from openo3.training.finite import FiniteSteps, OnNonFinite
 
 @dataclass(frozen=True)
 class RewardSettings:
-    """`gate` and `coverage` as in `openo3.rewards`; `weights` by reward name, 1 where not given. Without
-    `adaptive` the temporal proximity is as strict from the start as it otherwise is in the end."""
+    """`gate` and `coverage` as in `openo3.rewards`; `weights` by reward name, where not given 1 for the
+    paper's and 0 for ours. Without `adaptive` the temporal proximity is as strict from the start as it
+    otherwise is in the end."""
 
     gate: rewards.Gate = "symmetric"
     gate_s: float = rewards.TAU_S
     coverage: bool = False
     adaptive: bool = True
     weights: dict[str, float] | None = None
+
+    def weight(self, name: str) -> float:
+        return (self.weights or {}).get(name, float(name in rewards.REWARDS))
 
 
 def reward_functions(examples: Examples, settings: RewardSettings) -> list[Callable[..., list[float | None]]]:
@@ -84,7 +88,7 @@ def reward_functions(examples: Examples, settings: RewardSettings) -> list[Calla
 
 
 def all_rewards() -> dict[str, rewards.Reward]:
-    """The paper's and ours, which applies to direct questions only."""
+    """The paper's and ours, in the order of their weights."""
     return {**rewards.REWARDS, **rewards.ADDED}
 
 
@@ -378,8 +382,7 @@ def gspo_trainer(
     config.remove_unused_columns = False
     if config.use_vllm:
         prepare_vllm(config, examples.encoder)
-    weights = settings.weights or {}
-    config.reward_weights = [weights.get(name, 1.0) for name in all_rewards()]
+    config.reward_weights = [settings.weight(name) for name in all_rewards()]
     rows = {
         "prompt": [[{"role": "user", "content": sample.question}] for sample in examples.samples],
         "sample": list(range(len(examples.samples))),

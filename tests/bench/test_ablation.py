@@ -130,7 +130,11 @@ def main(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     return run
 
 
-COMMON = {"download.shapes.benchmark_videos": 8}
+COMMON = {"download.shapes.benchmark_videos": 8} | {
+    f"{name}.trainer.{key}": value
+    for name in ("sft", "gspo")
+    for key, value in (("report_to", "none"), ("save_strategy", "no"))
+}
 GREEDY = {"evaluate.decodings.vstar": ["greedy"], "evaluate.decodings.tvgbench": ["greedy"]}
 PLAIN = {"evaluate.decodings.vstar": ["plain"], "evaluate.decodings.tvgbench": ["plain"]}
 REINFORCED = {"gspo.trainer.seed": 3, **GREEDY}
@@ -149,6 +153,7 @@ EXPECTED: dict[str, dict[str, Any]] = {
     "no-gate": {"gspo.rewards.gate_s": 1.0e9, **REINFORCED},
     "no-adaptive": {"gspo.rewards.adaptive": False, **REINFORCED},
     "no-spatial": {"gspo.rewards.weights.thk_spatial": 0.0, **REINFORCED},
+    "no-objects": {"gspo.rewards.weights.thk_objects": 0.0, **REINFORCED},
     "no-where": {"gspo.data.direct": False, **REINFORCED},
 }
 

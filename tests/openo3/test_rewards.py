@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from openo3.evidence import parse_completion
 from openo3.geometry import PERMILLE, pixels
-from openo3.rewards import ADDED, REWARDS, ans_where, score, sigma_s, total
+from openo3.rewards import ADDED, REWARDS, ans_where, score, sigma_s, thk_objects, total
 from openo3.schema import STGR_TASKS, KeyFrame, Sample, Task
 
 SPAN = "From <t>2.0</t>s to <t>6.0</t>s"
@@ -65,15 +65,46 @@ def test_the_papers_rewards_are_seven_and_ours_are_none_of_them():
         "ans_acc", "ans_tiou", "ans_viou", "thk_temporal_point", "thk_temporal_segment", "thk_spatial",
         "format",
     ]  # fmt: skip
-    assert list(ADDED) == ["ans_where"]
+    assert list(ADDED) == ["ans_where", "thk_objects"]
 
 
 @pytest.mark.parametrize("task", Task)
-def test_ours_applies_to_direct_questions_alone(task):
+def test_ans_where_applies_to_direct_questions_alone(task):
     assert (task in STGR_TASKS) == (task is not Task.WHERE)
     for text in ("", '{"2": [0,0,0.5,0.5]}', "<think></think><answer></answer>"):
         value = ans_where(sample(task), parse_completion(text), progress=0.5, gate="symmetric", gate_s=1.0)
         assert (value is None) == (task is not Task.WHERE)
+
+
+def cited(*names: str) -> str:
+    claims = (f"<obj>{name}</obj><box>[0,0,1,1]</box>at<t>3.0</t>s" for name in names)
+    return f"<think>{' '.join(claims)}</think><answer>cup</answer>"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (cited("cup", "man", "hat"), 1.0),
+        (cited("hat", "MAN", " cup "), 1.0),  # in any order
+        (cited("cup", "hat"), 0.8),  # a step left out
+        (cited("cup", "man", "hat", "dog"), 6 / 7),  # a step put in
+        (cited("cup", "cup", "cup"), 1 / 3),  # repetition does not pay
+        (cited("dog"), 0.0),
+        ("<think>cup, man, hat</think><answer>cup</answer>", 0.0),  # names alone are no evidence
+        ("", 0.0),
+    ],
+)
+def test_thk_objects_counts_the_steps_that_are_cited(text, value):
+    box = ((0.0, 0.0, 0.5, 0.5),)
+    items = {1: {"cup": box}, 2: {"man": box, "hat": box}}
+    frames = (KeyFrame(1, 2.0), KeyFrame(2, 5.0))
+    asked = Sample("1", Task.TEMPORAL_SPATIAL, "", "?", "", "", key_frames=frames, key_items=items)
+    assert thk_objects(asked, parse_completion(text)) == pytest.approx(value)
+
+
+@pytest.mark.parametrize("task", Task)
+def test_thk_objects_applies_where_objects_are_annotated_by_key_frame(task):
+    assert (thk_objects(sample(task), parse_completion("")) is None) == (task is not Task.TEMPORAL_SPATIAL)
 
 
 ONE = Sample(

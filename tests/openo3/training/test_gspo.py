@@ -155,6 +155,7 @@ def test_every_task_gets_its_own_rewards(examples: Examples) -> None:
         "thk_spatial": {Task.TEMPORAL_SPATIAL, Task.VISUAL},
         "format": set(STGR_TASKS),
         "ans_where": {Task.WHERE},
+        "thk_objects": {Task.TEMPORAL_SPATIAL},
     }
     assert set(tasks) == set(Task)
     for name, column in values.items():
@@ -191,7 +192,7 @@ def test_weights_go_by_name(place: Path, examples: Examples, tmp_path: Path) -> 
         load_model(base), load_processor(base), examples, config, RewardSettings(weights=weights)
     )
     weighed = dict(zip(trainer.reward_func_names, trainer.reward_weights.tolist(), strict=True))
-    assert weighed == dict.fromkeys(all_rewards(), 1.0) | weights
+    assert weighed == dict.fromkeys(rewards.REWARDS, 1.0) | {"thk_objects": 0.0} | weights
 
 
 def test_a_direct_question_is_rolled_out_over_the_even_frames(
@@ -206,7 +207,8 @@ def test_a_direct_question_is_rolled_out_over_the_even_frames(
     )
     config = GRPOConfig(output_dir=str(tmp_path / "run"), **workplace.GSPO)
     base = place / "data/models/base"
-    trainer = gspo_trainer(load_model(base), load_processor(base), examples, config, RewardSettings())
+    settings = RewardSettings(weights={"ans_where": 1.0})
+    trainer = gspo_trainer(load_model(base), load_processor(base), examples, config, settings)
     trainer.model.train()
     rollout(trainer, [row, row, 1, 1])
     assert len(trainer.encoded[row].vision.grids) == len(trainer.encoded[1].vision.grids)
