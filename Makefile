@@ -27,7 +27,7 @@ ui: install  ## Prefect's UI and the scheduled runs: `make ui PORT=4300 UI="--cr
 	@$(BIN)/python -m flows.ui --port $(PORT) $(UI)
 
 profile: install  ## switch the parameters: `make profile P=smoke`
-	@$(BIN)/python -m stages.profiles $(P)
+	@$(BIN)/python -m openo3.cli profile $(P)
 
 plan: install  ## what `download` would fetch from where: files, bytes and disk
 	@HF_HUB_OFFLINE=0 $(BIN)/python -m stages.download --plan
@@ -42,7 +42,7 @@ $(INSTALLED): $(LOCK) pyproject.toml
 	touch $@
 
 deps: install  ## write each stage's import closure into dvc.yaml
-	$(BIN)/python tests/contracts/code_deps.py --write
+	$(BIN)/python tools/code_deps.py --write
 
 # One set of versions for both: the GPU lock is compiled first, the everyday lock within it. Neither names a
 # registry.

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from ruamel.yaml import YAML
 
-from openo3.metrics import Interval, paired_difference
+from openo3.core.metrics import Interval, paired_difference
 from openo3.report.scores import SCORINGS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,7 +39,7 @@ FOLDER = Path(".cache/openo3/ablation")
 @dataclass(frozen=True)
 class Variant:
     """A row: `changes` to the default's parameters by dotted name, the stage that trains it from `start`, and
-    how it is asked (a key of `openo3.conditions.CONDITIONS`)."""
+    how it is asked (a key of `openo3.benchmarks.conditions.CONDITIONS`)."""
 
     name: str
     label: str

@@ -28,9 +28,9 @@ import numpy as np
 from PIL import Image
 
 from bench.memory import peak_mb
-from openo3.artifacts import write_jsonl
+from openo3.annotations.sources import get
+from openo3.files.artifacts import write_jsonl
 from openo3.media.ffmpeg import encode
-from openo3.sources import get
 from stages import validate
 
 Row = dict[str, Any]

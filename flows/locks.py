@@ -12,7 +12,7 @@ import psutil
 from dvc.lock import make_lock
 from dvc.repo import Repo
 
-from openo3.locks import held
+from openo3.files.locks import held
 
 LOCK = Path(".dvc/tmp/flow.lock")
 

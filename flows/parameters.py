@@ -10,7 +10,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from openo3.artifacts import atomic_file, read_json, write_json
+from openo3.files.artifacts import atomic_file, read_json, write_json
 
 PARAMS, KEPT = Path("params.yaml"), Path(".cache/params-during-a-run.json")
 

@@ -29,7 +29,7 @@ from flows.aftermath import close_tasks
 from flows.graph import PipelineError
 from flows.locks import CheckoutBusy, checkout_lock, forget_dead_processes
 from flows.run_stage import Outcome, Run, task_for
-from stages import profiles
+from openo3.cli import profile as profiles
 
 
 def run_name() -> str:

@@ -10,7 +10,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from openo3.artifacts import atomic_directory, write_json
+from openo3.files.artifacts import atomic_directory, write_json
 from stages.params import load_params, wrong
 
 SHIPPED = Path("data/tiny-qwen3-vl")

@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from openo3 import shapes, sources
-from openo3.catalogue import table
+from openo3 import shapes
+from openo3.annotations import sources
+from openo3.annotations.catalogue import table
+from openo3.annotations.rows import AnnotationError
 from openo3.configuration import ConfigurationError
 from openo3.fetch import local, overview, published
 from openo3.fetch.blob import LocalBlob
@@ -25,7 +27,6 @@ from openo3.fetch.manifest import OWN_SOURCES
 from openo3.fetch.places import Places
 from openo3.fetch.plan import FetchError, Item, Plan
 from openo3.fetch.sync import Summary, sync, to_fetch
-from openo3.rows import AnnotationError
 from openo3.shapes import Extent
 from stages.params import load_params, wrong
 

@@ -12,15 +12,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from openo3 import benchmarks, conditions, judges
-from openo3.artifacts import atomic_directory, write_json, write_jsonl
-from openo3.conditions import CONDITIONS
-from openo3.evaluation import answer, blank
+from openo3 import benchmarks
+from openo3.benchmarks import conditions, judges
+from openo3.benchmarks.asking import answer, blank
+from openo3.benchmarks.conditions import CONDITIONS
+from openo3.core.prompts import without_instruction
+from openo3.files.artifacts import atomic_directory, write_json, write_jsonl
 from openo3.media.frame_store import FrameStore
 from openo3.model.decoding import Sampling
 from openo3.model.engine import Engine, LocalEngine
 from openo3.model.vllm_engine import VLLMEngine
-from openo3.prompts import without_instruction
 from openo3.training import checkpoints
 from stages.params import load_params, settings_of, wrong
 
@@ -29,8 +30,8 @@ BENCH, FRAMES = Path("data/validated/bench"), Path("data/frames")
 
 @dataclass(frozen=True)
 class Params:
-    """`decodings` by benchmark: names of `openo3.conditions`. With `vllm`, settings of `vllm.LLM` under its
-    own names, vLLM answers; else transformers, up to `tokens_per_batch` prompt tokens at once."""
+    """`decodings` by benchmark: names of `openo3.benchmarks.conditions`. With `vllm`, settings of `vllm.LLM`
+    under its own names, vLLM answers; else transformers, up to `tokens_per_batch` prompt tokens at once."""
 
     decodings: dict[str, list[conditions.Name]]
     max_new_tokens: int

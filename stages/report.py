@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from openo3.artifacts import atomic_file
+from openo3.files.artifacts import atomic_file
 from openo3.media.frame_store import FrameStore
 from openo3.report.inputs import Inputs
 from openo3.report.page import EXAMPLES, html

@@ -11,12 +11,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from openo3.artifacts import read_json, read_jsonl, write_json, write_jsonl
+from openo3.core.schema import Sample
 from openo3.executors import LOCAL, ExecutorError
 from openo3.fetch.manifest import MANIFEST, read_manifest
+from openo3.files.artifacts import read_json, read_jsonl, write_json, write_jsonl
 from openo3.media.decode import Policy
 from openo3.media.frame_writer import KeyRequest, Request, Written, write_store
-from openo3.schema import Sample
 from stages.params import load_params
 
 RAW, VALIDATED, FRAMES = Path("data/raw"), Path("data/validated"), Path("data/frames")

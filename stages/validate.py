@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from openo3 import sources
-from openo3.artifacts import atomic_directory, write_json
-from openo3.catalogue import table
+from openo3.annotations import sources
+from openo3.annotations.catalogue import table
+from openo3.annotations.rows import AnnotationError
 from openo3.fetch.manifest import OWN_SOURCES
-from openo3.rows import AnnotationError
+from openo3.files.artifacts import atomic_directory, write_json
 from openo3.validation import coverage, page
 from openo3.validation.check import check
 from openo3.validation.media import read_index

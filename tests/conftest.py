@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 
 import stages  # noqa: F401  (sets the pipeline's own environment: offline, no telemetry)
-from tests.checkout import Checkout
+from tests.support.checkout import Checkout
 
 settings.register_profile("shared machine", deadline=None)  # pytest's own time limit is enough
 settings.load_profile("shared machine")

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from tests.checkout import Checkout
+from tests.support.checkout import Checkout
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.checkout import Checkout
+from tests.support.checkout import Checkout
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -51,7 +51,7 @@ def test_a_second_run_does_nothing(checkout: Checkout) -> None:
 
 
 def test_a_changed_plot_reruns_the_report_alone(checkout: Checkout) -> None:
-    with (checkout.folder / "openo3/charts.py").open("a") as file:
+    with (checkout.folder / "openo3/report/charts.py").open("a") as file:
         file.write("# a remark\n")
     assert checkout.repro()["ran"] == {"report"}
 
@@ -67,7 +67,7 @@ def test_a_changed_reward_parameter_reruns_gspo_and_what_follows(checkout: Check
 
 
 def test_changed_reward_code_touches_gspo_and_nothing_before(checkout: Checkout) -> None:
-    reward = checkout.folder / "openo3/rewards.py"
+    reward = checkout.folder / "openo3/core/rewards.py"
     text = reward.read_text()
     reward.write_text(text + "# a remark\n")
     assert json.loads(checkout.run("dvc", "status", "--json")).keys() == {"gspo"}

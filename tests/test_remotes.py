@@ -7,7 +7,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from tests.checkout import Checkout
+from tests.support.checkout import Checkout
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

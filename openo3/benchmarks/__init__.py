@@ -2,7 +2,7 @@
 
 `load` reads the records, `questions` asks about one, `result` reads the answers, `rate` asks a judge,
 `score` counts. To add a benchmark, write such a module and name it in `get`; one with options to choose from
-needs its reader (`openo3.choice_records`) and a `MultipleChoice`.
+needs its reader (`openo3.annotations.choice_records`) and a `MultipleChoice`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from openo3.geometry import BoxSpace
-from openo3.judges import Judge
+from openo3.benchmarks.judges import Judge
+from openo3.core.geometry import BoxSpace
 
 Record = dict[str, Any]
 

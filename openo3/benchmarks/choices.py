@@ -1,6 +1,6 @@
 """Benchmarks that ask to choose one of some options: Video-MME, WorldSense, VideoMMMU.
 
-A record is as `openo3.choice_records` checked it; below the dots what `result` and `rate` add:
+A record is as `openo3.annotations.choice_records` checked it; below the dots what `result` and `rate` add:
 
     {"id": "001-1", "question": "What is she cutting?", "options": ["Apples.", "Pears."], "answer": "B",
      "group": "short", "media": "videos/videomme/fFjv93ACGo8.mp4", "duration_s": 61.5, ...
@@ -18,14 +18,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from openo3 import prompts
-from openo3.artifacts import read_json
-from openo3.evidence import parse_completion, read_choice
-from openo3.format_check import format_share
-from openo3.geometry import BoxSpace
-from openo3.judges import CORRECT, Judge
-from openo3.metrics import bootstrap, with_intervals
-from openo3.schema import Task
+from openo3.benchmarks.judges import CORRECT, Judge
+from openo3.core import prompts
+from openo3.core.evidence import parse_completion, read_choice
+from openo3.core.format_check import format_share
+from openo3.core.geometry import BoxSpace
+from openo3.core.metrics import bootstrap, with_intervals
+from openo3.core.schema import Task
+from openo3.files.artifacts import read_json
 
 Record = dict[str, Any]
 

@@ -13,14 +13,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from openo3 import prompts
-from openo3.artifacts import read_json
-from openo3.evidence import parse_completion, read_times
-from openo3.format_check import format_share
-from openo3.geometry import BoxSpace, Span, tiou
-from openo3.judges import Judge
-from openo3.metrics import SPAN_THRESHOLDS, bootstrap, with_intervals
-from openo3.schema import Task
+from openo3.benchmarks.judges import Judge
+from openo3.core import prompts
+from openo3.core.evidence import parse_completion, read_times
+from openo3.core.format_check import format_share
+from openo3.core.geometry import BoxSpace, Span, tiou
+from openo3.core.metrics import SPAN_THRESHOLDS, bootstrap, with_intervals
+from openo3.core.schema import Task
+from openo3.files.artifacts import read_json
 
 Record = dict[str, Any]
 

@@ -21,13 +21,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from openo3 import prompts
-from openo3.artifacts import read_json
 from openo3.benchmarks.vstar_scores import rate, score
-from openo3.evidence import parse_completion, read_times, read_where
-from openo3.format_check import format_share
-from openo3.geometry import BoxSpace, pixels
-from openo3.schema import Box, Task
+from openo3.core import prompts
+from openo3.core.evidence import parse_completion, read_times, read_where
+from openo3.core.format_check import format_share
+from openo3.core.geometry import BoxSpace, pixels
+from openo3.core.schema import Box, Task
+from openo3.files.artifacts import read_json
 
 __all__ = ["load", "questions", "rate", "result", "score"]
 

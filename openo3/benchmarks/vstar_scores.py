@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openo3.evidence import parse_completion, read_times, second_key
-from openo3.geometry import box_iou, tiou
-from openo3.judges import CORRECT, UNPARSABLE, Judge
-from openo3.metrics import (
+from openo3.benchmarks.judges import CORRECT, UNPARSABLE, Judge
+from openo3.core.evidence import parse_completion, read_times, second_key
+from openo3.core.geometry import box_iou, tiou
+from openo3.core.metrics import (
     arithmetic_mean,
     bootstrap,
     box_metrics,
@@ -28,7 +28,7 @@ from openo3.metrics import (
     span_metrics,
     with_intervals,
 )
-from openo3.schema import Box
+from openo3.core.schema import Box
 
 CHAINS = ("", "_2")
 COLUMNS = ("acc", "tIoU_1", "vIoU_1", "tIoU_2", "vIoU_2")

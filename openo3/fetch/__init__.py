@@ -7,7 +7,7 @@ hub        files of a hub dataset at one commit
 zips tars  members of archives, without the rest of the archive
 places     where the entries of the catalogue say that files are, opened and searched
 local      a plan from a folder of the user's own
-published  a plan from the catalogue (`openo3.catalogue`)
+published  a plan from the catalogue (`openo3.annotations.catalogue`)
 batches    files that one pass over one archive brings
 checks     what a file must be, held against what comes
 sync       bring a folder to what a plan says

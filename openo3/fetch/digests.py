@@ -13,9 +13,9 @@ from threading import Lock
 
 import orjson
 
-from openo3.artifacts import write_jsonl
 from openo3.fetch.blob import LocalBlob
 from openo3.fetch.origin import Origin
+from openo3.files.artifacts import write_jsonl
 
 
 class Digests:

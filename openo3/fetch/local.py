@@ -14,12 +14,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from openo3.annotations import ANNOTATION_FILES, AnnotationFile, target
+from openo3.annotations.files import ANNOTATION_FILES, AnnotationFile, target
+from openo3.annotations.rejections import RowError
+from openo3.annotations.sources import Reference
 from openo3.fetch.blob import LocalBlob
 from openo3.fetch.plan import FetchError, Item, Missing, Plan
-from openo3.rejections import RowError
-from openo3.safe_path import Root, UnsafePath
-from openo3.sources import Reference
+from openo3.files.safe_path import Root, UnsafePath
 
 _FOLDERS = {"videos": "videos", "key_frames": "kfs", "images": "images"}
 

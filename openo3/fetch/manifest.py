@@ -16,7 +16,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from openo3.artifacts import read_jsonl
+from openo3.files.artifacts import read_jsonl
 
 MANIFEST, MISSING, OWN_SOURCES = "manifest.jsonl", "missing.jsonl", "sources.yaml"
 

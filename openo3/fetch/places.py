@@ -10,7 +10,8 @@ from threading import Lock
 from typing import Protocol
 from urllib.parse import quote
 
-from openo3.catalogue.table import Place
+from openo3.annotations.catalogue.table import Place
+from openo3.annotations.sources import Reference
 from openo3.fetch.blob import Blob, LocalBlob
 from openo3.fetch.http import Http
 from openo3.fetch.hub import HubRepo
@@ -20,8 +21,7 @@ from openo3.fetch.plan import PlaceAway, Unavailable
 from openo3.fetch.site import SiteVideo
 from openo3.fetch.tars import TarMember, TarSeries
 from openo3.fetch.zips import ZipArchive, ZipMember
-from openo3.safe_path import Root, UnsafePath, relative
-from openo3.sources import Reference
+from openo3.files.safe_path import Root, UnsafePath, relative
 
 
 class Finder(Protocol):

@@ -11,17 +11,17 @@ from pathlib import Path
 
 import orjson
 
-from openo3 import sources
-from openo3.annotations import ANNOTATION_FILES, target
-from openo3.catalogue.table import AnnotationEntry, Catalogue
+from openo3.annotations import sources
+from openo3.annotations.catalogue.table import AnnotationEntry, Catalogue
+from openo3.annotations.files import ANNOTATION_FILES, target
+from openo3.annotations.rejections import RowError
+from openo3.annotations.rows import AnnotationError
+from openo3.annotations.sources import Reference
 from openo3.configuration import ConfigurationError
 from openo3.fetch.blob import LocalBlob
 from openo3.fetch.limits import Limits
 from openo3.fetch.places import Places
 from openo3.fetch.plan import FetchError, Item, Missing, PlaceAway, Plan, Unavailable, Unfinished
-from openo3.rejections import RowError
-from openo3.rows import AnnotationError
-from openo3.sources import Reference
 
 FILES = {file.name: file for file in ANNOTATION_FILES}
 

@@ -27,14 +27,14 @@ from typing import Any, BinaryIO
 
 from tqdm import tqdm
 
-from openo3.artifacts import write_jsonl
 from openo3.fetch import batches, checks
 from openo3.fetch.blob import PIECE, LocalBlob
 from openo3.fetch.digests import Digests
 from openo3.fetch.limits import GB, Limits
 from openo3.fetch.manifest import MANIFEST, MISSING, read_manifest
 from openo3.fetch.plan import FetchError, Item, Missing, Plan, Unavailable, Unfinished
-from openo3.locks import held
+from openo3.files.artifacts import write_jsonl
+from openo3.files.locks import held
 
 PARTIAL = ".partial"
 _FICLONE = 0x40049409  # Linux: share the blocks of another file until one of the two changes

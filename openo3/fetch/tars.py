@@ -19,7 +19,7 @@ from typing import BinaryIO
 from openo3.fetch.blob import Blob
 from openo3.fetch.limits import GB, Limits
 from openo3.fetch.plan import Unavailable
-from openo3.safe_path import UnsafePath, relative
+from openo3.files.safe_path import UnsafePath, relative
 
 DAMAGED = (tarfile.TarError, zlib.error, EOFError, LZMAError)
 _LONGEST_HEADER = 1 << 20

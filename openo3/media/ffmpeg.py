@@ -19,7 +19,7 @@ import ffmpeg
 import imageio_ffmpeg
 import numpy as np
 
-from openo3.artifacts import atomic_file
+from openo3.files.artifacts import atomic_file
 
 H264: Mapping[str, object] = {"f": "mp4", "vcodec": "libx264", "preset": "veryfast", "crf": 18}
 """Output options of `encode`, under ffmpeg's own names; every player opens yuv420p H.264 in mp4."""

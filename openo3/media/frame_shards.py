@@ -19,7 +19,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from openo3.artifacts import atomic_file
+from openo3.files.artifacts import atomic_file
 from openo3.media.frame_store import SCHEMA
 
 _FACTS = b"openo3"

@@ -29,7 +29,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from openo3.artifacts import read_json
+from openo3.files.artifacts import read_json
 
 INDEX = "index.json"
 

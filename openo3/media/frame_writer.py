@@ -26,8 +26,8 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from openo3.artifacts import read_json, write_json
 from openo3.executors import LOCAL, ExecutorError, opened
+from openo3.files.artifacts import read_json, write_json
 from openo3.media import decode, ffmpeg, image, probe
 from openo3.media.decode import Key, Policy
 from openo3.media.frame_layout import layout

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from openo3 import prompts
-from openo3.geometry import PERMILLE, BoxSpace, pixels
+from openo3.core import prompts
+from openo3.core.geometry import PERMILLE, BoxSpace, pixels
 
 if TYPE_CHECKING:
     from openo3.media.frame_store import Frame

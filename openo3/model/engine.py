@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 from tqdm import tqdm
 
-from openo3.geometry import BoxSpace
+from openo3.core.geometry import BoxSpace
 from openo3.model.decoding import Generation, Sampling, decode
 from openo3.model.encode import Encoded, Prompt, PromptEncoder, Vision
 from openo3.model.load import load_model, load_processor

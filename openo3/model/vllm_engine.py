@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from openo3.geometry import BoxSpace
+from openo3.core.geometry import BoxSpace
 from openo3.model.decoding import Sampling
 from openo3.model.encode import Prompt, PromptEncoder
 from openo3.model.load import load_processor, resolve

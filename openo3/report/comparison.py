@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from openo3.conditions import CONDITIONS, Condition
-from openo3.metrics import Interval
+from openo3.benchmarks.conditions import CONDITIONS, Condition
+from openo3.core.metrics import Interval
 from openo3.report.inputs import MODELS, Inputs
 from openo3.report.scores import SCORINGS
 

@@ -16,14 +16,14 @@ from typing import Any
 from markupsafe import Markup
 
 from openo3.benchmarks import tvgbench, vstar
-from openo3.conditions import Condition
-from openo3.evidence import Completion, parse_completion, read_times, read_where, second_key
-from openo3.geometry import BoxSpace, box_iou, pixels
+from openo3.benchmarks.conditions import Condition
+from openo3.core.evidence import Completion, parse_completion, read_times, read_where, second_key
+from openo3.core.geometry import BoxSpace, box_iou, pixels
+from openo3.core.schema import Box
 from openo3.media.frame_store import Frame, FrameStore
-from openo3.overlay import Cited, Mark, Track, highlight, picture, timeline
 from openo3.report.inputs import BENCHMARKS, MODELS, Answers, Inputs
-from openo3.schema import Box
-from openo3.svg import element
+from openo3.report.overlay import Cited, Mark, Track, highlight, picture, timeline
+from openo3.report.svg import element
 
 SHOWN_SECONDS = 3
 SHOWN_EVIDENCE = 4

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from openo3.artifacts import read_csv, read_json, read_jsonl
-from openo3.conditions import CONDITIONS, Condition
+from openo3.benchmarks.conditions import CONDITIONS, Condition
+from openo3.files.artifacts import read_csv, read_json, read_jsonl
 
 MODELS = {"base": "Base", "sft": "SFT", "gspo": "GSPO"}
 """The three checkpoints in the order of training, with the names that are shown."""

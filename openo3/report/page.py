@@ -1,7 +1,7 @@
 """The report as one self-contained HTML page: no address outside itself, no clock, no chance.
 
-`html` gathers what the template shows. What each part says is made elsewhere: numbers in `tables`, single
-questions in `examples`, curves in `openo3.charts`, drawings on frames and text in `openo3.overlay`.
+`html` gathers what the template shows. The parts are made elsewhere: numbers in `tables`, single questions in
+`examples`, curves in `charts`, drawings on frames and text in `overlay`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from openo3.charts import Estimate, bin_shares, histogram, interval_plot, line_chart
 from openo3.media.frame_store import FrameStore
+from openo3.report.charts import Estimate, bin_shares, histogram, interval_plot, line_chart
 from openo3.report.comparison import Cell, Comparison, main_comparison, measured_cell
 from openo3.report.examples import (
     CHOSEN,

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from openo3.benchmarks import tvgbench, vstar_scores
-from openo3.judges import RougeJudge
-from openo3.metrics import SPAN_THRESHOLDS, Interval, Statistic, paired_difference
+from openo3.benchmarks.judges import RougeJudge
+from openo3.core.metrics import SPAN_THRESHOLDS, Interval, Statistic, paired_difference
 
 Results = Sequence[Mapping[str, Any]]
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import fill
 
-from openo3.conditions import CONDITIONS, Condition
+from openo3.benchmarks.conditions import CONDITIONS, Condition
 from openo3.report.comparison import (
     Cell,
     Comparison,

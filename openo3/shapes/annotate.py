@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from openo3.evidence import format_box, format_claim, format_span, format_time
-from openo3.geometry import Span
-from openo3.schema import Box, Task
+from openo3.core.evidence import format_box, format_claim, format_span, format_time
+from openo3.core.geometry import Span
+from openo3.core.schema import Box, Task
 from openo3.shapes.clips import Clip
 from openo3.shapes.noise import LabelNoise
 from openo3.shapes.questions import (

@@ -24,7 +24,7 @@ from typing import Any
 import orjson
 from tqdm import tqdm
 
-from openo3.artifacts import atomic_file, read_json, write_json
+from openo3.files.artifacts import atomic_file, read_json, write_json
 from openo3.media import ffmpeg
 from openo3.shapes import annotate, benchmarks, clips, film, render, scene
 from openo3.shapes.clips import Clip

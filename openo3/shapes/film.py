@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from openo3.artifacts import atomic_file
+from openo3.files.artifacts import atomic_file
 from openo3.media.ffmpeg import encode
 from openo3.shapes.clips import frame_times
 from openo3.shapes.render import SHAPE_INDEX, distance, render, scene_tensors

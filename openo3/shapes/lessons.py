@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset
 
-from openo3 import prompts
+from openo3.core import prompts
 from openo3.model.packing import Branch, Pack, collate
 from openo3.shapes import tiny
 from openo3.shapes.noise import LabelNoise

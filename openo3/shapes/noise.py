@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from openo3.geometry import Span
-from openo3.schema import Box
+from openo3.core.geometry import Span
+from openo3.core.schema import Box
 
 if TYPE_CHECKING:
     import numpy as np

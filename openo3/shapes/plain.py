@@ -13,10 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from openo3 import prompts
-from openo3.evidence import bracketed, format_claim, format_completion, format_span, format_time, format_where
-from openo3.geometry import PERMILLE, Span
-from openo3.schema import Task
+from openo3.core import prompts
+from openo3.core.evidence import (
+    bracketed,
+    format_claim,
+    format_completion,
+    format_span,
+    format_time,
+    format_where,
+)
+from openo3.core.geometry import PERMILLE, Span
+from openo3.core.schema import Task
 from openo3.shapes.noise import LabelNoise
 from openo3.shapes.questions import (
     NUMBERS,

@@ -14,7 +14,7 @@ from math import ceil, floor
 
 import numpy as np
 
-from openo3 import prompts
+from openo3.core import prompts
 from openo3.shapes.scene import COLOURS, DIRECTIONS, SHAPES, Object, Scene
 
 SIDES = {"left of": (0, -1), "right of": (0, 1), "above": (1, -1), "below": (1, 1)}

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from openo3.schema import Box
+from openo3.core.schema import Box
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (225, 45, 45),

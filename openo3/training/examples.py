@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from openo3 import prompts
-from openo3.artifacts import read_jsonl
-from openo3.evidence import convert_boxes, format_completion, format_where
-from openo3.geometry import NORMALISED, BoxSpace
+from openo3.core import prompts
+from openo3.core.evidence import convert_boxes, format_completion, format_where
+from openo3.core.geometry import NORMALISED, BoxSpace
+from openo3.core.schema import Box, KeyFrame, Sample, Task
+from openo3.files.artifacts import read_jsonl
 from openo3.media.frame_store import Frame, FrameStore
 from openo3.model.encode import Encoded, Prompt, PromptEncoder
-from openo3.schema import Box, KeyFrame, Sample, Task
 
 _TIME = re.compile(r"<t>(\d+(?:\.\d+)?)</t>")
 _TAG = re.compile(r"</?(?:obj|box|t)>")

@@ -29,8 +29,8 @@ from trl import GRPOConfig, GRPOTrainer
 from trl.models.utils import unwrap_model_for_generation
 from trl.trainer.utils import split_tensor_dict
 
-from openo3 import rewards
-from openo3.evidence import parse_completion
+from openo3.core import rewards
+from openo3.core.evidence import parse_completion
 from openo3.model.attention import attend_framewise
 from openo3.model.decoding import Generation, Sampling
 from openo3.model.encode import Encoded, PromptEncoder
@@ -43,7 +43,7 @@ from openo3.training.finite import FiniteSteps, OnNonFinite
 
 @dataclass(frozen=True)
 class RewardSettings:
-    """`gate` and `coverage` as in `openo3.rewards`; `weights` by reward name, where not given 1 for the
+    """`gate` and `coverage` as in `openo3.core.rewards`; `weights` by reward name, where not given 1 for the
     paper's and 0 for ours. Without `adaptive` the temporal proximity is as strict from the start as it
     otherwise is in the end."""
 

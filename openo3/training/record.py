@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import Trainer
 
-from openo3.artifacts import atomic_directory, write_csv, write_json
+from openo3.files.artifacts import atomic_directory, write_csv, write_json
 from openo3.training.weights import save_whole
 
 

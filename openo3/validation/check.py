@@ -14,10 +14,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from openo3.annotations import ANNOTATION_FILES
-from openo3.artifacts import write_jsonl
-from openo3.rejections import Rejection
-from openo3.rows import AnnotationError
+from openo3.annotations.files import ANNOTATION_FILES
+from openo3.annotations.rejections import Rejection
+from openo3.annotations.rows import AnnotationError
+from openo3.files.artifacts import write_jsonl
 from openo3.validation import coverage, suites
 from openo3.validation.coverage import Coverage
 from openo3.validation.formats import FORMATS

@@ -24,11 +24,11 @@ from typing import Any
 
 import pandas as pd
 
-from openo3 import sources
-from openo3.artifacts import read_jsonl
+from openo3.annotations import sources
+from openo3.annotations.rejections import Reason, Rejection, RowError
+from openo3.core.schema import STGR_TASKS
 from openo3.fetch.manifest import MISSING
-from openo3.rejections import Reason, Rejection, RowError
-from openo3.schema import STGR_TASKS
+from openo3.files.artifacts import read_jsonl
 from openo3.validation.formats import BENCHMARK
 from openo3.validation.media import PROBLEMS
 from openo3.validation.suites import READABLE, STATE

@@ -15,10 +15,10 @@ from itertools import chain, pairwise
 from string import ascii_uppercase
 from typing import Any
 
-from openo3 import bench_records
-from openo3.answers import option_of
-from openo3.evidence import parse_boxes, parse_completion, parse_span
-from openo3.schema import Box, KeyFrame, Sample, Task
+from openo3.annotations import bench_records
+from openo3.core.answers import option_of
+from openo3.core.evidence import parse_boxes, parse_completion, parse_span
+from openo3.core.schema import Box, KeyFrame, Sample, Task
 
 Facts = dict[str, Any]
 

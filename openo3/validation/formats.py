@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from openo3 import bench_records, choice_records, rejections, stgr
-from openo3.schema import Sample
+from openo3.annotations import bench_records, choice_records, rejections, stgr
+from openo3.core.schema import Sample
 from openo3.validation import facts
 
 _STGR_MEDIA = {"video": "video_path", "image": "image_path"}
@@ -92,4 +92,4 @@ FORMATS: Mapping[str, Format] = {
     "worldsense": _benchmark("worldsense", "video", choice_records.parse_worldsense, facts.of_choice, "id"),
     "videommmu": _benchmark("videommmu", "id", choice_records.parse_videommmu, facts.of_choice, "name"),
 }
-"""By the name of the annotation file (`openo3.annotations`)."""
+"""By the name of the annotation file (`openo3.annotations.files`)."""

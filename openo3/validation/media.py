@@ -18,10 +18,10 @@ from typing import Literal, get_args
 
 from tqdm import tqdm
 
-from openo3.artifacts import read_jsonl, write_jsonl
 from openo3.fetch.manifest import MISSING, read_manifest
+from openo3.files.artifacts import read_jsonl, write_jsonl
+from openo3.files.safe_path import Root, UnsafePath
 from openo3.media.probe import MediaError, probe
-from openo3.safe_path import Root, UnsafePath
 
 Kind = Literal["video", "image"]
 Problem = Literal["unsafe", "missing", "unreadable"]

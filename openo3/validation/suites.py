@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from openo3.rejections import Reason
+from openo3.annotations.rejections import Reason
 
 ROUNDING = 1e-6
 """How far a box may reach out of its frame: texts are rounded."""

@@ -18,8 +18,8 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from openo3.artifacts import read_jsonl, write_json, write_jsonl
-from openo3.rejections import Rejection, RowError
+from openo3.annotations.rejections import Rejection, RowError
+from openo3.files.artifacts import read_jsonl, write_json, write_jsonl
 from openo3.validation.block import ROWS, Block
 from openo3.validation.facts import Facts
 from openo3.validation.formats import Format

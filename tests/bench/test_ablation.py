@@ -15,12 +15,12 @@ from ruamel.yaml import YAML
 
 from bench import ablation
 from bench.ablation import BY_NAME, VARIANTS, Run
-from openo3.artifacts import read_json, write_json
-from openo3.metrics import Interval, paired_difference
+from openo3.core.metrics import Interval, paired_difference
+from openo3.files.artifacts import read_json, write_json
 from openo3.report.scores import SCORINGS
 from stages import evaluate, gspo, sft
 from stages.params import load_params
-from tests.finished_run import write_run
+from tests.support.finished_run import write_run
 
 PROFILE = ablation.ROOT / "profiles/shapes.yaml"
 # what stands for a variant's answers: the model, how it was asked, by seed

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from bench import harder
 from bench.ablation import parameters
-from openo3.artifacts import read_json
+from openo3.files.artifacts import read_json
 from openo3.report.scores import SCORINGS
 from tests.bench.test_ablation import settings
-from tests.finished_run import write_run
+from tests.support.finished_run import write_run
 
 
 def test_clips_and_frames_are_twice_as_many() -> None:

@@ -3,7 +3,7 @@
 import pytest
 from ruamel.yaml import YAML
 
-from tests.contracts.code_deps import ROOT, closure, is_code, unfolded
+from tools.code_deps import ROOT, closure, is_code, unfolded
 
 STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 

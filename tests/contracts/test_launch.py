@@ -8,7 +8,7 @@ from accelerate.commands.config.config_args import load_config_from_file
 from ruamel.yaml import YAML
 from trl import GRPOConfig, SFTConfig
 
-from tests.contracts.code_deps import ROOT
+from tools.code_deps import ROOT
 
 PROFILES = {path.stem: YAML(typ="safe").load(path) for path in (ROOT / "profiles").glob("*.yaml")}
 LARGE = sorted(name for name, blocks in PROFILES.items() if blocks["requires"].get("gpus"))

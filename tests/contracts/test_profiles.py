@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from openo3.cli.doctor import Requirements
 from openo3.configuration import read_block
-from openo3.doctor import Requirements
-from tests.contracts.code_deps import ROOT
+from tools.code_deps import ROOT
 
 STAGES = list(YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"])
 PROFILES = sorted((ROOT / "profiles").glob("*.yaml"))

@@ -31,9 +31,9 @@ from prefect.client.schemas.objects import Artifact, State, TaskRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.command import guarded
-from tests.checkout import ROOT
 from tests.flows.small_pipeline import SmallPipeline, until
-from tests.ports import free_port
+from tests.support.checkout import ROOT
+from tests.support.ports import free_port
 
 
 @dataclass

@@ -13,8 +13,8 @@ import pytest
 
 from flows import command
 from flows.command import Stopped
-from tests.checkout import ROOT
 from tests.flows.small_pipeline import until
+from tests.support.checkout import ROOT
 
 # a worker in a session of its own, as accelerate starts them, whose parent is gone: it belongs to nobody
 FAMILY = """

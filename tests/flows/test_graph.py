@@ -4,7 +4,7 @@ import pytest
 
 from flows import graph
 from flows.graph import Needs, PipelineError
-from tests.checkout import ROOT
+from tests.support.checkout import ROOT
 
 
 def read(*targets: str) -> dict[str, graph.Stage]:

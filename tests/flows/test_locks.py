@@ -11,7 +11,7 @@ import pytest
 
 from flows import graph
 from flows.locks import CheckoutBusy, checkout_lock, forget_dead_processes
-from tests.checkout import ROOT
+from tests.support.checkout import ROOT
 
 HOLD = """
 import sys, time

@@ -10,7 +10,7 @@ import pytest
 
 from flows import resources
 from flows.resources import Cores, Gpu, take_gpus, visible
-from tests.checkout import ROOT
+from tests.support.checkout import ROOT
 
 TWO = [Gpu("0", f"test-a-{os.getpid()}"), Gpu("1", f"test-b-{os.getpid()}")]
 TAKE = """

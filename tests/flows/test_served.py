@@ -16,10 +16,10 @@ from prefect.deployments import run_deployment
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
 
-from tests.checkout import ROOT
 from tests.flows.conftest import Server
 from tests.flows.small_pipeline import until
-from tests.ports import free_port
+from tests.support.checkout import ROOT
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.slow
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome-headless-shell")

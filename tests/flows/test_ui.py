@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.checkout import ROOT
-from tests.ports import free_port
+from tests.support.checkout import ROOT
+from tests.support.ports import free_port
 
 
 def ui(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

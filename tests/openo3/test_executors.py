@@ -14,8 +14,8 @@ from openo3.executors import ExecutorError, opened
 from openo3.media.decode import Policy
 from openo3.media.frame_writer import Request, Written, write_store
 from openo3.media.isolated import each
-from tests.clips import clip
-from tests.misbehaving import job
+from tests.support.clips import clip
+from tests.support.misbehaving import job
 
 pytestmark = pytest.mark.slow
 

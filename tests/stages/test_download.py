@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stages import download
-from tests import local_folder
+from tests.support import local_folder
 
 ROOT = Path(__file__).parents[2]
 

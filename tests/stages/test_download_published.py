@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from openo3 import sources
-from openo3.artifacts import read_json, read_jsonl
-from openo3.catalogue.table import shipped
+from openo3.annotations import sources
+from openo3.annotations.catalogue.table import shipped
 from openo3.configuration import ConfigurationError
 from openo3.fetch.limits import Limits
 from openo3.fetch.plan import FetchError
+from openo3.files.artifacts import read_json, read_jsonl
 from stages import download, validate
-from tests import choice_folder, published
-from tests.archives import contents, needs_zip, zip_archive
-from tests.hub_server import HubServer, Status
+from tests.support import choice_folder, published
+from tests.support.archives import contents, needs_zip, zip_archive
+from tests.support.hub_server import HubServer, Status
 
 pytestmark = needs_zip
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from openo3.artifacts import write_json
+from openo3.files.artifacts import write_json
 from openo3.model.engine import LocalEngine
 from stages import evaluate
 from tests.openo3.test_evaluation import FIVE

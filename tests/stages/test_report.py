@@ -3,7 +3,7 @@
 import pytest
 
 from stages.report import main
-from tests.finished_run import write_run
+from tests.support.finished_run import write_run
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from openo3.artifacts import read_json, read_jsonl, write_json, write_jsonl
+from openo3.core.schema import KeyFrame, Sample, Task
+from openo3.files.artifacts import read_json, read_jsonl, write_json, write_jsonl
 from openo3.media.frame_store import FrameStore
-from openo3.schema import KeyFrame, Sample, Task
 from stages.sample_frames import Even, Params, main, run
-from tests.checkout import ROOT
-from tests.clips import clip, number, numbered
+from tests.support.checkout import ROOT
+from tests.support.clips import clip, number, numbered
 
 PARAMS = Params(
     train=Even(fps=2.0, min_frames=4, max_frames=16),

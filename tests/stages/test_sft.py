@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from openo3.artifacts import read_json
+from openo3.core.schema import Task
+from openo3.files.artifacts import read_json
 from openo3.model.load import load_model, load_processor
-from openo3.schema import Task
 from stages import sft
 from tests.openo3.training import workplace
 from tests.stages.training_stage import (

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from openo3.artifacts import read_json, read_jsonl
+from openo3.files.artifacts import read_json, read_jsonl
 from stages import download, validate
-from tests import local_folder
+from tests.support import local_folder
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from openo3 import benchmarks
 from openo3.benchmarks.choices import VIDEOMME, VIDEOMMMU
-from openo3.geometry import PERMILLE
-from openo3.judges import RougeJudge
+from openo3.benchmarks.judges import RougeJudge
+from openo3.core.geometry import PERMILLE
 
 RECORD = {
     "id": "001-1",

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from openo3 import benchmarks
 from openo3.benchmarks import tvgbench
-from openo3.geometry import PERMILLE
+from openo3.core.geometry import PERMILLE
 
 RECORD = {
     "path": "charades/X1.mp4",

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from openo3 import benchmarks
 from openo3.benchmarks import vstar, vstar_scores
-from openo3.geometry import NORMALISED, PERMILLE, pixels
-from openo3.judges import RougeJudge
-from openo3.metrics import bootstrap
+from openo3.benchmarks.judges import RougeJudge
+from openo3.core.geometry import NORMALISED, PERMILLE, pixels
+from openo3.core.metrics import bootstrap
 
 
 def box(second, xmin, ymin, xmax, ymax):

@@ -7,8 +7,8 @@ import pytest
 from openo3.fetch.blob import read
 from openo3.fetch.http import Http, shown
 from openo3.fetch.plan import Unavailable, Unfinished
-from tests.archives import noise
-from tests.hub_server import Break, Do, Page, Stall, Status
+from tests.support.archives import noise
+from tests.support.hub_server import Break, Do, Page, Stall, Status
 
 CONTENT = noise(700_000)
 

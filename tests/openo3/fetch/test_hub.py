@@ -3,7 +3,7 @@ import pytest
 from openo3.fetch.blob import read
 from openo3.fetch.hub import HubRepo
 from openo3.fetch.plan import FetchError, Unavailable
-from tests.archives import noise
+from tests.support.archives import noise
 
 FILES = {"json/a.json": b"[]", "v/a b.mp4": noise(90_000), "v/c.mp4": b"c", "v/d.mp4": b"d", "z.zip": b"z"}
 

@@ -2,10 +2,10 @@ import json
 
 import pytest
 
+from openo3.annotations.rows import AnnotationError
 from openo3.fetch import local
 from openo3.fetch.plan import FetchError, Missing
-from openo3.rows import AnnotationError
-from tests import choice_folder, local_folder
+from tests.support import choice_folder, local_folder
 
 
 def targets(plan):

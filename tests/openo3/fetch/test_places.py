@@ -2,15 +2,15 @@ import zipfile
 
 import pytest
 
-from openo3.catalogue.table import Place
+from openo3.annotations.catalogue.table import Place
+from openo3.annotations.sources import Reference, Source
 from openo3.fetch.blob import read
 from openo3.fetch.http import HttpBlob
 from openo3.fetch.places import Places
 from openo3.fetch.plan import Item, Plan, Unavailable, Unfinished
 from openo3.fetch.sync import sync
-from openo3.sources import Reference, Source
-from tests.archives import contents, noise
-from tests.hub_server import Status
+from tests.support.archives import contents, noise
+from tests.support.hub_server import Status
 
 SOURCE = Source("x", videos="videos/stgr/plm/videos", key_frames="videos/stgr/plm/kfs")
 

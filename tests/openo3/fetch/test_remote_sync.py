@@ -13,7 +13,6 @@ from urllib.parse import quote
 
 import pytest
 
-from openo3.artifacts import read_jsonl
 from openo3.fetch import batches
 from openo3.fetch.blob import LocalBlob
 from openo3.fetch.hub import HubRepo
@@ -22,8 +21,9 @@ from openo3.fetch.plan import FetchError, Item, Plan
 from openo3.fetch.sync import Summary, sync
 from openo3.fetch.tars import TarMember, TarSeries
 from openo3.fetch.zips import ZipArchive
-from tests.archives import contents, needs_zip, noise, tar_archive, zip_archive
-from tests.hub_server import Break, Do, HubServer, Page, Stall, Status
+from openo3.files.artifacts import read_jsonl
+from tests.support.archives import contents, needs_zip, noise, tar_archive, zip_archive
+from tests.support.hub_server import Break, Do, HubServer, Page, Stall, Status
 
 ROOT = Path(__file__).parents[3]
 CLIPS = {f"v/c{n:02d}.mp4": noise(40_000 + n, n) for n in range(12)}

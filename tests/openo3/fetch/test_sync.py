@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from openo3.artifacts import read_jsonl
 from openo3.configuration import ConfigurationError
 from openo3.fetch import sync as module
 from openo3.fetch.blob import LocalBlob
@@ -16,6 +15,7 @@ from openo3.fetch.limits import Limits
 from openo3.fetch.manifest import read_manifest
 from openo3.fetch.plan import FetchError, Item, Missing, Plan
 from openo3.fetch.sync import Summary, sync, to_fetch
+from openo3.files.artifacts import read_jsonl
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from openo3.fetch.blob import LocalBlob
 from openo3.fetch.limits import Limits
 from openo3.fetch.plan import Unavailable
 from openo3.fetch.tars import TarSeries, members
-from tests.archives import noise, tar_archive
+from tests.support.archives import noise, tar_archive
 
 MEMBERS = {f"images/a b@{n} é.jpg": noise(50_000, n) for n in range(8)}
 

@@ -13,7 +13,7 @@ from openo3.fetch.blob import LocalBlob
 from openo3.fetch.limits import Limits
 from openo3.fetch.plan import Unavailable
 from openo3.fetch.zips import ZipArchive
-from tests.archives import needs_zip, noise, zip_archive
+from tests.support.archives import needs_zip, noise, zip_archive
 
 MEMBERS = {f"top/v/clip {n}@a_00:00:39:000 é.mp4": noise(9_000 + n, n) for n in range(30)}
 MEMBERS |= {"top/notes.txt": b"all the same " * 4000, "top/empty": b""}

@@ -7,7 +7,7 @@ import pytest
 
 from openo3.media.ffmpeg import encode
 from openo3.media.probe import probe
-from tests.clips import SIZE, numbered
+from tests.support.clips import SIZE, numbered
 
 
 def test_the_same_frames_give_the_same_bytes(tmp_path):

@@ -19,7 +19,7 @@ from openo3.media import frame_writer
 from openo3.media.decode import Policy
 from openo3.media.frame_store import FrameStore
 from openo3.media.frame_writer import KeyRequest, Request, write_store
-from tests.clips import clip, number
+from tests.support.clips import clip, number
 
 POLICY = Policy(fps=2, min_frames=4, max_frames=8, max_pixels=4096, multiple=16)
 NAMES = [f"v{place}.mp4" for place in range(9)]

@@ -12,7 +12,7 @@ import pytest
 from openo3.executors import opened
 from openo3.media import isolated
 from openo3.media.isolated import each
-from tests.misbehaving import job
+from tests.support.misbehaving import job
 
 BAD = {
     "segfault": ("decoder crashed", "SIGSEGV"),
@@ -116,7 +116,7 @@ def test_the_caller_need_not_be_a_guarded_script(tmp_path: Path):
     script = tmp_path / "script.py"
     script.write_text(
         "from openo3.executors import opened\nfrom openo3.media.isolated import each\n"
-        "from tests.misbehaving import job\n"
+        "from tests.support.misbehaving import job\n"
         "with opened('local', 1) as found: print(list(each(job, ['a'], *found, time_limit_s=5.0)))\n"
     )
     command = [sys.executable, script]
@@ -128,7 +128,7 @@ def test_the_caller_need_not_be_a_guarded_script(tmp_path: Path):
 def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path):
     script = (
         "from openo3.executors import opened\nfrom openo3.media.isolated import each\n"
-        "from tests.misbehaving import job\n"
+        "from tests.support.misbehaving import job\n"
         "with opened('local', 2) as found:\n"
         "    for done in each(job, ['a', 'sleep', 'sleep'], *found, time_limit_s=2.0): print(done)"
     )

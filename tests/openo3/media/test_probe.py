@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from openo3.media.probe import MAX_PIXELS, MediaError, probe
-from tests.clips import clip, copied, ffmpeg
+from tests.support.clips import clip, copied, ffmpeg
 
 
 def reason(path) -> str:

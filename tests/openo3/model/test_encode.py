@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from openo3 import prompts
-from openo3.geometry import PERMILLE, BoxSpace
+from openo3.core import prompts
+from openo3.core.geometry import PERMILLE, BoxSpace
 from openo3.model.encode import Prompt
 from openo3.model.engine import LocalEngine
 from tests.openo3.model.families import Family

@@ -4,7 +4,7 @@ import pytest
 
 from openo3.media.frame_store import FrameStore
 from openo3.report.inputs import Inputs
-from tests.finished_run import write_run
+from tests.support.finished_run import write_run
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from openo3.conditions import CONDITIONS
+from openo3.benchmarks.conditions import CONDITIONS
 from openo3.report.comparison import PAIRS, Cell, Comparison, main_comparison
 from openo3.report.headline import sentences
 

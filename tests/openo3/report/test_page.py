@@ -17,7 +17,7 @@ from openo3.report.inputs import Inputs
 from openo3.report.page import CHOICE_EXAMPLES, html
 from openo3.report.scores import SCORINGS
 from openo3.report.tables import markdown, section
-from tests.finished_run import HOSTILE
+from tests.support.finished_run import HOSTILE
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome-headless-shell")
 BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)

@@ -5,8 +5,8 @@ import math
 
 import pytest
 
-from openo3.artifacts import read_json
-from openo3.metrics import Interval
+from openo3.core.metrics import Interval
+from openo3.files.artifacts import read_json
 from openo3.report.comparison import (
     Cell,
     difference_cell,

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from openo3.schema import Box
+from openo3.core.schema import Box
 from openo3.shapes.scene import Object, Scene
 
 ASKED = re.compile(

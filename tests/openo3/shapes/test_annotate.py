@@ -6,9 +6,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from openo3 import stgr
-from openo3.evidence import parse_boxes, parse_claims, parse_span
-from openo3.schema import STGR_TASKS, Sample, Task
+from openo3.annotations import stgr
+from openo3.core.evidence import parse_boxes, parse_claims, parse_span
+from openo3.core.schema import STGR_TASKS, Sample, Task
 from openo3.shapes.annotate import key_frame_index, row_of_still, rows_of_clip
 from openo3.shapes.clips import Clip, frame_count
 from openo3.shapes.noise import LabelNoise

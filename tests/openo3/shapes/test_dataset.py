@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from openo3 import shapes
-from openo3.artifacts import read_json
+from openo3.files.artifacts import read_json
 from openo3.shapes import benchmarks
 from openo3.shapes.clips import Clip
 from openo3.shapes.questions import FAMILIES

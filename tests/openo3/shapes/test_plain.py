@@ -6,10 +6,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from openo3.evidence import Completion, format_completion, parse_claims, parse_completion, read_where
-from openo3.geometry import PERMILLE, Span
-from openo3.prompts import INSTRUCTIONS
-from openo3.schema import Box, Task
+from openo3.core.evidence import Completion, format_completion, parse_claims, parse_completion, read_where
+from openo3.core.geometry import PERMILLE, Span
+from openo3.core.prompts import INSTRUCTIONS
+from openo3.core.schema import Box, Task
 from openo3.shapes.noise import LabelNoise
 from openo3.shapes.plain import LOOSE, SHARES, Pair, Teller, plain_questions
 from openo3.shapes.scene import Object, Scene, sample_scene

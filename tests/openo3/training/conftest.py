@@ -5,7 +5,7 @@ from zlib import crc32
 
 import pytest
 
-from openo3 import rewards
+from openo3.core import rewards
 from openo3.training.examples import Examples
 from tests.openo3.training import workplace
 

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from openo3 import prompts
-from openo3.evidence import read_where
-from openo3.geometry import PERMILLE, BoxSpace, pixels
-from openo3.prompts import INSTRUCTIONS
-from openo3.schema import Box, KeyFrame, Sample, Task
+from openo3.core import prompts
+from openo3.core.evidence import read_where
+from openo3.core.geometry import PERMILLE, BoxSpace, pixels
+from openo3.core.prompts import INSTRUCTIONS
+from openo3.core.schema import Box, KeyFrame, Sample, Task
 from openo3.training.examples import Examples, key_times
 from tests.openo3.training import workplace
 

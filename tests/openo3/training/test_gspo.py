@@ -9,9 +9,9 @@ import pytest
 import torch
 from trl import GRPOConfig, GRPOTrainer
 
-from openo3 import rewards
+from openo3.core import rewards
+from openo3.core.schema import STGR_TASKS, Task
 from openo3.model.load import load_model, load_processor
-from openo3.schema import STGR_TASKS, Task
 from openo3.training.examples import Examples
 from openo3.training.gspo import (
     GroundedGSPOTrainer,

@@ -23,7 +23,7 @@ from openo3.training.examples import Examples
 from openo3.training.gspo import GroundedGSPOTrainer, RewardSettings, gspo_trainer
 from tests.openo3.training import workplace
 from tests.openo3.training.test_gspo import rollout, separate_rows
-from tests.ports import free_port
+from tests.support.ports import free_port
 
 layers = pytest.importorskip("vllm.model_executor.layers.utils")
 pytestmark = pytest.mark.slow

@@ -11,14 +11,14 @@ import torch
 import yaml
 from PIL import Image
 
-from openo3.artifacts import write_jsonl
+from openo3.core.schema import KeyFrame, Sample, Task
+from openo3.files.artifacts import write_jsonl
 from openo3.media.decode import Policy
 from openo3.media.ffmpeg import encode
 from openo3.media.frame_store import FrameStore
 from openo3.media.frame_writer import KeyRequest, Request, write_store
 from openo3.model.encode import PromptEncoder
 from openo3.model.load import load_model, load_processor
-from openo3.schema import KeyFrame, Sample, Task
 from openo3.training.examples import Examples
 
 SHIPPED = Path("data/tiny-qwen3-vl").resolve()

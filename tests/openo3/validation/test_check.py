@@ -8,16 +8,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from openo3.artifacts import read_json, read_jsonl
+from openo3.annotations.rejections import Reason
+from openo3.annotations.rows import AnnotationError
+from openo3.core.schema import Sample
 from openo3.fetch import local
 from openo3.fetch.sync import sync
-from openo3.rejections import Reason
-from openo3.rows import AnnotationError
-from openo3.schema import Sample
+from openo3.files.artifacts import read_json, read_jsonl
 from openo3.validation.check import check
 from openo3.validation.media import read_index
-from tests import choice_folder, local_folder
-from tests.local_folder import key_frame
+from tests.support import choice_folder, local_folder
+from tests.support.local_folder import key_frame
 
 SFT = {row["id"]: row for row in local_folder.sft_rows()}
 RL = {row["id"]: row for row in local_folder.rl_rows()}

@@ -1,11 +1,11 @@
 import json
 from pathlib import Path
 
-from openo3.artifacts import write_jsonl
+from openo3.files.artifacts import write_jsonl
 from openo3.validation import coverage
 from openo3.validation.check import check
 from openo3.validation.media import read_index
-from tests import local_folder
+from tests.support import local_folder
 
 
 def test_counts_by_file_source_task_and_reason(tmp_path: Path):

@@ -3,7 +3,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from openo3.rejections import Reason, Rejection
+from openo3.annotations.rejections import Reason, Rejection
 from openo3.validation import coverage, page
 from openo3.validation.suites import Outcome, Rule, above, between, none_of, rules
 

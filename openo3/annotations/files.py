@@ -1,0 +1,51 @@
+"""The annotation files that the pipeline reads, below `data/raw/annotations`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from openo3.annotations import bench_records, choice_records, stgr
+from openo3.annotations.rows import read_rows
+from openo3.annotations.sources import Reference
+
+
+@dataclass(frozen=True)
+class AnnotationFile:
+    """`references` lists the files that a record names; it raises `RowError` if the record does not tell.
+
+    `rows` reads the records one by one; it raises `AnnotationError` if the file as a whole cannot be read.
+    A `filename` that ends with a slash is a folder of files, each of which `rows` can read too.
+    """
+
+    name: str
+    filename: str
+    references: Callable[[Any], list[Reference]]
+    rows: Callable[[str | Path], Iterator[Any]] = read_rows
+
+
+def target(filename: str, part: str) -> str:
+    """Where it goes below `data/raw`: a file by its name, into a folder of parts each by its path."""
+    return f"annotations/{filename}" + (part.replace("/", "-") if filename.endswith("/") else "")
+
+
+ANNOTATION_FILES = (
+    AnnotationFile("sft", "STGR-SFT.json", stgr.references),
+    AnnotationFile("rl", "STGR-RL.json", stgr.references),
+    AnnotationFile("vstar", "V_STaR_test.json", bench_records.vstar_references),
+    AnnotationFile("tvgbench", "TVGBench.json", bench_records.tvgbench_references),
+    AnnotationFile(
+        "videomme", "Video-MME.parquet", choice_records.videomme_references, choice_records.videomme_rows
+    ),
+    AnnotationFile(
+        "worldsense",
+        "worldsense_qa.json",
+        choice_records.worldsense_references,
+        choice_records.worldsense_rows,
+    ),
+    AnnotationFile(
+        "videommmu", "VideoMMMU/", choice_records.videommmu_references, choice_records.videommmu_rows
+    ),
+)

@@ -1,0 +1,181 @@
+"""Every question is asked once, in order, whatever happens in between."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+from openo3 import benchmarks
+from openo3.benchmarks.asking import GREY, answer, blank
+from openo3.core.geometry import PERMILLE, BoxSpace
+from openo3.media.frame_store import FrameStore
+from openo3.model.decoding import Sampling
+from openo3.model.encode import Prompt
+from openo3.model.engine import LocalEngine
+from tests.openo3.training import workplace
+from tests.openo3.training.workplace import LONG, LOST, SHORT
+
+KINDS = ["what", "when", "where", "where_2", "when_2"]
+
+
+class Parrot:
+    """An engine that answers with the question and the seed, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.calls: list[Sequence[Prompt]] = []
+
+    def box_space(self, size: tuple[int, int]) -> BoxSpace:
+        return PERMILLE
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[str]]:
+        self.calls.append(prompts)
+        return [[f"{sampling.seed}: {prompt.text}"] for prompt in prompts]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> FrameStore:
+    root = tmp_path_factory.mktemp("frames")
+    return workplace.write_frames(root / "store", root / "media")
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> LocalEngine:
+    folder = tmp_path_factory.mktemp("model") / "model"
+    workplace.write_model(folder)
+    return LocalEngine.load(folder)
+
+
+@pytest.fixture
+def ask(store: FrameStore, tmp_path: Path) -> Callable[..., Any]:
+    def ask(engine: Any, questions: list[dict], name: str = "vstar", see: Any = tuple, **changed: Any) -> Any:
+        sampling = Sampling(**{"max_new_tokens": 8, "seed": 5} | changed)
+        kept = tmp_path / "kept.jsonl"
+        return answer(
+            benchmarks.get(name), questions, store, engine, sampling,
+            see=see, kept=kept, records_per_batch=2, progress="test",
+        )  # fmt: skip
+
+    return ask
+
+
+def vstar(*media: str) -> list[dict[str, Any]]:
+    box = {"timestamp": 1, "frame_index": 4, "xmin": 4, "ymin": 6, "xmax": 32, "ymax": 24}
+    return [
+        {
+            "vid": f"v{number}",
+            "domain": "Daily life",
+            "fps": 4.0,
+            "width": 64,
+            "height": 48,
+            "frame_count": 16,
+            "question": f"What {number}?",
+            "answer": "a fridge",
+            "object": "fridge",
+            "temporal_question": f"When {number}?",
+            "timestamps": [1.0, 3.0],
+            "spatial_question": f"Where {number}?",
+            "spatial_question_2": f"Where is it {number}?",
+            "bboxes": [box],
+            "media": name,
+            "duration_s": 4.0,
+        }
+        for number, name in enumerate(media)
+    ]
+
+
+FIVE = vstar(LONG, LONG, SHORT, LOST, SHORT)
+
+
+def test_a_line_for_each_question_in_order(ask) -> None:
+    parrot = Parrot()
+    results, lines = ask(parrot, FIVE)
+    asked = [0, 1, 2, 4]
+    assert [(line["record"], line["question"]) for line in lines] == [(k, q) for k in asked for q in KINDS]
+    assert all(line["completion"].endswith(line["prompt"]) for line in lines)
+    assert all(line["id"] == f"v{line['record']}" for line in lines)
+    assert lines[0]["box_space"] == {"kind": "permille", "size": None}
+    assert [result["vid"] for result in results] == [record["vid"] for record in FIVE]
+
+
+def test_the_frames_of_a_batch_are_read_once(ask) -> None:
+    parrot = Parrot()
+    ask(parrot, FIVE)
+    assert [len(call) for call in parrot.calls] == [10, 5, 5]
+    assert len({id(prompt.frames) for prompt in parrot.calls[0]}) == 1
+
+
+def test_a_record_without_frames_stays_in_the_denominator(ask) -> None:
+    records = [
+        {"path": "p", "question": "q", "answer": "1.0-2.0", "media": media, "duration_s": 4.0}
+        for media in (LONG, LOST)
+    ]
+
+    class Knows(Parrot):
+        def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[str]]:
+            return [["<think></think><answer>From <t>1.0</t>s to <t>2.0</t>s</answer>"] for _ in prompts]
+
+    benchmark = benchmarks.get("tvgbench")
+    results, lines = ask(Knows(), records, "tvgbench")
+    assert len(lines) == 1
+    scores = benchmark.score(results)
+    assert (scores["n"], scores["m_tIoU"]) == (2, 0.5)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 40])
+def test_kept_answers_are_not_asked_again(ask, tmp_path: Path, cut: int) -> None:
+    """The file is cut after two batches, or in the middle of the second, or with a piece of the third."""
+    expected = ask(Parrot(), FIVE)
+    kept = tmp_path / "kept.jsonl"
+    first, second, third = kept.read_bytes().splitlines(keepends=True)
+    kept.write_bytes(first + second + third[:cut])
+    again = Parrot()
+    assert ask(again, FIVE) == expected
+    assert [len(call) for call in again.calls] == [5]
+    assert kept.read_bytes() == first + second + third
+    assert ask(again, FIVE) == expected
+    assert len(again.calls) == 1
+    kept.write_bytes(first[:-1])  # whole but for its end of line: asked again, as it may be cut
+    assert ask(Parrot(), FIVE) == expected
+    assert [orjson.loads(line)[0]["record"] for line in kept.read_bytes().splitlines()] == [0, 2, 4]
+
+
+def test_batches_have_different_seeds(ask) -> None:
+    _, lines = ask(Parrot(), FIVE)
+    seeds = {line["record"]: line["completion"].split(":")[0] for line in lines}
+    assert seeds[0] == seeds[1] == "5"
+    assert len({seeds[0], seeds[2], seeds[4]}) == 3
+
+
+def test_blind_frames_show_nothing(ask, store: FrameStore) -> None:
+    parrot = Parrot()
+    ask(parrot, FIVE, see=blank)
+    for prompt in parrot.calls[0]:
+        seen = store.frames(LONG)
+        assert [(f.time_s, f.image.size) for f in prompt.frames] == [(f.time_s, f.image.size) for f in seen]
+        assert all((np.asarray(frame.image) == GREY).all() for frame in prompt.frames)
+
+
+def test_a_model_answers_the_same_again(ask, engine: LocalEngine, tmp_path: Path) -> None:
+    for temperature in (0.0, 1.0):
+        first = ask(engine, FIVE, temperature=temperature)
+        (tmp_path / "kept.jsonl").unlink()
+        assert ask(engine, FIVE, temperature=temperature) == first
+        kept = tmp_path / "kept.jsonl"
+        kept.write_bytes(kept.read_bytes()[:-100])  # cut in the middle of sampling
+        assert ask(engine, FIVE, temperature=temperature) == first
+        kept.unlink()
+        other = ask(engine, FIVE, temperature=temperature, seed=6)
+        assert (other == first) is (temperature == 0)
+        kept.unlink()
+
+
+def test_blank_frames_of_different_clips_are_equal(engine: LocalEngine, store: FrameStore) -> None:
+    seen, blind = (
+        [engine.encoder.vision(see(store.frames(name)[:2])).pixel_values for name in (LONG, SHORT)]
+        for see in (tuple, blank)
+    )
+    assert not seen[0].equal(seen[1])
+    assert blind[0].equal(blind[1])

@@ -1,0 +1,120 @@
+"""The word judge by example; the served judge against a real server on this machine."""
+
+import json
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from openo3.benchmarks import judges
+from openo3.benchmarks.judges import JudgeParams, RougeJudge, parse_rating
+
+
+@pytest.mark.parametrize(
+    ("truth", "candidate", "rating"),
+    [
+        ("the red cup", "A red cup.", 3),
+        ("It is a red cup", "red cup", 3),
+        ("the red cup", "the blue cup", 0),
+        ("small bright red cup", "small bright red bowl", 1),
+        ("red cup", "red cup here", 2),
+        ("red cup", "", 0),
+        ("there", "There ", 3),  # of fillers alone
+        ("there", "it is", 0),
+        ("一个红杯", "一个红杯", 3),
+        ("red cup", "cup " * 300_000, 0),
+    ],
+)
+def test_words(truth, candidate, rating):
+    assert RougeJudge().rate([("What?", truth, candidate)]) == [rating]
+
+
+@contextmanager
+def served(replies):
+    """A chat endpoint: `replies(text, count)` gives status and body; yields its url and the requests."""
+    requests = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            requests.append((self.path, self.headers["Authorization"], body))
+            status, reply = replies(body["messages"][-1]["content"], len(requests))
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(reply)
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/v1", requests
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def says(text):
+    return 200, json.dumps({"choices": [{"message": {"content": text}}]}).encode()
+
+
+def judge(url, **options):
+    return judges.load(JudgeParams(kind="served", url=url, model="some-model", attempts=3, **options))
+
+
+def test_a_served_judge_answers_in_order(monkeypatch):
+    monkeypatch.setenv("SOME_KEY", "secret")
+    with served(lambda text, _: says(text.split("Candidate: ")[1][0])) as (url, requests):
+        items = [("What?", "a cup", f"{digit} cups") for digit in "3120" * 10]
+        assert judge(url, key_env="SOME_KEY").rate(items) == [3, 1, 2, 0] * 10
+    path, key, body = requests[0]
+    assert (path, key, body["model"], body["temperature"]) == (
+        "/v1/chat/completions",
+        "Bearer secret",
+        "some-model",
+        0,
+    )
+    assert all(part in body["messages"][0]["content"] for part in ("What?", "a cup", "cups"))
+
+
+def test_a_busy_server_is_asked_again():
+    with served(lambda _, count: says("2") if count > 2 else (503, b"busy")) as (url, requests):
+        assert judge(url).rate([("?", "a", "b")]) == [2]
+    assert len(requests) == 3
+
+
+@pytest.mark.parametrize("reply", [says("I cannot say"), (200, b"not JSON"), (200, b"[]"), says(None)])
+def test_replies_without_a_grade(reply):
+    with served(lambda *_: reply) as (url, _):
+        assert judge(url).rate([("?", "a", "b"), ("?", "a", "c")]) == [-1, -1]
+
+
+def test_a_refusal_is_an_error_at_once():
+    with served(lambda *_: (401, b"no key")) as (url, requests):
+        with pytest.raises(ConnectionError, match="HTTP 401"):
+            judge(url).rate([("?", "a", "b")])
+        assert len(requests) == 1
+
+
+def test_no_server_is_an_error():
+    with pytest.raises(ConnectionError, match="judge at http://127"):
+        judge("http://127.0.0.1:9").rate([("?", "a", "b")])
+
+
+@pytest.mark.parametrize(
+    ("text", "rating"),
+    [("3", 3), ("**2**", 2), ("4", -1), ("2.5", -1), ("-1", -1), ("1, not 2", -1), ("2-3", -1), ("3/3", 3)],
+)
+def test_ratings(text, rating):
+    assert parse_rating(text) == rating
+
+
+@pytest.mark.parametrize(
+    ("params", "problem"),
+    [(JudgeParams(kind="oracle"), "oracle"), (JudgeParams(kind="served", url="http://x"), "url and model")],
+)
+def test_impossible_judges(params, problem):
+    with pytest.raises(ValueError, match=problem):
+        judges.load(params)

@@ -1,0 +1,314 @@
+"""The commands as a shell runs them: output, and one line for everything that is wrong with the input."""
+
+import copy
+import json
+import math
+import subprocess
+import sys
+import time
+
+import pytest
+
+from openo3.cli import main as cli
+
+VIDEO = {
+    "id": "video",
+    "task": "temporal-spatial free-form QA",
+    "answer": "a red cup",
+    "key_frames": [{"idx": 1, "time": 2.0}, {"idx": 2, "time": 5.0}],
+    "key_items": {"1": {"cup": [[0.0, 0.0, 0.5, 0.5]]}, "2": {"cup": [[0.5, 0.0, 1.0, 0.5]]}},
+    "image_size": None,
+    "frame_size": [100, 80],
+    "progress": 0.5,
+    "completion": "<think><obj>cup</obj><box>[0,0,50,20]</box>at<t>4.0</t>s</think>"
+    "<answer>a blue cup</answer>",
+}
+IMAGE = {
+    "id": 7,
+    "task": "visual QA",
+    "answer": "<obj>cup</obj><box>[10, 20, 110, 220]</box>",
+    "key_frames": [],
+    "key_items": {},
+    "image_size": [333, 500],
+    "frame_size": [666, 1000],
+    "progress": 0,
+    "completion": "<think>a</think><answer><obj>a cup</obj><box>[20,40,220,240]</box></answer>",
+}
+MCQ = {
+    "id": "mcq",
+    "task": "temporal QA (MCQ)",
+    "answer": "C\n[12.0, 20.0]",
+    "progress": 1,
+    "completion": "<think><t>12</t>s <t>25</t>s</think>"
+    "<answer>From <t>12</t>s to <t>16</t>s\nCorrect Option: (C)</answer>",
+}
+TEMPORAL = {**MCQ, "id": "t", "task": "temporal QA", "answer": "[12.0, 20.0]"}
+GENERAL = {**MCQ, "id": "g", "task": "General video QA MCQ", "answer": "B", "completion": "B"}
+RESULT = {
+    "vid": "v1",
+    "domain": "Daily life",
+    "fps": 30.0,
+    "width": 200,
+    "height": 100,
+    "frame_count": 900,
+    "question": "What falls?",
+    "answer": "the red cup",
+    "timestamps": [2.0, 6.0],
+    "bboxes": [{"timestamp": 3, "frame_index": 90, "xmin": 0, "ymin": 0, "xmax": 100, "ymax": 100}],
+    "answer_vqa": "red cup",
+    "answer_temporal": [2.0, 4.0],
+    "answer_temporal_pre": "",
+    "answer_spatial": {"3": [0, 0, 100, 50]},
+    "answer_temporal_2": [],
+    "answer_temporal_pre_2": "from 0:02 to 0:06",
+    "answer_spatial_2": {"3": [0, 0, 100, 100]},
+}
+
+
+def run(*arguments, text=None):
+    command = [sys.executable, "-m", "openo3.cli", *map(str, arguments)]
+    return subprocess.run(command, input=text, capture_output=True, text=True, timeout=60)
+
+
+def lines(*rows):
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def test_rewards(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_text(lines(VIDEO, IMAGE) + "\n" + lines(MCQ, TEMPORAL, GENERAL))
+    done = run("rewards", file)
+    assert (done.returncode, done.stderr) == (0, "")
+    video, image, mcq, temporal, general = map(json.loads, done.stdout.splitlines())
+    for scored in (video, image, mcq, temporal, general):
+        assert list(scored["rewards"]) == [
+            "ans_acc", "ans_tiou", "ans_viou", "thk_temporal_point", "thk_temporal_segment", "thk_spatial",
+            "format",
+        ]  # fmt: skip
+    assert video["id"] == "video"
+    assert video["rewards"] == {
+        "ans_acc": pytest.approx(4 / 9),
+        "ans_tiou": None,
+        "ans_viou": None,
+        "thk_temporal_point": pytest.approx(math.exp(-1 / 8)),  # a second from 5.0, sigma 2
+        "thk_temporal_segment": None,
+        "thk_spatial": 0,  # two seconds after the cup was there
+        "format": 1,
+    }
+    assert video["total"] == pytest.approx(4 / 9 + math.exp(-1 / 8) + 1)
+    assert image["id"] == 7
+    assert image["rewards"]["ans_viou"] == pytest.approx(0.5, abs=1e-8)
+    assert image["total"] == pytest.approx(1.5, abs=1e-8)
+    assert mcq["rewards"]["ans_acc"] == 1
+    assert mcq["rewards"]["ans_tiou"] == temporal["rewards"]["ans_tiou"] == 0.5
+    assert mcq["rewards"]["thk_temporal_segment"] == 0.5
+    assert general["rewards"]["ans_acc"] == general["rewards"]["format"] == general["total"] == 0
+
+
+def test_rewards_switches():
+    released = run("rewards", "-", "--gate", "released", text=lines(VIDEO))
+    assert json.loads(released.stdout)["rewards"]["thk_spatial"] == 0.5
+    permille = {
+        **VIDEO,
+        "frame_size": None,
+        "completion": "<think><obj>cup</obj><box>[0,0,500,250]</box>at<t>2.0</t>s</think>",
+    }
+    done = run("rewards", "-", "--box-space", "permille", text=lines(permille))
+    assert json.loads(done.stdout)["rewards"]["thk_spatial"] == 0.5
+
+
+def test_any_completion_is_scored():
+    texts = ["", "\x00\ud800", "<think>" * 9, "<box>[1e999,nan,[]]</box>", "9" * 5000, "<obj>" * 200_000]
+    odd = [{**row, "completion": text} for row in (VIDEO, IMAGE, MCQ, TEMPORAL, GENERAL) for text in texts]
+    done = run("rewards", "-", text=lines(*odd))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) == len(odd)
+
+
+def changed(row, **fields):
+    """The row with fields replaced; those given as `...` are removed."""
+    row = {**copy.deepcopy(row), **fields}
+    return {name: value for name, value in row.items() if value is not ...}
+
+
+BAD_ROWS = [
+    (changed(VIDEO, id=...), "id: field missing"),
+    (changed(VIDEO, id=["a"]), "id: wrong type"),
+    (changed(VIDEO, task="dancing"), "task: unknown task"),
+    (changed(VIDEO, task="where"), "task: unknown task"),  # derived from rows, never one
+    (changed(VIDEO, task=None), "task: field missing"),
+    (changed(VIDEO, answer=...), "answer: field missing"),
+    (changed(VIDEO, answer=[1.0, 4.0]), "answer: wrong type"),
+    (changed(VIDEO, answer="x" * 10_000_000), "answer: text too long"),
+    (changed(VIDEO, completion=...), "completion: field missing"),
+    (changed(VIDEO, completion=3), "completion: wrong type"),
+    (changed(VIDEO, frame_size=...), "frame_size: field missing"),
+    (changed(VIDEO, frame_size=[100]), "frame_size: wrong type"),
+    (changed(VIDEO, frame_size=[100, 0]), "frame_size: wrong type"),
+    (changed(VIDEO, frame_size="100x80"), "frame_size: wrong type"),
+    (changed(VIDEO, frame_size=[100, math.inf]), "frame_size[1]: number not finite"),
+    (changed(VIDEO, progress=...), "progress: field missing"),
+    (changed(VIDEO, progress=1.5), "progress: wrong type"),
+    (changed(VIDEO, progress=True), "progress: wrong type"),
+    (changed(VIDEO, progress=math.nan), "progress: number not finite"),
+    (changed(VIDEO, key_frames=...), 'key_items."1": key_items of an unknown key frame'),
+    (changed(VIDEO, key_frames=[], key_items={}), "key_frames: key frames missing"),
+    (changed(VIDEO, key_frames=[{"idx": 1}]), "key_frames[0].time: field missing"),
+    (changed(VIDEO, key_frames=[{"idx": "1", "time": 2}]), "key_frames[0].idx: wrong type"),
+    (changed(VIDEO, key_frames=[3]), "key_frames[0]: wrong type"),
+    (changed(VIDEO, key_items={"9": {}}), 'key_items."9": key_items of an unknown key frame'),
+    (changed(VIDEO, key_items=[1]), "key_items: wrong type"),
+    (changed(VIDEO, key_items={"1": {"a\nb": [[1, 2, 3]]}}), 'key_items."1"."a\\nb": wrong type'),
+    (changed(VIDEO, key_items={"1": {"a": [[10, 20, 30, 40]]}}), "box in the wrong coordinate space"),
+    (changed(VIDEO, key_items={"1": {"a": [[0, 0, 1, math.nan]]}}), "key_items.1.a[0][3]: number not finite"),
+    (changed(IMAGE, image_size=None), "image_size: field missing"),
+    (changed(IMAGE, answer="a cup"), "answer: answer does not parse"),
+    (changed(MCQ, answer="C"), "answer: answer does not parse"),
+    (changed(TEMPORAL, answer="[20.0, 12.0]"), "answer: answer does not parse"),
+    (changed(GENERAL, answer=" "), "answer: answer does not parse"),
+    ("text", "row: row is not an object"),
+]
+
+
+@pytest.mark.parametrize(("row", "problem"), BAD_ROWS, ids=[problem for _, problem in BAD_ROWS])
+def test_a_bad_row_is_named_in_one_line(row, problem, tmp_path, capsys):
+    file = tmp_path / "rows.jsonl"
+    file.write_text(lines(VIDEO, row, VIDEO))
+    assert cli.main(["rewards", str(file)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"openo3: {file}: row 2: ")
+    assert problem in err
+    assert err.count("\n") == 1
+    assert len(err) < 1000
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (b'{"id": ', "row 2: not JSON"),
+        (b"\xff\xfe", "row 2: not UTF-8 text"),
+        (b"9" * 5000, "row 2: not JSON"),
+        (b"[" * 100_000, "row 2: not JSON"),
+    ],
+)
+def test_lines_that_are_no_json(text, problem, tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_bytes(lines(VIDEO).encode() + text)
+    done = run("rewards", file)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert f"{file}: {problem}" in done.stderr
+
+
+@pytest.mark.parametrize("command", [["rewards"], ["score", "vstar"]])
+def test_files_that_cannot_be_read(command, tmp_path):
+    for path in (tmp_path / "absent", tmp_path):
+        done = run(*command, path)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+        assert str(path) in done.stderr
+
+
+def test_score_vstar(tmp_path):
+    file = tmp_path / "results.json"
+    file.write_text(json.dumps([RESULT, {**RESULT, "VQA_score": 1}, changed(RESULT, answer_vqa=...)]))
+    done = run("score", "vstar", file)
+    assert (done.returncode, done.stderr) == (0, "")
+    numbers = json.loads(done.stdout)
+    assert list(numbers) == ["overall", "length/Short", "domain/Daily life"]
+    overall = numbers["overall"]
+    assert overall["acc"] == pytest.approx(1 / 3)
+    assert overall["chain1"]["m_tIoU"] == overall["chain1"]["m_vIoU"] == 0.5
+    assert overall["chain2"]["m_tIoU"] == overall["chain2"]["m_vIoU"] == 1
+    assert overall["LGM2"] is None
+    assert overall["infinite"] == ["LGM2", "mLGM"]
+
+
+BAD_RESULTS = [
+    (changed(RESULT, timestamps=...), "timestamps: wrong type"),
+    (changed(RESULT, timestamps=[6, 2]), "timestamps: span does not end"),
+    (changed(RESULT, timestamps=[2, math.nan]), "timestamps[1]: number not finite"),
+    (changed(RESULT, fps=0), "fps: wrong type"),
+    (changed(RESULT, fps="30"), "fps: wrong type"),
+    (changed(RESULT, frame_count=...), "frame_count: field missing"),
+    (changed(RESULT, question=5), "question: wrong type"),
+    (changed(RESULT, answer=...), "answer: field missing"),
+    (changed(RESULT, domain=["x"]), "domain: wrong type"),
+    (changed(RESULT, bboxes=...), "bboxes: field missing"),
+    (changed(RESULT, bboxes=[{"timestamp": 3}]), "bboxes[0].xmin: field missing"),
+    (changed(RESULT, bboxes=[[1, 2, 3, 4]]), "bboxes[0]: wrong type"),
+    (changed(RESULT, answer_vqa=["red"]), "answer_vqa: wrong type"),
+    (changed(RESULT, answer_temporal=5), "answer_temporal: wrong type"),
+    (changed(RESULT, answer_temporal_pre_2=[5]), "answer_temporal_pre_2: wrong type"),
+    (changed(RESULT, answer_spatial_2="[1,2,3,4]"), "answer_spatial_2: wrong type"),
+    (changed(RESULT, answer_spatial={"3": [0, 0, -math.inf, 1]}), "answer_spatial.3[2]: number not finite"),
+    (changed(RESULT, VQA_score=4), "VQA_score: wrong type"),
+    (changed(RESULT, VQA_score="3"), "VQA_score: wrong type"),
+    (changed(RESULT, VQA_score=True), "VQA_score: wrong type"),
+    (3, "row: row is not an object"),
+]
+
+
+@pytest.mark.parametrize(("record", "problem"), BAD_RESULTS, ids=[problem for _, problem in BAD_RESULTS])
+def test_a_bad_record_is_named_in_one_line(record, problem, tmp_path, capsys):
+    file = tmp_path / "results.json"
+    file.write_text(json.dumps([RESULT, record]))
+    assert cli.main(["score", "vstar", str(file)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"openo3: {file}: row 2: {problem}")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [("", "not JSON"), ("[1, 2", "not JSON"), ("{}", "expected a list"), ("[]", "expected a list")],
+)
+def test_results_that_are_no_list(text, problem, tmp_path, capsys):
+    file = tmp_path / "results.json"
+    file.write_text(text)
+    assert cli.main(["score", "vstar", str(file)]) == 2
+    assert problem in capsys.readouterr().err
+
+
+def test_a_benchmark_without_answers_is_no_results_file(tmp_path, capsys):
+    file = tmp_path / "results.json"
+    file.write_text(json.dumps([{name: RESULT[name] for name in RESULT if not name.startswith("answer_")}]))
+    assert cli.main(["score", "vstar", str(file)]) == 2
+    assert "answer_vqa: no record has an answer" in capsys.readouterr().err
+
+
+def test_a_judge_that_is_not_there(tmp_path, capsys):
+    file = tmp_path / "results.json"
+    file.write_text(json.dumps([RESULT]))
+    assert cli.main(["score", "vstar", str(file), "--judge-url", "http://127.0.0.1:9/v1"]) == 2
+    assert "needs url and model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["dance"], ["rewards"], ["rewards", "x", "--gate", "open"], ["score", "vstar"], ["score", "x", "y"]],
+)
+def test_bad_arguments_are_one_line(arguments, capsys):
+    with pytest.raises(SystemExit) as left:
+        cli.main(arguments)
+    assert left.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_help_is_instant():
+    started = time.perf_counter()
+    assert "COMMAND" in run("--help").stdout
+    assert time.perf_counter() - started < 5  # 0.1 s; importing torch takes as long as this
+    loaded = (
+        "import sys, openo3.cli.main; print({'torch', 'numpy', 'nltk', 'transformers'} & set(sys.modules))"
+    )
+    assert subprocess.check_output([sys.executable, "-c", loaded], text=True).strip() == "set()"
+
+
+def test_a_reader_that_stops_early(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_text(lines(*[GENERAL] * 5000))
+    pipeline = f"set -o pipefail; {sys.executable} -m openo3.cli rewards {file} | head -1"
+    done = subprocess.run(["bash", "-c", pipeline], capture_output=True, text=True, timeout=60)
+    assert json.loads(done.stdout)["id"] == "g"
+    assert done.stderr == ""

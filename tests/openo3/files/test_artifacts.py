@@ -1,0 +1,68 @@
+"""An artifact is there whole or not at all."""
+
+import pytest
+
+from openo3.files.artifacts import (
+    atomic_directory,
+    atomic_file,
+    read_csv,
+    read_json,
+    read_jsonl,
+    write_csv,
+    write_json,
+    write_jsonl,
+)
+
+
+def test_what_is_written_is_read_back(tmp_path) -> None:
+    rows = [{"id": "ä:@ 1", "box": [0.1, 0.2]}, {"id": "2", "box": None}]
+    write_jsonl(tmp_path / "new/rows.jsonl", rows)
+    assert list(read_jsonl(tmp_path / "new/rows.jsonl")) == rows
+    write_json(tmp_path / "value.json", {"rows": rows, "loss": float("nan")})
+    assert read_json(tmp_path / "value.json") == {"rows": rows, "loss": None}
+    points = [{"step": 1, "loss": 0.5}, {"step": 2, "kl": None}]
+    write_csv(tmp_path / "plot.csv", points, ["step", "loss", "kl"])
+    assert (tmp_path / "plot.csv").read_text() == "step,loss,kl\n1,0.5,\n2,,\n"
+    assert read_csv(tmp_path / "plot.csv")[1] == {"step": "2", "loss": "", "kl": ""}
+
+
+def test_a_writer_that_fails_leaves_what_was_there(tmp_path) -> None:
+    write_jsonl(tmp_path / "rows.jsonl", [1])
+
+    def rows():
+        yield 2
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_jsonl(tmp_path / "rows.jsonl", rows())
+    assert list(read_jsonl(tmp_path / "rows.jsonl")) == [1]
+    assert [p.name for p in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+def test_a_killed_writer_s_remains_are_replaced(tmp_path) -> None:
+    (tmp_path / ".rows.jsonl.part").write_text("half")
+    (tmp_path / ".store.part").mkdir()
+    (tmp_path / ".store.part/half").write_text("half")
+    with atomic_file(tmp_path / "rows.jsonl") as part:
+        part.write_text("whole")
+    with atomic_directory(tmp_path / "store") as part:
+        (part / "whole").write_text("whole")
+    assert [p.name for p in (tmp_path / "store").iterdir()] == ["whole"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["rows.jsonl", "store"]
+
+
+def test_a_directory_is_replaced_as_a_whole_or_not_at_all(tmp_path) -> None:
+    with atomic_directory(tmp_path / "store") as part:
+        (part / "old").touch()
+
+    def fail() -> None:
+        with atomic_directory(tmp_path / "store") as part:
+            (part / "new").touch()
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert [p.name for p in (tmp_path / "store").iterdir()] == ["old"]
+    with atomic_directory(tmp_path / "store") as part:
+        (part / "new").touch()
+    assert [p.name for p in (tmp_path / "store").iterdir()] == ["new"]

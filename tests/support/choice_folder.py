@@ -1,0 +1,77 @@
+"""A folder with the three benchmarks that ask to choose among options; clips as in `local_folder`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tests.support.local_folder import Row, encode_clip
+
+
+def videomme_record() -> Row:
+    return {
+        "video_id": "001",
+        "duration": "short",
+        "domain": "Life Record",
+        "videoID": "m-1_x",
+        "question_id": "001-1",
+        "task_type": "Object Recognition",
+        "question": "What does she open?",
+        "options": ["A. A fridge.", "B. A door.", "C. A box.", "D. A book."],
+        "answer": "A",
+    }
+
+
+def worldsense_videos() -> Row:
+    """A video with two tasks, as the published file has them."""
+    task = {
+        "task_domain": "Recognition",
+        "task_type": "Event Recognition",
+        "question": "What does she open?",
+        "answer": "B",
+        "candidates": ["A. A door.", "B. A fridge."],
+    }
+    other = task | {"task_domain": "Reasoning", "question": "Why?", "answer": "A"}
+    facts = {"video_id": "w1", "domain": "Daily Life", "duration": "<1min", "audio_class": ["Speech"]}
+    return {"w1": facts | {"task0": task, "task1": other}}
+
+
+def videommmu_records() -> dict[str, list[Row]]:
+    """By track; a picture travels in the same file."""
+    choice = {
+        "id": "validation_Art_1",
+        "question": "What is <image 1>?",
+        "options": ["a fridge", "a door", "a box"],
+        "answer": "A",
+        "question_type": "multiple-choice",
+        "link_selected": "https://example.invalid/watch",
+    }
+    picture = {"image": {"bytes": b"\x89PNG", "path": None}}
+    open_ = {"question_type": "open", "options": [], "answer": "3.43"}
+    odd = {"id": "validation_Art_3", "question_type": "None"}
+    return {
+        "Perception": [choice],
+        "Comprehension": [choice | {"answer": "C"}],
+        "Adaptation": [
+            choice | picture,
+            choice | picture | open_ | {"id": "validation_Art_2"},
+            choice | picture | odd,
+        ],
+    }
+
+
+def write(folder: Path) -> Path:
+    """All three, each in its published form, and the videos that they name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist([videomme_record()]), folder / "Video-MME.parquet")
+    (folder / "worldsense_qa.json").write_text(json.dumps(worldsense_videos()))
+    (folder / "VideoMMMU").mkdir()
+    for track, records in videommmu_records().items():
+        path = folder / f"VideoMMMU/{track}-test-00000-of-00001.parquet"
+        pq.write_table(pa.Table.from_pylist(records), path)
+    for name in ("videomme/m-1_x", "worldsense/w1", *(f"videommmu/validation_Art_{n}" for n in (1, 2, 3))):
+        encode_clip(folder / f"{name}.mp4")
+    return folder
