@@ -28,13 +28,13 @@ from statistics import median
 
 import numpy as np
 
-from openo3.media.decode import Policy, sample_times
+from openo3.media.decode import SamplingConfig, sample_times
 from openo3.media.ffmpeg import encode
 from openo3.media.frame_store import FrameStore
 from openo3.media.frame_writer import Request, Written, write_store
 from openo3.media.image import fit_size
 
-POLICY = Policy(fps=2.0, min_frames=4, max_frames=16, max_pixels=128 * 28 * 28, multiple=28)
+POLICY = SamplingConfig(fps=2.0, min_frames=4, max_frames=16, max_pixels=128 * 28 * 28, multiple=28)
 
 
 @dataclass(frozen=True)

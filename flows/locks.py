@@ -12,7 +12,7 @@ import psutil
 from dvc.lock import make_lock
 from dvc.repo import Repo
 
-from openo3.files.locks import held
+from openo3.files.locks import file_lock
 
 LOCK = Path(".dvc/tmp/flow.lock")
 
@@ -32,7 +32,7 @@ def checkout_lock(root: Path, holder: str) -> Iterator[None]:
     def busy() -> CheckoutBusy:
         return CheckoutBusy(f"a run is going on in this checkout: {path.read_text() or 'just started'}")
 
-    with held(path, busy):
+    with file_lock(path, busy):
         if os.access(path, os.W_OK):
             path.write_text(f"{holder}, process {os.getpid()}")
         yield

@@ -25,7 +25,7 @@ from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import command, graph, parameters, summary
-from flows.aftermath import close_tasks
+from flows.cleanup import close_tasks
 from flows.graph import PipelineError
 from flows.locks import CheckoutBusy, checkout_lock, forget_dead_processes
 from flows.run_stage import Outcome, Run, task_for

@@ -24,7 +24,7 @@ from prefect.exceptions import TerminationSignal
 from prefect.runner import Runner
 from prefect.schedules import Cron, Interval, Schedule
 
-from flows.aftermath import close_runs
+from flows.cleanup import close_runs
 from flows.evaluate import evaluate
 from flows.refresh_data import refresh_data
 from flows.reproduce import reproduce

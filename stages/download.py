@@ -20,14 +20,14 @@ from openo3.annotations.catalogue import table
 from openo3.annotations.rows import AnnotationError
 from openo3.configuration import ConfigurationError
 from openo3.fetch import local, overview, published
-from openo3.fetch.blob import LocalBlob
 from openo3.fetch.http import Http
 from openo3.fetch.limits import Limits
 from openo3.fetch.manifest import OWN_SOURCES
 from openo3.fetch.places import Places
 from openo3.fetch.plan import FetchError, Item, Plan
+from openo3.fetch.random_access import LocalFile
 from openo3.fetch.sync import Summary, sync, to_fetch
-from openo3.shapes import Extent
+from openo3.shapes import ShapesConfig
 from stages.params import load_params, wrong
 
 RAW, CACHE = Path("data/raw"), Path(".cache/openo3")
@@ -53,7 +53,7 @@ class Params:
 
     source: Literal["shapes", "local", "published"]
     path: str | None = None
-    shapes: Extent = field(default_factory=Extent)
+    shapes: ShapesConfig = field(default_factory=ShapesConfig)
     published: Published = field(default_factory=Published)
     limits: Limits = field(default_factory=Limits)
 
@@ -88,7 +88,7 @@ def plan_published(params: Params, root: Path) -> Iterator[Plan]:
         sync(Plan(list(files)), folder, root / CACHE / "digests-annotations.jsonl", params.limits)
         plan = published.media(catalogue, files, folder, places, params.limits, params.published.leave_out)
         if path:
-            plan.items.append(Item(OWN_SOURCES, LocalBlob(path), "catalogue"))
+            plan.items.append(Item(OWN_SOURCES, LocalFile(path), "catalogue"))
         yield plan
 
 

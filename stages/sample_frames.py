@@ -15,7 +15,7 @@ from openo3.core.schema import Sample
 from openo3.executors import LOCAL, ExecutorError
 from openo3.fetch.manifest import MANIFEST, read_manifest
 from openo3.files.artifacts import read_json, read_jsonl, write_json, write_jsonl
-from openo3.media.decode import Policy
+from openo3.media.decode import SamplingConfig
 from openo3.media.frame_writer import KeyRequest, Request, Written, write_store
 from stages.params import load_params
 
@@ -28,7 +28,7 @@ Moments = dict[str, dict[float, str | None]]
 
 
 @dataclass(frozen=True)
-class Even:
+class FrameSampling:
     """Evenly spread frames: `fps` a second, within the two bounds; `max_pixels` replaces the stage's own."""
 
     fps: float
@@ -37,7 +37,7 @@ class Even:
     max_pixels: int | None = None
 
 
-LONG = Even(fps=2.0, min_frames=4, max_frames=64, max_pixels=512 * 512)
+LONG = FrameSampling(fps=2.0, min_frames=4, max_frames=64, max_pixels=512 * 512)
 """For benchmarks of long videos, as the paper has it."""
 
 
@@ -50,15 +50,15 @@ class Params:
     whose workers see this folder under the same path. The result is the same.
     """
 
-    train: Even
-    vstar: Even
-    tvgbench: Even
+    train: FrameSampling
+    vstar: FrameSampling
+    tvgbench: FrameSampling
     max_pixels: int
     side_multiple: int
     shards: int
-    videomme: Even = LONG
-    worldsense: Even = LONG
-    videommmu: Even = LONG
+    videomme: FrameSampling = LONG
+    worldsense: FrameSampling = LONG
+    videommmu: FrameSampling = LONG
     jpeg_quality: int = 95
     executor: str = LOCAL
     workers: int = 0
@@ -122,8 +122,8 @@ def fill(root: Path, name: str, moments: Moments, digests: dict[str, str], param
     for media, times in moments.items():
         keys = [KeyRequest(time_s, jpeg, jpeg and digest(jpeg)) for time_s, jpeg in sorted(times.items())]
         requests.append(Request(media, digest(media), tuple(keys)))
-    even: Even = getattr(params, name)
-    policy = Policy(
+    even: FrameSampling = getattr(params, name)
+    policy = SamplingConfig(
         even.fps,
         even.min_frames,
         even.max_frames,

@@ -12,7 +12,7 @@ from openo3.model.encode import PromptEncoder
 from openo3.model.load import load_processor
 from openo3.training import checkpoints, record
 from openo3.training.examples import Examples
-from openo3.training.finite import OnNonFinite
+from openo3.training.nonfinite import OnNonFinite
 from openo3.training.sft import LossOn, sft_trainer
 from openo3.training.weights import load_for_training, lora_config
 from stages.params import load_params, settings_of

@@ -39,11 +39,11 @@ def reader(folder: Path, size: Size) -> Read:
         say("  decord is not installed here: reading a frame costs nothing below")
         frames = tuple(Picture(Image.fromarray(shot), n / 2, False) for n, shot in enumerate(shots))
         return lambda: frames
-    from openo3.media.decode import Policy, sample
+    from openo3.media.decode import SamplingConfig, sample
     from openo3.media.ffmpeg import encode
 
     encode(folder / "clip.mp4", (shots[n // 15] for n in range(15 * size.frames)), 30, (width, height))
-    policy = Policy(2.0, size.frames, size.frames, width * height, 2 * PATCH)
+    policy = SamplingConfig(2.0, size.frames, size.frames, width * height, 2 * PATCH)
 
     def read() -> tuple[Picture, ...]:
         clip = sample(folder / "clip.mp4", (), policy)

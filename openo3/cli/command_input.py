@@ -25,7 +25,7 @@ from openo3.annotations.rejections import Reason, RowError
 from openo3.cli.errors import InputError
 from openo3.core.answers import canonical_answer
 from openo3.core.evidence import Completion, parse_completion
-from openo3.core.geometry import NORMALISED, PERMILLE, BoxSpace, pixels
+from openo3.core.geometry import NORMALISED, RELATIVE_1000, BoxSpace, pixels
 from openo3.core.schema import STGR_TASKS, Box, KeyFrame, Sample, Task
 
 BOXED = (Task.TEMPORAL_SPATIAL, Task.VISUAL)
@@ -151,7 +151,7 @@ def _answer(raw: Mapping[str, Any], task: Task) -> str:
 def _space(raw: Mapping[str, Any], task: Task, box_space: str) -> BoxSpace:
     size = _size(raw, "frame_size", required=box_space == "pixels" and task in BOXED)
     if box_space == "permille":
-        return PERMILLE
+        return RELATIVE_1000
     return pixels(size) if size else NORMALISED
 
 

@@ -112,7 +112,7 @@ def parse_completion(text: str, space: BoxSpace = NORMALISED) -> Completion:
 def parse_claims(text: str, space: BoxSpace = NORMALISED) -> tuple[Claim, ...]:
     """Every claim of a text that has at least one readable box; unreadable boxes are left out.
 
-    >>> parse_claims("<obj>cup</obj><box>[500,0,1000,500]</box>at<t>2</t>s", BoxSpace("permille"))
+    >>> parse_claims("<obj>cup</obj><box>[500,0,1000,500]</box>at<t>2</t>s", BoxSpace("relative_1000"))
     (Claim(name='cup', boxes=((0.5, 0.0, 1.0, 0.5),), time_s=2.0),)
     """
     claims = []
@@ -189,7 +189,7 @@ def read_where(text: str, space: BoxSpace = NORMALISED) -> dict[str, list[Box]]:
     Read key by key rather than as one JSON value, so code fences, trailing text, single quotes, a list
     of objects and an answer cut off in the middle all give what is there.
 
-    >>> read_where('Here: ```{"3": [0,0,500,500], "4s": [[0,0,9', BoxSpace("permille"))
+    >>> read_where('Here: ```{"3": [0,0,500,500], "4s": [[0,0,9', BoxSpace("relative_1000"))
     {'3': [(0.0, 0.0, 0.5, 0.5)]}
     """
     where: dict[str, list[Box]] = {}
@@ -218,7 +218,7 @@ def format_where(boxes: Mapping[float, Sequence[float]]) -> str:
 def convert_boxes(text: str, source: BoxSpace, target: BoxSpace) -> str:
     """Rewrite every readable `<box>[…]</box>` of a text from one coordinate space to another.
 
-    >>> convert_boxes("a <box>[0.1,0.2,0.3,0.4]</box>", NORMALISED, BoxSpace("permille"))
+    >>> convert_boxes("a <box>[0.1,0.2,0.3,0.4]</box>", NORMALISED, BoxSpace("relative_1000"))
     'a <box>[100,200,300,400]</box>'
     """
 

@@ -49,7 +49,7 @@ def tiou(a: Span, b: Span) -> float:
 class BoxSpace:
     """A way of writing boxes; `size` is the frame's `(width, height)`, given for pixels only."""
 
-    kind: Literal["normalised", "pixels", "permille"]
+    kind: Literal["normalised", "pixels", "relative_1000"]
     size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
@@ -61,7 +61,7 @@ class BoxSpace:
     @property
     def extent(self) -> tuple[float, float]:
         """`(width, height)` of a whole frame in this space's units."""
-        return {"normalised": (1.0, 1.0), "permille": (1000.0, 1000.0)}.get(self.kind) or self.size
+        return {"normalised": (1.0, 1.0), "relative_1000": (1000.0, 1000.0)}.get(self.kind) or self.size
 
     def to_normalised(self, box: Box) -> Box:
         """A box of this space, in 0-1 of the frame."""
@@ -85,7 +85,7 @@ class BoxSpace:
 
 
 NORMALISED = BoxSpace("normalised")
-PERMILLE = BoxSpace("permille")
+RELATIVE_1000 = BoxSpace("relative_1000")
 
 
 def pixels(size: tuple[int, int]) -> BoxSpace:

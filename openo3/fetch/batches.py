@@ -9,9 +9,9 @@ from itertools import groupby
 from typing import BinaryIO, Protocol
 
 from openo3.fetch import tars
-from openo3.fetch.blob import skip
 from openo3.fetch.limits import Limits
 from openo3.fetch.plan import Item, Unavailable
+from openo3.fetch.random_access import skip
 from openo3.fetch.tars import TarMember
 from openo3.fetch.zips import ZipMember
 

@@ -6,9 +6,9 @@ import hashlib
 import zlib
 from pathlib import Path
 
-from openo3.fetch.blob import PIECE, LocalBlob
 from openo3.fetch.limits import GB, Limits
 from openo3.fetch.plan import Item, Unavailable
+from openo3.fetch.random_access import PIECE, LocalFile
 
 
 class Checks:
@@ -22,7 +22,7 @@ class Checks:
         if not self._size and self._item.target.startswith("media/") and _is_web_page(piece):
             raise Unavailable("unreadable", f"{self._item.origin.name}: a web page instead of the file")
         self._size += len(piece)
-        if not isinstance(self._item.origin, LocalBlob) and self._size > self._most:
+        if not isinstance(self._item.origin, LocalFile) and self._size > self._most:
             raise Unavailable("unreadable", f"{self._item.origin.name}: more than {self._most / GB:g} GB")
         self._sha256.update(piece)
         if self._item.origin.crc32 is not None:
@@ -31,7 +31,7 @@ class Checks:
     def passed(self) -> str:
         """Its sha256."""
         origin, digest = self._item.origin, self._sha256.hexdigest()
-        if origin.size is not None and self._size != origin.size and not isinstance(origin, LocalBlob):
+        if origin.size is not None and self._size != origin.size and not isinstance(origin, LocalFile):
             raise Unavailable("unreadable", f"{origin.name}: {self._size:,} bytes, {origin.size:,} expected")
         if origin.crc32 not in (None, self._crc32):
             raise Unavailable("unreadable", f"{origin.name}: damaged, its CRC is another")

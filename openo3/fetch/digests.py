@@ -13,8 +13,8 @@ from threading import Lock
 
 import orjson
 
-from openo3.fetch.blob import LocalBlob
 from openo3.fetch.origin import Origin
+from openo3.fetch.random_access import LocalFile
 from openo3.files.artifacts import write_jsonl
 
 
@@ -33,7 +33,7 @@ class Digests:
     def of(self, origin: Origin) -> str | None:
         """A local origin that is not known is read."""
         found = self._used.get(origin.identity) or self._known.get(origin.identity)
-        if found is None and isinstance(origin, LocalBlob):
+        if found is None and isinstance(origin, LocalFile):
             with open(origin.path, "rb") as file:
                 found = (origin.status.st_mtime_ns, hashlib.file_digest(file, "sha256").hexdigest())
         if found is None:
@@ -45,7 +45,7 @@ class Digests:
         """Whether a file of this origin had this time when it came, or when it was last read."""
         found = self._known.get(origin.identity)
         times = {found[0]} if found else set()
-        if isinstance(origin, LocalBlob):
+        if isinstance(origin, LocalFile):
             times.add(origin.status.st_mtime_ns)
         return mtime_ns in times
 

@@ -33,9 +33,9 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from openo3.fetch.blob import PIECE
 from openo3.fetch.limits import Limits, Throttle
 from openo3.fetch.plan import FetchError, Unavailable, Unfinished
+from openo3.fetch.random_access import PIECE
 
 T = TypeVar("T")
 

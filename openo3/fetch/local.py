@@ -17,8 +17,8 @@ from pathlib import Path
 from openo3.annotations.files import ANNOTATION_FILES, AnnotationFile, target
 from openo3.annotations.rejections import RowError
 from openo3.annotations.sources import Reference
-from openo3.fetch.blob import LocalBlob
 from openo3.fetch.plan import FetchError, Item, Missing, Plan
+from openo3.fetch.random_access import LocalFile
 from openo3.files.safe_path import Root, UnsafePath
 
 _FOLDERS = {"videos": "videos", "key_frames": "kfs", "images": "images"}
@@ -55,7 +55,7 @@ def _parts(folder: Path) -> list[Path]:
 def _items(file: AnnotationFile, path: Path) -> list[Item]:
     parts = _parts(path) if path.is_dir() else [path]
     names = [target(file.filename, str(part.relative_to(path))) for part in parts]
-    return [Item(name, LocalBlob(part), "annotations") for name, part in zip(names, parts, strict=True)]
+    return [Item(name, LocalFile(part), "annotations") for name, part in zip(names, parts, strict=True)]
 
 
 def _distinct(found: list[tuple[AnnotationFile, Path]]) -> Iterator[Reference]:
@@ -81,7 +81,7 @@ def _locate(folder: Path, reference: Reference, roots: dict[str, Root], result: 
         root = roots.setdefault(name, Root(folder / name))
         try:
             if root.find(reference.path):
-                blob = LocalBlob(root.folder / reference.path)
+                blob = LocalFile(root.folder / reference.path)
                 result.items.append(Item(f"media/{reference.media}", blob, source.name))
                 return
         except UnsafePath as error:

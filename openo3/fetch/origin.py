@@ -1,6 +1,6 @@
 """Where the bytes of one file come from.
 
-LocalBlob(Path("a.mp4"))            a file on this machine               (openo3.fetch.blob)
+LocalFile(Path("a.mp4"))            a file on this machine               (openo3.fetch.random_access)
 HttpBlob(...)                       a file behind an address             (openo3.fetch.http)
 ZipMember(...), TarMember(...)      a member of an archive of either     (openo3.fetch.zips, .tars)
 """

@@ -12,12 +12,12 @@ from urllib.parse import quote
 
 from openo3.annotations.catalogue.table import Place
 from openo3.annotations.sources import Reference
-from openo3.fetch.blob import Blob, LocalBlob
 from openo3.fetch.http import Http
 from openo3.fetch.hub import HubRepo
 from openo3.fetch.limits import Limits
 from openo3.fetch.origin import Origin
 from openo3.fetch.plan import PlaceAway, Unavailable
+from openo3.fetch.random_access import LocalFile, RandomAccessFile
 from openo3.fetch.site import SiteVideo
 from openo3.fetch.tars import TarMember, TarSeries
 from openo3.fetch.zips import ZipArchive, ZipMember
@@ -54,7 +54,7 @@ class Places:
             raise opened
         return opened
 
-    def blobs(self, place: Place) -> list[Blob]:
+    def blobs(self, place: Place) -> list[RandomAccessFile]:
         """The files that the place's paths name, in their order; patterns alphabetically."""
         return [blob for path in place.paths for blob in self._matching(place, path)]
 
@@ -83,11 +83,11 @@ class Places:
             return _Folder(folder)
         return _Site(place.site, self._limits)
 
-    def _matching(self, place: Place, path: str) -> list[Blob]:
+    def _matching(self, place: Place, path: str) -> list[RandomAccessFile]:
         if place.url:
             return [self._http.look(_address(place.url, path))]
         if place.folder:
-            found = [LocalBlob(each) for each in sorted(self._folder(place).glob(path)) if each.is_file()]
+            found = [LocalFile(each) for each in sorted(self._folder(place).glob(path)) if each.is_file()]
         else:
             fixed = path[: min((path.find(sign) for sign in "*?[" if sign in path), default=len(path))]
             tree = self._repo(place).files(fixed.rpartition("/")[0])
@@ -96,8 +96,8 @@ class Places:
             raise Unavailable("missing", f"{place.name} is not there")
         return found
 
-    def _part_of(self, place: Place, last: str) -> Callable[[str], Blob]:
-        def part(suffix: str) -> Blob:
+    def _part_of(self, place: Place, last: str) -> Callable[[str], RandomAccessFile]:
+        def part(suffix: str) -> RandomAccessFile:
             return self._matching(place, last.removesuffix(".zip") + suffix)[0]
 
         return part
@@ -112,7 +112,7 @@ class Places:
         return self._root / Path(place.folder).expanduser()
 
 
-def _no_part(suffix: str) -> Blob:
+def _no_part(suffix: str) -> RandomAccessFile:
     raise ValueError("it is split: its packing is `split zip`")
 
 
@@ -123,7 +123,7 @@ def _address(base: str, path: str) -> str:
 class _Files:
     """Files of a hub dataset."""
 
-    def __init__(self, files: Mapping[str, Blob], folder: str, name: str) -> None:
+    def __init__(self, files: Mapping[str, RandomAccessFile], folder: str, name: str) -> None:
         self._files, self._folder, self._name = files, folder, name
 
     def find(self, reference: Reference) -> Origin:
@@ -152,7 +152,7 @@ class _Folder:
     def find(self, reference: Reference) -> Origin:
         try:
             if self._root.find(reference.path):
-                return LocalBlob(self._root.folder / reference.path)
+                return LocalFile(self._root.folder / reference.path)
         except UnsafePath as error:
             raise Unavailable("unsafe", f"{self._root.folder}/{reference.path}: {error}") from None
         raise Unavailable("missing", f"not in {self._root.folder}")

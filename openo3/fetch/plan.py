@@ -7,7 +7,7 @@ from typing import Literal
 
 from openo3.fetch.origin import Origin
 
-Problem = Literal["missing", "unsafe", "unreadable"]
+PlanProblem = Literal["missing", "unsafe", "unreadable"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Missing:
 
     path: str
     source: str
-    problem: Problem
+    problem: PlanProblem
     detail: str
 
 
@@ -49,7 +49,7 @@ class FetchError(RuntimeError):
 class Unavailable(Exception):
     """One file cannot be had, now or later: it becomes a `Missing`, and the run goes on."""
 
-    def __init__(self, problem: Problem, detail: str) -> None:
+    def __init__(self, problem: PlanProblem, detail: str) -> None:
         super().__init__(detail)
         self.problem, self.detail = problem, detail
 

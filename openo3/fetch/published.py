@@ -18,10 +18,10 @@ from openo3.annotations.rejections import RowError
 from openo3.annotations.rows import AnnotationError
 from openo3.annotations.sources import Reference
 from openo3.configuration import ConfigurationError
-from openo3.fetch.blob import LocalBlob
 from openo3.fetch.limits import Limits
 from openo3.fetch.places import Places
 from openo3.fetch.plan import FetchError, Item, Missing, PlaceAway, Plan, Unavailable, Unfinished
+from openo3.fetch.random_access import LocalFile
 
 FILES = {file.name: file for file in ANNOTATION_FILES}
 
@@ -96,7 +96,7 @@ def media(
     wanted: dict[str, Reference] = {}
     for item, annotation in annotations.items():
         path = folder / item.target
-        plan.items.append(Item(item.target, LocalBlob(path, item.origin.address), "annotations"))
+        plan.items.append(Item(item.target, LocalFile(path, item.origin.address), "annotations"))
         for reference in references(annotation, path):
             wanted.setdefault(reference.media, reference)
     locate = _Locator(catalogue, places, set(leave_out))

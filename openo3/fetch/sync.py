@@ -28,13 +28,13 @@ from typing import Any, BinaryIO
 from tqdm import tqdm
 
 from openo3.fetch import batches, checks
-from openo3.fetch.blob import PIECE, LocalBlob
 from openo3.fetch.digests import Digests
 from openo3.fetch.limits import GB, Limits
 from openo3.fetch.manifest import MANIFEST, MISSING, read_manifest
 from openo3.fetch.plan import FetchError, Item, Missing, Plan, Unavailable, Unfinished
+from openo3.fetch.random_access import PIECE, LocalFile
 from openo3.files.artifacts import write_jsonl
-from openo3.files.locks import held
+from openo3.files.locks import file_lock
 
 PARTIAL = ".partial"
 _FICLONE = 0x40049409  # Linux: share the blocks of another file until one of the two changes
@@ -66,7 +66,7 @@ def sync(plan: Plan, folder: Path, known: Path, limits: Limits | None = None) ->
     _check_limit(plan, limits)
     folder.mkdir(parents=True, exist_ok=True)
     busy = FetchError(f"{folder}: another download is at work here; run again when it is done")
-    with held(known.parent / f"{folder.name}.lock", lambda: busy):
+    with file_lock(known.parent / f"{folder.name}.lock", lambda: busy):
         return _sync(plan, folder, known, limits)
 
 
@@ -253,7 +253,7 @@ class _Run:
         except Unavailable as why:
             self.refuse(item, why)
             return
-        if isinstance(item.origin, LocalBlob):
+        if isinstance(item.origin, LocalFile):
             time = item.origin.status.st_mtime_ns
             os.utime(part, ns=(time, time))
         self._place(item, part, digest)
@@ -290,7 +290,7 @@ class _Run:
                     held_against.add(piece)
                 self._progress(have)
             with open_at(have) as content:
-                cloned = isinstance(item.origin, LocalBlob) and _clone(content, out)
+                cloned = isinstance(item.origin, LocalFile) and _clone(content, out)
                 while piece := content.read(PIECE):
                     if self._stop.is_set():
                         raise Unfinished("stopped")
@@ -306,7 +306,7 @@ class _Run:
         """Damaged archives, files of this machine that cannot be read or change meanwhile, a full disk."""
         try:
             yield
-            if isinstance(item.origin, LocalBlob):
+            if isinstance(item.origin, LocalFile):
                 before, after = item.origin.status, os.stat(item.origin.path)
                 if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
                     raise FetchError(f"{item.origin.name}: changed while it was copied; run again")

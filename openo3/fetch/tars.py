@@ -16,9 +16,9 @@ from functools import cached_property
 from lzma import LZMAError
 from typing import BinaryIO
 
-from openo3.fetch.blob import Blob
 from openo3.fetch.limits import GB, Limits
 from openo3.fetch.plan import Unavailable
+from openo3.fetch.random_access import RandomAccessFile
 from openo3.files.safe_path import UnsafePath, relative
 
 DAMAGED = (tarfile.TarError, zlib.error, EOFError, LZMAError)
@@ -38,7 +38,7 @@ class _TarInfo(tarfile.TarInfo):
 class TarSeries:
     """One tar, or several that are searched one after the other."""
 
-    blobs: tuple[Blob, ...]
+    blobs: tuple[RandomAccessFile, ...]
 
     @property
     def name(self) -> str:

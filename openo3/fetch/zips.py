@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import BinaryIO
 
-from openo3.fetch.blob import Blob, Parts, Span, exactly, read, skip
 from openo3.fetch.limits import GB, Limits
 from openo3.fetch.plan import Unavailable
+from openo3.fetch.random_access import Parts, RandomAccessFile, Span, exactly, read, skip
 
 _END = struct.Struct("<4s4H2LH")
 _END64 = struct.Struct("<4sQ2H2L4Q")
@@ -121,7 +121,7 @@ class ZipMember:
 
 @dataclass(frozen=True, eq=False)
 class ZipArchive:
-    blob: Blob
+    blob: RandomAccessFile
     infos: tuple[zipfile.ZipInfo, ...] = field(repr=False)
     starts: tuple[int, ...] = field(repr=False)
     """Where each member begins, by its order in the directory."""
@@ -129,7 +129,7 @@ class ZipArchive:
     """Where the directory begins: the end of the last member."""
 
     @classmethod
-    def open(cls, last: Blob, part: Callable[[str], Blob]) -> ZipArchive:
+    def open(cls, last: RandomAccessFile, part: Callable[[str], RandomAccessFile]) -> ZipArchive:
         """`last` is the archive, or the last part of a split one; `part(".z01")` gives another of its parts.
 
         Raises `Unavailable` if that is no archive, or damaged.
@@ -140,7 +140,7 @@ class ZipArchive:
             raise Unavailable("unreadable", f"{last.name}: no readable zip archive ({error})") from None
 
     @classmethod
-    def _read(cls, last: Blob, part: Callable[[str], Blob]) -> ZipArchive:
+    def _read(cls, last: RandomAccessFile, part: Callable[[str], RandomAccessFile]) -> ZipArchive:
         end = _End.find(last)
         blob = last if not end.disk else Parts([*(part(f".z{n:02d}") for n in range(1, end.disk + 1)), last])
         starts = blob.starts if isinstance(blob, Parts) else [0, last.size]
@@ -175,7 +175,7 @@ class ZipArchive:
         return hashlib.sha256(self.blob.identity.encode()).hexdigest()
 
 
-def _sized(blob: Blob) -> Blob:
+def _sized(blob: RandomAccessFile) -> RandomAccessFile:
     if blob.size is None:
         raise Unavailable("unreadable", f"{blob.name}: its server tells no size, so its end cannot be found")
     return blob
@@ -203,7 +203,7 @@ class _End:
     far: tuple[int, int] | None = None
 
     @classmethod
-    def find(cls, last: Blob) -> _End:
+    def find(cls, last: RandomAccessFile) -> _End:
         longest = _LOCATOR64.size + _END.size + 0xFFFF
         tail = read(last, max(0, last.size - longest), last.size)
         at = tail.rfind(b"PK\5\6")

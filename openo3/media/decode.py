@@ -1,8 +1,8 @@
 """Frames of a video or image, each with the presentation time of the frame that was really decoded.
 
-    sample("clip.mp4", keys=[Key(2.5)], policy) -> Clip(size=(128, 96), duration_s=9.6, shots=(...))
+    sample("clip.mp4", keys=[Key(2.5)], policy) -> DecodedVideo(size=(128, 96), duration_s=9.6, shots=(...))
 
-with a `Shot(image, asked_s=2.5, time_s=2.483333, key=True)` for the annotated moment among the even ones.
+with a `SampledFrame(image, asked_s=2.5, time_s=2.483333, key=True)` for the annotated moment among the others.
 
 decord decodes where it is exact and fast: it seeks to the key frame before each wanted frame. It counts
 frames from there, so an open group of pictures, a trimmed start, or a container without an index shift its
@@ -39,7 +39,7 @@ _SAME_TICK_S = 5e-6  # times are rounded to microseconds; the finest usual clock
 
 
 @dataclass(frozen=True)
-class Policy:
+class SamplingConfig:
     """How many frames of a video are taken, and how large they become for the model."""
 
     fps: float
@@ -59,7 +59,7 @@ class Key:
 
 
 @dataclass(frozen=True)
-class Shot:
+class SampledFrame:
     """`image` is RGB in model size; `asked_s` is the time that it was wanted for, `time_s` its own."""
 
     image: Image.Image
@@ -69,20 +69,20 @@ class Shot:
 
 
 @dataclass(frozen=True)
-class Clip:
+class DecodedVideo:
     """What the model sees of one media file. `size` is `(W, H)` in model pixels."""
 
     size: tuple[int, int]
     duration_s: float | None
-    shots: tuple[Shot, ...]
+    shots: tuple[SampledFrame, ...]
 
 
 def sample(
     path: str | os.PathLike[str],
     keys: Sequence[Key],
-    policy: Policy,
+    policy: SamplingConfig,
     time_limit_s: float = TIME_LIMIT_S,
-) -> Clip:
+) -> DecodedVideo:
     """Evenly spread frames and the key frames of a video, in order of time; an image as it is.
 
     Times of even frames run from the first frame to the last, so both ends are seen. A video with fewer
@@ -92,8 +92,10 @@ def sample(
     media = probe(file, time_limit_s)
     size = fit_size(*media.size, policy.max_pixels, policy.multiple)
     if media.kind == "image":
-        return Clip(size, None, (Shot(open_image(file, size), 0.0, 0.0, False),))
-    shipped = [Shot(open_image(key.image, size), key.time_s, key.time_s, True) for key in keys if key.image]
+        return DecodedVideo(size, None, (SampledFrame(open_image(file, size), 0.0, 0.0, False),))
+    shipped = [
+        SampledFrame(open_image(key.image, size), key.time_s, key.time_s, True) for key in keys if key.image
+    ]
     for times, condition in _time_lines(file, media, time_limit_s):
         duration_s = max(media.duration_s or 0.0, times[-1])
         moments = _even_moments(times, duration_s - times[0], policy)
@@ -108,9 +110,9 @@ def sample(
             break
     else:
         raise MediaError("damaged", "not the same frames when decoded again")
-    decoded = [Shot(pictures[index], asked_s, times[index], key) for index, asked_s, key in moments]
+    decoded = [SampledFrame(pictures[index], asked_s, times[index], key) for index, asked_s, key in moments]
     shots = sorted([*shipped, *decoded], key=lambda shot: (shot.time_s, shot.key, shot.asked_s))
-    return Clip(size, duration_s, tuple(shots))
+    return DecodedVideo(size, duration_s, tuple(shots))
 
 
 def _time_lines(
@@ -126,7 +128,9 @@ def _time_lines(
     yield _frame_times(path, time_limit_s), lambda index: f"eq(n\\,{index})"
 
 
-def _even_moments(times: Sequence[float], length_s: float, policy: Policy) -> list[tuple[int, float, bool]]:
+def _even_moments(
+    times: Sequence[float], length_s: float, policy: SamplingConfig
+) -> list[tuple[int, float, bool]]:
     """`(frame index, time asked for, False)` of the evenly spread frames, each frame once."""
     moments: dict[int, float] = {}
     count = len(sample_times(length_s, policy.fps, policy.min_frames, policy.max_frames))

@@ -25,7 +25,7 @@ from openo3.media.frame_store import SCHEMA
 _FACTS = b"openo3"
 
 
-class Row(NamedTuple):
+class FrameRow(NamedTuple):
     """A row group of one row, and what the shard's footer and the index say about it."""
 
     media: str
@@ -33,7 +33,7 @@ class Row(NamedTuple):
     table: pa.Table
 
 
-class Shelf:
+class ShardIndex:
     """The rows in a store's shards, finished or not, by media and fingerprint."""
 
     def __init__(self, folder: Path) -> None:
@@ -52,14 +52,15 @@ class Shelf:
     def has(self, media: str, mark: str) -> bool:
         return (media, mark) in self._where
 
-    def rows(self, marks: Mapping[str, str]) -> Iterator[Row]:
+    def rows(self, marks: Mapping[str, str]) -> Iterator[FrameRow]:
         """The rows of these media and fingerprints, in their order."""
         files: dict[str, pq.ParquetFile] = {}
         for media, mark in marks.items():
             name, place = self._where[media, mark]
             if name not in files:
                 files[name] = pq.ParquetFile(self._folder / name, memory_map=True)
-            yield Row(media, self._held[name][media], files[name].read_row_group(place, use_threads=False))
+            row = files[name].read_row_group(place, use_threads=False)
+            yield FrameRow(media, self._held[name][media], row)
 
 
 def shard_rows(shard: Path) -> dict[str, dict[str, Any]]:
@@ -69,7 +70,7 @@ def shard_rows(shard: Path) -> dict[str, dict[str, Any]]:
     return {}
 
 
-def write_shard(shard: Path, rows: Iterable[Row]) -> None:
+def write_shard(shard: Path, rows: Iterable[FrameRow]) -> None:
     """One row group for each row, so that reading one media touches nothing else. Rows go as they come."""
     plain = {"compression": "none", "use_dictionary": False, "write_statistics": False}  # JPEG is compressed
     with atomic_file(shard) as part, pq.ParquetWriter(part, SCHEMA, **plain) as writer:

@@ -29,9 +29,9 @@ import pyarrow as pa
 from openo3.executors import LOCAL, ExecutorError, opened
 from openo3.files.artifacts import read_json, write_json
 from openo3.media import decode, ffmpeg, image, probe
-from openo3.media.decode import Key, Policy
+from openo3.media.decode import Key, SamplingConfig
 from openo3.media.frame_layout import layout
-from openo3.media.frame_shards import Row, Shelf, shard_rows, write_shard
+from openo3.media.frame_shards import FrameRow, ShardIndex, shard_rows, write_shard
 from openo3.media.frame_store import INDEX, SCHEMA
 from openo3.media.image import to_jpeg
 from openo3.media.isolated import each
@@ -76,7 +76,7 @@ def write_store(
     folder: Path,
     root: Path,
     requests: Iterable[Request],
-    policy: Policy,
+    policy: SamplingConfig,
     *,
     shards: int,
     workers: int = 0,
@@ -92,7 +92,7 @@ def write_store(
     """
     folder.mkdir(parents=True, exist_ok=True)
     plan = _plan(folder, requests, policy, shards)
-    shelf = Shelf(folder)
+    shelf = ShardIndex(folder)
     stale = [name for name, members in plan.items() if _marks(members) != shelf.marks(name)]
     foreign = [file for file in folder.iterdir() if file.name not in {*plan, INDEX, LAYOUT}]
     if stale or foreign:
@@ -116,7 +116,7 @@ def write_store(
     return result
 
 
-def sample_row(request: Request, root: Path, policy: Policy, time_limit_s: float) -> dict[str, Any]:
+def sample_row(request: Request, root: Path, policy: SamplingConfig, time_limit_s: float) -> dict[str, Any]:
     """One row of the store. Runs in a worker. Raises `MediaError`."""
     keys = [Key(key.time_s, root / key.image if key.image else None) for key in request.keys]
     clip = decode.sample(root / request.media, keys, policy, time_limit_s)
@@ -141,14 +141,14 @@ def _code() -> str:
     return hashlib.sha256(b"\0".join(sources)).hexdigest()
 
 
-def fingerprint(request: Request, policy: Policy) -> str:
+def fingerprint(request: Request, policy: SamplingConfig) -> str:
     """Hexadecimal digest of all that a row depends on."""
     parts = [_code(), asdict(policy), request.digest, [asdict(key) for key in request.keys]]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _plan(
-    folder: Path, requests: Iterable[Request], policy: Policy, shards: int
+    folder: Path, requests: Iterable[Request], policy: SamplingConfig, shards: int
 ) -> dict[str, dict[Request, str]]:
     """Shard -> its requests by name of media, each with its fingerprint. Written down before it is begun."""
     by_media = {request.media: request for request in requests}
@@ -174,7 +174,7 @@ def _sampled(
     root: Path,
     result: Written,
     progress: Callable[[int], object],
-) -> Iterator[Row]:
+) -> Iterator[FrameRow]:
     """The next results, which are those of `wanted`: the rows; failures go into `result`."""
     for mark, (request, row) in zip(wanted.values(), results, strict=False):
         if isinstance(row, MediaError):
@@ -186,7 +186,7 @@ def _sampled(
             if row["fingerprint"] != mark:
                 raise ExecutorError(f"{request.media}: decoded by a worker that runs other code than this")
             result.sampled += 1
-            yield Row(request.media, _facts(row), pa.Table.from_pylist([row], SCHEMA))
+            yield FrameRow(request.media, _facts(row), pa.Table.from_pylist([row], SCHEMA))
         progress(1)
 
 
@@ -202,7 +202,7 @@ def _facts(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _fill_shard(
-    file: Path, members: Mapping[Request, str], shelf: Shelf, new: Iterator[Row], result: Written
+    file: Path, members: Mapping[Request, str], shelf: ShardIndex, new: Iterator[FrameRow], result: Written
 ) -> None:
     """Make `file` hold the rows of `members` that are kept, which are copied, and those of `new`."""
     kept = {request.media: mark for request, mark in members.items() if shelf.has(request.media, mark)}
@@ -217,7 +217,7 @@ def _fill_shard(
     write_shard(file, heapq.merge(shelf.rows(kept), new, key=lambda row: row.media))
 
 
-def _write_index(folder: Path, policy: Policy, names: Iterable[str], result: Written) -> None:
+def _write_index(folder: Path, policy: SamplingConfig, names: Iterable[str], result: Written) -> None:
     """Say where every row is, from the shards themselves; left alone if nothing changed."""
     media = {}
     for name in names:

@@ -112,7 +112,7 @@ def grouped_attention(
 
     Args:
         query: [B, heads, L, head_dim]; key, value: [B, key heads, K, head_dim].
-        attention_mask: [B, 1, L, K] bool or additive, or `None`; or as `lined_up` makes it.
+        attention_mask: [B, 1, L, K] bool or additive, or `None`; or as `repeat_mask_for_gqa` makes it.
         layout: takes the mask's place where L = K.
 
     Returns:
@@ -130,7 +130,7 @@ def grouped_attention(
     if groups == 1 or not few:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **rest)
     if attention_mask.shape[2] == length:
-        attention_mask = lined_up(attention_mask, groups)
+        attention_mask = repeat_mask_for_gqa(attention_mask, groups)
     query = query.reshape(batch, shared, groups * length, width)
     # cuDNN, preferred on some GPUs, plans anew for each length of the cache
     kernels = (
@@ -146,7 +146,7 @@ def work_out(layout: Layout, hidden: torch.Tensor) -> None:
     _ = layout.spans if _has_flash(hidden, computing_dtype(hidden)) else layout.mask
 
 
-def lined_up(mask: torch.Tensor, groups: int) -> torch.Tensor:
+def repeat_mask_for_gqa(mask: torch.Tensor, groups: int) -> torch.Tensor:
     """A mask [B, 1, L, K] for the queries of `groups` heads that share keys, one after the other."""
     return mask.repeat(1, 1, groups, 1)
 

@@ -14,8 +14,8 @@ import torch
 from torch.nn import functional as F
 from transformers import Cache, PreTrainedModel
 
+from openo3.model.decode_step import Slots, Steps, open_cache
 from openo3.model.packing import Pack, collate, model_inputs
-from openo3.model.steps import Slots, Steps, open_cache
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from openo3.core import prompts
-from openo3.core.geometry import PERMILLE, BoxSpace, pixels
+from openo3.core.geometry import RELATIVE_1000, BoxSpace, pixels
 
 if TYPE_CHECKING:
     from openo3.media.frame_store import Frame
@@ -72,7 +72,7 @@ class PromptEncoder:
     def box_space(self, size: tuple[int, int]) -> BoxSpace:
         """How boxes in frames of this `(W, H)` are written: Qwen3-VL in thousandths, Qwen2.5-VL in pixels."""
         if type(self.processor).__name__.startswith("Qwen3VL"):
-            return PERMILLE
+            return RELATIVE_1000
         return pixels(size)
 
     def vision(self, frames: Sequence[Frame]) -> Vision:

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from openo3.shapes.extent import Extent
+from openo3.shapes.config import ShapesConfig
 
-__all__ = ["Extent", "generate"]
+__all__ = ["ShapesConfig", "generate"]
 
 
-def generate(folder: Path, extent: Extent) -> None:
+def generate(folder: Path, extent: ShapesConfig) -> None:
     """`openo3.shapes.dataset.generate`, which imports torch, so only when it is called."""
     from openo3.shapes import dataset
 

@@ -28,7 +28,7 @@ from openo3.files.artifacts import atomic_file, read_json, write_json
 from openo3.media import ffmpeg
 from openo3.shapes import annotate, benchmarks, clips, film, render, scene
 from openo3.shapes.clips import Clip
-from openo3.shapes.extent import Extent
+from openo3.shapes.config import ShapesConfig
 
 MARK = "world.json"
 FOLDERS = ("videos", "kfs", "images", "vstar", "tvgbench")
@@ -50,7 +50,7 @@ class World:
         self.media[path] = partial(film.write_picture, scene=clip.scene, time_s=clip.frame_time(index))
 
 
-def generate(folder: Path, extent: Extent) -> None:
+def generate(folder: Path, extent: ShapesConfig) -> None:
     """Bring `folder` to the world of this extent; it must be empty or hold a shapes world.
 
     Raises `FileExistsError` for a folder of something else.
@@ -74,7 +74,7 @@ def generate(folder: Path, extent: Extent) -> None:
             path.unlink()
 
 
-def _add_training(world: World, extent: Extent) -> None:
+def _add_training(world: World, extent: ShapesConfig) -> None:
     supervised, reinforced = [], []
     for index in range(extent.videos):
         clip = Clip.sample(extent.seed, "train", index)
@@ -93,7 +93,7 @@ def _add_training(world: World, extent: Extent) -> None:
     world.files |= {"STGR-SFT.json": supervised, "STGR-RL.json": reinforced}
 
 
-def _add_benchmarks(world: World, extent: Extent) -> None:
+def _add_benchmarks(world: World, extent: ShapesConfig) -> None:
     count = extent.benchmark_videos
     for name, split, number, records in (
         ("V_STaR_test.json", "vstar", count, benchmarks.vstar_records),

@@ -22,7 +22,7 @@ from openo3.core.evidence import (
     format_time,
     format_where,
 )
-from openo3.core.geometry import PERMILLE, Span
+from openo3.core.geometry import RELATIVE_1000, Span
 from openo3.core.schema import Task
 from openo3.shapes.noise import LabelNoise
 from openo3.shapes.questions import (
@@ -230,7 +230,7 @@ class Teller:
 
     def _box(self, item: Object, time_s: float) -> list[int]:
         """A loose box in thousandths of the frame."""
-        return list(PERMILLE.from_normalised(self.noise.box(self.scene.box(item, time_s), self.rng)))
+        return list(RELATIVE_1000.from_normalised(self.noise.box(self.scene.box(item, time_s), self.rng)))
 
     def _box_text(self, item: Object, time_s: float) -> str:
         return bracketed(self._box(item, time_s))
@@ -252,7 +252,7 @@ class Teller:
 
 def exact_box(scene: Scene, item: Object, time_s: float) -> list[int]:
     """Its true box in thousandths of the frame, as a question states it."""
-    return list(PERMILLE.from_normalised(scene.box(item, time_s)))
+    return list(RELATIVE_1000.from_normalised(scene.box(item, time_s)))
 
 
 def _all_named(items: Sequence[Object]) -> str:

@@ -38,7 +38,7 @@ from openo3.model.engine import LocalEngine
 from openo3.model.packing import Branch, Pack, collate, model_inputs
 from openo3.model.vllm_engine import MM_PROCESSOR_KWARGS, token_rules
 from openo3.training.examples import Examples
-from openo3.training.finite import FiniteSteps, OnNonFinite
+from openo3.training.nonfinite import FiniteSteps, OnNonFinite
 
 
 @dataclass(frozen=True)

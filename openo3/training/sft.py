@@ -14,7 +14,7 @@ from trl import SFTConfig, SFTTrainer
 
 from openo3.model.packing import Branch, Pack, collate, model_inputs
 from openo3.training.examples import Examples
-from openo3.training.finite import FiniteSteps, OnNonFinite
+from openo3.training.nonfinite import FiniteSteps, OnNonFinite
 
 LossOn = Literal["answer", "everything"]
 

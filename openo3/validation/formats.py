@@ -20,7 +20,7 @@ Labels = tuple[str | None, str | None, str | None]
 
 
 @dataclass(frozen=True)
-class Row:
+class CheckedRow:
     """A readable row: its canonical record, the files it needs, and its facts."""
 
     record: dict[str, Any]
@@ -39,26 +39,26 @@ class Format:
     """
 
     output: str
-    read: Callable[[Any], Row]
+    read: Callable[[Any], CheckedRow]
     media_fields: Mapping[str, str]
     labels: Callable[[Any], Labels] = rejections.labels
     unique: bool = True
 
 
-def _supervised(raw: Any) -> Row:
+def _supervised(raw: Any) -> CheckedRow:
     sample = stgr.parse(raw)
     return _sample_row(sample, facts.of_sample(sample, supervised=True))
 
 
-def _reinforced(raw: Any) -> Row:
+def _reinforced(raw: Any) -> CheckedRow:
     sample = replace(stgr.parse(raw), reasoning=None)
     return _sample_row(sample, facts.of_sample(sample, supervised=False))
 
 
-def _sample_row(sample: Sample, sample_facts: facts.Facts) -> Row:
+def _sample_row(sample: Sample, sample_facts: facts.Facts) -> CheckedRow:
     images = tuple(frame.path for frame in sample.key_frames if frame.path)
     kind = "image" if sample.is_image else "video"
-    return Row(sample.to_json(), sample.media, kind, sample_facts, images)
+    return CheckedRow(sample.to_json(), sample.media, kind, sample_facts, images)
 
 
 def _benchmark(
@@ -70,9 +70,9 @@ def _benchmark(
 ) -> Format:
     """Records of benchmarks have neither task nor source, nor all of them an id: else their media's name."""
 
-    def read(raw: Any) -> Row:
+    def read(raw: Any) -> CheckedRow:
         record = parse(raw)
-        return Row(record, record["media"], "video", measure(record))
+        return CheckedRow(record, record["media"], "video", measure(record))
 
     def labels(raw: Any) -> Labels:
         found = raw.get(id_field or media_field) if isinstance(raw, Mapping) else None

@@ -23,9 +23,9 @@ from openo3.files.artifacts import read_jsonl, write_jsonl
 from openo3.files.safe_path import Root, UnsafePath
 from openo3.media.probe import MediaError, probe
 
-Kind = Literal["video", "image"]
-Problem = Literal["unsafe", "missing", "unreadable"]
-PROBLEMS: tuple[Problem, ...] = get_args(Problem)
+MediaKind = Literal["video", "image"]
+MediaProblem = Literal["unsafe", "missing", "unreadable"]
+PROBLEMS: tuple[MediaProblem, ...] = get_args(MediaProblem)
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,13 @@ class MediaFacts:
     `size` is (width, height) in source pixels, `duration_s` None for images.
     """
 
-    kind: Kind | None = None
+    kind: MediaKind | None = None
     duration_s: float | None = None
     size: tuple[int, int] | None = None
-    problem: Problem | None = None
+    problem: MediaProblem | None = None
     detail: str | None = None
 
-    def as_kind(self, kind: Kind) -> MediaFacts:
+    def as_kind(self, kind: MediaKind) -> MediaFacts:
         """The same, but a problem if a video is wanted and this is none."""
         if self.problem or self.kind == kind:
             return self

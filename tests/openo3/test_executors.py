@@ -11,7 +11,7 @@ from distributed import Client, LocalCluster
 
 from openo3 import executors
 from openo3.executors import ExecutorError, opened
-from openo3.media.decode import Policy
+from openo3.media.decode import SamplingConfig
 from openo3.media.frame_writer import Request, Written, write_store
 from openo3.media.isolated import each
 from tests.support.clips import clip
@@ -19,7 +19,7 @@ from tests.support.misbehaving import job
 
 pytestmark = pytest.mark.slow
 
-POLICY = Policy(fps=2, min_frames=4, max_frames=8, max_pixels=4096, multiple=16)
+POLICY = SamplingConfig(fps=2, min_frames=4, max_frames=8, max_pixels=4096, multiple=16)
 WORKERS = 3
 
 

@@ -11,7 +11,7 @@ import yaml
 from openo3.files.artifacts import write_json
 from openo3.model.engine import LocalEngine
 from stages import evaluate
-from tests.openo3.test_evaluation import FIVE
+from tests.openo3.benchmarks.test_asking import FIVE
 from tests.openo3.training.workplace import LONG, LOST
 
 TVG = [

@@ -14,14 +14,14 @@ from PIL import Image
 from openo3.core.schema import KeyFrame, Sample, Task
 from openo3.files.artifacts import read_json, read_jsonl, write_json, write_jsonl
 from openo3.media.frame_store import FrameStore
-from stages.sample_frames import Even, Params, main, run
+from stages.sample_frames import FrameSampling, Params, main, run
 from tests.support.checkout import ROOT
 from tests.support.clips import clip, number, numbered
 
 PARAMS = Params(
-    train=Even(fps=2.0, min_frames=4, max_frames=16),
-    vstar=Even(fps=1.0, min_frames=2, max_frames=16),
-    tvgbench=Even(fps=2.0, min_frames=4, max_frames=8),
+    train=FrameSampling(fps=2.0, min_frames=4, max_frames=16),
+    vstar=FrameSampling(fps=1.0, min_frames=2, max_frames=16),
+    tvgbench=FrameSampling(fps=2.0, min_frames=4, max_frames=8),
     max_pixels=4096,
     side_multiple=16,
     shards=2,

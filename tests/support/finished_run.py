@@ -24,10 +24,10 @@ from openo3.benchmarks import vstar_scores
 from openo3.benchmarks.conditions import CONDITIONS, Condition
 from openo3.benchmarks.judges import RougeJudge
 from openo3.core.evidence import format_claim, format_completion, format_span, format_time
-from openo3.core.geometry import PERMILLE
+from openo3.core.geometry import RELATIVE_1000
 from openo3.core.prompts import without_instruction
 from openo3.files.artifacts import write_csv, write_json, write_jsonl
-from openo3.media.decode import Policy
+from openo3.media.decode import SamplingConfig
 from openo3.media.ffmpeg import encode
 from openo3.media.frame_writer import Request, write_store
 
@@ -150,7 +150,7 @@ class _Clip:
 def _write_frames(root: Path, media: list[str]) -> None:
     raw = root / "data/raw/media"
     requests = [Request(name, hashlib.sha256((raw / name).read_bytes()).hexdigest()) for name in media]
-    policy = Policy(fps=2.0, min_frames=4, max_frames=16, max_pixels=24576, multiple=32)
+    policy = SamplingConfig(fps=2.0, min_frames=4, max_frames=16, max_pixels=24576, multiple=32)
     for name in ("vstar", "videomme"):
         write_store(root / "data/frames" / name, raw, requests, policy, shards=2, workers=1, time_limit_s=60)
 
@@ -161,13 +161,13 @@ def _evaluate(root: Path, model: str, name: str, records: list[dict], rng: rando
     for condition in CONDITIONS.values():
         results, lines = [], []
         for index, record in enumerate(records):
-            prompts = benchmark.questions(record, PERMILLE)
+            prompts = benchmark.questions(record, RELATIVE_1000)
             if condition.bare:
                 prompts = {kind: without_instruction(prompt) for kind, prompt in prompts.items()}
             said = {kind: _answer(model, kind, record, condition, rng) for kind in prompts}
             if (model, name, index) == ("base", "vstar", 0):
                 said["what"] = HOSTILE
-            results.append(benchmark.result(record, said, PERMILLE))
+            results.append(benchmark.result(record, said, RELATIVE_1000))
             for kind, prompt in prompts.items():
                 line = {"record": index, "id": str(index), "question": kind, "prompt": prompt}
                 lines.append(

@@ -10,7 +10,7 @@ import pytest
 
 from openo3 import benchmarks
 from openo3.benchmarks.asking import GREY, answer, blank
-from openo3.core.geometry import PERMILLE, BoxSpace
+from openo3.core.geometry import RELATIVE_1000, BoxSpace
 from openo3.media.frame_store import FrameStore
 from openo3.model.decoding import Sampling
 from openo3.model.encode import Prompt
@@ -28,7 +28,7 @@ class Parrot:
         self.calls: list[Sequence[Prompt]] = []
 
     def box_space(self, size: tuple[int, int]) -> BoxSpace:
-        return PERMILLE
+        return RELATIVE_1000
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[str]]:
         self.calls.append(prompts)

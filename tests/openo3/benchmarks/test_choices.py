@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from openo3 import benchmarks
 from openo3.benchmarks.choices import VIDEOMME, VIDEOMMMU
 from openo3.benchmarks.judges import RougeJudge
-from openo3.core.geometry import PERMILLE
+from openo3.core.geometry import RELATIVE_1000
 
 RECORD = {
     "id": "001-1",
@@ -23,21 +23,21 @@ GOOD = "<think>A <obj>door</obj><box>[1,2,3,4]</box>at<t>2.0</t>s</think><answer
 
 def score(*pairs):
     """Records with what a model said to each."""
-    results = [VIDEOMME.result(record, {"which": text}, PERMILLE) for record, text in pairs]
+    results = [VIDEOMME.result(record, {"which": text}, RELATIVE_1000) for record, text in pairs]
     return VIDEOMME.score(results, RougeJudge())
 
 
 def test_the_prompt_lists_the_options_and_asks_for_a_letter():
     assert benchmarks.get("videomme") is VIDEOMME
-    text = VIDEOMME.questions(RECORD, PERMILLE)["which"]
+    text = VIDEOMME.questions(RECORD, RELATIVE_1000)["which"]
     assert text.splitlines()[:3] == ["What does she open?", "A. A fridge.", "B. A door."]
     assert text.endswith("Answer with the letter only.")
-    assert VIDEOMME.questions(OPEN, PERMILLE)["which"].endswith("Answer in words.")
+    assert VIDEOMME.questions(OPEN, RELATIVE_1000)["which"].endswith("Answer in words.")
 
 
 def test_videommmu_says_what_the_end_of_the_video_is():
     first = {
-        track: VIDEOMMMU.questions(RECORD | {"group": track}, PERMILLE)["which"].splitlines()[0]
+        track: VIDEOMMMU.questions(RECORD | {"group": track}, RELATIVE_1000)["which"].splitlines()[0]
         for track in ("Perception", "Comprehension", "Adaptation")
     }
     assert "not what is asked about" in first["Perception"] == first["Comprehension"]
@@ -56,7 +56,7 @@ def test_numbers_by_hand():
 
 def test_no_answer_and_two_answers_are_wrong_and_stay_in_the_denominator():
     results = [
-        VIDEOMME.result(RECORD | {"answer": "A"}, said, PERMILLE)
+        VIDEOMME.result(RECORD | {"answer": "A"}, said, RELATIVE_1000)
         for said in ({}, {"which": ""}, {"which": "option A or option B"}, {"which": "A man opens it"})
     ]
     assert [result["said"] for result in results] == [""] * 4
@@ -73,8 +73,8 @@ def test_open_questions_are_for_the_judge_and_rated_once():
 
     judge = Counts()
     texts = (GOOD.format("3.43"), "4", "")
-    results = [VIDEOMMMU.result(OPEN, {"which": text}, PERMILLE) for text in texts]
-    rated = VIDEOMMMU.rate([*results, VIDEOMMMU.result(RECORD, {"which": "B"}, PERMILLE)], judge)
+    results = [VIDEOMMMU.result(OPEN, {"which": text}, RELATIVE_1000) for text in texts]
+    rated = VIDEOMMMU.rate([*results, VIDEOMMMU.result(RECORD, {"which": "B"}, RELATIVE_1000)], judge)
     assert [record["correct"] for record in rated] == [1.0, 0.0, 0.0, 1.0]
     assert judge.asked == 2
     assert VIDEOMMMU.score(rated, judge)["acc/Adaptation"] == pytest.approx(1 / 3)

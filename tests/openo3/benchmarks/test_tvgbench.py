@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from openo3 import benchmarks
 from openo3.benchmarks import tvgbench
-from openo3.core.geometry import PERMILLE
+from openo3.core.geometry import RELATIVE_1000
 
 RECORD = {
     "path": "charades/X1.mp4",
@@ -17,12 +17,12 @@ RECORD = {
 
 
 def result(text):
-    return tvgbench.result(RECORD, {"when": text}, PERMILLE)
+    return tvgbench.result(RECORD, {"when": text}, RELATIVE_1000)
 
 
 def test_question():
-    assert list(tvgbench.questions(RECORD, PERMILLE)) == ["when"]
-    assert tvgbench.questions(RECORD, PERMILLE)["when"].startswith("person opens the fridge\n")
+    assert list(tvgbench.questions(RECORD, RELATIVE_1000)) == ["when"]
+    assert tvgbench.questions(RECORD, RELATIVE_1000)["when"].startswith("person opens the fridge\n")
     assert benchmarks.get("tvgbench") is tvgbench
 
 
@@ -32,7 +32,7 @@ def test_numbers_by_hand():
         result(well),
         result("from 4 to 8"),
         result("from 0:02 to 0:04"),
-        tvgbench.result(RECORD, {}, PERMILLE),
+        tvgbench.result(RECORD, {}, RELATIVE_1000),
     ]
     scores = tvgbench.score(results)
     assert tvgbench.tious(results) == pytest.approx([1, 2 / 6, 0.5, 0])

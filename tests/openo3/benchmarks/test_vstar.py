@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from openo3 import benchmarks
 from openo3.benchmarks import vstar, vstar_scores
 from openo3.benchmarks.judges import RougeJudge
-from openo3.core.geometry import NORMALISED, PERMILLE, pixels
+from openo3.core.geometry import NORMALISED, RELATIVE_1000, pixels
 from openo3.core.metrics import bootstrap
 
 
@@ -45,7 +45,7 @@ def record(**fields):
 
 
 def test_questions():
-    asked = vstar.questions(record(), PERMILLE)
+    asked = vstar.questions(record(), RELATIVE_1000)
     assert list(asked) == ["what", "when", "where", "where_2", "when_2"]
     assert asked["what"].startswith("What falls?\n")
     assert "seconds 3, 4, 5, 6 as JSON" in asked["where"]
@@ -73,7 +73,7 @@ GOOD = {
 
 
 def test_a_result_is_in_source_pixels():
-    filled = vstar.result(record(), GOOD, PERMILLE)
+    filled = vstar.result(record(), GOOD, RELATIVE_1000)
     assert filled["question"] == "What falls?"
     assert filled["answer_vqa"] == "the red cup"
     assert filled["answer_temporal"] == [2.5, 6.0]
@@ -85,7 +85,7 @@ def test_a_result_is_in_source_pixels():
 
 
 def test_a_right_result_scores_right():
-    scores = vstar.score([vstar.result(record(), GOOD, PERMILLE)], RougeJudge())
+    scores = vstar.score([vstar.result(record(), GOOD, RELATIVE_1000)], RougeJudge())
     assert scores["acc"] == scores["tIoU_1"] == scores["vIoU_1"] == 1
     assert scores["tIoU_2"] == pytest.approx(3.5 / 4)
     assert scores["vIoU_2"] == 0.5
@@ -98,10 +98,10 @@ def test_a_right_result_scores_right():
 completions = st.dictionaries(st.sampled_from(list(GOOD)), st.text() | st.sampled_from(list(GOOD.values())))
 
 
-@given(completions, st.sampled_from([NORMALISED, PERMILLE, pixels((96, 48))]))
+@given(completions, st.sampled_from([NORMALISED, RELATIVE_1000, pixels((96, 48))]))
 def test_any_completion_gives_a_score(said, space):
     scores = vstar.score(
-        [vstar.result(record(), said, space), vstar.result(record(), GOOD, PERMILLE)], RougeJudge()
+        [vstar.result(record(), said, space), vstar.result(record(), GOOD, RELATIVE_1000)], RougeJudge()
     )
     for name in ("acc", "tIoU_1", "vIoU_1", "tIoU_2", "vIoU_2", "mAM", "format"):
         assert 0 <= scores[name] <= 1

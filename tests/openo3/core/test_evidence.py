@@ -20,7 +20,7 @@ from openo3.core.evidence import (
     read_times,
     read_where,
 )
-from openo3.core.geometry import NORMALISED, PERMILLE, pixels
+from openo3.core.geometry import NORMALISED, RELATIVE_1000, pixels
 
 names = st.text(st.characters(exclude_characters="<", exclude_categories=["Cs"]), max_size=20).map(str.strip)
 units = st.integers(0, 10**9).map(lambda n: n / 10**9)
@@ -66,13 +66,13 @@ def test_spans_round_trip(start, length):
 @given(st.lists(st.tuples(*[st.integers(0, 1000)] * 4), max_size=3), st.tuples(*[st.integers(1, 2000)] * 2))
 def test_conversion_there_and_back(boxes, size):
     text = "x".join(format_claim("a b", [box], 1.0) for box in boxes)
-    for space in (PERMILLE, pixels(size)):
+    for space in (RELATIVE_1000, pixels(size)):
         assert convert_boxes(convert_boxes(text, space, NORMALISED), NORMALISED, space) == text
 
 
 @given(model_text)
 def test_any_text_is_read(text):
-    for space in (NORMALISED, PERMILLE, pixels((64, 48))):
+    for space in (NORMALISED, RELATIVE_1000, pixels((64, 48))):
         completion = parse_completion(text, space)
         for claim in completion.claims:
             assert claim.boxes
@@ -109,9 +109,9 @@ def test_any_text_is_read(text):
 def test_a_megabyte_is_read_quickly(text):
     started = time.process_time()
     for whole in (text, f"<think>{text}</think><answer>{text}</answer>"):
-        completion = parse_completion(whole, PERMILLE)
+        completion = parse_completion(whole, RELATIVE_1000)
         assert (completion.claims, completion.times_s, completion.boxes, completion.answer_span) is not None
-    read_where(text, PERMILLE)
+    read_where(text, RELATIVE_1000)
     read_choice(text, ["a", "b"])
     read_times(text)
     assert time.process_time() - started < 4  # about 0.5 s; a quadratic reading needs minutes
@@ -276,4 +276,4 @@ HALF = (0.0, 0.0, 0.5, 0.5)
     ],
 )
 def test_where_answers(text, expected):
-    assert read_where(text, PERMILLE) == expected
+    assert read_where(text, RELATIVE_1000) == expected

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openo3.core.geometry import NORMALISED, PERMILLE, BoxSpace, box_iou, pixels, tiou
+from openo3.core.geometry import NORMALISED, RELATIVE_1000, BoxSpace, box_iou, pixels, tiou
 
 anything = st.floats(allow_nan=True, allow_infinity=True)
 unit = st.floats(0, 1)
@@ -75,16 +75,16 @@ def test_tiou_by_hand(a, b, expected):
 def test_spaces_by_hand():
     box = (0.5, 0.25, 1.0, 0.75)
     assert pixels((200, 100)).from_normalised(box) == (100, 25, 200, 75)
-    assert PERMILLE.from_normalised(box) == (500, 250, 1000, 750)
+    assert RELATIVE_1000.from_normalised(box) == (500, 250, 1000, 750)
     assert NORMALISED.from_normalised(box) == box
     assert pixels([200, 100]).to_normalised((100, 25, 200, 75)) == box
-    assert PERMILLE.to_normalised((500, 250, 1000, 750)) == box
+    assert RELATIVE_1000.to_normalised((500, 250, 1000, 750)) == box
     assert pixels((3, 3)).scaled((0.5, 0.5, 1, 1)) == (1.5, 1.5, 3, 3)
 
 
 @given(st.tuples(*[st.integers(0, 4000)] * 4), st.tuples(*[st.integers(1, 4000)] * 2))
 def test_whole_numbers_survive_the_round_trip(box, size):
-    for space in (pixels(size), PERMILLE):
+    for space in (pixels(size), RELATIVE_1000):
         assert space.from_normalised(space.to_normalised(box)) == box
         assert space.from_normalised(NORMALISED.from_normalised(space.to_normalised(box))) == box
 

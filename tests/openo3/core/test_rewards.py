@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openo3.core.evidence import parse_completion
-from openo3.core.geometry import PERMILLE, pixels
+from openo3.core.geometry import RELATIVE_1000, pixels
 from openo3.core.rewards import ADDED, REWARDS, ans_where, score, sigma_s, thk_objects, total
 from openo3.core.schema import STGR_TASKS, KeyFrame, Sample, Task
 
@@ -133,12 +133,12 @@ ONE = Sample(
     ],
 )
 def test_ans_where(text, expected):
-    assert ans_where(ONE, parse_completion(text, PERMILLE)) == pytest.approx(expected)
+    assert ans_where(ONE, parse_completion(text, RELATIVE_1000)) == pytest.approx(expected)
 
 
 def test_a_direct_question_without_key_frames_earns_nothing():
     bare = Sample("1", Task.WHERE, "", "?", "", "")
-    assert ans_where(bare, parse_completion('{"2": [0,0,500,500]}', PERMILLE)) == 0
+    assert ans_where(bare, parse_completion('{"2": [0,0,500,500]}', RELATIVE_1000)) == 0
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ from email.utils import formatdate
 
 import pytest
 
-from openo3.fetch.blob import read
 from openo3.fetch.http import Http, shown
 from openo3.fetch.plan import Unavailable, Unfinished
+from openo3.fetch.random_access import read
 from tests.support.archives import noise
 from tests.support.hub_server import Break, Do, Page, Stall, Status
 

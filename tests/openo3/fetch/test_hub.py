@@ -1,8 +1,8 @@
 import pytest
 
-from openo3.fetch.blob import read
 from openo3.fetch.hub import HubRepo
 from openo3.fetch.plan import FetchError, Unavailable
+from openo3.fetch.random_access import read
 from tests.support.archives import noise
 
 FILES = {"json/a.json": b"[]", "v/a b.mp4": noise(90_000), "v/c.mp4": b"c", "v/d.mp4": b"d", "z.zip": b"z"}

@@ -4,10 +4,10 @@ import pytest
 
 from openo3.annotations.catalogue.table import Place
 from openo3.annotations.sources import Reference, Source
-from openo3.fetch.blob import read
 from openo3.fetch.http import HttpBlob
 from openo3.fetch.places import Places
 from openo3.fetch.plan import Item, Plan, Unavailable, Unfinished
+from openo3.fetch.random_access import read
 from openo3.fetch.sync import sync
 from tests.support.archives import contents, noise
 from tests.support.hub_server import Status

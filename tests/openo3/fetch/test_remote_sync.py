@@ -14,10 +14,10 @@ from urllib.parse import quote
 import pytest
 
 from openo3.fetch import batches
-from openo3.fetch.blob import LocalBlob
 from openo3.fetch.hub import HubRepo
 from openo3.fetch.manifest import read_manifest
 from openo3.fetch.plan import FetchError, Item, Plan
+from openo3.fetch.random_access import LocalFile
 from openo3.fetch.sync import Summary, sync
 from openo3.fetch.tars import TarMember, TarSeries
 from openo3.fetch.zips import ZipArchive
@@ -432,7 +432,7 @@ def test_members_of_a_local_tar_that_changed_are_fetched_again(limits, tmp_path)
     raw, known = tmp_path / "raw", tmp_path / "known"
 
     def plan() -> Plan:
-        series = TarSeries((LocalBlob(tmp_path / "a.tar"),))
+        series = TarSeries((LocalFile(tmp_path / "a.tar"),))
         return Plan([Item("media/v/c01.mp4", TarMember(series, "v/c01.mp4"), "tar")])
 
     for seed in (1, 2):

@@ -10,10 +10,10 @@ import pytest
 
 from openo3.configuration import ConfigurationError
 from openo3.fetch import sync as module
-from openo3.fetch.blob import LocalBlob
 from openo3.fetch.limits import Limits
 from openo3.fetch.manifest import read_manifest
 from openo3.fetch.plan import FetchError, Item, Missing, Plan
+from openo3.fetch.random_access import LocalFile
 from openo3.fetch.sync import Summary, sync, to_fetch
 from openo3.files.artifacts import read_jsonl
 
@@ -29,7 +29,7 @@ def origin(tmp_path: Path) -> Path:
 
 def plan(origin: Path, *names: str) -> Plan:
     names = names or ("a.mp4", "b/c @ é.mp4", "b/d.mp4")
-    return Plan([Item(f"media/{name}", LocalBlob(origin / name), "local") for name in names])
+    return Plan([Item(f"media/{name}", LocalFile(origin / name), "local") for name in names])
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -114,7 +114,7 @@ def test_a_name_as_long_as_names_can_be(tmp_path):
     name = "é" * 125 + ".mp4"
     (tmp_path / name).write_bytes(b"x")
     sync(
-        Plan([Item(f"media/{name}", LocalBlob(tmp_path / name), "local")]),
+        Plan([Item(f"media/{name}", LocalFile(tmp_path / name), "local")]),
         tmp_path / "raw",
         tmp_path / "known",
     )
@@ -128,7 +128,7 @@ def test_what_a_killed_run_left_is_completed(origin, tmp_path):
 import os, signal
 from pathlib import Path
 from openo3.fetch import sync as module
-from openo3.fetch.blob import LocalBlob
+from openo3.fetch.random_access import LocalFile
 from openo3.fetch.limits import Limits
 from openo3.fetch.plan import Item, Plan
 transfer, count = module._Run._transfer, 0
@@ -142,7 +142,7 @@ def killed(self, item, part, have, open_at):
 module._Run._transfer = killed
 origin = Path({str(origin)!r})
 names = ("a.mp4", "b/c @ é.mp4", "b/d.mp4")
-plan = Plan([Item(f"media/{{name}}", LocalBlob(origin / name), "local") for name in names])
+plan = Plan([Item(f"media/{{name}}", LocalFile(origin / name), "local") for name in names])
 module.sync(plan, Path({str(raw)!r}), Path({str(known)!r}), Limits(threads=1))
 """
     done = subprocess.run([sys.executable, "-c", program], check=False)

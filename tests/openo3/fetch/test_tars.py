@@ -3,9 +3,9 @@ import tarfile
 
 import pytest
 
-from openo3.fetch.blob import LocalBlob
 from openo3.fetch.limits import Limits
 from openo3.fetch.plan import Unavailable
+from openo3.fetch.random_access import LocalFile
 from openo3.fetch.tars import TarSeries, members
 from tests.support.archives import noise, tar_archive
 
@@ -22,7 +22,7 @@ def taken(series: TarSeries, paths: list[str], limits: Limits | None = None) -> 
 def local(tmp_path, *contents: bytes) -> TarSeries:
     for number, content in enumerate(contents):
         (tmp_path / f"{number}.tar").write_bytes(content)
-    return TarSeries(tuple(LocalBlob(tmp_path / f"{number}.tar") for number in range(len(contents))))
+    return TarSeries(tuple(LocalFile(tmp_path / f"{number}.tar") for number in range(len(contents))))
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:xz", "w:bz2"])

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from openo3.fetch.blob import LocalBlob
 from openo3.fetch.limits import Limits
 from openo3.fetch.plan import Unavailable
+from openo3.fetch.random_access import LocalFile
 from openo3.fetch.zips import ZipArchive
 from tests.support.archives import needs_zip, noise, zip_archive
 
@@ -20,7 +20,7 @@ MEMBERS |= {"top/notes.txt": b"all the same " * 4000, "top/empty": b""}
 
 
 def opened(parts: list[Path]) -> ZipArchive:
-    return ZipArchive.open(LocalBlob(parts[-1]), lambda suffix: LocalBlob(parts[-1].with_suffix(suffix)))
+    return ZipArchive.open(LocalFile(parts[-1]), lambda suffix: LocalFile(parts[-1].with_suffix(suffix)))
 
 
 def unpacked(archive: ZipArchive) -> dict[str, bytes]:
@@ -96,11 +96,11 @@ def test_a_missing_part_is_named(tmp_path):
 def test_the_last_part_alone_is_no_archive_of_its_own(tmp_path):
     parts = zip_archive(tmp_path, "a", MEMBERS, "-s", "64k")
 
-    def none(suffix: str) -> LocalBlob:
+    def none(suffix: str) -> LocalFile:
         raise ValueError("it is split: its packing is `split zip`")
 
     with pytest.raises(Unavailable, match=r"no readable zip archive \(it is split"):
-        ZipArchive.open(LocalBlob(parts[-1]), none)
+        ZipArchive.open(LocalFile(parts[-1]), none)
 
 
 @pytest.mark.parametrize("length", [0, 10, 200, 4000])

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openo3.media import decode
-from openo3.media.decode import Key, Policy, sample, sample_times, shown_at
+from openo3.media.decode import Key, SamplingConfig, sample, sample_times, shown_at
 from openo3.media.ffmpeg import encode
 from openo3.media.image import open_image
 from openo3.media.probe import MediaError, probe
 from tests.support.clips import clip, copied, ffmpeg, number, numbered, shown
 
-POLICY = Policy(fps=4, min_frames=4, max_frames=8, max_pixels=4096, multiple=16)
+POLICY = SamplingConfig(fps=4, min_frames=4, max_frames=8, max_pixels=4096, multiple=16)
 X264 = {"f": "mp4", "vcodec": "libx264", "crf": 18}
 SLOWING = {"vf": "setpts='(N+N*N/20)/30/TB'", "fps_mode": "passthrough", "enc_time_base": "1/90000"}
 

@@ -16,12 +16,12 @@ import pytest
 from PIL import Image
 
 from openo3.media import frame_writer
-from openo3.media.decode import Policy
+from openo3.media.decode import SamplingConfig
 from openo3.media.frame_store import FrameStore
 from openo3.media.frame_writer import KeyRequest, Request, write_store
 from tests.support.clips import clip, number
 
-POLICY = Policy(fps=2, min_frames=4, max_frames=8, max_pixels=4096, multiple=16)
+POLICY = SamplingConfig(fps=2, min_frames=4, max_frames=8, max_pixels=4096, multiple=16)
 NAMES = [f"v{place}.mp4" for place in range(9)]
 
 
@@ -43,7 +43,7 @@ def requests(root: Path) -> list[Request]:
     return [request(root, name) for name in [*NAMES, "still.jpg"]]
 
 
-def fill(folder: Path, root: Path, wanted: list[Request], policy: Policy = POLICY, **options):
+def fill(folder: Path, root: Path, wanted: list[Request], policy: SamplingConfig = POLICY, **options):
     options = {"shards": 3, "workers": 2, "time_limit_s": 20.0} | options
     return write_store(folder, root, wanted, policy, **options)
 
@@ -220,7 +220,7 @@ class TestWriting:
 
     def test_other_sampling_rewrites_everything(self, tmp_path, root):
         fill(tmp_path, root, requests(root))
-        done = fill(tmp_path, root, requests(root), Policy(2, 4, 8, 4096, 32))
+        done = fill(tmp_path, root, requests(root), SamplingConfig(2, 4, 8, 4096, 32))
         assert (done.sampled, done.kept) == (10, 0)
         assert FrameStore.open(tmp_path).sizes["v1.mp4"] == (64, 64)
 

@@ -9,9 +9,9 @@ from torch.nn import functional as F
 from transformers import DynamicCache
 from transformers.cache_utils import Cache
 
+from openo3.model.decode_step import ROOM, Slots, SlottedLayer
 from openo3.model.decoding import Generation, Sampling, decode
 from openo3.model.packing import Branch, Pack
-from openo3.model.steps import ROOM, Slots, SlottedLayer
 from tests.openo3.model.families import Family
 
 QUESTIONS = ["When is the red circle in view?", "Where?", "Which shape enters after the blue square?"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from openo3.core import prompts
-from openo3.core.geometry import PERMILLE, BoxSpace
+from openo3.core.geometry import RELATIVE_1000, BoxSpace
 from openo3.model.encode import Prompt
 from openo3.model.engine import LocalEngine
 from tests.openo3.model.families import Family
@@ -103,6 +103,6 @@ def test_either_end_of_a_text(family: Family) -> None:
 
 
 def test_box_space(family: Family) -> None:
-    expected = {"qwen3_vl": PERMILLE, "qwen2_5_vl": BoxSpace("pixels", (84, 56))}[family.name]
+    expected = {"qwen3_vl": RELATIVE_1000, "qwen2_5_vl": BoxSpace("pixels", (84, 56))}[family.name]
     assert family.encoder.box_space((84, 56)) == expected
     assert LocalEngine(family.model, family.processor).box_space((84, 56)) == expected

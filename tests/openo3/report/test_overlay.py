@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from openo3.core.evidence import parse_claims
-from openo3.core.geometry import NORMALISED, PERMILLE
+from openo3.core.geometry import NORMALISED, RELATIVE_1000
 from openo3.report.overlay import PICTURE_WIDTH, Mark, Track, data_uri, highlight, picture, timeline
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(1)>'
@@ -25,8 +25,8 @@ texts = st.lists(pieces, max_size=12).map("".join) | st.text(max_size=60)
 
 @given(texts)
 def test_highlighting_finds_exactly_the_claims_that_the_grammar_finds(text):
-    _, cited = highlight(text, "q", PERMILLE)
-    assert tuple(one.claim for one in cited) == parse_claims(text, PERMILLE)
+    _, cited = highlight(text, "q", RELATIVE_1000)
+    assert tuple(one.claim for one in cited) == parse_claims(text, RELATIVE_1000)
     assert [one.key for one in cited] == [f"q-{k + 1}" for k in range(len(cited))]
 
 
@@ -44,7 +44,7 @@ def test_plain_text_stays_what_it_is(text):
 
 
 def test_a_claim_is_one_group_of_chips_with_its_number():
-    markup, [cited] = highlight(f"See {CLAIM}, and <t>4</t>s.", "q7-sft", PERMILLE)
+    markup, [cited] = highlight(f"See {CLAIM}, and <t>4</t>s.", "q7-sft", RELATIVE_1000)
     tree = ElementTree.fromstring(f"<p>{markup}</p>")
     group = tree.find("span[@class='claim']")
     assert group.get("data-claim") == cited.key == "q7-sft-1"

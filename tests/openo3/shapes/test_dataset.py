@@ -23,8 +23,8 @@ from openo3.shapes.scene import COLOURS
 from stages import download, validate
 from tests.openo3.shapes.descriptions import ORDER, SIDE, description, fitting, unfolded
 
-SMALL = shapes.Extent(videos=14, images=12, benchmark_videos=4, seed=2)
-TINY = shapes.Extent(videos=1, images=2, benchmark_videos=2, seed=1)
+SMALL = shapes.ShapesConfig(videos=14, images=12, benchmark_videos=4, seed=2)
+TINY = shapes.ShapesConfig(videos=1, images=2, benchmark_videos=2, seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_one_more_video_changes_one_video(world: Path, tmp_path: Path):
 
 def test_another_seed_is_another_world(world: Path, tmp_path: Path):
     folder = tmp_path / "world"
-    small = shapes.Extent(videos=2, images=2, benchmark_videos=2, seed=8)
+    small = shapes.ShapesConfig(videos=2, images=2, benchmark_videos=2, seed=8)
     shapes.generate(folder, small)
     first = contents(folder)
     shapes.generate(folder, replace(small, seed=9))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from openo3.core.evidence import Completion, format_completion, parse_claims, parse_completion, read_where
-from openo3.core.geometry import PERMILLE, Span
+from openo3.core.geometry import RELATIVE_1000, Span
 from openo3.core.prompts import INSTRUCTIONS
 from openo3.core.schema import Box, Task
 from openo3.shapes.noise import LabelNoise
@@ -77,13 +77,13 @@ def boxes_told(
     scene: Scene, question: str, answer: str, time_s: float | None
 ) -> list[tuple[Object, float, Box]]:
     """`time_s` is that of the question."""
-    read = [(claim.name, claim.time_s, claim.boxes[0]) for claim in parse_claims(answer, PERMILLE)]
+    read = [(claim.name, claim.time_s, claim.boxes[0]) for claim in parse_claims(answer, RELATIVE_1000)]
     for name, box, time in re.findall(rf"(\w+ \w+) at ({BOX}) at ([\d.]+)s", answer):
         read.append((name, float(time), numbers(box)))
     for name, box in re.findall(rf'(\w+ \w+)(?: is at |": )({BOX})', answer):
         read.append((name, None, numbers(box)))
     about = re.match(r"Where is the (\w+ \w+)", question)
-    for second, [box] in read_where(answer, PERMILLE).items():
+    for second, [box] in read_where(answer, RELATIVE_1000).items():
         read.append((about[1], float(second), box))
     if re.fullmatch(BOX, answer):
         read.append((about[1], None, numbers(answer)))
@@ -91,7 +91,7 @@ def boxes_told(
 
 
 def numbers(box: str) -> Box:
-    return PERMILLE.to_normalised(tuple(map(int, re.findall(r"\d+", box))))
+    return RELATIVE_1000.to_normalised(tuple(map(int, re.findall(r"\d+", box))))
 
 
 def time_asked(question: str) -> float | None:
@@ -161,7 +161,7 @@ def grounded(noise: LabelNoise = LOOSE) -> list[tuple[Scene, str, Task, Completi
     for scene, text, answer in told(Teller.grounded, noise, 8):
         question, _, instruction = text.rpartition("\n")
         tasks = [task for task, said in INSTRUCTIONS.items() if said == instruction]
-        found.append((scene, question, tasks[0], parse_completion(answer, PERMILLE)))
+        found.append((scene, question, tasks[0], parse_completion(answer, RELATIVE_1000)))
     return found
 
 
@@ -338,7 +338,7 @@ def test_where_is_answered_for_the_seconds_that_are_asked():
     untimed = 0
     for scene, question, answer in told(Teller.where, LOOSE):
         item = named(scene, re.match(r"Where is the (\w+ \w+)\?", question)[1])
-        seconds = [int(second) for second in read_where(answer, PERMILLE)]
+        seconds = [int(second) for second in read_where(answer, RELATIVE_1000)]
         within = [second for second in range(60) if item.enter_s <= second <= item.leave_s]
         if listed := re.search(r"for the seconds ([\d, ]+) as JSON", question):
             assert seconds == [int(second) for second in listed[1].split(", ")]
@@ -382,14 +382,14 @@ def test_pictures_are_answered_without_times():
             assert [item for item, _, _ in boxes] == there
         elif instruction:
             assert instruction == INSTRUCTIONS[Task.VISUAL]
-            said = parse_completion(answer, PERMILLE)
+            said = parse_completion(answer, RELATIVE_1000)
             assert said.text == format_completion(said.reasoning, said.answer)
             assert not said.times_s
             phrase = re.fullmatch(r"Where is (.*)\?", line)[1]
             item = meant(scene, f"{phrase} at {time} seconds" if "shape" in phrase else phrase)
             assert len(said.claims) == (2 if "shape" in phrase else 1)
             assert said.claims[-1].name == item.name
-            assert parse_claims(said.answer, PERMILLE) == said.claims[-1:]
+            assert parse_claims(said.answer, RELATIVE_1000) == said.claims[-1:]
         else:
             [(item, _, _)] = boxes
             assert question == f"Where is the {item.name}?"

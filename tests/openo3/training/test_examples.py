@@ -6,7 +6,7 @@ import pytest
 
 from openo3.core import prompts
 from openo3.core.evidence import read_where
-from openo3.core.geometry import PERMILLE, BoxSpace, pixels
+from openo3.core.geometry import RELATIVE_1000, BoxSpace, pixels
 from openo3.core.prompts import INSTRUCTIONS
 from openo3.core.schema import Box, KeyFrame, Sample, Task
 from openo3.training.examples import Examples, key_times
@@ -91,7 +91,7 @@ def test_a_direct_question_is_asked_as_vstar_asks_it(examples: Examples) -> None
 @pytest.mark.parametrize(
     ("space", "said"),
     [
-        (PERMILLE, '{"1": [300,200,500,400], "3": [100,200,300,400]}'),
+        (RELATIVE_1000, '{"1": [300,200,500,400], "3": [100,200,300,400]}'),
         (pixels((100, 50)), '{"1": [30,10,50,20], "3": [10,10,30,20]}'),
     ],
 )

@@ -13,7 +13,7 @@ from PIL import Image
 
 from openo3.core.schema import KeyFrame, Sample, Task
 from openo3.files.artifacts import write_jsonl
-from openo3.media.decode import Policy
+from openo3.media.decode import SamplingConfig
 from openo3.media.ffmpeg import encode
 from openo3.media.frame_store import FrameStore
 from openo3.media.frame_writer import KeyRequest, Request, write_store
@@ -25,7 +25,7 @@ SHIPPED = Path("data/tiny-qwen3-vl").resolve()
 LONG, SHORT, STILL, LOST = "long.mp4", "short.mp4", "still.jpg", "lost.mp4"
 KEYS_S = (2.2, 0.7)  # as annotated, not in order of time
 SPAN = "From <t>1.0</t>s to <t>3.5</t>s"
-POLICY = Policy(fps=1.0, min_frames=2, max_frames=3, max_pixels=4096, multiple=32)
+POLICY = SamplingConfig(fps=1.0, min_frames=2, max_frames=3, max_pixels=4096, multiple=32)
 
 SFT = {
     "learning_rate": 1e-3,

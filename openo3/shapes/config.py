@@ -8,7 +8,7 @@ from openo3.shapes.noise import LabelNoise
 
 
 @dataclass(frozen=True)
-class Extent:
+class ShapesConfig:
     """How much of the world to make, and from which `seed`.
 
     `rows_per_video` questions about each of `videos` go into each STGR file. Of the `images`, with a question

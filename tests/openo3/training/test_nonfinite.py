@@ -10,8 +10,8 @@ from trl import GRPOConfig, SFTConfig
 
 from openo3.model.load import load_model, load_processor
 from openo3.training.examples import Examples
-from openo3.training.finite import FiniteSteps, NonFiniteError, OnNonFinite
 from openo3.training.gspo import RewardSettings, gspo_trainer
+from openo3.training.nonfinite import FiniteSteps, NonFiniteError, OnNonFinite
 from openo3.training.sft import sft_trainer
 from tests.openo3.training import workplace
 

@@ -1,8 +1,8 @@
 """Bytes that can be read from anywhere in them.
 
-blob = LocalBlob(Path("stgr.zip"))
+blob = LocalFile(Path("stgr.zip"))
 read(blob, blob.size - 22, blob.size)
-Parts([LocalBlob(Path("a.z01")), LocalBlob(Path("a.zip"))])      one after the other, as one
+Parts([LocalFile(Path("a.z01")), LocalFile(Path("a.zip"))])      one after the other, as one
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from openo3.fetch.origin import Origin
 PIECE = 1 << 18
 
 
-class Blob(Origin, Protocol):
+class RandomAccessFile(Origin, Protocol):
     """`stream` reads from byte `start` to `end`, in order; a read may give less than was asked for."""
 
     def stream(self, start: int = 0, end: int | None = None) -> BinaryIO: ...
 
 
-class LocalBlob:
+class LocalFile:
     """A file on this machine; another time or size makes it another one. `address`: where it came from."""
 
     sha256 = crc32 = None
@@ -69,7 +69,7 @@ class Parts:
     sha256 = crc32 = None
     resumable = True
 
-    def __init__(self, blobs: Sequence[Blob]) -> None:
+    def __init__(self, blobs: Sequence[RandomAccessFile]) -> None:
         self.blobs = blobs
         self.starts = [0, *accumulate(blob.size for blob in blobs)]
 
@@ -150,7 +150,7 @@ class _Chain(io.RawIOBase):
         super().close()
 
 
-def read(blob: Blob, start: int, end: int) -> bytes:
+def read(blob: RandomAccessFile, start: int, end: int) -> bytes:
     """Exactly these bytes. Raises `EOFError` if the blob ends before."""
     with blob.stream(start, end) as stream:
         return exactly(stream, end - start)

@@ -5,7 +5,7 @@ from prefect import task
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelling, Crashed, Running
 
-from flows.aftermath import close_tasks
+from flows.cleanup import close_tasks
 from flows.reproduce import reproduce
 
 

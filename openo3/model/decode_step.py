@@ -14,7 +14,7 @@ import torch
 from transformers import Cache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
-from openo3.model.attention import computing_dtype, lined_up
+from openo3.model.attention import computing_dtype, repeat_mask_for_gqa
 
 ROOM = 1024
 """The cache grows by so many slots, and on a GPU attention reads whole multiples of them."""
@@ -150,7 +150,7 @@ class Steps:
         hidden = self.model.model(
             input_ids=self.tokens,
             position_ids=self.positions[None].expand(3, -1, -1),
-            attention_mask=lined_up(self.bias[..., : self.slots.visible], self.groups),
+            attention_mask=repeat_mask_for_gqa(self.bias[..., : self.slots.visible], self.groups),
             past_key_values=self.cache,
             use_cache=True,
         ).last_hidden_state

@@ -36,7 +36,7 @@ def close_tasks(flow: Flow, flow_run: FlowRun, state: State) -> None:
     ending = Cancelled(name="Stopped", message=said) if state.is_cancelling() else Crashed(message=said)
     with get_client(sync_client=True) as client:
         _close_tasks(client, flow_run, ending)
-    with suppress(CheckoutBusy), checkout_lock(Path.cwd(), "its aftermath"):
+    with suppress(CheckoutBusy), checkout_lock(Path.cwd(), "its clean-up"):
         parameters.put_back()
 
 
