@@ -150,7 +150,7 @@ def _answer(raw: Mapping[str, Any], task: Task) -> str:
 
 def _space(raw: Mapping[str, Any], task: Task, box_space: str) -> BoxSpace:
     size = _size(raw, "frame_size", required=box_space == "pixels" and task in BOXED)
-    if box_space == "permille":
+    if box_space in ("relative_1000", "permille"):  # the latter is the former's old name
         return RELATIVE_1000
     return pixels(size) if size else NORMALISED
 

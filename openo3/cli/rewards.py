@@ -13,7 +13,7 @@ HELP = "score completions with the seven rewards"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("rows", metavar="ROWS.jsonl", help="one row a line; - reads standard input")
     parser.add_argument("--gate", choices=("symmetric", "released"), default="symmetric")
-    parser.add_argument("--box-space", choices=("pixels", "permille"), default="pixels")
+    parser.add_argument("--box-space", choices=("pixels", "relative_1000", "permille"), default="pixels")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -2,7 +2,7 @@
 
     sample("clip.mp4", keys=[Key(2.5)], policy) -> DecodedVideo(size=(128, 96), duration_s=9.6, shots=(...))
 
-with a `SampledFrame(image, asked_s=2.5, time_s=2.483333, key=True)` for the annotated moment among the others.
+with a `SampledFrame(image, asked_s=2.5, time_s=2.483333, key=True)` for the annotated moment.
 
 decord decodes where it is exact and fast: it seeks to the key frame before each wanted frame. It counts
 frames from there, so an open group of pictures, a trimmed start, or a container without an index shift its
