@@ -99,6 +99,7 @@ def main() -> None:
     )
     trainer.train(resume_from_checkpoint=checkpoints.last_checkpoint(work))
     counts = examples.counts | {"steps_left_out": trainer.steps_left_out}
+    counts |= {"added_rewards": params.rewards.added}
     record.save(trainer, START, MODEL, CURVE, METRICS, COLUMNS, counts)
     if trainer.is_world_process_zero() and not params.keep_best:
         shutil.rmtree(work, ignore_errors=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from openo3.report.comparison import Cell, Comparison, Pair
 from openo3.report.inputs import BENCHMARKS, MODELS
@@ -23,11 +23,12 @@ MAIN = {name: next(iter(axes.items())) for name, axes in AXES.items()} | {"vstar
 """The metric that stands for a benchmark, with its name."""
 
 
-def sentences(comparisons: Sequence[Comparison]) -> list[str]:
-    """What each stage did to the main metric of the first benchmark, and which axes of any benchmark fell."""
+def sentences(comparisons: Sequence[Comparison], added_rewards: Mapping[str, float]) -> list[str]:
+    """What each stage did to the main metric of the first benchmark, which axes of any benchmark fell, and
+    which rewards were added to the published ones (`{name: weight}`)."""
     if not comparisons:
         return []
-    return [_sft(comparisons[0]), _gspo(comparisons[0]), *_falls(comparisons)]
+    return [_sft(comparisons[0]), _gspo(comparisons[0]), *_falls(comparisons), *_added(added_rewards)]
 
 
 def _sft(found: Comparison) -> str:
@@ -83,6 +84,12 @@ def _fallen(comparisons: Sequence[Comparison], pair: Pair) -> dict[str, Cell]:
         for metric, name in AXES[found.benchmark].items()
         if (gain := found.gains[pair][metric]).mark == "down"
     }
+
+
+def _added(rewards: Mapping[str, float]) -> Iterator[str]:
+    if rewards:
+        named = " and ".join(f"{name} (weight {weight:g})" for name, weight in rewards.items())
+        yield f"GSPO's rewards are the paper's seven and {named}."
 
 
 def _listed(fallen: dict[str, Cell]) -> str:

@@ -78,6 +78,11 @@ class Inputs:
         """The benchmarks that all three models were evaluated on, in the order of `BENCHMARKS`."""
         return [name for name in BENCHMARKS if all(self._found(model, name) for model in MODELS)]
 
+    @property
+    def added_rewards(self) -> Mapping[str, float]:
+        """The rewards of GSPO that are not the paper's, with their weights."""
+        return self.stages["gspo"].get("added_rewards", {})
+
     def asked(self, model: str, benchmark: str) -> Condition:
         """How the model is asked where the models are compared: as `MEANT`, else what there is `INSTEAD`."""
         return CONDITIONS[self._found(model, benchmark)[0]]

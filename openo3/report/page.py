@@ -134,7 +134,7 @@ def html(inputs: Inputs, frames: Mapping[str, FrameStore], examples: int, about:
         models=MODELS,
         about=about,
         facts=list(_facts(inputs)),
-        lead=" ".join(sentences(comparisons)),
+        lead=" ".join(sentences(comparisons, inputs.added_rewards)),
         tiles=[tile for found in comparisons[:1] for tile in _tiles(found)],
         sections=[section(inputs, found) for found in comparisons],
         absent=[BENCHMARKS[name] for name in SPREADS if name not in inputs.benchmarks],

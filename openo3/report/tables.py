@@ -172,7 +172,7 @@ def _footnote(inputs: Inputs, comparison: Comparison) -> str:
 def markdown(inputs: Inputs) -> str:
     """The headline, then the tables of every benchmark, a metric per line."""
     comparisons = [main_comparison(inputs, name) for name in inputs.benchmarks]
-    parts = [_filled(" ".join(sentences(comparisons)))] if comparisons else []
+    parts = [_filled(" ".join(sentences(comparisons, inputs.added_rewards)))] if comparisons else []
     parts += [part for found in comparisons for part in _markdown(section(inputs, found))]
     return "\n\n".join(parts) + "\n"
 

@@ -56,6 +56,11 @@ class RewardSettings:
     def weight(self, name: str) -> float:
         return (self.weights or {}).get(name, float(name in rewards.REWARDS))
 
+    @property
+    def added(self) -> dict[str, float]:
+        """Our own rewards that count in this run, with their weights."""
+        return {name: self.weight(name) for name in rewards.ADDED if self.weight(name)}
+
 
 def reward_functions(examples: Examples, settings: RewardSettings) -> list[Callable[..., list[float | None]]]:
     """The rewards as TRL calls them; each completion is judged by its own sample's task."""

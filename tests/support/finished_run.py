@@ -36,7 +36,7 @@ FPS = 8
 SHAPES = (("red circle", (222, 60, 50)), ("blue square", (50, 90, 225)), ("yellow circle", (240, 205, 40)))
 GARBLED = "\u2af6 of the \u2af7 it \u2af6"
 HOSTILE = '<script>alert("x")</script><img src="https://example.invalid/x.png" onerror="alert(1)">'
-# model -> error of times in seconds, of boxes in permille, and the share of wrong names
+# model -> error of times in seconds, of boxes in thousandths, and the share of wrong names
 ERRORS = {"base": (2.5, 120, 0.6), "sft": (0.8, 45, 0.25), "gspo": (0.35, 22, 0.12)}
 # condition -> by how much the errors are greater
 FACTORS = {"greedy": 1.0, "sampled": 1.4, "plain": 1.0, "blind": 5.0}
@@ -171,7 +171,7 @@ def _evaluate(root: Path, model: str, name: str, records: list[dict], rng: rando
             for kind, prompt in prompts.items():
                 line = {"record": index, "id": str(index), "question": kind, "prompt": prompt}
                 lines.append(
-                    {**line, "completion": said[kind], "box_space": {"kind": "permille", "size": None}}
+                    {**line, "completion": said[kind], "box_space": {"kind": "relative_1000", "size": None}}
                 )
         if name == "vstar":
             results = vstar_scores.rate(results, RougeJudge())
@@ -250,4 +250,7 @@ def _write_training(root: Path, rng: random.Random) -> None:
     counts = {"media": 6, "frames": 90, "key_frames": 12, "rejected": 0}
     write_json(root / "metrics/frames.json", dict.fromkeys(("train", "vstar", "tvgbench"), counts))
     write_json(root / "metrics/sft.json", {"steps": 260, "loss": 0.3, "seconds": 240.5})
-    write_json(root / "metrics/gspo.json", {"steps": 53, "reward": 4.1, "seconds": 490.1})
+    write_json(
+        root / "metrics/gspo.json",
+        {"steps": 53, "reward": 4.1, "seconds": 490.1, "added_rewards": {"ans_where": 1.0}},
+    )

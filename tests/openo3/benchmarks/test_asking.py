@@ -96,7 +96,7 @@ def test_a_line_for_each_question_in_order(ask) -> None:
     assert [(line["record"], line["question"]) for line in lines] == [(k, q) for k in asked for q in KINDS]
     assert all(line["completion"].endswith(line["prompt"]) for line in lines)
     assert all(line["id"] == f"v{line['record']}" for line in lines)
-    assert lines[0]["box_space"] == {"kind": "permille", "size": None}
+    assert lines[0]["box_space"] == {"kind": "relative_1000", "size": None}
     assert [result["vid"] for result in results] == [record["vid"] for record in FIVE]
 
 

@@ -30,7 +30,7 @@ def compared(benchmark="vstar", metrics=VSTAR, base="plain", **changes) -> Compa
 
 
 def test_a_rise_at_both_steps():
-    assert sentences([compared(sft_base={"mAM": RISE}, gspo_sft={"mAM": RISE})]) == [
+    assert sentences([compared(sft_base={"mAM": RISE}, gspo_sft={"mAM": RISE})], {}) == [
         "SFT raises mAM from 43.1 to 55.0 (+11.9 [+8.0, +15.0]) over the base asked plainly, "
         "on the same 1,160 held-out V-STaR records.",
         "GSPO raises mAM from 55.0 to 58.2 (+11.9 [+8.0, +15.0]) over SFT.",
@@ -39,7 +39,7 @@ def test_a_rise_at_both_steps():
 
 
 def test_a_fall_at_both_steps():
-    first, second, _ = sentences([compared(sft_base={"mAM": FALL}, gspo_sft={"mAM": FALL})])
+    first, second, _ = sentences([compared(sft_base={"mAM": FALL}, gspo_sft={"mAM": FALL})], {})
     assert first.startswith(
         "SFT lowers mAM from 43.1 to 55.0 (-7.9 [-10.0, -5.0]) against the base asked plainly"
     )
@@ -47,7 +47,7 @@ def test_a_fall_at_both_steps():
 
 
 def test_what_is_within_the_noise_is_no_change():
-    first, second, third = sentences([compared()])
+    first, second, third = sentences([compared()], {})
     assert first.startswith(
         "SFT brings no significant change in mAM over the base asked plainly: from 43.1 to "
     )
@@ -60,7 +60,7 @@ def test_what_is_within_the_noise_is_no_change():
 
 def test_axes_that_fell_are_named_with_the_step():
     changes = {"sft_base": {"vIoU_1": FALL, "vIoU_2": FALL, "acc": RISE}, "gspo_sft": {"vIoU_1": FALL}}
-    assert sentences([compared(**changes)])[2:] == [
+    assert sentences([compared(**changes)], {})[2:] == [
         "SFT significantly lowers Where (chain 1) (-7.9 [-10.0, -5.0]) and Where (chain 2) "
         "(-7.9 [-10.0, -5.0]) against the base.",
         "GSPO significantly lowers Where (chain 1) (-7.9 [-10.0, -5.0]) against SFT.",
@@ -69,7 +69,7 @@ def test_axes_that_fell_are_named_with_the_step():
 
 def test_two_small_falls_that_together_are_one():
     changes = {"gspo_base": {"vIoU_1": FALL, "acc": FALL}, "sft_base": {"acc": FALL}}
-    assert sentences([compared(**changes)])[2:] == [
+    assert sentences([compared(**changes)], {})[2:] == [
         "SFT significantly lowers What (-7.9 [-10.0, -5.0]) against the base.",
         "The two stages together significantly lower Where (chain 1) (-7.9 [-10.0, -5.0]) against the base.",
     ]
@@ -77,10 +77,10 @@ def test_two_small_falls_that_together_are_one():
 
 def test_other_benchmarks_tell_what_fell():
     other = compared("tvgbench", ("m_tIoU",), gspo_sft={"m_tIoU": FALL})
-    said = sentences([compared(), other])
+    said = sentences([compared(), other], {})
     assert "GSPO significantly lowers TVGBench's tIoU (-7.9 [-10.0, -5.0]) against SFT." in said
-    assert "V-STaR" not in " ".join(sentences([other]))
-    assert sentences([other])[0].startswith(
+    assert "V-STaR" not in " ".join(sentences([other], {}))
+    assert sentences([other], {})[0].startswith(
         "SFT brings no significant change in TVGBench's tIoU over the base"
     )
 
@@ -88,12 +88,12 @@ def test_other_benchmarks_tell_what_fell():
 def test_a_base_that_was_not_asked_plainly_is_named_so():
     assert (
         "over the base asked in the grammar, for which it was not fine-tuned, on the same"
-        in sentences([compared(base="greedy", sft_base={"mAM": RISE})])[0]
+        in sentences([compared(base="greedy", sft_base={"mAM": RISE})], {})[0]
     )
 
 
 def test_nothing_evaluated_nothing_said():
-    assert sentences([]) == []
+    assert sentences([], {}) == []
 
 
 @pytest.mark.parametrize(("order", "verb"), [(("base", "gspo"), "raises"), (("gspo", "base"), "lowers")])
@@ -108,6 +108,13 @@ def test_real_results_in_either_direction(inputs, order, verb):
     for (model, name, condition), (m, n, c) in keys.items():
         metrics[model][name][condition] = inputs.metrics[m][n][c]
     swapped = main_comparison(dataclasses.replace(inputs, results=results, metrics=metrics), "vstar")
-    first, *_, last = sentences([swapped])
+    first, *_, last = sentences([swapped], {})
     assert first.startswith(f"SFT {verb} mAM from {swapped.levels['base']['mAM'].text} to ")
     assert ("No single axis fell" in last) == (verb == "raises")
+
+
+def test_rewards_that_are_not_the_papers_are_named():
+    assert sentences([compared()], {"ans_where": 1.0, "thk_objects": 2.0})[-1] == (
+        "GSPO's rewards are the paper's seven and ans_where (weight 1) and thk_objects (weight 2)."
+    )
+    assert not any("rewards" in sentence for sentence in sentences([compared()], {}))
