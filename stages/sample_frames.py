@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from openo3.benchmarks.base import FrameSampling
+from openo3.benchmarks.registry import BENCHMARKS
 from openo3.core.schema import Sample
 from openo3.executors import LOCAL, ExecutorError
 from openo3.fetch.manifest import MANIFEST, read_manifest
@@ -21,29 +23,14 @@ from stages.params import load_params
 
 RAW, VALIDATED, FRAMES = Path("data/raw"), Path("data/validated"), Path("data/frames")
 METRICS = Path("metrics/frames.json")
-BENCHMARKS = ("vstar", "tvgbench", "videomme", "worldsense", "videommmu")
 
 Moments = dict[str, dict[float, str | None]]
 """Media -> its annotated times, each with the JPEG that the source ships, if any."""
 
 
 @dataclass(frozen=True)
-class FrameSampling:
-    """Evenly spread frames: `fps` a second, within the two bounds; `max_pixels` replaces the stage's own."""
-
-    fps: float
-    min_frames: int
-    max_frames: int
-    max_pixels: int | None = None
-
-
-LONG = FrameSampling(fps=2.0, min_frames=4, max_frames=64, max_pixels=512 * 512)
-"""For benchmarks of long videos, as the paper has it."""
-
-
-@dataclass(frozen=True)
-class Params:
-    """`train` and the benchmarks say how their frames are spread. `max_pixels` and `side_multiple` are the
+class Common:
+    """`train` says how the frames of training media are spread. `max_pixels` and `side_multiple` are the
     model's pixel budget, `time_limit_s` is for one file.
 
     `executor` is `local`, with `workers` processes (0 for one per core), or `dask://host:port`, a cluster
@@ -51,18 +38,22 @@ class Params:
     """
 
     train: FrameSampling
-    vstar: FrameSampling
-    tvgbench: FrameSampling
     max_pixels: int
     side_multiple: int
     shards: int
-    videomme: FrameSampling = LONG
-    worldsense: FrameSampling = LONG
-    videommmu: FrameSampling = LONG
     jpeg_quality: int = 95
     executor: str = LOCAL
     workers: int = 0
     time_limit_s: float = 120.0
+
+
+Params = make_dataclass(
+    "Params",
+    [(name, FrameSampling, benchmark.sampling) for name, benchmark in BENCHMARKS.items()],
+    bases=(Common,),
+    frozen=True,
+)
+"""The block of the stage: what is common, and each benchmark's sampling under its name."""
 
 
 def main() -> None:

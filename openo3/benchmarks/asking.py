@@ -12,7 +12,7 @@ import orjson
 from PIL import Image
 from tqdm import tqdm
 
-from openo3.benchmarks import Benchmark, Record
+from openo3.benchmarks.base import Benchmark, Record
 from openo3.media.frame_store import Frame, FrameStore
 from openo3.model.decoding import Sampling
 from openo3.model.encode import Prompt

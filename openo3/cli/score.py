@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print `overall`, `length/...` and `domain/...`."""
     from openo3.benchmarks import judges
-    from openo3.benchmarks.vstar_scores import report
+    from openo3.benchmarks.vstar_scores import rate, report
     from openo3.cli.command_input import read_vstar_results
 
     kind = "served" if arguments.judge_url or arguments.judge_model else "rouge"
@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     except ValueError as error:  # the judge's, or an InputError
         return refuse(error)
     try:
-        numbers = report(results, judge)
+        numbers = report(rate(results, judge))
     except ConnectionError as error:
         return refuse(error, status=1)
     print(json.dumps(numbers, indent=2, allow_nan=False))

@@ -1,10 +1,9 @@
 """A folder of the user's own: annotations and media that are already on this machine.
 
     my_clips/
-      STGR-SFT.json  STGR-RL.json  V_STaR_test.json  TVGBench.json     any of them
-      Video-MME.parquet  worldsense_qa.json  VideoMMMU/              of these too
-      videos/  kfs/  images/                                           what the STGR files name
-      vstar/  tvgbench/  videomme/  worldsense/  videommmu/            what the benchmarks name
+      STGR-SFT.json  STGR-RL.json          any of them, and the file of any benchmark by its published name
+      videos/  kfs/  images/               what the STGR files name
+      NAME/                                what the benchmark of that name names
 
 The published layout (`json_data/`, `videos/stgr/plm/kfs/`, ...) is understood as well.
 """
@@ -14,9 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from openo3.annotations.files import ANNOTATION_FILES, AnnotationFile, target
+from openo3.annotations.files import AnnotationFile, target
 from openo3.annotations.rejections import RowError
 from openo3.annotations.sources import Reference
+from openo3.benchmarks.registry import ANNOTATION_FILES
 from openo3.fetch.plan import FetchError, Item, Missing, Plan
 from openo3.fetch.random_access import LocalFile
 from openo3.files.safe_path import Root, UnsafePath

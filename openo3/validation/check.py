@@ -14,9 +14,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from openo3.annotations.files import ANNOTATION_FILES
 from openo3.annotations.rejections import Rejection
 from openo3.annotations.rows import AnnotationError
+from openo3.benchmarks.registry import ANNOTATION_FILES
 from openo3.files.artifacts import write_jsonl
 from openo3.validation import coverage, suites
 from openo3.validation.coverage import Coverage
