@@ -81,6 +81,15 @@ def record(
     }
 
 
+def checked(raw: Any) -> dict[str, Any]:
+    """A record that is in the common form already. Raises `RowError` if a field is of a wrong type."""
+    raw = rows.record(raw)
+    for field in ("question", "answer", "group"):
+        rows.text(raw, field)
+    listed = rows.listed(raw.get("options"), "options")
+    return {**raw, "id": rows.identifier(raw), "options": options(raw, "options") if listed else []}
+
+
 def without_letters(options: Sequence[str]) -> list[str]:
     """The options without the letters before them, if each has its own.
 

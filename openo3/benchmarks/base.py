@@ -167,6 +167,10 @@ class Benchmark:
     `sampling` is how its frames are sampled by default. `questions` gives the prompts by kind of question,
     `result` the record with the answers filled in, of the same kinds or fewer; both get the space in which
     the model writes boxes. `rate` adds a judge's ratings; results that have them are not rated again.
+
+    For `openo3 score`: `blocks` gives its numbers if they are more than `score` has. `check` reads a record
+    that `parse` gave, if `parse` itself cannot. `answered` checks a record whose `answers` (names of fields)
+    were read before. Both raise `RowError`.
     """
 
     name: str
@@ -183,6 +187,10 @@ class Benchmark:
     display: Display
     rows: Callable[[str | Path], Iterator[Any]] = read_rows
     rate: Callable[[Results, Judge], Results] = unrated
+    blocks: Callable[[Results], dict[str, Any]] | None = None
+    check: Callable[[Any], Record] | None = None
+    answered: Callable[[Any], Record] | None = None
+    answers: tuple[str, ...] = ()
     id_field: str = ""
     sampling: FrameSampling = LONG
 
@@ -201,3 +209,7 @@ class Benchmark:
         Results that need a judge must be rated. Raises `ValueError` if they are not.
         """
         return self.scoring.score(results)
+
+    def report(self, results: Results) -> dict[str, Any]:
+        """What `openo3 score` prints of rated results."""
+        return (self.blocks or self.score)(results)

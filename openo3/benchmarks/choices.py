@@ -21,6 +21,7 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
+from openo3.annotations import choice_records
 from openo3.annotations.facts import Facts
 from openo3.annotations.sources import Reference
 from openo3.benchmarks.base import Benchmark, Display, Record, Results, Scoring, Truth
@@ -124,6 +125,7 @@ def choice_benchmark(
         questions=asking.questions,
         result=asking.result,
         rate=asking.rate,
+        check=choice_records.checked,
         scoring=Scoring(
             columns=("acc",),
             metrics=("acc",),

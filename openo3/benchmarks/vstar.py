@@ -26,7 +26,7 @@ from openo3.annotations.facts import Facts, box_facts, span_facts
 from openo3.annotations.rejections import Reason, RowError
 from openo3.annotations.sources import Reference
 from openo3.benchmarks.base import Benchmark, Display, FrameSampling, PublishedTable, Record, Truth
-from openo3.benchmarks.vstar_scores import SCORING, rate, true_boxes
+from openo3.benchmarks.vstar_scores import ANSWERS, SCORING, answered, rate, report, true_boxes
 from openo3.core import prompts
 from openo3.core.evidence import parse_completion, read_times, read_where
 from openo3.core.format_check import format_share
@@ -166,6 +166,9 @@ VSTAR = Benchmark(
     result=result,
     rate=rate,
     scoring=SCORING,
+    blocks=report,
+    answered=answered,
+    answers=ANSWERS,
     truth=truth,
     display=Display(
         columns=(

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openo3.annotations import rows
+from openo3.annotations.rejections import Reason, RowError
 from openo3.benchmarks.base import Results, Scoring
 from openo3.benchmarks.judges import CORRECT, UNPARSABLE, Judge
 from openo3.core.evidence import parse_completion, read_times, second_key
@@ -33,6 +34,9 @@ from openo3.core.schema import Box
 CHAINS = ("", "_2")
 COLUMNS = ("acc", "tIoU_1", "vIoU_1", "tIoU_2", "vIoU_2")
 METRICS = (*COLUMNS, "mAM", "mLGM")
+_KINDS = ("answer_vqa", "answer_temporal", "answer_temporal_pre", "answer_spatial")
+ANSWERS = tuple(kind + suffix for kind in _KINDS for suffix in CHAINS)
+"""The fields in which a record has its answers."""
 LENGTHS = {"Short": 60.0, "Medium": 180.0, "Long": float("inf")}
 """Video lengths by their upper end in seconds, itself not included."""
 
@@ -112,10 +116,11 @@ def true_boxes(record: Mapping[str, Any]) -> list[tuple[float, Box]]:
     Raises `RowError` for a box that lacks its second or one of its sides.
     """
     boxes = []
-    for item in rows.listed(record.get("bboxes"), "bboxes"):
-        item = rows.mapping(item, "bboxes")
-        second = rows.number(item.get("timestamp"), "bboxes.timestamp")
-        boxes.append((second, tuple(rows.number(item.get(side), f"bboxes.{side}") for side in _SIDES)))
+    for index, item in enumerate(rows.listed(record.get("bboxes"), "bboxes")):
+        field = f"bboxes[{index}]"
+        item = rows.mapping(item, field)
+        second = rows.number(item.get("timestamp"), f"{field}.timestamp")
+        boxes.append((second, tuple(rows.number(item.get(side), f"{field}.{side}") for side in _SIDES)))
     return boxes
 
 
@@ -226,3 +231,40 @@ def _are_numbers(value: Any, count: int) -> bool:
 def _length(record: Mapping[str, Any]) -> str:
     seconds = round(record["frame_count"] / record["fps"], 2)
     return next((name for name, end in LENGTHS.items() if seconds < end), "Long")
+
+
+def answered(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """A record whose answers were read before, checked: its truth is complete, its answers have their types.
+
+    Raises `RowError`.
+    """
+    for field in ("question", "answer"):
+        rows.text(raw, field)
+    if raw.get("domain") is not None:
+        rows.text(raw, "domain")
+    if rows.number(raw.get("fps"), "fps") <= 0 or rows.number(raw.get("frame_count"), "frame_count") < 0:
+        raise RowError(Reason.WRONG_TYPE, "fps", "expected fps above 0 and frame_count from 0")
+    start, end = rows.numbers(raw.get("timestamps"), "timestamps", 2)
+    if start > end:
+        raise RowError(Reason.SPAN_EMPTY, "timestamps", rows.shown(raw["timestamps"]))
+    if raw.get("bboxes") is None:
+        raise RowError(Reason.FIELD_MISSING, "bboxes")
+    true_boxes(raw)
+    _check_answers(raw)
+    return dict(raw)
+
+
+def _check_answers(raw: Mapping[str, Any]) -> None:
+    """Types alone: what a model wrote inside them may be anything."""
+    types = {"answer_vqa": (str,), "VQA_score": (int,)}
+    for suffix in CHAINS:
+        types[f"answer_temporal{suffix}"] = (list, str)
+        types[f"answer_temporal_pre{suffix}"] = (str,)
+        types[f"answer_spatial{suffix}"] = (dict, list)
+    for field, allowed in types.items():
+        value = raw.get(field)
+        if value is not None and (not isinstance(value, allowed) or isinstance(value, bool)):
+            expected = " or ".join(kind.__name__ for kind in allowed)
+            raise RowError(Reason.WRONG_TYPE, field, f"expected {expected}, found {rows.shown(value)}")
+    if raw.get("VQA_score") not in (None, -1, 0, 1, 2, 3):
+        raise RowError(Reason.WRONG_TYPE, "VQA_score", f"expected -1 to 3, found {raw['VQA_score']}")

@@ -28,8 +28,8 @@ def test_boxes_of_vstar_are_normalised_by_the_frame():
         ({"fps": float("nan")}, Reason.NOT_FINITE, "fps"),
         ({"timestamps": [1.0]}, Reason.WRONG_TYPE, "timestamps"),
         ({"bboxes": "none"}, Reason.WRONG_TYPE, "bboxes"),
-        ({"bboxes": [BOX | {"xmax": None}]}, Reason.FIELD_MISSING, "bboxes.xmax"),
-        ({"bboxes": [BOX | {"timestamp": "1"}]}, Reason.WRONG_TYPE, "bboxes.timestamp"),
+        ({"bboxes": [BOX | {"xmax": None}]}, Reason.FIELD_MISSING, "bboxes[0].xmax"),
+        ({"bboxes": [BOX | {"timestamp": "1"}]}, Reason.WRONG_TYPE, "bboxes[0].timestamp"),
     ],
 )
 def test_each_defect_of_a_vstar_record_has_its_reason(fields, reason, field):
