@@ -1,8 +1,8 @@
 """What a benchmark is: one object that holds everything the pipeline knows about it.
 
-    BENCHMARKS["charades"].parse(raw)          one record of the published file, checked
-    BENCHMARKS["charades"].questions(...)      what a model is asked about it
-    BENCHMARKS["charades"].score(results)      all numbers
+    BENCHMARKS["NAME"].parse(raw)          one record of the published file, checked
+    BENCHMARKS["NAME"].questions(...)      what a model is asked about it
+    BENCHMARKS["NAME"].score(results)      all numbers
 
 `openo3/benchmarks/NAME.py` builds the object, `openo3.benchmarks.registry` lists it. The stages iterate over
 the registry, so a new benchmark is one new file and one line.

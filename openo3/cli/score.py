@@ -1,6 +1,6 @@
 """`openo3 score BENCHMARK RESULTS`: all numbers of a results file as one JSON object.
 
-    openo3 score charades results.jsonl --per-record
+    openo3 score NAME results.jsonl --per-record
 
 The file is a JSON list, or JSON Lines, of the benchmark's records, each with the model's raw completions:
 

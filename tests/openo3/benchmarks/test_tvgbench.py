@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openo3.benchmarks import registry, tvgbench
+from openo3.benchmarks import grounding, registry, tvgbench
 from openo3.core.geometry import RELATIVE_1000
 
 RECORD = {
@@ -16,12 +16,12 @@ RECORD = {
 
 
 def result(text):
-    return tvgbench.result(RECORD, {"when": text}, RELATIVE_1000)
+    return tvgbench.TVGBENCH.result(RECORD, {"when": text}, RELATIVE_1000)
 
 
 def test_question():
-    assert list(tvgbench.questions(RECORD, RELATIVE_1000)) == ["when"]
-    assert tvgbench.questions(RECORD, RELATIVE_1000)["when"].startswith("person opens the fridge\n")
+    assert list(tvgbench.TVGBENCH.questions(RECORD, RELATIVE_1000)) == ["when"]
+    assert tvgbench.TVGBENCH.questions(RECORD, RELATIVE_1000)["when"].startswith("person opens the fridge\n")
     assert registry.get("tvgbench") is tvgbench.TVGBENCH
 
 
@@ -31,10 +31,10 @@ def test_numbers_by_hand():
         result(well),
         result("from 4 to 8"),
         result("from 0:02 to 0:04"),
-        tvgbench.result(RECORD, {}, RELATIVE_1000),
+        tvgbench.TVGBENCH.result(RECORD, {}, RELATIVE_1000),
     ]
     scores = tvgbench.TVGBENCH.score(results)
-    assert tvgbench.tious(results) == pytest.approx([1, 2 / 6, 0.5, 0])
+    assert grounding.tious(tvgbench.true_span, results) == pytest.approx([1, 2 / 6, 0.5, 0])
     assert scores["m_tIoU"] == pytest.approx((1 + 1 / 3 + 0.5) / 4)
     assert [scores[name] for name in ("R1@0.3", "R1@0.5", "R1@0.7")] == [0.75, 0.5, 0.25]
     assert (scores["format"], scores["n"]) == (0.25, 4)
