@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from openo3.annotations.facts import Facts
 from openo3.annotations.files import AnnotationFile
 from openo3.annotations.rows import read_rows
 from openo3.annotations.sources import Reference
@@ -26,6 +25,8 @@ from openo3.core.schema import Box
 from openo3.files.artifacts import read_json
 
 Record = dict[str, Any]
+Facts = dict[str, Any]
+"""What is measured of a record for the rules of `openo3.validation`, by `FIELD.MEASURE`."""
 Results = Sequence[Mapping[str, Any]]
 """Records with the answers filled in and, where a judge is needed, with its ratings."""
 
@@ -35,12 +36,16 @@ Metric = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class FrameSampling:
-    """Evenly spread frames: `fps` a second, within the two bounds; `max_pixels` replaces the stage's own."""
+    """Evenly spread frames: `fps` a second, within the two bounds; `max_pixels` replaces the stage's own.
+
+    Of a record about a segment of its media, only the segment is shown; without `segments`, the whole file.
+    """
 
     fps: float
     min_frames: int
     max_frames: int
     max_pixels: int | None = None
+    segments: bool = True
 
 
 LONG = FrameSampling(fps=2.0, min_frames=4, max_frames=64, max_pixels=512 * 512)
@@ -150,6 +155,42 @@ class Truth:
     options: Sequence[str] = ()
 
 
+@dataclass(frozen=True)
+class Note:
+    """What was done about a record's annotation, or does not agree with its media: `field` is about it."""
+
+    field: str
+    detail: str
+
+
+Fitted = tuple[Record, list[Note]]
+
+
+def unchanged(record: Record, size: tuple[int, int] | None, tolerance_s: float) -> Fitted:
+    """The record as it is."""
+    return record, []
+
+
+def fit_span(field: str, span: Span, duration_s: float, tolerance_s: float) -> tuple[Span, list[Note]]:
+    """A span within `0..duration_s`, in seconds; an end less than `tolerance_s` after it is left alone.
+
+    A point, and a span that ends before it starts, become or stay a point: they are kept, and score 0.
+    """
+    start, end = max(span[0], 0.0), max(span[1], 0.0)
+    if end > duration_s + tolerance_s:
+        start, end = min(start, duration_s), duration_s
+    end = max(start, end)
+    if (start, end) != tuple(span):
+        was, now = (f"{first:g}-{last:g} s" for first, last in (span, (start, end)))
+        return (start, end), [Note(field, f"{was} clipped to {now}, the media lasts {duration_s:g} s")]
+    return span, [Note(field, f"a point at {start:g} s, kept")] if start == end else []
+
+
+def frames_of(record: Mapping[str, Any]) -> str:
+    """The name under which a frame store has what is shown of a record: its media, or a segment of it."""
+    return record.get("frames") or record["media"]
+
+
 def unrated(results: Results, judge: Judge) -> Results:
     """The results as they are, of a benchmark that needs no judge."""
     return results
@@ -163,6 +204,9 @@ class Benchmark:
     that reads the records, `references` to the media that a record names, and `parse`, which gives a checked
     record with its `media`; the last two raise `RowError`. `facts` measures a checked record for the rules
     of `openo3.validation`. `media_field` and `id_field` name fields of the published record.
+
+    `fit` fits a validated record to its media, whose size in pixels it gets beside the tolerance in seconds.
+    A record is never dropped because its annotation does not fit, but clipped, with a note for each change.
 
     `sampling` is how its frames are sampled by default. `questions` gives the prompts by kind of question,
     `result` the record with the answers filled in, of the same kinds or fewer; both get the space in which
@@ -186,6 +230,7 @@ class Benchmark:
     truth: Callable[[Mapping[str, Any]], Truth]
     display: Display
     rows: Callable[[str | Path], Iterator[Any]] = read_rows
+    fit: Callable[[Record, tuple[int, int] | None, float], Fitted] = unchanged
     rate: Callable[[Results, Judge], Results] = unrated
     blocks: Callable[[Results], dict[str, Any]] | None = None
     check: Callable[[Any], Record] | None = None

@@ -22,10 +22,9 @@ from typing import Any
 
 from openo3.annotations import rows as fields
 from openo3.annotations import sources
-from openo3.annotations.facts import Facts, span_facts
 from openo3.annotations.rows import AnnotationError
 from openo3.annotations.sources import Reference
-from openo3.benchmarks.base import Record
+from openo3.benchmarks.base import Fitted, Record, fit_span
 from openo3.benchmarks.grounding import grounding_benchmark
 from openo3.core.geometry import Span
 
@@ -73,17 +72,15 @@ def parse(raw: Any) -> Record:
     return {**raw, "media": video.media}
 
 
-def facts(record: Record) -> Facts:
-    """What the rules of `openo3.validation` are checked over."""
-    return {
-        "question.chars": len(record["question"].strip()),
-        **span_facts("answer", true_span(record)),
-    }
-
-
 def true_span(record: Mapping[str, Any]) -> Span:
     """`(start_s, end_s)`."""
     return fields.number(record.get("start"), "start"), fields.number(record.get("end"), "end")
+
+
+def fit(record: Record, size: tuple[int, int] | None, tolerance_s: float) -> Fitted:
+    """The record with its span within the video."""
+    (start, end), notes = fit_span("end", true_span(record), record["duration_s"], tolerance_s)
+    return ({**record, "start": start, "end": end} if notes else record), notes
 
 
 CHARADES = grounding_benchmark(
@@ -93,7 +90,7 @@ CHARADES = grounding_benchmark(
     rows=rows,
     references=references,
     parse=parse,
-    facts=facts,
+    fit=fit,
     true_span=true_span,
     media_field="video",
     id_field="id",

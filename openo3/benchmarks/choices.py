@@ -22,9 +22,8 @@ from string import ascii_uppercase
 from typing import Any
 
 from openo3.annotations import choice_records
-from openo3.annotations.facts import Facts
 from openo3.annotations.sources import Reference
-from openo3.benchmarks.base import Benchmark, Display, Record, Results, Scoring, Truth
+from openo3.benchmarks.base import Benchmark, Display, Facts, Record, Results, Scoring, Truth
 from openo3.benchmarks.judges import CORRECT, Judge
 from openo3.core import prompts
 from openo3.core.evidence import parse_completion, read_choice

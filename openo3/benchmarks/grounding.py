@@ -12,10 +12,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from openo3.annotations.facts import Facts
 from openo3.annotations.rows import read_rows
 from openo3.annotations.sources import Reference
-from openo3.benchmarks.base import LONG, Benchmark, Display, FrameSampling, Record, Results, Scoring, Truth
+from openo3.benchmarks.base import (
+    LONG,
+    Benchmark,
+    Display,
+    Facts,
+    Fitted,
+    FrameSampling,
+    Record,
+    Results,
+    Scoring,
+    Truth,
+)
 from openo3.core import prompts
 from openo3.core.evidence import parse_completion, read_times
 from openo3.core.format_check import format_share
@@ -25,6 +35,11 @@ from openo3.core.schema import Task
 
 TrueSpan = Callable[[Mapping[str, Any]], Span]
 """A record's true `(start_s, end_s)`; raises `RowError` if it has none."""
+
+
+def facts(record: Record) -> Facts:
+    """What the rules of `openo3.validation` are checked over."""
+    return {"question.chars": len(record["question"].strip())}
 
 
 def questions(record: Mapping[str, Any], space: BoxSpace) -> dict[str, str]:
@@ -71,7 +86,7 @@ def grounding_benchmark(
     *,
     references: Callable[[Any], list[Reference]],
     parse: Callable[[Any], Record],
-    facts: Callable[[Record], Facts],
+    fit: Callable[[Record, tuple[int, int] | None, float], Fitted],
     true_span: TrueSpan,
     media_field: str,
     id_field: str = "",
@@ -88,6 +103,7 @@ def grounding_benchmark(
         references=references,
         parse=parse,
         facts=facts,
+        fit=fit,
         media_field=media_field,
         id_field=id_field,
         sampling=sampling,

@@ -22,11 +22,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from openo3.annotations import rows, sources
-from openo3.annotations.facts import Facts, box_facts, span_facts
 from openo3.annotations.rejections import Reason, RowError
 from openo3.annotations.sources import Reference
-from openo3.benchmarks.base import Benchmark, Display, FrameSampling, PublishedTable, Record, Truth
-from openo3.benchmarks.vstar_scores import ANSWERS, SCORING, answered, rate, report, true_boxes
+from openo3.benchmarks.base import (
+    Benchmark,
+    Display,
+    Facts,
+    Fitted,
+    FrameSampling,
+    Note,
+    PublishedTable,
+    Record,
+    Truth,
+    fit_span,
+)
+from openo3.benchmarks.vstar_scores import ANSWERS, SCORING, SIDES, answered, rate, report, true_boxes
 from openo3.core import prompts
 from openo3.core.evidence import parse_completion, read_times, read_where
 from openo3.core.format_check import format_share
@@ -64,15 +74,42 @@ def parse(raw: Any) -> Record:
 
 def facts(record: Record) -> Facts:
     """What the rules of `openo3.validation` are checked over."""
-    boxes = normalised_boxes(record)
     return {
         "question.chars": min(len(record[field].strip()) for field in _QUESTIONS),
         "answer.chars": len(record["answer"].strip()),
-        "bboxes.count": len(boxes),
-        "bboxes.last_s": max((second for second, _ in boxes), default=None),
-        **box_facts("bboxes", [box for _, box in boxes]),
-        **span_facts("timestamps", true_span(record)),
     }
+
+
+def fit(record: Record, size: tuple[int, int] | None, tolerance_s: float) -> Fitted:
+    """The span within the video and the boxes within the frame; all boxes are kept, empty ones too.
+
+    Boxes are scaled by the record's own `width` and `height`, so a video of another size is only noted.
+    """
+    span, notes = fit_span("timestamps", true_span(record), record["duration_s"], tolerance_s)
+    if notes:
+        record = {**record, "timestamps": list(span)}
+    width, height = record["width"], record["height"]
+    if size is not None and tuple(size) != (width, height):
+        notes.append(Note("width", f"annotated {width:g} x {height:g}, the video is {size[0]} x {size[1]}"))
+    boxes = []
+    for index, (item, (second, box)) in enumerate(
+        zip(record["bboxes"] or (), true_boxes(record), strict=True)
+    ):
+        limits = (width, height, width, height)
+        inside = tuple(min(max(side, 0), limit) for side, limit in zip(box, limits, strict=True))
+        if inside != box:
+            notes.append(Note(f"bboxes[{index}]", f"{_written(box)} clipped to {_written(inside)}"))
+            item = {**item, **dict(zip(SIDES, inside, strict=True))}
+        if inside[0] >= inside[2] or inside[1] >= inside[3]:
+            notes.append(Note(f"bboxes[{index}]", f"{_written(inside)} has no area, kept"))
+        if second > record["duration_s"] + tolerance_s:
+            notes.append(Note(f"bboxes[{index}]", f"at {second:g} s, after the end of the video, kept"))
+        boxes.append(item)
+    return ({**record, "bboxes": boxes} if boxes != record["bboxes"] else record), notes
+
+
+def _written(box: Box) -> str:
+    return "[" + ", ".join(f"{side:g}" for side in box) + "]"
 
 
 def questions(record: Mapping[str, Any], space: BoxSpace) -> dict[str, str]:
@@ -160,6 +197,7 @@ VSTAR = Benchmark(
     references=references,
     parse=parse,
     facts=facts,
+    fit=fit,
     media_field="vid",
     sampling=FrameSampling(fps=1.0, min_frames=1, max_frames=16),
     questions=questions,

@@ -40,7 +40,7 @@ ANSWERS = tuple(kind + suffix for kind in _KINDS for suffix in CHAINS)
 LENGTHS = {"Short": 60.0, "Medium": 180.0, "Long": float("inf")}
 """Video lengths by their upper end in seconds, itself not included."""
 
-_SIDES = ("xmin", "ymin", "xmax", "ymax")
+SIDES = ("xmin", "ymin", "xmax", "ymax")
 _SECOND = re.compile(r"\s*[0-9]{1,9}(\.[0-9]{1,9})?\s*")
 
 
@@ -120,7 +120,7 @@ def true_boxes(record: Mapping[str, Any]) -> list[tuple[float, Box]]:
         field = f"bboxes[{index}]"
         item = rows.mapping(item, field)
         second = rows.number(item.get("timestamp"), f"{field}.timestamp")
-        boxes.append((second, tuple(rows.number(item.get(side), f"{field}.{side}") for side in _SIDES)))
+        boxes.append((second, tuple(rows.number(item.get(side), f"{field}.{side}") for side in SIDES)))
     return boxes
 
 

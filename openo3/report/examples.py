@@ -13,6 +13,7 @@ from statistics import median
 
 from markupsafe import Markup
 
+from openo3.benchmarks.base import frames_of
 from openo3.benchmarks.conditions import Condition
 from openo3.benchmarks.registry import BENCHMARKS
 from openo3.core.evidence import Completion, parse_completion, read_times, read_where, second_key
@@ -130,7 +131,7 @@ def example(
     """One record with all models' answers; `scores[model]` are its scores by column."""
     record = inputs.results[inputs.key("base", benchmark)][index]
     truth, parts = BENCHMARKS[benchmark].truth(record), BENCHMARKS[benchmark].display.parts
-    shown = frames.frames(record["media"])
+    shown = frames.frames(frames_of(record))
     columns, tracks = [], [Track("Truth", "truth", [truth.span])] if truth.span else []
     for model, title in MODELS.items():
         answers = inputs.answers[inputs.key(model, benchmark)][index]

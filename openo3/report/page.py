@@ -15,6 +15,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from openo3.benchmarks.base import frames_of
 from openo3.benchmarks.registry import BENCHMARKS
 from openo3.media.frame_store import FrameStore
 from openo3.report.charts import Estimate, bin_shares, histogram, interval_plot, line_chart
@@ -181,7 +182,7 @@ def _examples(
         answers = [inputs.answers[inputs.key(model, name)] for model in MODELS]
         media = [
             record["media"]
-            if record["media"] in frames[name] and all(found[k] for found in answers)
+            if frames_of(record) in frames[name] and all(found[k] for found in answers)
             else None
             for k, record in enumerate(inputs.results[inputs.key("base", name)])
         ]

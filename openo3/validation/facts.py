@@ -3,19 +3,20 @@
     facts.of_sample(sample, supervised=True) ->
         {"question.chars": 24, "key_frames.first_s": 2.5, "key_items.low": 0.12, "answer.option": None, ...}
 
-`openo3.annotations.facts` says what a fact is, `openo3.validation.suites` has the rules.
+A fact is named after the field it is about. It is a number, or a text that says what is wrong, and `None`
+where it does not apply. The rules are in `openo3.validation.suites`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain, pairwise
 
-from openo3.annotations.facts import Facts, box_facts, span_facts
+from openo3.benchmarks.base import Facts
 from openo3.core.answers import option_of
 from openo3.core.evidence import parse_boxes, parse_completion, parse_span
-from openo3.core.schema import KeyFrame, Sample, Task
+from openo3.core.schema import Box, KeyFrame, Sample, Task
 
 _OPTION = re.compile(r"^\s*\(?([A-Z])[.):]", re.MULTILINE)
 _BLOCKS = ("<think>", "</think>", "<answer>", "</answer>")
@@ -33,7 +34,7 @@ def of_sample(sample: Sample, supervised: bool) -> Facts:
         "key_frames.order": _order(sample.key_frames),
         "key_frames.repeated": _repeated(sample.key_frames),
         "key_items.unknown": _unknown_items(sample),
-        **box_facts("key_items", chain.from_iterable(objects)),
+        **_box_facts("key_items", chain.from_iterable(objects)),
         **_answer_facts(sample),
     }
     if supervised:
@@ -49,7 +50,7 @@ def _answer_facts(sample: Sample) -> Facts:
     facts = {
         "answer.option": option,
         "answer.unlisted": _unlisted(option, question) if option else None,
-        **span_facts("answer", parse_span(sample.answer) if timed else None),
+        **_span_facts("answer", parse_span(sample.answer) if timed else None),
         **_text_facts("answer", sample.answer),
         "answer.extent_px": None,
     }
@@ -66,7 +67,7 @@ def _text_facts(field: str, text: str) -> Facts:
     return {
         f"{field}.malformed": _malformed(text, len(completion.boxes), len(completion.times_s)),
         f"{field}.cited_s": max(completion.times_s, default=None),
-        **box_facts(field, completion.boxes),
+        **_box_facts(field, completion.boxes),
     }
 
 
@@ -85,6 +86,24 @@ def _malformed(text: str, boxes: int, times: int) -> str | None:
     if times != text.count("<t>"):
         return "a time is not <t>seconds</t>s"
     return "an <obj> has no name" if "<obj></obj>" in text else None
+
+
+def _span_facts(field: str, span: Sequence[float] | None) -> Facts:
+    start, end = span or (None, None)
+    length = end - start if span else None
+    return {f"{field}.start_s": start, f"{field}.end_s": end, f"{field}.length_s": length}
+
+
+def _box_facts(field: str, boxes: Iterable[Box]) -> Facts:
+    """Over normalised boxes: lowest and highest coordinate, shortest side (negative where inverted)."""
+    boxes = list(boxes)
+    if not boxes:
+        return {f"{field}.low": None, f"{field}.high": None, f"{field}.side": None}
+    return {
+        f"{field}.low": min(map(min, boxes)),
+        f"{field}.high": max(map(max, boxes)),
+        f"{field}.side": min(min(x2 - x1, y2 - y1) for x1, y1, x2, y2 in boxes),
+    }
 
 
 def _order(frames: Sequence[KeyFrame]) -> str | None:

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from openo3.annotations import rejections, stgr
-from openo3.annotations.facts import Facts
 from openo3.benchmarks import registry
-from openo3.benchmarks.base import Benchmark
+from openo3.benchmarks.base import Benchmark, Facts, Fitted, Record, unchanged
 from openo3.core.schema import Sample
 from openo3.validation import facts
 
@@ -39,6 +38,7 @@ class Format:
 
     `output` is where accepted records go below `data/validated`: JSON Lines, or one JSON list. Where ids
     are `unique`, a later row of the same source and id is a duplicate. `media_fields` name a row's media.
+    `fit` fits an accepted record to its media (`openo3.benchmarks.base.Benchmark`).
     """
 
     output: str
@@ -46,6 +46,7 @@ class Format:
     media_fields: Mapping[str, str]
     labels: Callable[[Any], Labels] = rejections.labels
     unique: bool = True
+    fit: Callable[[Record, tuple[int, int] | None, float], Fitted] = unchanged
 
 
 def _supervised(raw: Any) -> CheckedRow:
@@ -77,7 +78,8 @@ def _benchmark(benchmark: Benchmark) -> Format:
         return rejections.label(found), benchmark.name, BENCHMARK
 
     media_fields = {"video": benchmark.media_field}
-    return Format(f"bench/{benchmark.name}.json", read, media_fields, labels, unique=False)
+    output = f"bench/{benchmark.name}.json"
+    return Format(output, read, media_fields, labels, unique=False, fit=benchmark.fit)
 
 
 FORMATS: Mapping[str, Format] = {
