@@ -29,8 +29,8 @@ from typing import Any
 import numpy as np
 from ruamel.yaml import YAML
 
+from openo3.benchmarks.registry import BENCHMARKS
 from openo3.core.metrics import Interval, paired_difference
-from openo3.report.scores import SCORINGS
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = Path(".cache/openo3/ablation")
@@ -219,11 +219,11 @@ def for_all(
 
 def mean_rows(runs: Sequence[Run], benchmark: str) -> np.ndarray:
     """[records, columns]: each record's scores, averaged over the seeds."""
-    return np.mean([SCORINGS[benchmark].rows(run.results(benchmark)) for run in runs], axis=0)
+    return np.mean([BENCHMARKS[benchmark].scoring.rows(run.results(benchmark)) for run in runs], axis=0)
 
 
 def gains(later: Sequence[Run], earlier: Sequence[Run], benchmark: str) -> dict[str, Interval]:
-    scoring = SCORINGS[benchmark]
+    scoring = BENCHMARKS[benchmark].scoring
     found = paired_difference(
         mean_rows(later, benchmark).tolist(), mean_rows(earlier, benchmark).tolist(), scoring.statistic
     )
@@ -231,7 +231,7 @@ def gains(later: Sequence[Run], earlier: Sequence[Run], benchmark: str) -> dict[
 
 
 def levels(runs: Sequence[Run], benchmark: str) -> dict[str, float]:
-    scoring = SCORINGS[benchmark]
+    scoring = BENCHMARKS[benchmark].scoring
     means = mean_rows(runs, benchmark).mean(axis=0)
     return dict(zip(scoring.metrics, scoring.statistic(means[None])[0], strict=True))
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.ablation import AXES, ROOT, begin, cell, header, line, link, parameters, read, stage
+from openo3.benchmarks.registry import BENCHMARKS
 from openo3.report.comparison import PAIRS
 from openo3.report.inputs import MEANT, MODELS
-from openo3.report.scores import SCORINGS
 
 FOLDER = Path(".cache/openo3/harder")
 
@@ -44,7 +44,9 @@ def tables(folder: Path) -> str:
         levels.append(line(name, [f"{100 * own[b][key]:.1f}" for b, axes in AXES.items() for key in axes]))
     for later, earlier in PAIRS:
         found = {
-            bench: SCORINGS[bench].difference(results(folder, later, bench), results(folder, earlier, bench))
+            bench: BENCHMARKS[bench].scoring.difference(
+                results(folder, later, bench), results(folder, earlier, bench)
+            )
             for bench in AXES
         }
         label = f"{MODELS[later]} - {MODELS[earlier]}"

@@ -12,8 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from openo3 import benchmarks
-from openo3.benchmarks import conditions, judges
+from openo3.benchmarks import conditions, judges, registry
 from openo3.benchmarks.asking import answer, blank
 from openo3.benchmarks.conditions import CONDITIONS
 from openo3.core.prompts import without_instruction
@@ -47,7 +46,7 @@ def main() -> None:
     name = sys.argv[1]
     params = load_params("evaluate", Params)
     try:
-        known = {bench: benchmarks.get(bench) for bench in params.decodings}
+        known = {bench: registry.get(bench) for bench in params.decodings}
     except KeyError as error:
         wrong(f"params.yaml: evaluate.decodings: {error.args[0]}")
     model, out = Path(f"data/models/{name}"), Path(f"data/predictions/{name}")
@@ -81,7 +80,7 @@ def main() -> None:
                     progress=f"{name}, {bench}, {condition.name}",
                 )  # fmt: skip
                 results = benchmark.rate(results, judge)
-                metrics.setdefault(bench, {})[condition.name] = benchmark.score(results, judge)
+                metrics.setdefault(bench, {})[condition.name] = benchmark.score(results)
                 write_jsonl(folder / bench / f"{condition.name}.jsonl", lines)
                 write_json(folder / bench / f"{condition.name}.results.json", results)
     metrics_file = Path(f"metrics/evaluate/{name}.json")

@@ -8,7 +8,7 @@ from pathlib import Path
 from openo3.files.artifacts import atomic_file
 from openo3.media.frame_store import FrameStore
 from openo3.report.inputs import Inputs
-from openo3.report.page import EXAMPLES, html
+from openo3.report.page import html, with_frames
 from openo3.report.tables import markdown
 from stages.params import load_params
 
@@ -28,7 +28,7 @@ class Params:
 def main() -> None:
     params = load_params("report", Params)
     inputs = Inputs.read(Path("."))
-    frames = {name: FrameStore.open(FRAMES / name) for name in EXAMPLES if name in inputs.benchmarks}
+    frames = {name: FrameStore.open(FRAMES / name) for name in with_frames(inputs)}
     results = markdown(inputs)
     page = html(inputs, frames, params.examples, params.about)
     for path, text in ((PAGE, page), (RESULTS, results)):

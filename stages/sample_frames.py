@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from openo3.benchmarks.base import FrameSampling, frames_of
+from openo3.benchmarks.registry import BENCHMARKS
+from openo3.core.geometry import Span
 from openo3.core.schema import Sample
 from openo3.executors import LOCAL, ExecutorError
 from openo3.fetch.manifest import MANIFEST, read_manifest
@@ -21,29 +24,17 @@ from stages.params import load_params
 
 RAW, VALIDATED, FRAMES = Path("data/raw"), Path("data/validated"), Path("data/frames")
 METRICS = Path("metrics/frames.json")
-BENCHMARKS = ("vstar", "tvgbench", "videomme", "worldsense", "videommmu")
+
+Segments = dict[str, tuple[str, Span]]
+"""Name of a segment -> its media file, and its start and end in seconds."""
 
 Moments = dict[str, dict[float, str | None]]
 """Media -> its annotated times, each with the JPEG that the source ships, if any."""
 
 
 @dataclass(frozen=True)
-class FrameSampling:
-    """Evenly spread frames: `fps` a second, within the two bounds; `max_pixels` replaces the stage's own."""
-
-    fps: float
-    min_frames: int
-    max_frames: int
-    max_pixels: int | None = None
-
-
-LONG = FrameSampling(fps=2.0, min_frames=4, max_frames=64, max_pixels=512 * 512)
-"""For benchmarks of long videos, as the paper has it."""
-
-
-@dataclass(frozen=True)
-class Params:
-    """`train` and the benchmarks say how their frames are spread. `max_pixels` and `side_multiple` are the
+class Common:
+    """`train` says how the frames of training media are spread. `max_pixels` and `side_multiple` are the
     model's pixel budget, `time_limit_s` is for one file.
 
     `executor` is `local`, with `workers` processes (0 for one per core), or `dask://host:port`, a cluster
@@ -51,18 +42,22 @@ class Params:
     """
 
     train: FrameSampling
-    vstar: FrameSampling
-    tvgbench: FrameSampling
     max_pixels: int
     side_multiple: int
     shards: int
-    videomme: FrameSampling = LONG
-    worldsense: FrameSampling = LONG
-    videommmu: FrameSampling = LONG
     jpeg_quality: int = 95
     executor: str = LOCAL
     workers: int = 0
     time_limit_s: float = 120.0
+
+
+Params = make_dataclass(
+    "Params",
+    [(name, FrameSampling, benchmark.sampling) for name, benchmark in BENCHMARKS.items()],
+    bases=(Common,),
+    frozen=True,
+)
+"""The block of the stage: what is common, and each benchmark's sampling under its name."""
 
 
 def main() -> None:
@@ -77,10 +72,11 @@ def run(params: Params, root: Path = Path(".")) -> None:
     digests = {path: line["sha256"] for path, line in read_manifest(root / RAW).items()}
     stores = {"train": train_moments(root / VALIDATED)}
     stores |= {name: bench_moments(root / VALIDATED, name) for name in BENCHMARKS}
+    segments = {name: bench_segments(root / VALIDATED, name) for name in BENCHMARKS}
     counts, rejected = {}, []
     for name, moments in stores.items():
         started = time.monotonic()
-        result = fill(root, name, moments, digests, params)
+        result = fill(root, name, moments, digests, params, segments.get(name, {}))
         if moments:
             counts[name] = count(result, time.monotonic() - started)
         fields = ("store", "media", "reason", "detail")
@@ -105,12 +101,29 @@ def train_moments(validated: Path) -> Moments:
 
 
 def bench_moments(validated: Path, name: str) -> Moments:
-    """All media of a benchmark, whose questions show even frames only."""
+    """All media of a benchmark, whose questions show even frames only; a segment counts as one of its own."""
+    return {frames_of(record): {} for record in bench_records(validated, name)}
+
+
+def bench_segments(validated: Path, name: str) -> Segments:
+    """The segments among them."""
+    records = bench_records(validated, name)
+    return {r["frames"]: (r["media"], tuple(r["segment"])) for r in records if "segment" in r}
+
+
+def bench_records(validated: Path, name: str) -> list[dict[str, Any]]:
     path = validated / "bench" / f"{name}.json"
-    return {record["media"]: {} for record in read_json(path)} if path.exists() else {}
+    return read_json(path) if path.exists() else []
 
 
-def fill(root: Path, name: str, moments: Moments, digests: dict[str, str], params: Params) -> Written:
+def fill(
+    root: Path,
+    name: str,
+    moments: Moments,
+    digests: dict[str, str],
+    params: Params,
+    segments: Segments,
+) -> Written:
     """Write one store, with a bar of the media files done."""
 
     def digest(path: str) -> str:
@@ -118,11 +131,12 @@ def fill(root: Path, name: str, moments: Moments, digests: dict[str, str], param
             raise SystemExit(f"{path}: not in {RAW / MANIFEST}, run the stage download")
         return digests[f"media/{path}"]
 
+    even: FrameSampling = getattr(params, name)
     requests = []
     for media, times in moments.items():
+        file, segment = segments.get(media, (media, None))
         keys = [KeyRequest(time_s, jpeg, jpeg and digest(jpeg)) for time_s, jpeg in sorted(times.items())]
-        requests.append(Request(media, digest(media), tuple(keys)))
-    even: FrameSampling = getattr(params, name)
+        requests.append(Request(media, digest(file), tuple(keys), file, segment if even.segments else None))
     policy = SamplingConfig(
         even.fps,
         even.min_frames,

@@ -1,4 +1,7 @@
-"""The annotation files that the pipeline reads, below `data/raw/annotations`."""
+"""What an annotation file below `data/raw/annotations` is, and the two training files.
+
+`openo3.benchmarks.registry` adds those of the benchmarks.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from openo3.annotations import bench_records, choice_records, stgr
+from openo3.annotations import stgr
 from openo3.annotations.rows import read_rows
 from openo3.annotations.sources import Reference
 
@@ -31,21 +34,7 @@ def target(filename: str, part: str) -> str:
     return f"annotations/{filename}" + (part.replace("/", "-") if filename.endswith("/") else "")
 
 
-ANNOTATION_FILES = (
+STGR_FILES = (
     AnnotationFile("sft", "STGR-SFT.json", stgr.references),
     AnnotationFile("rl", "STGR-RL.json", stgr.references),
-    AnnotationFile("vstar", "V_STaR_test.json", bench_records.vstar_references),
-    AnnotationFile("tvgbench", "TVGBench.json", bench_records.tvgbench_references),
-    AnnotationFile(
-        "videomme", "Video-MME.parquet", choice_records.videomme_references, choice_records.videomme_rows
-    ),
-    AnnotationFile(
-        "worldsense",
-        "worldsense_qa.json",
-        choice_records.worldsense_references,
-        choice_records.worldsense_rows,
-    ),
-    AnnotationFile(
-        "videommmu", "VideoMMMU/", choice_records.videommmu_references, choice_records.videommmu_rows
-    ),
 )

@@ -12,7 +12,7 @@ import orjson
 from PIL import Image
 from tqdm import tqdm
 
-from openo3.benchmarks import Benchmark, Record
+from openo3.benchmarks.base import Benchmark, Record, frames_of
 from openo3.media.frame_store import Frame, FrameStore
 from openo3.model.decoding import Sampling
 from openo3.model.encode import Prompt
@@ -95,7 +95,7 @@ def _ask(
     asked: list[Mapping[str, str]] = []
     shown: dict[str, tuple[Frame, ...]] = {}
     for index in batch:
-        media = records[index]["media"]
+        media = frames_of(records[index])
         if media not in store:
             asked.append({})
             continue
@@ -116,7 +116,7 @@ def _ask(
 
 
 def _space(engine: Engine, store: FrameStore, record: Record) -> Any:
-    return engine.box_space(store.sizes.get(record["media"], (1, 1)))
+    return engine.box_space(store.sizes.get(frames_of(record), (1, 1)))
 
 
 def _read_kept(path: Path) -> dict[int, dict[str, Any]]:

@@ -1,44 +1,42 @@
-"""Benchmarks that ask to choose one of some options: Video-MME, WorldSense, VideoMMMU.
+"""What benchmarks with options share: reading their records, asking for a letter, accuracy, tables.
 
-A record is as `openo3.annotations.choice_records` checked it; below the dots what `result` and `rate` add:
+A record is as `openo3.annotations.choice_records` checked it, and `validate` adds `duration_s`. Below the
+dots is what `result` and `rate` add:
 
     {"id": "001-1", "question": "What is she cutting?", "options": ["Apples.", "Pears."], "answer": "B",
-     "group": "short", "media": "videos/videomme/fFjv93ACGo8.mp4", "duration_s": 61.5, ...
+     "group": "short", "media": "videos/NAME/fFjv93ACGo8.mp4", "duration_s": 61.5, ...
      "said": "B", "completion": "<think>...", "correct": 1.0, "format": 1.0}
 
 An answer that names no option, or more than one, is wrong; it is never taken for one of them. A question
-without options (some of VideoMMMU's) is for the judge. Accuracy is over all records, and by group: length of
+without options is for the judge. Accuracy is over all records, and by group: length of
 the video, kind of task, track.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
+from openo3.annotations import choice_records
+from openo3.annotations.sources import Reference
+from openo3.benchmarks.base import Benchmark, Display, Facts, Record, Results, Scoring, Truth
 from openo3.benchmarks.judges import CORRECT, Judge
 from openo3.core import prompts
 from openo3.core.evidence import parse_completion, read_choice
 from openo3.core.format_check import format_share
 from openo3.core.geometry import BoxSpace
-from openo3.core.metrics import bootstrap, with_intervals
 from openo3.core.schema import Task
-from openo3.files.artifacts import read_json
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class MultipleChoice:
-    """See `openo3.benchmarks.Benchmark`. `notes` says, by group, what to tell before the question."""
+    """How such a question is asked and read. `notes` says, by group, what to tell before the question."""
 
     notes: Mapping[str, str] = field(default_factory=dict)
-
-    def load(self, path: str | Path) -> list[Record]:
-        """The records in their validated form."""
-        return read_json(path)
 
     def questions(self, record: Mapping[str, Any], space: BoxSpace) -> dict[str, str]:
         """One prompt: which."""
@@ -56,7 +54,7 @@ class MultipleChoice:
         formed = bool(said) and format_share(task, completion) == 1
         return {**record, "said": said, "completion": text, "correct": correct, "format": float(formed)}
 
-    def rate(self, results: Sequence[Record], judge: Judge) -> Sequence[Record]:
+    def rate(self, results: Results, judge: Judge) -> Results:
         """Open questions get the judge's rating."""
         open_ = [record for record in results if record["correct"] is None]
         items = [(record["question"], record["answer"], record["said"]) for record in open_]
@@ -66,23 +64,83 @@ class MultipleChoice:
             for record in results
         ]
 
-    def score(self, results: Sequence[Record], judge: Judge) -> dict[str, Any]:
-        """`acc`, `acc/GROUP` of each group, and `format`, with 95 % `intervals` and `n`."""
-        rated = self.rate(results, judge)
-        columns = {"acc": [record["correct"] for record in rated]}
-        for group in sorted({record["group"] for record in rated}):
-            columns[f"acc/{group}"] = [record["correct"] for record in rated if record["group"] == group]
-        columns["format"] = [record["format"] for record in rated]
-        return with_intervals({name: bootstrap(values)[0] for name, values in columns.items()}, len(rated))
+
+def rows_of_scores(results: Results) -> list[list[float]]:
+    """`acc` of each record. Raises `ValueError` for a record that a judge has yet to rate."""
+    for index, record in enumerate(results):
+        if record["correct"] is None:
+            raise ValueError(f"record {index} is not rated: let a judge rate the results first")
+    return [[record["correct"]] for record in results]
 
 
-VIDEOMME = MultipleChoice()
-WORLDSENSE = MultipleChoice()
-VIDEOMMMU = MultipleChoice(
-    notes={
-        "Perception": prompts.BUT_THE_END,
-        "Comprehension": prompts.BUT_THE_END,
-        "Adaptation": prompts.IN_THE_END,
+def facts(record: Record) -> Facts:
+    """What the rules of `openo3.validation` are checked over."""
+    answer, letters = record["answer"], ascii_uppercase[: len(record["options"])]
+    return {
+        "question.chars": len(record["question"].strip()),
+        "answer.chars": len(answer),
+        "answer.option": answer if letters else None,
+        "answer.unlisted": f"{answer}, of {letters}" if letters and answer not in [*letters] else None,
     }
-)
-"""Every video of VideoMMMU ends with the picture of a quiz, which is what `Adaptation` asks about."""
+
+
+def truth(title: str, record: Mapping[str, Any]) -> Truth:
+    """What the report shows as the truth."""
+    options = dict(zip(ascii_uppercase, record["options"], strict=False))
+    answer = record["answer"]
+    return Truth(
+        text=f"{answer}. {options[answer]}" if options else answer,
+        labels=(title, record["group"], record["id"]),
+        options=[f"{letter}. {option}" for letter, option in options.items()],
+    )
+
+
+def choice_benchmark(
+    name: str,
+    title: str,
+    filename: str,
+    *,
+    rows: Callable[[str | Path], Iterator[Any]],
+    references: Callable[[Any], list[Reference]],
+    parse: Callable[[Any], Record],
+    media_field: str,
+    id_field: str,
+    groups: Sequence[str],
+    notes: Mapping[str, str] | None = None,
+) -> Benchmark:
+    """A benchmark with options, whose table has a line for each of `groups`; see `Benchmark` for the rest."""
+    asking = MultipleChoice(notes or {})
+    accuracy = tuple((f"acc/{group}", group.capitalize(), "accuracy") for group in groups)
+    return Benchmark(
+        name=name,
+        title=title,
+        filename=filename,
+        rows=rows,
+        references=references,
+        parse=parse,
+        facts=facts,
+        media_field=media_field,
+        id_field=id_field,
+        questions=asking.questions,
+        result=asking.result,
+        rate=asking.rate,
+        check=choice_records.checked,
+        scoring=Scoring(
+            columns=("acc",),
+            metrics=("acc",),
+            rows=rows_of_scores,
+            overall=lambda score: score["acc"],
+            group=lambda record: record["group"],
+        ),
+        truth=partial(truth, title),
+        display=Display(
+            columns=(("acc", "All", "accuracy"), *accuracy, ("format", "Format", "well formed")),
+            main=("acc", f"{title}'s accuracy"),
+            axes={"acc": f"{title}'s accuracy"},
+            headlines={
+                "acc": "Questions answered right",
+                "format": "Completions in the form that was asked for",
+            },
+            max_examples=4,
+        ),
+    )

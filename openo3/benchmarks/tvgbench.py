@@ -1,77 +1,89 @@
 """TVGBench: when in the video a described event happens.
 
-A record, and below the dots what `result` adds:
+A record of `TVGBench.json`, and below the dots what `parse` and `validate` add:
 
-    {"path": "charades/X1.mp4", "question": "person opens the fridge", "answer": "13.4-28.1",
-     "duration": 30.5, "qsemtype": "action", "dataset_name": "charades_sta", ...
-     "answer_temporal": [13.0, 27.5], "answer_temporal_pre": "<think>..."}
+    {"path": "./dataset/timer1/videos/tvgbench_data/X1.mp4", "question": "person opens the fridge",
+     "answer": "13.4-28.1", "start": 60.0, "end": 90.5, "duration": 30.5, "qsemtype": "action",
+     "dataset_name": "charades_sta", ...
+     "media": "videos/tvgbench/dataset/timer1/videos/tvgbench_data/X1.mp4", "duration_s": 30.5,
+     "segment": [60.0, 90.5], "frames": "videos/tvgbench/...#t=60.000,90.500"}
+
+`media` is relative to `data/raw/media`; the file itself is found by the longest matching end of its path. A
+record with `start` and `end` is about that segment of the video: only the segment is shown, `duration_s` is
+its length, and its answer is relative to its start.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+import re
+from collections.abc import Mapping
 from typing import Any
 
-from openo3.benchmarks.judges import Judge
-from openo3.core import prompts
-from openo3.core.evidence import parse_completion, read_times
-from openo3.core.format_check import format_share
-from openo3.core.geometry import BoxSpace, Span, tiou
-from openo3.core.metrics import SPAN_THRESHOLDS, bootstrap, with_intervals
-from openo3.core.schema import Task
-from openo3.files.artifacts import read_json
+from openo3.annotations import rows, sources
+from openo3.annotations.rejections import Reason, RowError
+from openo3.annotations.sources import Reference
+from openo3.benchmarks.base import Fitted, Record, fit_span
+from openo3.benchmarks.grounding import grounding_benchmark
+from openo3.core.geometry import Span
 
-Record = dict[str, Any]
+_SPAN = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*-\s*([0-9]+(?:\.[0-9]+)?)\s*")
 
 
-def load(path: str | Path) -> list[Record]:
-    """The records of `TVGBench.json`, or of its validated form."""
-    return read_json(path)
+def references(raw: Any) -> list[Reference]:
+    """The record's video."""
+    path = rows.text(rows.record(raw), "path")
+    return [sources.reference(sources.get("tvgbench"), "videos", path, "path")]
 
 
-def questions(record: Mapping[str, Any], space: BoxSpace) -> dict[str, str]:
-    """One prompt: when."""
-    return {"when": prompts.tvg_when(record["question"])}
+def parse(raw: Any) -> Record:
+    """The record with its `media`.
+
+    Raises `RowError` if a field is absent or of a wrong type, or the answer is not `start-end`.
+    """
+    [video] = references(raw)
+    rows.text(raw, "question")
+    true_span(raw)
+    record = {**raw, "media": video.media}
+    if segment := _segment(raw):
+        start, end = segment
+        record |= {"segment": [start, end], "frames": f"{video.media}#t={start:.3f},{end:.3f}"}
+    return record
 
 
-def result(record: Mapping[str, Any], completions: Mapping[str, str], space: BoxSpace) -> Record:
-    """The record with its answer; `format` is 1 for a completion in the form that was asked for, else 0."""
-    text = completions.get("when", "")
-    completion = parse_completion(text)
-    formed = format_share(Task.TEMPORAL, completion) == 1 and completion.answer_span is not None
-    return {
-        **record,
-        "answer_temporal": list(read_times(text) or ()),
-        "answer_temporal_pre": text,
-        "format": float(formed),
-    }
+def _segment(raw: Mapping[str, Any]) -> Span | None:
+    """The part of the video that the record is about; None if it is about the whole."""
+    if raw.get("start") is None or raw.get("end") is None:
+        return None
+    start, end = rows.number(raw["start"], "start"), rows.number(raw["end"], "end")
+    return (start, end) if 0 <= start < end else None
 
 
-def rate(results: Sequence[Record], judge: Judge) -> Sequence[Record]:
-    """Nothing here needs a judge."""
-    return results
-
-
-def score(results: Sequence[Mapping[str, Any]], judge: Judge | None = None) -> dict[str, Any]:
-    """`m_tIoU`, `R1@0.3`, `R1@0.5`, `R1@0.7` and `format`, with 95 % `intervals` and `n`; asks no judge."""
-    overlaps = tious(results)
-    columns = {"m_tIoU": overlaps}
-    columns |= {f"R1@{least}": [overlap >= least for overlap in overlaps] for least in SPAN_THRESHOLDS}
-    columns["format"] = [record["format"] for record in results]
-    intervals = dict(zip(columns, bootstrap(list(zip(*columns.values(), strict=True))), strict=True))
-    return with_intervals(intervals, len(results))
-
-
-def tious(results: Sequence[Mapping[str, Any]]) -> list[float]:
-    """Temporal IoU of each record's answer with its truth; 0 for an answer without exactly two numbers."""
-    return [
-        tiou(tuple(record["answer_temporal"]), true_span(record)) if record["answer_temporal"] else 0.0
-        for record in results
-    ]
+def fit(record: Record, size: tuple[int, int] | None, tolerance_s: float) -> Fitted:
+    """The record with its answer within what is shown, whose length `duration_s` then is."""
+    duration_s = record["duration_s"]
+    if "segment" in record:
+        start, end = record["segment"]
+        duration_s = max(min(end, duration_s) - start, 0.0)
+        record = {**record, "duration_s": duration_s}
+    (first, last), notes = fit_span("answer", true_span(record), duration_s, tolerance_s)
+    return ({**record, "answer": f"{round(first, 3)}-{round(last, 3)}"} if notes else record), notes
 
 
 def true_span(record: Mapping[str, Any]) -> Span:
-    """`(start_s, end_s)` of an answer like `13.4-28.1`."""
-    start, end = record["answer"].split("-")
-    return float(start), float(end)
+    """`(start_s, end_s)` of an answer like `13.4-28.1`. Raises `RowError` for any other."""
+    answer = rows.text(record, "answer")
+    if not (found := _SPAN.fullmatch(answer)):
+        raise RowError(Reason.BAD_ANSWER, "answer", f'expected "13.4-28.1", found {rows.shown(answer)}')
+    return float(found[1]), float(found[2])
+
+
+TVGBENCH = grounding_benchmark(
+    "tvgbench",
+    "TVGBench",
+    "TVGBench.json",
+    references=references,
+    parse=parse,
+    fit=fit,
+    true_span=true_span,
+    media_field="path",
+)

@@ -16,26 +16,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from openo3.annotations import rows
+from openo3.annotations.rejections import Reason, RowError
+from openo3.benchmarks.base import Results, Scoring
 from openo3.benchmarks.judges import CORRECT, UNPARSABLE, Judge
 from openo3.core.evidence import parse_completion, read_times, second_key
 from openo3.core.geometry import box_iou, tiou
 from openo3.core.metrics import (
     arithmetic_mean,
-    bootstrap,
     box_metrics,
     finite,
     log_geometric_mean,
     span_metrics,
-    with_intervals,
 )
 from openo3.core.schema import Box
 
 CHAINS = ("", "_2")
 COLUMNS = ("acc", "tIoU_1", "vIoU_1", "tIoU_2", "vIoU_2")
 METRICS = (*COLUMNS, "mAM", "mLGM")
+_KINDS = ("answer_vqa", "answer_temporal", "answer_temporal_pre", "answer_spatial")
+ANSWERS = tuple(kind + suffix for kind in _KINDS for suffix in CHAINS)
+"""The fields in which a record has its answers."""
 LENGTHS = {"Short": 60.0, "Medium": 180.0, "Long": float("inf")}
 """Video lengths by their upper end in seconds, itself not included."""
 
+SIDES = ("xmin", "ymin", "xmax", "ymax")
 _SECOND = re.compile(r"\s*[0-9]{1,9}(\.[0-9]{1,9})?\s*")
 
 
@@ -67,16 +72,6 @@ def rate(results: Sequence[Mapping[str, Any]], judge: Judge) -> list[dict[str, A
     ]
 
 
-def score(results: Sequence[Mapping[str, Any]], judge: Judge) -> dict[str, Any]:
-    """`METRICS` and, where the records have it, `format`, with 95 % `intervals` and `n`."""
-    scored = scored_records(results, judge)
-    values = np.array([record.columns for record in scored])
-    intervals = dict(zip(METRICS, bootstrap(values, summary), strict=True))
-    if all("format" in record for record in results):
-        [intervals["format"]] = bootstrap([record["format"] for record in results])
-    return with_intervals(intervals, len(scored))
-
-
 def summary(means: NDArray) -> NDArray:
     """Means of `COLUMNS`, `[..., 5]` -> `METRICS`, `[..., 7]`; for `bootstrap` and `paired_difference`."""
     what, *chains = np.moveaxis(np.asarray(means, dtype=float), -1, 0)
@@ -88,9 +83,9 @@ def summary(means: NDArray) -> NDArray:
     return np.stack([what, *chains, *joined], axis=-1)
 
 
-def report(results: Sequence[Mapping[str, Any]], judge: Judge) -> dict[str, dict[str, Any]]:
-    """`overall`, `length/...` and `domain/...`, each a block of all numbers: for `openo3 score vstar`."""
-    scored = scored_records(results, judge)
+def report(results: Results) -> dict[str, dict[str, Any]]:
+    """`overall`, `length/...` and `domain/...`, each a block of all numbers, of rated results."""
+    scored = scored_records(results)
     return {
         "overall": _block(scored),
         **_groups("length", scored, lambda record: record.length, LENGTHS),
@@ -98,18 +93,48 @@ def report(results: Sequence[Mapping[str, Any]], judge: Judge) -> dict[str, dict
     }
 
 
-def scored_records(results: Sequence[Mapping[str, Any]], judge: Judge) -> list[Scored]:
-    """Each record's scores, in the order of the records."""
+def scored_records(results: Results) -> list[Scored]:
+    """Each record's scores, in the order of the records.
+
+    Raises `ValueError` for a record without a `VQA_score`: `rate` gives it one.
+    """
     return [
         Scored(
-            rating=record["VQA_score"],
+            rating=_rating(record, index),
             tious=tuple(_tiou(record, suffix) for suffix in CHAINS),
             vious=tuple(_vious(record, suffix) for suffix in CHAINS),
             length=_length(record),
             domain=record.get("domain") or "unknown",
         )
-        for record in rate(results, judge)
+        for index, record in enumerate(results)
     ]
+
+
+def true_boxes(record: Mapping[str, Any]) -> list[tuple[float, Box]]:
+    """Every annotated `(second, box in source pixels)`.
+
+    Raises `RowError` for a box that lacks its second or one of its sides.
+    """
+    boxes = []
+    for index, item in enumerate(rows.listed(record.get("bboxes"), "bboxes")):
+        field = f"bboxes[{index}]"
+        item = rows.mapping(item, field)
+        second = rows.number(item.get("timestamp"), f"{field}.timestamp")
+        boxes.append((second, tuple(rows.number(item.get(side), f"{field}.{side}") for side in SIDES)))
+    return boxes
+
+
+def _columns(results: Results) -> list[list[float]]:
+    return [record.columns for record in scored_records(results)]
+
+
+SCORING = Scoring(
+    columns=COLUMNS,
+    metrics=METRICS,
+    rows=_columns,
+    overall=lambda score: (score["acc"] + score["tIoU_1"] + score["vIoU_1"]) / 3,
+    statistic=summary,
+)
 
 
 def _block(scored: Sequence[Scored]) -> dict[str, Any]:
@@ -152,6 +177,13 @@ def _score(record: Mapping[str, Any]) -> int | None:
     return record.get("VQA_score")
 
 
+def _rating(record: Mapping[str, Any], index: int) -> int:
+    rating = _score(record)
+    if rating is None:
+        raise ValueError(f"record {index} has no VQA_score: let a judge rate the results first")
+    return rating
+
+
 def _said(record: Mapping[str, Any]) -> str:
     return parse_completion(record.get("answer_vqa") or "").said
 
@@ -170,10 +202,10 @@ def _vious(record: Mapping[str, Any], suffix: str) -> list[float]:
     boxes = _boxes_by_second(answer) if isinstance(answer, Mapping) else {}
     return [
         max(
-            (box_iou(said, _true_box(true)) for said in boxes.get(second_key(true["timestamp"]), ())),
+            (box_iou(said, true) for said in boxes.get(second_key(second), ())),
             default=0.0,
         )
-        for true in record["bboxes"]
+        for second, true in true_boxes(record)
     ]
 
 
@@ -185,10 +217,6 @@ def _boxes_by_second(answer: Mapping[str, Any]) -> dict[str, list[Box]]:
         values = [value] if _are_numbers(value, 4) else value if isinstance(value, list) else []
         where.setdefault(key, []).extend(tuple(box) for box in values if _are_numbers(box, 4))
     return where
-
-
-def _true_box(box: Mapping[str, Any]) -> Box:
-    return box["xmin"], box["ymin"], box["xmax"], box["ymax"]
 
 
 def _are_numbers(value: Any, count: int) -> bool:
@@ -203,3 +231,40 @@ def _are_numbers(value: Any, count: int) -> bool:
 def _length(record: Mapping[str, Any]) -> str:
     seconds = round(record["frame_count"] / record["fps"], 2)
     return next((name for name, end in LENGTHS.items() if seconds < end), "Long")
+
+
+def answered(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """A record whose answers were read before, checked: its truth is complete, its answers have their types.
+
+    Raises `RowError`.
+    """
+    for field in ("question", "answer"):
+        rows.text(raw, field)
+    if raw.get("domain") is not None:
+        rows.text(raw, "domain")
+    if rows.number(raw.get("fps"), "fps") <= 0 or rows.number(raw.get("frame_count"), "frame_count") < 0:
+        raise RowError(Reason.WRONG_TYPE, "fps", "expected fps above 0 and frame_count from 0")
+    start, end = rows.numbers(raw.get("timestamps"), "timestamps", 2)
+    if start > end:
+        raise RowError(Reason.SPAN_EMPTY, "timestamps", rows.shown(raw["timestamps"]))
+    if raw.get("bboxes") is None:
+        raise RowError(Reason.FIELD_MISSING, "bboxes")
+    true_boxes(raw)
+    _check_answers(raw)
+    return dict(raw)
+
+
+def _check_answers(raw: Mapping[str, Any]) -> None:
+    """Types alone: what a model wrote inside them may be anything."""
+    types = {"answer_vqa": (str,), "VQA_score": (int,)}
+    for suffix in CHAINS:
+        types[f"answer_temporal{suffix}"] = (list, str)
+        types[f"answer_temporal_pre{suffix}"] = (str,)
+        types[f"answer_spatial{suffix}"] = (dict, list)
+    for field, allowed in types.items():
+        value = raw.get(field)
+        if value is not None and (not isinstance(value, allowed) or isinstance(value, bool)):
+            expected = " or ".join(kind.__name__ for kind in allowed)
+            raise RowError(Reason.WRONG_TYPE, field, f"expected {expected}, found {rows.shown(value)}")
+    if raw.get("VQA_score") not in (None, -1, 0, 1, 2, 3):
+        raise RowError(Reason.WRONG_TYPE, "VQA_score", f"expected -1 to 3, found {raw['VQA_score']}")

@@ -7,8 +7,9 @@ A row of `openo3 rewards`, one a line:
      "image_size": null, "frame_size": [448, 252], "completion": "<think>..."}
 
 Answers are as the STGR files have them (`"C\\n[12.0, 20.0]"`, image boxes in pixels of `image_size`).
-`openo3 score vstar` reads the list of records that `openo3.benchmarks.vstar` describes; what a record does
-not answer may be null, empty or absent, but a file in which no record answers anything is a mistake.
+`openo3 score` reads a benchmark's records with raw completions, as `openo3.cli.score` describes, or with
+answers that were read before. What a record does not answer may be null, empty or absent, but a file in
+which no record answers anything is a mistake.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any, NamedTuple
 
 from openo3.annotations import rows
 from openo3.annotations.rejections import Reason, RowError
+from openo3.benchmarks.base import Benchmark, Record
 from openo3.cli.errors import InputError
 from openo3.core.answers import canonical_answer
 from openo3.core.evidence import Completion, parse_completion
@@ -31,8 +33,6 @@ from openo3.core.schema import STGR_TASKS, Box, KeyFrame, Sample, Task
 BOXED = (Task.TEMPORAL_SPATIAL, Task.VISUAL)
 """The tasks whose rewards look at the completion's boxes."""
 
-_CHAINS = ("", "_2")
-_ANSWERS = ("answer_vqa", "answer_temporal", "answer_temporal_pre", "answer_spatial")
 _FAR = 2.0  # frame widths; truth beyond it is not normalised
 
 
@@ -55,19 +55,72 @@ def read_reward_rows(path: str, box_space: str) -> list[Scorable]:
     return [_checked(path, number, raw, lambda raw: _scorable(raw, box_space)) for number, raw in numbered]
 
 
-def read_vstar_results(path: str) -> list[dict[str, Any]]:
-    """All records of a results file, at least one. `path` may be `-`, standard input.
+def read_results(path: str, benchmark: Benchmark) -> list[Record]:
+    """All records of a results file with their answers, at least one. `path` may be `-`, standard input.
 
     Raises `InputError` for the first record that cannot be scored.
     """
-    records = _json(path, None, _read(path))
+    numbered = _records(path)
+    if any(isinstance(raw, dict) and "completions" in raw for _, raw in numbered) or not benchmark.answered:
+        results = [
+            _checked(path, number, raw, lambda raw: _result(raw, benchmark)) for number, raw in numbered
+        ]
+        if not any(raw.get("completions") for _, raw in numbered):
+            raise InputError(f"{path}: row 1: completions: no record has any; are these results?")
+        return results
+    results = [_checked(path, number, raw, benchmark.answered) for number, raw in numbered]
+    if not any(field in record for record in results for field in benchmark.answers):
+        field = benchmark.answers[0]
+        raise InputError(f"{path}: row 1: {field}: no record has an answer; are these results?")
+    return results
+
+
+def _records(path: str) -> list[tuple[int, Any]]:
+    """The numbered records of a JSON list or of JSON Lines, unchecked."""
+    text = _read(path)
+    if text.lstrip().startswith(b"{") and len(lines := text.strip().splitlines()) > 1:
+        return [(number, _json(path, number, line)) for number, line in enumerate(lines, 1) if line.strip()]
+    records = _json(path, None, text)
+    if isinstance(records, dict) and "completions" in records:
+        records = [records]
     if not isinstance(records, list) or not records:
         raise InputError(f"{path}: expected a list of records, found {rows.shown(records)}")
-    checked = [_checked(path, number, raw, _vstar_record) for number, raw in enumerate(records, start=1)]
-    fields = [field + suffix for field in _ANSWERS for suffix in _CHAINS]
-    if not any(field in record for record in checked for field in fields):
-        raise InputError(f"{path}: row 1: answer_vqa: no record has an answer; are these results?")
-    return checked
+    return list(enumerate(records, start=1))
+
+
+def _result(raw: Mapping[str, Any], benchmark: Benchmark) -> Record:
+    """The record with the answers of its completions."""
+    record = (benchmark.check or benchmark.parse)(raw) if "media" in raw else benchmark.parse(raw)
+    space = _stated_space(rows.mapping(raw.get("box_space"), "box_space"))
+    kinds = benchmark.questions(record, space)
+    completions = {}
+    for kind, text in rows.mapping(raw.get("completions"), "completions").items():
+        if kind not in kinds:
+            known = ", ".join(kinds)
+            raise RowError(
+                Reason.WRONG_TYPE, "completions", f"unknown kind {rows.shown(kind)}; there are {known}"
+            )
+        if text is not None and not isinstance(text, str):
+            raise RowError(
+                Reason.WRONG_TYPE, f"completions.{kind}", f"expected text, found {rows.shown(text)}"
+            )
+        completions[kind] = text or ""
+    return benchmark.result(record, completions, space)
+
+
+def _stated_space(stated: Mapping[str, Any]) -> BoxSpace:
+    if not stated:
+        return RELATIVE_1000
+    size = _size(stated, "size", required=stated.get("kind") == "pixels")
+    match rows.text(stated, "kind"):
+        case "relative_1000":
+            return RELATIVE_1000
+        case "normalised":
+            return NORMALISED
+        case "pixels":
+            return pixels(size)
+    expected = f"expected pixels, relative_1000 or normalised, found {rows.shown(stated['kind'])}"
+    raise RowError(Reason.WRONG_TYPE, "box_space.kind", expected)
 
 
 def _read(path: str) -> bytes:
@@ -205,40 +258,3 @@ def _true_box(value: Any, field: str) -> Box:
     if not all(1 - _FAR <= side <= _FAR for side in box):
         raise RowError(Reason.BOX_SPACE, field, f"expected 0-1 of the frame, found {rows.shown(value)}")
     return box
-
-
-def _vstar_record(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """The record, whose truth is complete and whose answers have the types that they should."""
-    for field in ("question", "answer"):
-        rows.text(raw, field)
-    if raw.get("domain") is not None:
-        rows.text(raw, "domain")
-    if rows.number(raw.get("fps"), "fps") <= 0 or rows.number(raw.get("frame_count"), "frame_count") < 0:
-        raise RowError(Reason.WRONG_TYPE, "fps", "expected fps above 0 and frame_count from 0")
-    start, end = rows.numbers(raw.get("timestamps"), "timestamps", 2)
-    if start > end:
-        raise RowError(Reason.SPAN_EMPTY, "timestamps", rows.shown(raw["timestamps"]))
-    if raw.get("bboxes") is None:
-        raise RowError(Reason.FIELD_MISSING, "bboxes")
-    for index, box in enumerate(rows.listed(raw["bboxes"], "bboxes")):
-        field = f"bboxes[{index}]"
-        for name in ("timestamp", "xmin", "ymin", "xmax", "ymax"):
-            rows.number(rows.mapping(box, field).get(name), f"{field}.{name}")
-    _vstar_answers(raw)
-    return dict(raw)
-
-
-def _vstar_answers(raw: Mapping[str, Any]) -> None:
-    """Types alone: what a model wrote inside them may be anything."""
-    types = {"answer_vqa": (str,), "VQA_score": (int,)}
-    for suffix in _CHAINS:
-        types[f"answer_temporal{suffix}"] = (list, str)
-        types[f"answer_temporal_pre{suffix}"] = (str,)
-        types[f"answer_spatial{suffix}"] = (dict, list)
-    for field, allowed in types.items():
-        value = raw.get(field)
-        if value is not None and (not isinstance(value, allowed) or isinstance(value, bool)):
-            expected = " or ".join(kind.__name__ for kind in allowed)
-            raise RowError(Reason.WRONG_TYPE, field, f"expected {expected}, found {rows.shown(value)}")
-    if raw.get("VQA_score") not in (None, -1, 0, 1, 2, 3):
-        raise RowError(Reason.WRONG_TYPE, "VQA_score", f"expected -1 to 3, found {raw['VQA_score']}")

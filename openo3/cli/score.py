@@ -1,9 +1,20 @@
-"""`openo3 score BENCHMARK`: all numbers of a results file as one JSON object."""
+"""`openo3 score BENCHMARK RESULTS`: all numbers of a results file as one JSON object.
+
+    openo3 score NAME results.jsonl --per-record
+
+The file is a JSON list, or JSON Lines, of the benchmark's records, each with the model's raw completions:
+
+    {"vid": "v1", "question": "What falls?", ..., "completions": {"what": "<think>...", "when": "..."},
+     "box_space": {"kind": "pixels", "size": [640, 360]}}
+
+`box_space` says how the model writes boxes, by default in thousandths of the frame. Media are not needed.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+from typing import Any
 
 from openo3.cli.errors import refuse
 
@@ -11,28 +22,42 @@ HELP = "score the results of a benchmark"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    benchmarks = parser.add_subparsers(required=True, metavar="BENCHMARK")
-    vstar = benchmarks.add_parser("vstar", help="V-STaR: what, when and where, in two chains")
-    vstar.add_argument("results", metavar="RESULTS.json", help="records with answers; - reads standard input")
-    vstar.add_argument("--judge-url", default="", help="OpenAI-compatible endpoint of a judge, up to /v1")
-    vstar.add_argument("--judge-model", default="", help="model that the endpoint serves")
+    parser.add_argument("benchmark", type=_benchmark, metavar="BENCHMARK", help="its name in the registry")
+    parser.add_argument("results", metavar="RESULTS", help="records with completions; - reads standard input")
+    parser.add_argument("--per-record", action="store_true", help="add the scores of each record")
+    parser.add_argument("--judge-url", default="", help="OpenAI-compatible endpoint of a judge, up to /v1")
+    parser.add_argument("--judge-model", default="", help="model that the endpoint serves")
+
+
+def _benchmark(name: str) -> Any:
+    from openo3.benchmarks.registry import get
+
+    try:
+        return get(name)
+    except KeyError as error:
+        raise argparse.ArgumentTypeError(error.args[0]) from None
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print `overall`, `length/...` and `domain/...`."""
+    """Print the numbers; with `--per-record` also `records`, each with its `id` and scores."""
     from openo3.benchmarks import judges
-    from openo3.benchmarks.vstar_scores import report
-    from openo3.cli.command_input import read_vstar_results
+    from openo3.cli.command_input import read_results
 
+    benchmark = arguments.benchmark
     kind = "served" if arguments.judge_url or arguments.judge_model else "rouge"
     try:
         judge = judges.load(judges.JudgeParams(kind, arguments.judge_url, arguments.judge_model))
-        results = read_vstar_results(arguments.results)
+        results = read_results(arguments.results, benchmark)
     except ValueError as error:  # the judge's, or an InputError
         return refuse(error)
     try:
-        numbers = report(results, judge)
+        results = benchmark.rate(results, judge)
     except ConnectionError as error:
         return refuse(error, status=1)
+    numbers = benchmark.report(results)
+    if arguments.per_record:
+        scores = benchmark.scoring.records(results)
+        ids = (record.get(benchmark.id_field or benchmark.media_field) for record in results)
+        numbers["records"] = [{"id": name, **own} for name, own in zip(ids, scores, strict=True)]
     print(json.dumps(numbers, indent=2, allow_nan=False))
     return 0

@@ -94,7 +94,7 @@ def with_boxes(question: str, boxes: Sequence[Sequence[int]]) -> str:
 
 
 def tvg_when(query: str) -> str:
-    """TVGBench: when the described event happens."""
+    """When the described event happens."""
     return task_text(Task.TEMPORAL, query)
 
 

@@ -1,10 +1,9 @@
 """A folder of the user's own: annotations and media that are already on this machine.
 
     my_clips/
-      STGR-SFT.json  STGR-RL.json  V_STaR_test.json  TVGBench.json     any of them
-      Video-MME.parquet  worldsense_qa.json  VideoMMMU/              of these too
-      videos/  kfs/  images/                                           what the STGR files name
-      vstar/  tvgbench/  videomme/  worldsense/  videommmu/            what the benchmarks name
+      STGR-SFT.json  STGR-RL.json          any of them, and the file of any benchmark by its published name
+      videos/  kfs/  images/               what the STGR files name
+      NAME/                                what the benchmark of that name names
 
 The published layout (`json_data/`, `videos/stgr/plm/kfs/`, ...) is understood as well.
 """
@@ -14,12 +13,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from openo3.annotations.files import ANNOTATION_FILES, AnnotationFile, target
+from openo3.annotations.files import AnnotationFile, target
 from openo3.annotations.rejections import RowError
 from openo3.annotations.sources import Reference
-from openo3.fetch.plan import FetchError, Item, Missing, Plan
+from openo3.benchmarks.registry import ANNOTATION_FILES
+from openo3.fetch.places import SearchedFolder
+from openo3.fetch.plan import FetchError, Item, Missing, Plan, Unavailable
 from openo3.fetch.random_access import LocalFile
-from openo3.files.safe_path import Root, UnsafePath
+from openo3.files.safe_path import UnsafePath
 
 _FOLDERS = {"videos": "videos", "key_frames": "kfs", "images": "images"}
 
@@ -36,7 +37,7 @@ def plan(folder: Path) -> Plan:
         names = ", ".join(file.filename for file in ANNOTATION_FILES)
         raise FetchError(f"{folder}: holds no annotation file (looked for {names})")
     result = Plan([item for file, path in found for item in _items(file, path)])
-    roots: dict[str, Root] = {}
+    roots: dict[str, SearchedFolder] = {}
     for reference in _distinct(found):
         _locate(folder, reference, roots, result)
     return result
@@ -73,17 +74,18 @@ def _distinct(found: list[tuple[AnnotationFile, Path]]) -> Iterator[Reference]:
                     yield reference
 
 
-def _locate(folder: Path, reference: Reference, roots: dict[str, Root], result: Plan) -> None:
+def _locate(folder: Path, reference: Reference, roots: dict[str, SearchedFolder], result: Plan) -> None:
     """Add the file to the plan's items, or to what is missing."""
     source, kind = reference.source, reference.kind
     problem, detail = "missing", f"not in {folder.name}/"
     for name in (source.name if source.benchmark else _FOLDERS[kind], getattr(source, kind)):
-        root = roots.setdefault(name, Root(folder / name))
+        root = roots.setdefault(name, SearchedFolder(folder / name))
         try:
-            if root.find(reference.path):
-                blob = LocalFile(root.folder / reference.path)
-                result.items.append(Item(f"media/{reference.media}", blob, source.name))
+            if file := root.find(reference):
+                result.items.append(Item(f"media/{reference.media}", LocalFile(file), source.name))
                 return
         except UnsafePath as error:
             problem, detail = "unsafe", f"{name}/{reference.path}: {error}"
+        except Unavailable as why:
+            problem, detail = why.problem, f"{name}/: {why.detail}"
     result.missing.append(Missing(reference.media, source.name, problem, detail))

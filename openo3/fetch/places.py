@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Protocol
@@ -12,6 +13,7 @@ from urllib.parse import quote
 
 from openo3.annotations.catalogue.table import Place
 from openo3.annotations.sources import Reference
+from openo3.fetch.endings import Endings, shared
 from openo3.fetch.http import Http
 from openo3.fetch.hub import HubRepo
 from openo3.fetch.limits import Limits
@@ -128,9 +130,15 @@ class _Files:
 
     def find(self, reference: Reference) -> Origin:
         path = f"{self._folder}/{reference.path}" if self._folder else reference.path
+        if path not in self._files and reference.source.benchmark:
+            path = _only(self._endings.find(path), path)
         if path not in self._files:
             raise Unavailable("missing", f"not in {self._name}")
         return self._files[path]
+
+    @cached_property
+    def _endings(self) -> Endings:
+        return Endings(self._files)
 
 
 class _Addresses:
@@ -147,15 +155,44 @@ class _Folder:
     """Files below a folder on this machine."""
 
     def __init__(self, folder: Path) -> None:
-        self._root = Root(folder)
+        self._folder = SearchedFolder(folder)
 
     def find(self, reference: Reference) -> Origin:
+        folder = self._folder.root.folder
         try:
-            if self._root.find(reference.path):
-                return LocalFile(self._root.folder / reference.path)
+            if file := self._folder.find(reference):
+                return LocalFile(file)
         except UnsafePath as error:
-            raise Unavailable("unsafe", f"{self._root.folder}/{reference.path}: {error}") from None
-        raise Unavailable("missing", f"not in {self._root.folder}")
+            raise Unavailable("unsafe", f"{folder}/{reference.path}: {error}") from None
+        raise Unavailable("missing", f"not in {folder}")
+
+
+class SearchedFolder:
+    """Files below a folder on this machine; those of benchmarks are found by the end of their path too."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = Root(folder)
+
+    def find(self, reference: Reference) -> Path | None:
+        """The file, None if it is not there. Raises `UnsafePath` and `Unavailable`."""
+        path = reference.path
+        if not self.root.find(path) and reference.source.benchmark:
+            path = _only(self._endings.find(path), path)
+        return self.root.folder / path if self.root.find(path) else None
+
+    @cached_property
+    def _endings(self) -> Endings:
+        """Made once, when a file is not where its path says."""
+        folder = self.root.folder
+        files = (each for each in folder.rglob("*") if each.is_file()) if folder.is_dir() else ()
+        return Endings(each.relative_to(folder).as_posix() for each in files)
+
+
+def _only(found: list[str], wanted: str) -> str:
+    """The only path that was found, else the wanted one."""
+    if len(found) > 1:
+        raise Unavailable("unreadable", f"{len(found)} files could be {wanted}: {', '.join(found[:3])}")
+    return found[0] if found else wanted
 
 
 class _Site:
@@ -183,7 +220,8 @@ class _Zips:
     """Members of one zip archive or several.
 
     How deep an archive's own folders are differs from archive to archive, so a file is the member whose path
-    ends in the row's. Of several the one is taken that shares most of the published path before that too.
+    ends in the row's. Of several the one is taken that shares most of the published path before that too. If
+    there is none, a benchmark's file is the member that shares the longest end.
     """
 
     def __init__(self, archives: Iterable[ZipArchive], limits: Limits) -> None:
@@ -200,24 +238,19 @@ class _Zips:
                 self._by_name.setdefault(parts[-1], []).append((parts, member))
 
     def find(self, reference: Reference) -> Origin:
-        wanted, published = reference.path.split("/"), reference.media.split("/")
-        ending = [(p, m) for p, m in self._by_name.get(wanted[-1], ()) if p[-len(wanted) :] == wanted]
+        wanted = reference.path.split("/")
+        named = self._by_name.get(wanted[-1], ())
+        ending = [(p, m) for p, m in named if p[-len(wanted) :] == wanted]
+        if not ending and reference.source.benchmark:
+            ending = list(named)
         if not ending:
             if wanted[-1] in self._unsafe:
                 raise Unavailable("unsafe", self._unsafe[wanted[-1]])
             raise Unavailable("missing", f"not in {' '.join(self._archives)}")
-        most = max(_shared(parts, published) for parts, _ in ending)
-        best = [member for parts, member in ending if _shared(parts, published) == most]
+        most = max(shared("/".join(parts), reference.media) for parts, _ in ending)
+        best = [member for parts, member in ending if shared("/".join(parts), reference.media) == most]
         if len({(member.size, member.crc32) for member in best}) > 1:
             names = ", ".join(member.path for member in best[:3])
             raise Unavailable("unreadable", f"{len(best)} different members could be it: {names}")
         best[0].check(self._limits)
         return best[0]
-
-
-def _shared(parts: list[str], published: list[str]) -> int:
-    """How many parts two paths have in common at their ends."""
-    pairs = zip(reversed(parts), reversed(published), strict=False)
-    return next(
-        (n for n, (ours, theirs) in enumerate(pairs) if ours != theirs), min(len(parts), len(published))
-    )

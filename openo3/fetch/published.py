@@ -13,10 +13,11 @@ import orjson
 
 from openo3.annotations import sources
 from openo3.annotations.catalogue.table import AnnotationEntry, Catalogue
-from openo3.annotations.files import ANNOTATION_FILES, target
+from openo3.annotations.files import target
 from openo3.annotations.rejections import RowError
 from openo3.annotations.rows import AnnotationError
 from openo3.annotations.sources import Reference
+from openo3.benchmarks.registry import ANNOTATION_FILES
 from openo3.configuration import ConfigurationError
 from openo3.fetch.limits import Limits
 from openo3.fetch.places import Places

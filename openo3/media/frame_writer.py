@@ -17,7 +17,7 @@ import heapq
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache, partial
 from itertools import chain
 from pathlib import Path
@@ -51,11 +51,21 @@ class KeyRequest:
 
 @dataclass(frozen=True)
 class Request:
-    """One media file below the media root, its digest, and the annotated moments of all its records."""
+    """One row of the store: its name, the digest of its file, and the annotated moments of all its records.
+
+    `file` is the media file below the media root, if the row is not named like it. With a `segment` (start
+    and end in seconds), the frames are those of the segment, whose times begin at 0.
+    """
 
     media: str
     digest: str
     keys: tuple[KeyRequest, ...] = ()
+    file: str | None = None
+    segment: tuple[float, float] | None = None
+
+    @property
+    def path(self) -> str:
+        return self.file or self.media
 
 
 @dataclass
@@ -119,7 +129,10 @@ def write_store(
 def sample_row(request: Request, root: Path, policy: SamplingConfig, time_limit_s: float) -> dict[str, Any]:
     """One row of the store. Runs in a worker. Raises `MediaError`."""
     keys = [Key(key.time_s, root / key.image if key.image else None) for key in request.keys]
-    clip = decode.sample(root / request.media, keys, policy, time_limit_s)
+    if request.segment:
+        clip = _sample_segment(root / request.path, request.segment, policy, time_limit_s)
+    else:
+        clip = decode.sample(root / request.path, keys, policy, time_limit_s)
     return {
         "media": request.media,
         "digest": request.digest,
@@ -134,6 +147,26 @@ def sample_row(request: Request, root: Path, policy: SamplingConfig, time_limit_
     }
 
 
+def _sample_segment(
+    path: Path, segment: tuple[float, float], policy: SamplingConfig, time_limit_s: float
+) -> decode.DecodedVideo:
+    """Evenly spread frames of a segment, which are taken like annotated moments; each frame once."""
+    start, end = segment
+    asked = decode.sample_times(end - start, policy.fps, policy.min_frames, policy.max_frames)
+    few = replace(policy, min_frames=1, max_frames=1)  # the whole file's own, which are dropped
+    whole = decode.sample(path, [Key(start + time_s) for time_s in asked], few, time_limit_s)
+    chosen: dict[float, decode.SampledFrame] = {}
+    for shot in whole.shots:
+        if shot.key:
+            chosen.setdefault(shot.time_s, shot)
+    shots = tuple(
+        replace(shot, asked_s=shot.asked_s - start, time_s=max(round(shot.time_s - start, 6), 0.0), key=False)
+        for shot in chosen.values()
+    )
+    length_s = max(min(end, whole.duration_s or end) - start, shots[-1].time_s)
+    return decode.DecodedVideo(whole.size, length_s, shots)
+
+
 @cache
 def _code() -> str:
     """Changes with the modules that turn a file into frames."""
@@ -144,6 +177,7 @@ def _code() -> str:
 def fingerprint(request: Request, policy: SamplingConfig) -> str:
     """Hexadecimal digest of all that a row depends on."""
     parts = [_code(), asdict(policy), request.digest, [asdict(key) for key in request.keys]]
+    parts += [request.segment] if request.segment else []
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -178,9 +212,9 @@ def _sampled(
     """The next results, which are those of `wanted`: the rows; failures go into `result`."""
     for mark, (request, row) in zip(wanted.values(), results, strict=False):
         if isinstance(row, MediaError):
-            files = [request.media, *(key.image for key in request.keys if key.image)]
+            files = [request.path, *(key.image for key in request.keys if key.image)]
             if row.reason == "missing" and all((root / file).exists() for file in files):
-                raise ExecutorError(f"{root.resolve() / request.media}: there, but a worker does not see it")
+                raise ExecutorError(f"{root.resolve() / request.path}: there, but a worker does not see it")
             result.rejected.append((request.media, row.reason, row.detail))
         else:
             if row["fingerprint"] != mark:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from openo3.benchmarks.conditions import CONDITIONS, Condition
+from openo3.benchmarks.registry import BENCHMARKS
 from openo3.core.metrics import Interval
 from openo3.report.inputs import MODELS, Inputs
-from openo3.report.scores import SCORINGS
 
 Pair = tuple[str, str]
 """Two models, the later one first."""
@@ -111,7 +111,8 @@ def _levels(metrics: Mapping[str, Any], condition: Condition) -> dict[str, Cell]
 def _gains(inputs: Inputs, benchmark: str, asked: Mapping[str, Condition], pair: Pair) -> dict[str, Cell]:
     results = (inputs.results[model, benchmark, asked[model].name] for model in pair)
     bare = any(asked[model].bare for model in pair)
-    cells = {name: difference_cell(gain) for name, gain in SCORINGS[benchmark].difference(*results).items()}
+    scoring = BENCHMARKS[benchmark].scoring
+    cells = {name: difference_cell(gain) for name, gain in scoring.difference(*results).items()}
     return {name: cell for name, cell in cells.items() if cell and not (bare and name == "format")}
 
 

@@ -10,18 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
-from string import ascii_uppercase
-from typing import Any
 
 from markupsafe import Markup
 
-from openo3.benchmarks import tvgbench, vstar
+from openo3.benchmarks.base import frames_of
 from openo3.benchmarks.conditions import Condition
+from openo3.benchmarks.registry import BENCHMARKS
 from openo3.core.evidence import Completion, parse_completion, read_times, read_where, second_key
-from openo3.core.geometry import BoxSpace, box_iou, pixels
+from openo3.core.geometry import BoxSpace, box_iou
 from openo3.core.schema import Box
 from openo3.media.frame_store import Frame, FrameStore
-from openo3.report.inputs import BENCHMARKS, MODELS, Answers, Inputs
+from openo3.report.inputs import MODELS, Answers, Inputs
 from openo3.report.overlay import Cited, Mark, Track, highlight, picture, timeline
 from openo3.report.svg import element
 
@@ -36,7 +35,7 @@ CHOSEN = (
 
 @dataclass(frozen=True)
 class Column:
-    """One model's answer to a question; of V-STaR's also `when` and `where`, with the `scores` of chain 1."""
+    """One model's answer to a question; if those were asked, also `when` and `where`, with `scores`."""
 
     model: str
     asked: Condition
@@ -121,35 +120,7 @@ def choose(
     return chosen
 
 
-def vstar_example(
-    inputs: Inputs, frames: FrameStore, scores: Mapping[str, Mapping[str, float]], role: str, index: int
-) -> Example:
-    """One V-STaR record with all models' answers; `scores[model]` are its scores by column."""
-    record = inputs.results[inputs.key("base", "vstar")][index]
-    shown, truth = frames.frames(record["media"]), true_boxes(record)
-    start, end = record["timestamps"]
-    name = record.get("object") or record["answer"]
-    columns, tracks = [], [Track("Truth", "truth", [(start, end)])]
-    for model, title in MODELS.items():
-        answers = inputs.answers[inputs.key(model, "vstar")][index]
-        asked = inputs.asked(model, "vstar")
-        scene = Scene(f"{index}-{model}", answers, shown, asked, truth, name)
-        column, track = _vstar_column(model, title, scene, scores[model])
-        columns.append(column)
-        tracks.append(track)
-    facts = [record["vid"], f"{record['duration_s']:.1f} s", record.get("domain"), f"record {index}"]
-    return Example(
-        key=f"question-{index}",
-        role=role,
-        question=record["question"],
-        meta=" · ".join(fact for fact in facts if fact),
-        truth=f"{record['answer']} · from {start:g} to {end:g} s · {name} in {len(truth)} boxes",
-        timeline=timeline(record["duration_s"], tracks, [frame.time_s for frame in shown]),
-        columns=columns,
-    )
-
-
-def choice_example(
+def example(
     benchmark: str,
     inputs: Inputs,
     frames: FrameStore,
@@ -157,49 +128,52 @@ def choice_example(
     role: str,
     index: int,
 ) -> Example:
-    """One record with options, and all models' answers; `scores[model]` are its scores by column."""
+    """One record with all models' answers; `scores[model]` are its scores by column."""
     record = inputs.results[inputs.key("base", benchmark)][index]
-    shown = frames.frames(record["media"])
-    columns, tracks = [], []
+    truth, parts = BENCHMARKS[benchmark].truth(record), BENCHMARKS[benchmark].display.parts
+    shown = frames.frames(frames_of(record))
+    columns, tracks = [], [Track("Truth", "truth", [truth.span])] if truth.span else []
     for model, title in MODELS.items():
         answers = inputs.answers[inputs.key(model, benchmark)][index]
-        scene = Scene(f"{benchmark}-{index}-{model}", answers, shown, inputs.asked(model, benchmark))
-        column, track = _column(model, title, scene, "which", scores[model])
+        asked = inputs.asked(model, benchmark)
+        scene = Scene(f"{benchmark}-{index}-{model}", answers, shown, asked, truth.boxes, truth.name)
+        column, track = _column(model, title, scene, scores[model])
+        if parts:
+            column, track = _with_parts(column, track, scene, parts, scores[model])
         columns.append(column)
         tracks.append(track)
-    lettered = dict(zip(ascii_uppercase, record["options"], strict=False))
-    said = f"{record['answer']}. {lettered[record['answer']]}" if lettered else record["answer"]
-    place = [BENCHMARKS[benchmark], record["group"], record["id"]]
+    facts = [*truth.labels, f"{record['duration_s']:.1f} s", f"record {index}"]
     return Example(
         key=f"{benchmark}-{index}",
         role=role,
         question=record["question"],
-        meta=" · ".join([*place, f"{record['duration_s']:.1f} s", f"record {index}"]),
-        truth=said,
+        meta=" · ".join(fact for fact in facts if fact),
+        truth=truth.text,
         timeline=timeline(record["duration_s"], tracks, [frame.time_s for frame in shown]),
         columns=columns,
-        options=[f"{letter}. {option}" for letter, option in lettered.items()],
+        options=truth.options,
     )
 
 
-def _vstar_column(model: str, title: str, scene: Scene, scores: Mapping[str, float]) -> tuple[Column, Track]:
-    column, track = _column(model, title, scene, "what", scores)
-    when = scene.completion("when")
-    span, _ = _highlighted(when.said, f"{scene.key}-when", when.space, "no answer")
-    said = read_times(when.text)
-    column = replace(
-        column,
-        scores=f"when {scores['tIoU_1']:.2f} · where {scores['vIoU_1']:.2f}",
-        when=span,
-        where=where_pictures(scene),
-    )
-    return column, replace(track, spans=[said] if said else [])
-
-
-def _column(
-    model: str, title: str, scene: Scene, kind: str, scores: Mapping[str, float]
+def _with_parts(
+    column: Column, track: Track, scene: Scene, parts: Mapping[str, str], scores: Mapping[str, float]
 ) -> tuple[Column, Track]:
-    """What a model says to the question of this kind, and the times that it cites."""
+    """With the answers to further questions about the record, `when` and `where`, and their scores."""
+    said = " · ".join(f"{part} {scores[name]:.2f}" for part, name in parts.items())
+    column = replace(column, scores=said)
+    if "when" in parts:
+        when = scene.completion("when")
+        text, _ = _highlighted(when.said, f"{scene.key}-when", when.space, "no answer")
+        span = read_times(when.text)
+        column, track = replace(column, when=text), replace(track, spans=[span] if span else [])
+    if "where" in parts:
+        column = replace(column, where=where_pictures(scene))
+    return column, track
+
+
+def _column(model: str, title: str, scene: Scene, scores: Mapping[str, float]) -> tuple[Column, Track]:
+    """What a model says to the record's first question, and the times that it cites."""
+    kind = next(iter(scene.answers))
     said = scene.completion(kind)
     missing = "none was asked for" if scene.asked.bare else "no reasoning block"
     reasoning, cited = _highlighted(said.reasoning, f"{scene.key}-{kind}", said.space, missing)
@@ -259,28 +233,21 @@ def where_pictures(scene: Scene) -> list[Markup]:
     return pictures
 
 
-def true_boxes(record: Mapping[str, Any]) -> dict[float, Box]:
-    """A V-STaR record's true boxes by second, normalised."""
-    source = pixels((record["width"], record["height"]))
-    boxes = zip(record["bboxes"], vstar.true_boxes(record), strict=True)
-    return {float(item["timestamp"]): source.to_normalised(box) for item, box in boxes}
-
-
 @dataclass(frozen=True)
 class Query:
-    """One TVGBench question with everybody's spans."""
+    """One question about a span, with everybody's spans."""
 
     text: str
     timeline: Markup
     scores: str
 
 
-def tvgbench_query(inputs: Inputs, scores: Mapping[str, float], index: int) -> Query:
-    """One TVGBench record; `scores[model]` is its temporal IoU."""
-    record = inputs.results[inputs.key("base", "tvgbench")][index]
-    tracks = [Track("Truth", "truth", [tvgbench.true_span(record)])]
+def query(benchmark: str, inputs: Inputs, scores: Mapping[str, float], index: int) -> Query:
+    """One record whose answer is a span; `scores[model]` is its temporal IoU."""
+    record = inputs.results[inputs.key("base", benchmark)][index]
+    tracks = [Track("Truth", "truth", [BENCHMARKS[benchmark].truth(record).span])]
     for model, title in MODELS.items():
-        said = inputs.results[inputs.key(model, "tvgbench")][index]["answer_temporal"]
+        said = inputs.results[inputs.key(model, benchmark)][index]["answer_temporal"]
         tracks.append(Track(title, model, [tuple(said)] if said else []))
     marks = " · ".join(f"{title} {scores[model]:.2f}" for model, title in MODELS.items())
     return Query(record["question"], timeline(record["duration_s"], tracks), f"tIoU: {marks}")

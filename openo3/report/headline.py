@@ -4,23 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from openo3.benchmarks.registry import BENCHMARKS
 from openo3.report.comparison import Cell, Comparison, Pair
-from openo3.report.inputs import BENCHMARKS, MODELS
-
-AXES: dict[str, dict[str, str]] = {
-    "vstar": {
-        "acc": "What",
-        "tIoU_1": "When (chain 1)",
-        "vIoU_1": "Where (chain 1)",
-        "tIoU_2": "When (chain 2)",
-        "vIoU_2": "Where (chain 2)",
-    },
-    "tvgbench": {"m_tIoU": "TVGBench's tIoU"},
-    **{name: {"acc": f"{BENCHMARKS[name]}'s accuracy"} for name in ("videomme", "worldsense", "videommmu")},
-}
-"""The single abilities that each benchmark measures, by metric, with their names in a sentence."""
-MAIN = {name: next(iter(axes.items())) for name, axes in AXES.items()} | {"vstar": ("mAM", "mAM")}
-"""The metric that stands for a benchmark, with its name."""
+from openo3.report.inputs import MODELS
 
 
 def sentences(comparisons: Sequence[Comparison], added_rewards: Mapping[str, float]) -> list[str]:
@@ -35,7 +21,7 @@ def _sft(found: Comparison) -> str:
     gain, name, numbers = _change(found, ("sft", "base"))
     asked = found.asked["base"]
     base = f"the base {asked.label}" + ("" if asked.bare else ", for which it was not fine-tuned")
-    records = f"on the same {found.n:,} held-out {BENCHMARKS[found.benchmark]} records"
+    records = f"on the same {found.n:,} held-out {BENCHMARKS[found.benchmark].title} records"
     match gain.mark:
         case "up":
             return f"SFT raises {name} {numbers} over {base}, {records}."
@@ -56,7 +42,7 @@ def _gspo(found: Comparison) -> str:
 
 def _change(found: Comparison, pair: Pair) -> tuple[Cell, str, str]:
     """The difference in the main metric, the metric's name, and the difference in words."""
-    metric, name = MAIN[found.benchmark]
+    metric, name = BENCHMARKS[found.benchmark].display.main
     after, before = (found.levels[model][metric].text for model in pair)
     gain = found.gains[pair][metric]
     return gain, name, f"from {before} to {after} ({gain})"
@@ -81,7 +67,7 @@ def _fallen(comparisons: Sequence[Comparison], pair: Pair) -> dict[str, Cell]:
     return {
         name: gain
         for found in comparisons
-        for metric, name in AXES[found.benchmark].items()
+        for metric, name in BENCHMARKS[found.benchmark].display.axes.items()
         if (gain := found.gains[pair][metric]).mark == "down"
     }
 

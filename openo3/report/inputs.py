@@ -9,17 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from openo3.benchmarks.conditions import CONDITIONS, Condition
+from openo3.benchmarks.registry import BENCHMARKS
 from openo3.files.artifacts import read_csv, read_json, read_jsonl
 
 MODELS = {"base": "Base", "sft": "SFT", "gspo": "GSPO"}
 """The three checkpoints in the order of training, with the names that are shown."""
-BENCHMARKS = {
-    "vstar": "V-STaR",
-    "tvgbench": "TVGBench",
-    "videomme": "Video-MME",
-    "worldsense": "WorldSense",
-    "videommmu": "VideoMMMU",
-}
 MEANT = {"base": "plain", "sft": "greedy", "gspo": "greedy"}
 """The condition that each checkpoint is meant to be asked in: its users ask the base plainly."""
 INSTEAD = ("plain", "greedy", "sampled")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from importlib.resources import files
 from itertools import pairwise
 from typing import Any
@@ -16,6 +15,8 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from openo3.benchmarks.base import frames_of
+from openo3.benchmarks.registry import BENCHMARKS
 from openo3.media.frame_store import FrameStore
 from openo3.report.charts import Estimate, bin_shares, histogram, interval_plot, line_chart
 from openo3.report.comparison import Cell, Comparison, main_comparison, measured_cell
@@ -23,46 +24,19 @@ from openo3.report.examples import (
     CHOSEN,
     Example,
     Query,
-    choice_example,
     choose,
-    tvgbench_query,
-    vstar_example,
+    example,
+    query,
 )
 from openo3.report.headline import sentences
-from openo3.report.inputs import BENCHMARKS, MODELS, Inputs, column
-from openo3.report.scores import SCORINGS
-from openo3.report.tables import COLUMNS, PUBLISHED, section
+from openo3.report.inputs import MODELS, Inputs, column
+from openo3.report.tables import section
 
 TITLE = "Grounded video reasoning"
 RUNS = {"sft": "Supervised fine-tuning", "gspo": "GSPO"}
 SOURCES = ("page.html.j2", "style.css", "page.js")
 BLIND = "blind"
 
-CHOICES = ("videomme", "worldsense", "videommmu")
-CHOICE_EXAMPLES = 4
-_CHOICE_HEADLINES = {
-    "acc": "Questions answered right",
-    "format": "Completions in the form that was asked for",
-}
-HEADLINES = {
-    "vstar": {
-        "mAM": "What, when and where, averaged over both chains",
-        "mLGM": "The same on a log scale: rewards being good at all three",
-        "acc": "Questions answered right",
-        "format": "Completions whose evidence grammar is well formed",
-    },
-    "tvgbench": {
-        "m_tIoU": "Overlap of answered and true span",
-        "R1@0.5": "Spans that overlap by half or more",
-    },
-    **dict.fromkeys(CHOICES, _CHOICE_HEADLINES),
-}
-SPREADS = {
-    "vstar": {"tIoU_1": "When: temporal IoU, V-STaR chain 1", "vIoU_1": "Where: box IoU, V-STaR chain 1"},
-    "tvgbench": {"m_tIoU": "When: temporal IoU, TVGBench"},
-}
-EXAMPLES = {"vstar": vstar_example, **{name: partial(choice_example, name) for name in CHOICES}}
-"""How a record is shown one by one, with the frames that it cites."""
 
 SFT_CURVES = {
     "loss": "Loss",
@@ -113,10 +87,10 @@ class Curves:
 
 
 def html(inputs: Inputs, frames: Mapping[str, FrameStore], examples: int, about: str = "") -> str:
-    """The page with `examples` questions of each benchmark, of those with options `CHOICE_EXAMPLES` at most.
+    """The page with `examples` questions of each benchmark, or fewer where its `Display` says so.
 
-    `frames` are the frame stores of the benchmarks that `EXAMPLES` shows, `about` says in a few words what
-    was run.
+    `frames` are the frame stores of the benchmarks that `with_frames` names, `about` says in a few words
+    what was run.
     """
     folder = files("openo3.report")
     page, style, script = ((folder / name).read_text(encoding="utf-8") for name in SOURCES)
@@ -124,7 +98,9 @@ def html(inputs: Inputs, frames: Mapping[str, FrameStore], examples: int, about:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     pairs = [(model, name) for model in MODELS for name in inputs.benchmarks]
-    scores = {(m, name): SCORINGS[name].records(inputs.results[inputs.key(m, name)]) for m, name in pairs}
+    scores = {
+        (m, name): BENCHMARKS[name].scoring.records(inputs.results[inputs.key(m, name)]) for m, name in pairs
+    }
     comparisons = [main_comparison(inputs, name) for name in inputs.benchmarks]
     environment.filters["count"] = "{:,}".format
     return environment.from_string(page).render(
@@ -137,12 +113,12 @@ def html(inputs: Inputs, frames: Mapping[str, FrameStore], examples: int, about:
         lead=" ".join(sentences(comparisons, inputs.added_rewards)),
         tiles=[tile for found in comparisons[:1] for tile in _tiles(found)],
         sections=[section(inputs, found) for found in comparisons],
-        absent=[BENCHMARKS[name] for name in SPREADS if name not in inputs.benchmarks],
+        absent=[BENCHMARKS[name].title for name in _validated(inputs) if name not in inputs.benchmarks],
         plots=[_interval_plot(inputs, found) for found in comparisons],
-        published=PUBLISHED,
+        published=[b.display.published for b in BENCHMARKS.values() if b.display.published],
         chosen=CHOSEN,
         examples=list(_examples(inputs, frames, scores, examples)),
-        queries=_queries(inputs, scores, examples),
+        queries=list(_queries(inputs, scores, examples)),
         curves=list(_curves(inputs)),
         spreads=list(_spreads(inputs, scores)),
         validation=inputs.stages["validation"],
@@ -151,11 +127,21 @@ def html(inputs: Inputs, frames: Mapping[str, FrameStore], examples: int, about:
     )
 
 
+def with_frames(inputs: Inputs) -> list[str]:
+    """The benchmarks whose records are shown with their frames."""
+    return [name for name in inputs.benchmarks if BENCHMARKS[name].display.single == "evidence"]
+
+
+def _validated(inputs: Inputs) -> list[str]:
+    """The benchmarks whose annotations this run has."""
+    return [name for name in BENCHMARKS if name in inputs.stages["validation"]["files"]]
+
+
 def _facts(inputs: Inputs) -> Iterator[tuple[str, str]]:
     for name in inputs.benchmarks:
         answers = inputs.answers[inputs.key("base", name)]
         questions = sum(map(len, answers))
-        yield BENCHMARKS[name], f"{len(answers):,} records, {questions:,} questions"
+        yield BENCHMARKS[name].title, f"{len(answers):,} records, {questions:,} questions"
     for name in RUNS:
         if inputs.curves[name]:
             yield MODELS[name], f"{int(inputs.curves[name][-1]['step']):,} steps"
@@ -163,9 +149,9 @@ def _facts(inputs: Inputs) -> Iterator[tuple[str, str]]:
 
 def _tiles(found: Comparison) -> Iterator[Tile]:
     """The headline metrics of a benchmark."""
-    titles = {key: title for key, title, _ in COLUMNS[found.benchmark]}
+    titles = {key: title for key, title, _ in BENCHMARKS[found.benchmark].display.columns}
     before = {later: found.gains[later, earlier] for earlier, later in pairwise(MODELS)}
-    for key, meaning in HEADLINES[found.benchmark].items():
+    for key, meaning in BENCHMARKS[found.benchmark].display.headlines.items():
         steps = [(m, found.levels[m].get(key), before.get(m, {}).get(key)) for m in MODELS]
         yield Tile(titles[key], meaning, steps)
 
@@ -177,14 +163,14 @@ def _interval_plot(inputs: Inputs, found: Comparison) -> Markup:
         numbers = {key: measured_cell(blind, key) for key in blind["intervals"]}
         drawn.append((f"{MODELS['gspo']}, blind", "gspo", numbers, True))
     rows = []
-    for key, title, detail in COLUMNS[found.benchmark]:
+    for key, title, detail in BENCHMARKS[found.benchmark].display.columns:
         estimates = [
             Estimate(name, cell.value, cell.low, cell.high, style, hollow)
             for name, style, numbers, hollow in drawn
             if (cell := numbers.get(key))
         ]
         rows.append((f"{title} {detail.partition('chain ')[2]}".strip(), estimates))
-    base = f"{BENCHMARKS[found.benchmark]}, base {found.asked['base'].label}"
+    base = f"{BENCHMARKS[found.benchmark].title}, base {found.asked['base'].label}"
     return interval_plot(f"{base}; hollow: GSPO blind" if blind else base, rows)
 
 
@@ -192,36 +178,38 @@ def _examples(
     inputs: Inputs, frames: Mapping[str, FrameStore], scores: Scores, count: int
 ) -> Iterator[Example]:
     """Chosen among the records that all models were asked about."""
-    for name, make in EXAMPLES.items():
-        if name not in inputs.benchmarks:
-            continue
+    for name in with_frames(inputs):
         answers = [inputs.answers[inputs.key(model, name)] for model in MODELS]
         media = [
             record["media"]
-            if record["media"] in frames[name] and all(found[k] for found in answers)
+            if frames_of(record) in frames[name] and all(found[k] for found in answers)
             else None
             for k, record in enumerate(inputs.results[inputs.key("base", name)])
         ]
-        most = min(count, CHOICE_EXAMPLES) if name in CHOICES else count
-        for role, index in _chosen(media, scores, name, most):
+        for role, index in _chosen(media, scores, name, count):
             own = {model: scores[model, name][index] for model in MODELS}
-            yield make(inputs, frames[name], own, role, index)
+            yield example(name, inputs, frames[name], own, role, index)
 
 
-def _queries(inputs: Inputs, scores: Scores, count: int) -> list[Query]:
-    if "tvgbench" not in inputs.benchmarks:
-        return []
-    media = [record["media"] for record in inputs.results[inputs.key("base", "tvgbench")]]
-    chosen = _chosen(media, scores, "tvgbench", count)
-    return [
-        tvgbench_query(inputs, {model: scores[model, "tvgbench"][index]["m_tIoU"] for model in MODELS}, index)
-        for _, index in chosen
-    ]
+def _queries(inputs: Inputs, scores: Scores, count: int) -> Iterator[tuple[str, list[Query]]]:
+    """Questions about a span, with the title of their benchmark."""
+    for name in inputs.benchmarks:
+        if BENCHMARKS[name].display.single != "span":
+            continue
+        media = [record["media"] for record in inputs.results[inputs.key("base", name)]]
+        main, _ = BENCHMARKS[name].display.main
+        queries = [
+            query(name, inputs, {model: scores[model, name][index][main] for model in MODELS}, index)
+            for _, index in _chosen(media, scores, name, count)
+        ]
+        yield BENCHMARKS[name].title, queries
 
 
 def _chosen(media: Sequence[str | None], scores: Scores, name: str, count: int) -> list[tuple[str, int]]:
-    overall = {model: [SCORINGS[name].overall(score) for score in scores[model, name]] for model in MODELS}
-    return choose(overall, media, count)
+    benchmark = BENCHMARKS[name]
+    overall = {model: [benchmark.scoring.overall(score) for score in scores[model, name]] for model in MODELS}
+    most = benchmark.display.max_examples
+    return choose(overall, media, count if most is None else min(count, most))
 
 
 def _curves(inputs: Inputs) -> Iterator[Curves]:
@@ -250,7 +238,7 @@ def _charts(
 
 def _spreads(inputs: Inputs, scores: Scores) -> Iterator[tuple[str, list[Markup]]]:
     for name in inputs.benchmarks:
-        for key, title in SPREADS.get(name, {}).items():
+        for key, title in BENCHMARKS[name].display.spreads.items():
             values = {model: [score[key] for score in scores[model, name]] for model in MODELS}
             peak = 1.05 * max(max(bin_shares(found)) for found in values.values())
             yield title, [histogram(MODELS[m], found, m, peak) for m, found in values.items()]

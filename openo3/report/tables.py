@@ -9,7 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import fill
 
+from openo3.benchmarks.base import Metric
 from openo3.benchmarks.conditions import CONDITIONS, Condition
+from openo3.benchmarks.registry import BENCHMARKS
 from openo3.report.comparison import (
     Cell,
     Comparison,
@@ -17,47 +19,8 @@ from openo3.report.comparison import (
     main_comparison,
     measured_cell,
 )
-from openo3.report.headline import MAIN, sentences
-from openo3.report.inputs import BENCHMARKS, MEANT, MODELS, Inputs
-
-Metric = tuple[str, str, str]
-"""Key in the metrics file, heading, second line of the heading."""
-
-
-def _choices(*groups: str) -> tuple[Metric, ...]:
-    of_groups = ((f"acc/{group}", group.capitalize(), "accuracy") for group in groups)
-    return (("acc", "All", "accuracy"), *of_groups, ("format", "Format", "well formed"))
-
-
-COLUMNS: dict[str, tuple[Metric, ...]] = {
-    "vstar": (
-        ("acc", "What", "accuracy"),
-        ("tIoU_1", "When", "tIoU, chain 1"),
-        ("vIoU_1", "Where", "vIoU, chain 1"),
-        ("tIoU_2", "When", "tIoU, chain 2"),
-        ("vIoU_2", "Where", "vIoU, chain 2"),
-        ("mAM", "mAM", "mean of all"),
-        ("mLGM", "mLGM", "log mean"),
-        ("format", "Format", "well formed"),
-    ),
-    "tvgbench": (
-        ("m_tIoU", "When", "mean tIoU"),
-        ("R1@0.3", "R1@0.3", "tIoU ≥ 0.3"),
-        ("R1@0.5", "R1@0.5", "tIoU ≥ 0.5"),
-        ("R1@0.7", "R1@0.7", "tIoU ≥ 0.7"),
-        ("format", "Format", "well formed"),
-    ),
-    "videomme": _choices("short", "medium", "long"),
-    "worldsense": _choices("Recognition", "Understanding", "Reasoning"),
-    "videommmu": _choices("Perception", "Comprehension", "Adaptation"),
-}
-
-PUBLISHED = (
-    ("Qwen2.5-VL-7B, the base", 19.3, 22.4),
-    ("Open-o3 Video on Qwen2.5-VL-7B", 33.7, 46.6),
-    ("Open-o3 Video on Qwen3-VL-8B", 35.5, 49.0),
-)
-"""mAM and mLGM on the real V-STaR as published: arXiv 2510.20579, the last row in its authors' release."""
+from openo3.report.headline import sentences
+from openo3.report.inputs import MEANT, MODELS, Inputs
 
 MINUS = "\N{MINUS SIGN}"
 MARKS = (
@@ -108,10 +71,10 @@ def section(inputs: Inputs, comparison: Comparison) -> Section:
     name, asked = comparison.benchmark, comparison.asked
     names = {**MODELS, "base": f"{MODELS['base']} ({asked['base'].label})"}
     return Section(
-        title=BENCHMARKS[name],
+        title=BENCHMARKS[name].title,
         n=comparison.n,
         caption=f"{_asked(asked)} {MARKS}",
-        main=_table(comparison, "", COLUMNS[name], names),
+        main=_table(comparison, "", BENCHMARKS[name].display.columns, names),
         footnote=_footnote(inputs, comparison),
         further=tuple(_further(found) for found in further_comparisons(inputs, name)),
     )
@@ -137,7 +100,8 @@ def _cells(numbers: Mapping[str, Cell], metrics: Sequence[Metric]) -> tuple[Cell
 def _further(comparison: Comparison) -> Table:
     """All models asked in one way, which the title says; without the metrics that say nothing then."""
     label = comparison.asked["sft"].label
-    metrics = tuple(m for m in COLUMNS[comparison.benchmark] if m[0] in comparison.levels["sft"])
+    columns = BENCHMARKS[comparison.benchmark].display.columns
+    metrics = tuple(m for m in columns if m[0] in comparison.levels["sft"])
     return _table(comparison, f"All {label}", metrics, MODELS)
 
 
@@ -165,7 +129,7 @@ def _footnote(inputs: Inputs, comparison: Comparison) -> str:
     metrics = inputs.metrics["base"][comparison.benchmark].get(in_grammar.name)
     if not metrics or comparison.asked["base"] == in_grammar:
         return ""
-    metric, name = MAIN[comparison.benchmark]
+    metric, name = BENCHMARKS[comparison.benchmark].display.main
     return f"The base {in_grammar.label} instead: {name} {measured_cell(metrics, metric)}."
 
 

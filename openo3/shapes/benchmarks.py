@@ -1,6 +1,6 @@
 """Held-out benchmark records about shapes clips, in the formats of V-STaR and TVGBench, all exact.
 
-`openo3.annotations.bench_records` documents the records of each. One in four questions of V-STaR takes one
+`openo3.benchmarks.vstar` and `.tvgbench` document the records. One in four questions of V-STaR takes one
 step, two in four take two, the others three; the domain says how many. TVGBench asks as many questions of
 each family, a key of `questions.FAMILIES`, which is its `qsemtype`.
 """

@@ -14,9 +14,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from openo3.annotations.files import ANNOTATION_FILES
 from openo3.annotations.rejections import Rejection
 from openo3.annotations.rows import AnnotationError
+from openo3.benchmarks.registry import ANNOTATION_FILES
 from openo3.files.artifacts import write_jsonl
 from openo3.validation import coverage, suites
 from openo3.validation.coverage import Coverage
@@ -36,19 +36,31 @@ class Validation:
     covered: dict[str, dict[tuple[str, str], Coverage]]
     rejected: dict[str, dict[int, Rejection]]
     index: MediaIndex
+    time_tolerance_s: float
 
     def rejections(self) -> Iterator[Rejection]:
         """Every rejected row, file by file."""
         return chain.from_iterable(rows.values() for rows in self.rejected.values())
 
     def metrics(self) -> dict[str, Any]:
+        """The numbers of `metrics/validation.json`; `write` first, so that `clipped` records are counted."""
         rows = {name: table.rows for name, table in self.tables.items()}
-        return coverage.metrics(rows, self.covered, self.rejected, self.index.counts())
+        metrics = coverage.metrics(rows, self.covered, self.rejected, self.index.counts())
+        clipped = {name: len({line["row"] for line in table.clipped}) for name, table in self.tables.items()}
+        clipped = {name: count for name, count in clipped.items() if count}
+        return metrics | ({"clipped": clipped} if clipped else {})
 
     def write(self, folder: Path) -> None:
-        """The accepted records of each file, and `rejected.jsonl`."""
+        """The accepted records of each file, `rejected.jsonl`, and `clipped.jsonl` if anything was clipped.
+
+        A line of the latter: `{"file": "NAME.json", "row": 3, "id": ..., "field": "answer", "detail":
+        "20-31 s clipped to 20-28 s, the media lasts 28 s"}`.
+        """
         for name, table in self.tables.items():
-            table.write(folder / FORMATS[name].output, self.rejected[name], self.index)
+            output = folder / FORMATS[name].output
+            table.write(output, self.rejected[name], self.index, self.time_tolerance_s)
+        if clipped := [line for table in self.tables.values() for line in table.clipped]:
+            write_jsonl(folder / "clipped.jsonl", clipped)
         write_jsonl(folder / "rejected.jsonl", (each.to_json() for each in self.rejections()))
 
 
@@ -65,7 +77,7 @@ def check(annotations: Path, index: MediaIndex, spool: Path, time_tolerance_s: f
     if not tables:
         raise AnnotationError(f"{annotations}: holds no annotation file")
     index.inspect(chain.from_iterable(table.files for table in tables.values()), os.cpu_count() or 1)
-    validation = Validation(tables, {}, {}, {}, index)
+    validation = Validation(tables, {}, {}, {}, index, time_tolerance_s)
     rules = suites.rules(time_tolerance_s)
     for name, table in tables.items():
         found, rejected, covered = [], {}, {}

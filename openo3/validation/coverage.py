@@ -134,11 +134,15 @@ def _is_too_much(counts: Mapping[str, Any], max_share: float, max_missing: float
 
 
 def summary(metrics: Mapping[str, Any]) -> str:
-    """One line about each file, and the reasons."""
+    """One line about each file, what was clipped, and the reasons."""
+    clipped = metrics.get("clipped", {})
     lines = [
         f"{name}: {counts['usable']:,} of {counts['rows']:,} rows usable, "
         f"{percent(counts['rejected_share'])} rejected" + _of_them_missing(counts)
         for name, counts in metrics["files"].items()
+    ]
+    lines += [
+        f"{name}: {count:,} records clipped, listed in clipped.jsonl" for name, count in clipped.items()
     ]
     reasons = ", ".join(f"{reason} {number:,}" for reason, number in metrics["reasons"].items())
     return "\n".join([*lines, f"rejected for: {reasons}"] if reasons else lines)

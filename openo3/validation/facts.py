@@ -1,4 +1,4 @@
-"""What is measured of a readable row, so that rules can be checked over columns.
+"""What is measured of a readable STGR row, so that rules can be checked over columns.
 
     facts.of_sample(sample, supervised=True) ->
         {"question.chars": 24, "key_frames.first_s": 2.5, "key_items.low": 0.12, "answer.option": None, ...}
@@ -12,15 +12,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from itertools import chain, pairwise
-from string import ascii_uppercase
-from typing import Any
 
-from openo3.annotations import bench_records
+from openo3.benchmarks.base import Facts
 from openo3.core.answers import option_of
 from openo3.core.evidence import parse_boxes, parse_completion, parse_span
 from openo3.core.schema import Box, KeyFrame, Sample, Task
-
-Facts = dict[str, Any]
 
 _OPTION = re.compile(r"^\s*\(?([A-Z])[.):]", re.MULTILINE)
 _BLOCKS = ("<think>", "</think>", "<answer>", "</answer>")
@@ -45,39 +41,6 @@ def of_sample(sample: Sample, supervised: bool) -> Facts:
         reasoning = sample.reasoning or ""
         facts |= {"reasoning_process.chars": len(reasoning), **_text_facts("reasoning_process", reasoning)}
     return facts
-
-
-def of_vstar(record: dict[str, Any]) -> Facts:
-    """Facts of a V-STaR record."""
-    boxes = bench_records.vstar_boxes(record)
-    questions = ("question", "temporal_question", "spatial_question", "spatial_question_2")
-    return {
-        "question.chars": min(len(record[field].strip()) for field in questions),
-        "answer.chars": len(record["answer"].strip()),
-        "bboxes.count": len(boxes),
-        "bboxes.last_s": max((second for second, _ in boxes), default=None),
-        **_box_facts("bboxes", [box for _, box in boxes]),
-        **_span_facts("timestamps", bench_records.vstar_span(record)),
-    }
-
-
-def of_tvgbench(record: dict[str, Any]) -> Facts:
-    """Facts of a TVGBench record."""
-    return {
-        "question.chars": len(record["question"].strip()),
-        **_span_facts("answer", bench_records.tvgbench_span(record)),
-    }
-
-
-def of_choice(record: dict[str, Any]) -> Facts:
-    """Facts of a record of a benchmark with options."""
-    answer, letters = record["answer"], ascii_uppercase[: len(record["options"])]
-    return {
-        "question.chars": len(record["question"].strip()),
-        "answer.chars": len(answer),
-        "answer.option": answer if letters else None,
-        "answer.unlisted": f"{answer}, of {letters}" if letters and answer not in [*letters] else None,
-    }
 
 
 def _answer_facts(sample: Sample) -> Facts:

@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from openo3.annotations import bench_records, choice_records, rejections, stgr
+from openo3.annotations import rejections, stgr
+from openo3.benchmarks import registry
+from openo3.benchmarks.base import Benchmark, Facts, Fitted, Record, unchanged
 from openo3.core.schema import Sample
 from openo3.validation import facts
 
@@ -26,7 +28,7 @@ class CheckedRow:
     record: dict[str, Any]
     media: str
     kind: Literal["video", "image"]
-    facts: facts.Facts
+    facts: Facts
     key_images: tuple[str, ...] = ()
 
 
@@ -36,6 +38,7 @@ class Format:
 
     `output` is where accepted records go below `data/validated`: JSON Lines, or one JSON list. Where ids
     are `unique`, a later row of the same source and id is a duplicate. `media_fields` name a row's media.
+    `fit` fits an accepted record to its media (`openo3.benchmarks.base.Benchmark`).
     """
 
     output: str
@@ -43,6 +46,7 @@ class Format:
     media_fields: Mapping[str, str]
     labels: Callable[[Any], Labels] = rejections.labels
     unique: bool = True
+    fit: Callable[[Record, tuple[int, int] | None, float], Fitted] = unchanged
 
 
 def _supervised(raw: Any) -> CheckedRow:
@@ -55,41 +59,32 @@ def _reinforced(raw: Any) -> CheckedRow:
     return _sample_row(sample, facts.of_sample(sample, supervised=False))
 
 
-def _sample_row(sample: Sample, sample_facts: facts.Facts) -> CheckedRow:
+def _sample_row(sample: Sample, sample_facts: Facts) -> CheckedRow:
     images = tuple(frame.path for frame in sample.key_frames if frame.path)
     kind = "image" if sample.is_image else "video"
     return CheckedRow(sample.to_json(), sample.media, kind, sample_facts, images)
 
 
-def _benchmark(
-    name: str,
-    media_field: str,
-    parse: Callable[[Any], dict[str, Any]],
-    measure: Callable[[dict[str, Any]], facts.Facts],
-    id_field: str = "",
-) -> Format:
+def _benchmark(benchmark: Benchmark) -> Format:
     """Records of benchmarks have neither task nor source, nor all of them an id: else their media's name."""
 
     def read(raw: Any) -> CheckedRow:
-        record = parse(raw)
-        return CheckedRow(record, record["media"], "video", measure(record))
+        record = benchmark.parse(raw)
+        return CheckedRow(record, record["media"], "video", benchmark.facts(record))
 
     def labels(raw: Any) -> Labels:
-        found = raw.get(id_field or media_field) if isinstance(raw, Mapping) else None
-        return rejections.label(found), name, BENCHMARK
+        field = benchmark.id_field or benchmark.media_field
+        found = raw.get(field) if isinstance(raw, Mapping) else None
+        return rejections.label(found), benchmark.name, BENCHMARK
 
-    return Format(f"bench/{name}.json", read, {"video": media_field}, labels, unique=False)
+    media_fields = {"video": benchmark.media_field}
+    output = f"bench/{benchmark.name}.json"
+    return Format(output, read, media_fields, labels, unique=False, fit=benchmark.fit)
 
 
 FORMATS: Mapping[str, Format] = {
     "sft": Format("sft.jsonl", _supervised, _STGR_MEDIA),
     "rl": Format("rl.jsonl", _reinforced, _STGR_MEDIA),
-    "vstar": _benchmark("vstar", "vid", bench_records.parse_vstar, facts.of_vstar),
-    "tvgbench": _benchmark("tvgbench", "path", bench_records.parse_tvgbench, facts.of_tvgbench),
-    "videomme": _benchmark(
-        "videomme", "videoID", choice_records.parse_videomme, facts.of_choice, "question_id"
-    ),
-    "worldsense": _benchmark("worldsense", "video", choice_records.parse_worldsense, facts.of_choice, "id"),
-    "videommmu": _benchmark("videommmu", "id", choice_records.parse_videommmu, facts.of_choice, "name"),
+    **{name: _benchmark(benchmark) for name, benchmark in registry.BENCHMARKS.items()},
 }
 """By the name of the annotation file (`openo3.annotations.files`)."""

@@ -13,8 +13,8 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from openo3.annotations.files import ANNOTATION_FILES
 from openo3.annotations.rejections import Rejection
+from openo3.benchmarks.registry import ANNOTATION_FILES
 from openo3.validation import coverage
 from openo3.validation.suites import Expectation, Outcome
 

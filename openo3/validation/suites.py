@@ -27,8 +27,6 @@ READABLE = "readable"
 OVERRUN = {
     "key_frames.last_s": Reason.KEY_TIME,
     "answer.end_s": Reason.SPAN_TIME,
-    "timestamps.end_s": Reason.SPAN_TIME,
-    "bboxes.last_s": Reason.EVIDENCE_TIME,
     "reasoning_process.cited_s": Reason.EVIDENCE_TIME,
 }
 """Facts that are times which the media must have: by how much they come after its end is a fact as well."""
@@ -98,10 +96,9 @@ def rules(time_tolerance_s: float) -> list[Rule]:
         Rule("key_frames.repeated", Reason.KEY_REPEATED, ABSENT),
         Rule("key_frames.order", Reason.KEY_ORDER, ABSENT),
         Rule("key_items.unknown", Reason.KEY_UNKNOWN, ABSENT),
-        Rule("bboxes.count", Reason.NO_BOXES, between(at_least=1), "{value:g} boxes"),
         Rule("answer.extent_px", Reason.BOX_SPACE, above(1), "a box within {value:.3g} pixels of the corner"),
-        *(rule for text in ("key_items", "answer", "reasoning_process", "bboxes") for rule in _boxes(text)),
-        *(rule for span in ("answer", "timestamps") for rule in _span(span)),
+        *(rule for text in ("key_items", "answer", "reasoning_process") for rule in _boxes(text)),
+        *_span("answer"),
         Rule("media.unsafe", Reason.UNSAFE_PATH, ABSENT),
         Rule("media.missing", Reason.MEDIA_MISSING, ABSENT),
         Rule("media.unreadable", Reason.MEDIA_UNREADABLE, ABSENT),

@@ -29,13 +29,14 @@ from openo3.validation.suites import READABLE, STATE, Outcome, Rule
 
 class Table:
     """`rows`: how many; `files`: those that they need, relative to `data/raw/media`; `unreadable`: the rows
-    without a canonical record."""
+    without a canonical record; `clipped`: the notes on accepted records, known once they are written."""
 
     def __init__(self, path: Path, format: Format, spool: Path) -> None:
         self.path, self.format = path, format
         self.rows = 0
         self.files: set[str] = set()
         self.unreadable: dict[int, Rejection] = {}
+        self.clipped: list[dict[str, Any]] = []
         self._records_file, self._facts_file = spool / f"{path.name}l", spool / f"{path.name}.facts"
 
     @classmethod
@@ -100,19 +101,28 @@ class Table:
         field = self.format.media_fields[facts["kind"]] if rule.field == "media" else rule.field
         return Rejection(self.path.name, row, *labels, rule.reason, field, detail)
 
-    def write(self, path: Path, rejected: Container[int], index: MediaIndex) -> None:
-        """The records of the rows that are not rejected, with length and size of their media."""
-        records = self._records(rejected, index)
+    def write(self, path: Path, rejected: Container[int], index: MediaIndex, time_tolerance_s: float) -> None:
+        """The records of the rows that are not rejected, with length and size of their media, to which they
+        are fitted."""
+        self.clipped.clear()
+        records = self._records(rejected, index, time_tolerance_s)
         if path.suffix == ".json":
             write_json(path, list(records))
         else:
             write_jsonl(path, records)
 
-    def _records(self, rejected: Container[int], index: MediaIndex) -> Iterator[dict[str, Any]]:
+    def _records(
+        self, rejected: Container[int], index: MediaIndex, time_tolerance_s: float
+    ) -> Iterator[dict[str, Any]]:
         readable = (row for row in range(self.rows) if row not in self.unreadable)
         for row, record in zip(readable, read_jsonl(self._records_file), strict=True):
             if row not in rejected:
-                yield _with_media(record, index[record["media"]])
+                media = index[record["media"]]
+                fitted, notes = self.format.fit(_with_media(record, media), media.size, time_tolerance_s)
+                for note in notes:
+                    about = {"file": self.path.name, "row": row, "id": self.format.labels(record)[0]}
+                    self.clipped.append({**about, "field": note.field, "detail": note.detail})
+                yield fitted
 
 
 def _with_media(record: dict[str, Any], media: MediaFacts) -> dict[str, Any]:

@@ -15,9 +15,9 @@ from ruamel.yaml import YAML
 
 from bench import ablation
 from bench.ablation import BY_NAME, VARIANTS, Run
+from openo3.benchmarks.registry import BENCHMARKS
 from openo3.core.metrics import Interval, paired_difference
 from openo3.files.artifacts import read_json, write_json
-from openo3.report.scores import SCORINGS
 from stages import evaluate, gspo, sft
 from stages.params import load_params
 from tests.support.finished_run import write_run
@@ -349,7 +349,7 @@ def test_levels_are_means_over_the_seeds(told: list[dict[str, list[str]]], finis
 def results(finished: Path, name: str, benchmark: str) -> np.ndarray:
     """[seeds, records, columns]"""
     paths = [finished / f"data/predictions/{m}/{benchmark}/{c}.results.json" for m, c in ANSWERS[name]]
-    return np.array([SCORINGS[benchmark].rows(read_json(path)) for path in paths])
+    return np.array([BENCHMARKS[benchmark].scoring.rows(read_json(path)) for path in paths])
 
 
 def test_differences_are_of_the_same_records_averaged_over_the_seeds(
@@ -365,8 +365,8 @@ def test_differences_are_of_the_same_records_averaged_over_the_seeds(
         intervals = []
         for benchmark, axes in ablation.AXES.items():
             later, earlier = (results(finished, name, benchmark).mean(0) for name in (a, b))
-            found = paired_difference(later, earlier, SCORINGS[benchmark].statistic)
-            by_name = dict(zip(SCORINGS[benchmark].metrics, found, strict=True))
+            found = paired_difference(later, earlier, BENCHMARKS[benchmark].scoring.statistic)
+            by_name = dict(zip(BENCHMARKS[benchmark].scoring.metrics, found, strict=True))
             intervals += [by_name[key] for key in axes]
         for cell, interval in zip(cells, intervals, strict=True):
             value, low, high = 100 * interval.value, 100 * interval.low, 100 * interval.high
@@ -384,7 +384,10 @@ def test_by_seed_each_run_is_compared_with_its_like(told: list[dict[str, list[st
     assert list(told[2]) == list(told[1])[1:]
     labels = {name: BY_NAME[name].label for name in ANSWERS}
     am = {
-        name: [SCORINGS["vstar"].statistic(rows.mean(0))[5] for rows in results(finished, name, "vstar")]
+        name: [
+            BENCHMARKS["vstar"].scoring.statistic(rows.mean(0))[5]
+            for rows in results(finished, name, "vstar")
+        ]
         for name in ANSWERS
     }
     for a, b in (("sft", "base"), ("gspo", "sft"), ("no-gate", "gspo"), ("no-where", "gspo")):

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from bench import harder
 from bench.ablation import parameters
+from openo3.benchmarks.registry import BENCHMARKS
 from openo3.files.artifacts import read_json
-from openo3.report.scores import SCORINGS
 from tests.bench.test_ablation import settings
 from tests.support.finished_run import write_run
 
@@ -31,5 +31,5 @@ def test_levels_and_paired_differences_are_those_of_the_results(tmp_path: Path) 
     base = read_json(tmp_path / "metrics/evaluate/base.json")["vstar"]["plain"]["mAM"]
     assert table["Base"][at] == f"{100 * base:.1f}"
     gspo, sft = (harder.results(tmp_path, model, "vstar") for model in ("gspo", "sft"))
-    gain = SCORINGS["vstar"].difference(gspo, sft)["mAM"]
+    gain = BENCHMARKS["vstar"].scoring.difference(gspo, sft)["mAM"]
     assert table["GSPO - SFT"][at].strip("*").startswith(f"{100 * gain.value:+.1f} [{100 * gain.low:+.1f},")

@@ -19,10 +19,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from openo3 import benchmarks
-from openo3.benchmarks import vstar_scores
 from openo3.benchmarks.conditions import CONDITIONS, Condition
 from openo3.benchmarks.judges import RougeJudge
+from openo3.benchmarks.registry import BENCHMARKS
 from openo3.core.evidence import format_claim, format_completion, format_span, format_time
 from openo3.core.geometry import RELATIVE_1000
 from openo3.core.prompts import without_instruction
@@ -156,7 +155,7 @@ def _write_frames(root: Path, media: list[str]) -> None:
 
 
 def _evaluate(root: Path, model: str, name: str, records: list[dict], rng: random.Random) -> dict[str, Any]:
-    benchmark = benchmarks.get(name)
+    benchmark = BENCHMARKS[name]
     metrics = {}
     for condition in CONDITIONS.values():
         results, lines = [], []
@@ -173,12 +172,11 @@ def _evaluate(root: Path, model: str, name: str, records: list[dict], rng: rando
                 lines.append(
                     {**line, "completion": said[kind], "box_space": {"kind": "relative_1000", "size": None}}
                 )
-        if name == "vstar":
-            results = vstar_scores.rate(results, RougeJudge())
+        results = benchmark.rate(results, RougeJudge())
         path = root / f"data/predictions/{model}/{name}/{condition.name}"
         write_jsonl(path.with_suffix(".jsonl"), lines)
         write_json(path.with_suffix(".results.json"), results)
-        metrics[condition.name] = benchmark.score(results, RougeJudge())
+        metrics[condition.name] = benchmark.score(results)
     return metrics
 
 

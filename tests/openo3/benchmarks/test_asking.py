@@ -8,7 +8,7 @@ import numpy as np
 import orjson
 import pytest
 
-from openo3 import benchmarks
+from openo3.benchmarks import registry
 from openo3.benchmarks.asking import GREY, answer, blank
 from openo3.core.geometry import RELATIVE_1000, BoxSpace
 from openo3.media.frame_store import FrameStore
@@ -54,7 +54,7 @@ def ask(store: FrameStore, tmp_path: Path) -> Callable[..., Any]:
         sampling = Sampling(**{"max_new_tokens": 8, "seed": 5} | changed)
         kept = tmp_path / "kept.jsonl"
         return answer(
-            benchmarks.get(name), questions, store, engine, sampling,
+            registry.get(name), questions, store, engine, sampling,
             see=see, kept=kept, records_per_batch=2, progress="test",
         )  # fmt: skip
 
@@ -117,7 +117,7 @@ def test_a_record_without_frames_stays_in_the_denominator(ask) -> None:
         def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[str]]:
             return [["<think></think><answer>From <t>1.0</t>s to <t>2.0</t>s</answer>"] for _ in prompts]
 
-    benchmark = benchmarks.get("tvgbench")
+    benchmark = registry.get("tvgbench")
     results, lines = ask(Knows(), records, "tvgbench")
     assert len(lines) == 1
     scores = benchmark.score(results)

@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openo3 import benchmarks
-from openo3.benchmarks.choices import VIDEOMME, VIDEOMMMU
+from openo3.benchmarks import registry
 from openo3.benchmarks.judges import RougeJudge
+from openo3.benchmarks.videomme import VIDEOMME
+from openo3.benchmarks.videommmu import VIDEOMMMU
 from openo3.core.geometry import RELATIVE_1000
 
 RECORD = {
@@ -24,11 +25,11 @@ GOOD = "<think>A <obj>door</obj><box>[1,2,3,4]</box>at<t>2.0</t>s</think><answer
 def score(*pairs):
     """Records with what a model said to each."""
     results = [VIDEOMME.result(record, {"which": text}, RELATIVE_1000) for record, text in pairs]
-    return VIDEOMME.score(results, RougeJudge())
+    return VIDEOMME.score(VIDEOMME.rate(results, RougeJudge()))
 
 
 def test_the_prompt_lists_the_options_and_asks_for_a_letter():
-    assert benchmarks.get("videomme") is VIDEOMME
+    assert registry.get("videomme") is VIDEOMME
     text = VIDEOMME.questions(RECORD, RELATIVE_1000)["which"]
     assert text.splitlines()[:3] == ["What does she open?", "A. A fridge.", "B. A door."]
     assert text.endswith("Answer with the letter only.")
@@ -60,7 +61,7 @@ def test_no_answer_and_two_answers_are_wrong_and_stay_in_the_denominator():
         for said in ({}, {"which": ""}, {"which": "option A or option B"}, {"which": "A man opens it"})
     ]
     assert [result["said"] for result in results] == [""] * 4
-    assert VIDEOMME.score(results, RougeJudge())["acc"] == 0.0
+    assert VIDEOMME.score(results)["acc"] == 0.0
 
 
 def test_open_questions_are_for_the_judge_and_rated_once():
@@ -77,8 +78,11 @@ def test_open_questions_are_for_the_judge_and_rated_once():
     rated = VIDEOMMMU.rate([*results, VIDEOMMMU.result(RECORD, {"which": "B"}, RELATIVE_1000)], judge)
     assert [record["correct"] for record in rated] == [1.0, 0.0, 0.0, 1.0]
     assert judge.asked == 2
-    assert VIDEOMMMU.score(rated, judge)["acc/Adaptation"] == pytest.approx(1 / 3)
+    assert VIDEOMMMU.score(rated)["acc/Adaptation"] == pytest.approx(1 / 3)
+    assert VIDEOMMMU.rate(rated, judge) == rated
     assert judge.asked == 2
+    with pytest.raises(ValueError, match="record 0 is not rated"):
+        VIDEOMMMU.score(results)
 
 
 @given(st.text())

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openo3 import benchmarks
-from openo3.benchmarks import vstar, vstar_scores
+from openo3.benchmarks import registry, vstar, vstar_scores
 from openo3.benchmarks.judges import RougeJudge
 from openo3.core.geometry import NORMALISED, RELATIVE_1000, pixels
 from openo3.core.metrics import bootstrap
@@ -42,6 +41,10 @@ def record(**fields):
         "bboxes": [box(3, 0, 0, 100, 100), box(4, 100, 0, 200, 100)],
         **fields,
     }
+
+
+def score(results, judge):
+    return vstar.VSTAR.score(vstar.VSTAR.rate(results, judge))
 
 
 def test_questions():
@@ -85,7 +88,7 @@ def test_a_result_is_in_source_pixels():
 
 
 def test_a_right_result_scores_right():
-    scores = vstar.score([vstar.result(record(), GOOD, RELATIVE_1000)], RougeJudge())
+    scores = score([vstar.result(record(), GOOD, RELATIVE_1000)], RougeJudge())
     assert scores["acc"] == scores["tIoU_1"] == scores["vIoU_1"] == 1
     assert scores["tIoU_2"] == pytest.approx(3.5 / 4)
     assert scores["vIoU_2"] == 0.5
@@ -100,7 +103,7 @@ completions = st.dictionaries(st.sampled_from(list(GOOD)), st.text() | st.sample
 
 @given(completions, st.sampled_from([NORMALISED, RELATIVE_1000, pixels((96, 48))]))
 def test_any_completion_gives_a_score(said, space):
-    scores = vstar.score(
+    scores = score(
         [vstar.result(record(), said, space), vstar.result(record(), GOOD, RELATIVE_1000)], RougeJudge()
     )
     for name in ("acc", "tIoU_1", "vIoU_1", "tIoU_2", "vIoU_2", "mAM", "format"):
@@ -151,7 +154,7 @@ RESULTS = [
 
 def test_all_numbers_by_hand():
     judge = Fixed(-1)
-    blocks = vstar_scores.report(RESULTS, judge)
+    blocks = vstar_scores.report(vstar_scores.rate(RESULTS, judge))
     assert judge.asked == [("What falls?", "the red cup", "a cup")]
     assert list(blocks) == [
         "overall",
@@ -200,8 +203,8 @@ def test_all_numbers_by_hand():
 
 
 def test_the_flat_numbers_agree_with_the_blocks():
-    flat = vstar_scores.score(RESULTS, Fixed(-1))
-    overall = vstar_scores.report(RESULTS, Fixed(-1))["overall"]
+    flat = score(RESULTS, Fixed(-1))
+    overall = vstar_scores.report(vstar_scores.rate(RESULTS, Fixed(-1)))["overall"]
     for name in ("acc", "mAM", "mLGM"):
         assert flat[name] == pytest.approx(overall[name])
         low, high = flat["intervals"][name]
@@ -213,13 +216,18 @@ def test_the_flat_numbers_agree_with_the_blocks():
 
 
 def test_summary_is_a_function_of_the_means():
-    values = [scored.columns for scored in vstar_scores.scored_records(RESULTS, Fixed(-1))]
+    values = [scored.columns for scored in vstar_scores.scored_records(vstar_scores.rate(RESULTS, Fixed(-1)))]
     intervals = bootstrap(values, vstar_scores.summary)
     assert len(intervals) == len(vstar_scores.METRICS)
     assert intervals[0].value == 0.5
 
 
+def test_results_are_rated_before_they_are_scored():
+    with pytest.raises(ValueError, match="record 1 has no VQA_score"):
+        vstar.VSTAR.score(RESULTS)
+
+
 def test_registry():
-    assert benchmarks.get("vstar") is vstar
-    with pytest.raises(KeyError, match="there are vstar, tvgbench, videomme, worldsense, videommmu"):
-        benchmarks.get("mmlu")
+    assert registry.get("vstar") is vstar.VSTAR
+    with pytest.raises(KeyError, match="there are vstar, tvgbench, videomme, worldsense, "):
+        registry.get("mmlu")

@@ -277,6 +277,92 @@ def test_a_benchmark_without_answers_is_no_results_file(tmp_path, capsys):
     assert "answer_vqa: no record has an answer" in capsys.readouterr().err
 
 
+VSTAR = {
+    **{name: value for name, value in RESULT.items() if not name.startswith("answer_")},
+    **dict.fromkeys(("temporal_question", "spatial_question", "spatial_question_2"), "Where?"),
+}
+SAID = {"what": "the red cup", "when": "from 2 to 4 s", "where": '{"3": [0,0,500,1000]}'}
+SPAN = {"path": "a.mp4", "question": "it falls", "answer": "2.0-6.0", "duration": 9.0}
+CHOICE = {"videoID": "v", "question_id": "7", "question": "Which?", "options": ["a", "b"], "answer": "B"}
+CHOICE |= {"duration": "short"}
+
+
+def scored(benchmark, tmp_path, capsys, *records, as_lines=False, options=()):
+    file = tmp_path / "results.json"
+    file.write_text(lines(*records) if as_lines else json.dumps(records))
+    status = cli.main(["score", benchmark, str(file), *options])
+    out, err = capsys.readouterr()
+    assert (status, err) == (0, "")
+    return json.loads(out)
+
+
+@pytest.mark.parametrize("as_lines", [True, False])
+def test_score_raw_completions_of_every_kind_of_benchmark(as_lines, tmp_path, capsys):
+    def numbers(benchmark, *records):
+        return scored(benchmark, tmp_path, capsys, *records, as_lines=as_lines)
+
+    overall = numbers("vstar", {**VSTAR, "completions": SAID}, {**VSTAR, "completions": None})["overall"]
+    assert (overall["acc"], overall["chain1"]["m_tIoU"], overall["chain1"]["m_vIoU"]) == (0.5, 0.25, 0.5)
+    found = numbers("tvgbench", {**SPAN, "completions": {"when": "from 2 to 4 s"}}, SPAN)
+    assert (found["m_tIoU"], found["R1@0.5"], found["n"]) == (0.25, 0.5, 2)
+    found = numbers("videomme", {**CHOICE, "completions": {"which": "B"}}, {**CHOICE, "completions": {}})
+    assert (found["acc"], found["acc/short"], found["n"]) == (0.5, 0.5, 2)
+
+
+def test_a_record_that_was_validated_can_be_scored(tmp_path, capsys):
+    record = {"id": "7", "question": "Which?", "options": ["a", "b"], "answer": "B", "group": "short"}
+    record |= {"media": "videos/videomme/v.mp4", "completions": {"which": "B"}}
+    assert scored("videomme", tmp_path, capsys, record)["acc"] == 1
+
+
+@pytest.mark.parametrize(
+    ("space", "box"),
+    [
+        ({"kind": "pixels", "size": [400, 200]}, "[0,0,200,200]"),
+        ({"kind": "normalised"}, "[0,0,0.5,1]"),
+        ({"kind": "relative_1000", "size": None}, "[0,0,500,1000]"),
+    ],
+)
+def test_boxes_are_read_in_the_stated_space(space, box, tmp_path, capsys):
+    record = {**VSTAR, "completions": {"where": f'{{"3": {box}}}'}, "box_space": space}
+    assert scored("vstar", tmp_path, capsys, record)["overall"]["chain1"]["m_vIoU"] == 1
+
+
+def test_score_per_record(tmp_path, capsys):
+    records = [{**SPAN, "completions": {"when": text}} for text in ("from 2 to 6", "never")]
+    found = scored("tvgbench", tmp_path, capsys, *records, options=["--per-record"])
+    assert [record["m_tIoU"] for record in found["records"]] == [1, 0]
+    assert found["records"][0]["id"] == "a.mp4"
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"completions": {"why": "x"}}, 'completions: wrong type (unknown kind "why"; there are what, when'),
+        ({"completions": {"what": 3}}, "completions.what: wrong type"),
+        ({"completions": ["x"]}, "completions: wrong type"),
+        ({"box_space": {"kind": "feet"}}, "box_space.kind: wrong type (expected pixels"),
+        ({"box_space": {"kind": "pixels"}}, "size: field missing"),
+        ({"width": 0}, "width: wrong type"),
+        ({"vid": "../x"}, "vid: path leaves its root"),
+    ],
+)
+def test_bad_completions_are_named_in_one_line(changes, problem, tmp_path, capsys):
+    file = tmp_path / "results.jsonl"
+    file.write_text(lines({**VSTAR, "completions": SAID}, {**VSTAR, "completions": SAID, **changes}))
+    assert cli.main(["score", "vstar", str(file)]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith(f"openo3: {file}: row 2: {problem}")
+
+
+def test_spans_without_completions_are_no_results(tmp_path, capsys):
+    file = tmp_path / "results.json"
+    file.write_text(json.dumps([SPAN]))
+    assert cli.main(["score", "tvgbench", str(file)]) == 2
+    assert "completions: no record has any" in capsys.readouterr().err
+
+
 def test_a_judge_that_is_not_there(tmp_path, capsys):
     file = tmp_path / "results.json"
     file.write_text(json.dumps([RESULT]))

@@ -45,6 +45,32 @@ def test_of_several_the_one_in_the_published_folder(places, tmp_path):
     assert found.path == "stgr/plm/videos/a.mp4"
 
 
+DEEP = "dataset/timer1/videos/bench_data/a.mp4"
+BENCHMARK = Source("bench", videos="videos/bench", benchmark=True)
+
+
+def test_a_benchmarks_member_is_the_one_with_the_longest_matching_end(places, tmp_path):
+    archive(tmp_path / "a.zip", {"data/bench_data/a.mp4": b"right", "other/a.mp4": b"other"})
+    finder = places.open(Place(folder=".", path="a.zip", packing="zip"))
+    assert finder.find(Reference(BENCHMARK, "videos", DEEP)).path == "data/bench_data/a.mp4"
+    with pytest.raises(Unavailable, match="not in"):
+        finder.find(video(DEEP))  # a path of training data is taken at its word
+
+
+def test_a_benchmarks_file_is_the_one_with_the_longest_matching_end(places, tmp_path):
+    for name in ("bench_data/a.mp4", "other/a.mp4", "x/b.mp4", "y/b.mp4"):
+        (tmp_path / "own" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "own" / name).write_bytes(name.encode())
+    finder = places.open(Place(folder="own"))
+    assert finder.find(Reference(BENCHMARK, "videos", DEEP)).path == tmp_path / "own/bench_data/a.mp4"
+    with pytest.raises(Unavailable, match="2 files could be"):
+        finder.find(Reference(BENCHMARK, "videos", "deep/b.mp4"))
+    with pytest.raises(Unavailable, match="not in"):
+        finder.find(Reference(BENCHMARK, "videos", "deep/c.mp4"))
+    with pytest.raises(Unavailable, match="not in"):
+        finder.find(video(DEEP))
+
+
 def test_several_that_are_the_same_are_one_and_others_are_a_reason(places, tmp_path):
     archive(
         tmp_path / "a.zip", {"p/a.mp4": b"same", "q/a.mp4": b"same", "p/b.mp4": b"one", "q/b.mp4": b"two"}

@@ -5,9 +5,10 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from openo3.report.examples import choice_example, choose, true_boxes, tvgbench_query, vstar_example
+from openo3.benchmarks.registry import BENCHMARKS
+from openo3.report.examples import choose, query
+from openo3.report.examples import example as make_example
 from openo3.report.inputs import MODELS
-from openo3.report.scores import SCORINGS
 
 
 def test_the_rule_in_turn_and_no_video_twice():
@@ -35,12 +36,12 @@ def test_a_role_without_a_case_is_passed_over():
 
 def scores_of(inputs, benchmark, index):
     results = {model: inputs.results[inputs.key(model, benchmark)] for model in MODELS}
-    return {model: SCORINGS[benchmark].records(found)[index] for model, found in results.items()}
+    return {model: BENCHMARKS[benchmark].scoring.records(found)[index] for model, found in results.items()}
 
 
 @pytest.fixture(scope="module")
 def example(inputs, frames):
-    return vstar_example(inputs, frames["vstar"], scores_of(inputs, "vstar", 1), "Typical", 1)
+    return make_example("vstar", inputs, frames["vstar"], scores_of(inputs, "vstar", 1), "Typical", 1)
 
 
 def test_an_example_shows_every_model_with_its_scores(inputs, example):
@@ -68,7 +69,9 @@ def test_the_base_is_shown_as_it_answers_plainly(inputs, example):
 def test_what_a_model_in_the_grammar_does_not_say_is_said(inputs, frames):
     results = {key: found for key, found in inputs.results.items() if key[2] != "plain"}
     asked_alike = dataclasses.replace(inputs, results=results)
-    example = vstar_example(asked_alike, frames["vstar"], scores_of(asked_alike, "vstar", 1), "Typical", 1)
+    example = make_example(
+        "vstar", asked_alike, frames["vstar"], scores_of(asked_alike, "vstar", 1), "Typical", 1
+    )
     assert example.columns[0].asked.name == "greedy"
     assert "no reasoning block" in example.columns[0].reasoning
 
@@ -79,7 +82,7 @@ def test_claims_boxes_and_dots_share_their_keys(example):
         {element.get("data-claim") for element in ElementTree.fromstring(f"<p>{markup}</p>").iter()} - {None}
         for markup in (gspo.reasoning, "".join(gspo.evidence), example.timeline)
     )
-    assert chips == drawn == {"1-gspo-what-1", "1-gspo-what-2"}
+    assert chips == drawn == {"vstar-1-gspo-what-1", "vstar-1-gspo-what-2"}
     assert chips < dots
 
 
@@ -90,13 +93,13 @@ def test_where_pictures_hold_truth_and_answer_of_their_second(inputs, example):
         tree = ElementTree.fromstring(figure)
         assert [group.get("class") for group in tree.iter("g")] == ["mark true", "mark predicted"]
         second = float(tree.find("figcaption").text.split()[1].rstrip(":"))
-        x1, *_ = true_boxes(record)[second]
+        x1, *_ = BENCHMARKS["vstar"].truth(record).boxes[second]
         assert float(tree.find("svg/g/rect").get("x")) == pytest.approx(x1 * 240, abs=0.01)
 
 
 def test_true_boxes_are_normalised(inputs):
     record = inputs.results["base", "vstar", "greedy"][0]
-    found = true_boxes(record)
+    found = BENCHMARKS["vstar"].truth(record).boxes
     first = record["bboxes"][0]
     assert found[first["timestamp"]][0] == first["xmin"] / record["width"]
     assert found[first["timestamp"]][3] == first["ymax"] / record["height"]
@@ -104,7 +107,7 @@ def test_true_boxes_are_normalised(inputs):
 
 def test_a_question_with_options_shows_what_each_model_chose_and_cites(inputs, frames):
     scores = scores_of(inputs, "videomme", 4)
-    example = choice_example("videomme", inputs, frames["videomme"], scores, "Typical", 4)
+    example = make_example("videomme", inputs, frames["videomme"], scores, "Typical", 4)
     assert example.options == ["A. red circle", "B. blue square", "C. yellow circle"]
     assert example.truth == "B. blue square"
     assert example.meta.startswith("Video-MME · medium · ")
@@ -120,12 +123,12 @@ def test_a_question_with_options_shows_what_each_model_chose_and_cites(inputs, f
     assert chips == drawn == {"videomme-4-gspo-which-1", "videomme-4-gspo-which-2"}
 
 
-def test_a_tvgbench_query_shows_four_tracks(inputs):
+def test_a_query_about_a_span_shows_four_tracks(inputs):
     scores = {model: score["m_tIoU"] for model, score in scores_of(inputs, "tvgbench", 0).items()}
-    query = tvgbench_query(inputs, scores, 0)
-    bars = [r for r in ElementTree.fromstring(query.timeline).iter("rect") if r.get("class") == "bar"]
+    found = query("tvgbench", inputs, scores, 0)
+    bars = [r for r in ElementTree.fromstring(found.timeline).iter("rect") if r.get("class") == "bar"]
     assert len(bars) == 4
     assert (
-        query.scores
+        found.scores
         == f"tIoU: Base {scores['base']:.2f} · SFT {scores['sft']:.2f} · GSPO {scores['gspo']:.2f}"
     )

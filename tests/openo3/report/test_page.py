@@ -12,11 +12,11 @@ from html.parser import HTMLParser
 import pytest
 from markupsafe import escape
 
+from openo3.benchmarks.registry import BENCHMARKS
 from openo3.report.comparison import main_comparison
 from openo3.report.headline import sentences
 from openo3.report.inputs import Inputs
-from openo3.report.page import CHOICE_EXAMPLES, html
-from openo3.report.scores import SCORINGS
+from openo3.report.page import html
 from openo3.report.tables import markdown, section
 from tests.support.finished_run import HOSTILE
 
@@ -112,7 +112,8 @@ def test_the_page_begins_with_the_headline(inputs, text):
 
 def test_the_charts_ask_the_base_plainly(inputs, text):
     spread = [
-        score["tIoU_1"] for score in SCORINGS["vstar"].records(inputs.results["base", "vstar", "plain"])
+        score["tIoU_1"]
+        for score in BENCHMARKS["vstar"].scoring.records(inputs.results["base", "vstar", "plain"])
     ]
     assert f"Base: mean {sum(spread) / len(spread):.2f}" in text
     assert "V-STaR, base asked plainly; hollow: GSPO blind" in text
@@ -122,8 +123,8 @@ def test_the_charts_ask_the_base_plainly(inputs, text):
 
 def test_of_benchmarks_with_options_only_some_questions_are_shown(inputs, frames):
     page = html(inputs, frames, examples=6)
-    assert len(re.findall(r'id="question-\d+"', page)) == 6
-    assert len(re.findall(r'id="videomme-\d+"', page)) == CHOICE_EXAMPLES
+    assert len(re.findall(r'id="vstar-\d+"', page)) == 6
+    assert len(re.findall(r'id="videomme-\d+"', page)) == BENCHMARKS["videomme"].display.max_examples
 
 
 def test_the_published_numbers_are_there_and_named_as_such(page, text):
@@ -191,7 +192,7 @@ def test_a_record_without_frames_or_answers_is_no_example(inputs, frames):
         if name == "vstar":
             records[0]["media"] = "videos/vstar/gone.mp4"
     page = html(dataclasses.replace(inputs, answers=answers, results=results), frames, examples=20)
-    shown = set(re.findall(r'id="question-(\d+)"', page))
+    shown = set(re.findall(r'id="vstar-(\d+)"', page))
     assert len(shown) == 6
     assert not shown & {"0", "1"}
 

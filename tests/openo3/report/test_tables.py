@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+from openo3.benchmarks import registry
 from openo3.core.metrics import Interval
 from openo3.files.artifacts import read_json
 from openo3.report.comparison import (
@@ -15,9 +16,9 @@ from openo3.report.comparison import (
     measured_cell,
 )
 from openo3.report.inputs import MODELS
-from openo3.report.tables import COLUMNS, markdown, section
+from openo3.report.tables import markdown, section
 
-BENCHMARKS = ["vstar", "tvgbench", "videomme"]
+NAMES = ["vstar", "tvgbench", "videomme"]
 
 
 def without(inputs, *conditions, models=tuple(MODELS)):
@@ -37,7 +38,7 @@ def section_of(inputs, benchmark):
     return section(inputs, main_comparison(inputs, benchmark))
 
 
-@pytest.mark.parametrize("benchmark", BENCHMARKS)
+@pytest.mark.parametrize("benchmark", NAMES)
 def test_the_main_table_asks_the_base_plainly_and_the_others_in_the_grammar(folder, inputs, benchmark):
     table = section_of(inputs, benchmark).main
     assert [column.heading for column in table.columns] == [
@@ -51,7 +52,9 @@ def test_the_main_table_asks_the_base_plainly_and_the_others_in_the_grammar(fold
     asked = {"base": "plain", "sft": "greedy", "gspo": "greedy"}
     for column, (model, condition) in zip(table.columns, asked.items(), strict=False):
         metrics = read_json(folder / f"metrics/evaluate/{model}.json")[benchmark][condition]
-        for (key, _, _), cell in zip(COLUMNS[benchmark], column.cells, strict=True):
+        for (key, _, _), cell in zip(
+            registry.BENCHMARKS[benchmark].display.columns, column.cells, strict=True
+        ):
             if (model, key) == ("base", "format"):
                 assert cell is None
                 continue
@@ -59,7 +62,7 @@ def test_the_main_table_asks_the_base_plainly_and_the_others_in_the_grammar(fold
             assert (cell.value, cell.low, cell.high) == (100 * metrics[key], low, high)
 
 
-@pytest.mark.parametrize("benchmark", BENCHMARKS)
+@pytest.mark.parametrize("benchmark", NAMES)
 def test_differences_are_those_of_the_columns(inputs, benchmark):
     base, sft, gspo, *differences = section_of(inputs, benchmark).main.columns
     for (after, before), difference in zip(
@@ -98,7 +101,7 @@ def test_without_plain_answers_the_base_is_shown_as_it_was_asked(inputs):
     assert found.main.columns[0].heading == "Base (asked in the grammar)"
     greedy = inputs.metrics["base"]["vstar"]["greedy"]
     assert [cell.value for cell in found.main.columns[0].cells] == pytest.approx(
-        [100 * greedy[key] for key, _, _ in COLUMNS["vstar"]]
+        [100 * greedy[key] for key, _, _ in registry.BENCHMARKS["vstar"].display.columns]
     )
     assert found.caption.startswith("All models are asked in the grammar. The condition 'plain' was not ")
     assert "was not fine-tuned on the grammar, so this comparison is unfair" in found.caption
@@ -139,7 +142,7 @@ def test_unknown_and_infinite_numbers():
 
 def test_markdown_holds_the_same_numbers(inputs):
     text = markdown(inputs)
-    for benchmark in BENCHMARKS:
+    for benchmark in NAMES:
         found = section_of(inputs, benchmark)
         for table in (found.main, *found.further):
             for _, cells in table.rows:

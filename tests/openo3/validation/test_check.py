@@ -88,19 +88,10 @@ BROKEN_SFT = [
 BROKEN_VSTAR = [
     ({"spatial_question": " "}, Reason.EMPTY_QUESTION, "question"),
     ({"answer": ""}, Reason.EMPTY_ANSWER, "answer"),
-    ({"bboxes": []}, Reason.NO_BOXES, "bboxes"),
-    ({"bboxes": [BOX | {"xmax": 65}]}, Reason.BOX_OUTSIDE, "bboxes"),
-    ({"bboxes": [BOX | {"ymax": 2}]}, Reason.BOX_INVERTED, "bboxes"),
-    ({"bboxes": [BOX | {"timestamp": 9}]}, Reason.EVIDENCE_TIME, "bboxes"),
-    ({"timestamps": [3.0, 1.0]}, Reason.SPAN_EMPTY, "timestamps"),
-    ({"timestamps": [-1.0, 1.0]}, Reason.SPAN_TIME, "timestamps"),
-    ({"timestamps": [1.0, 5.0]}, Reason.SPAN_TIME, "timestamps"),
     ({"vid": "gone"}, Reason.MEDIA_MISSING, "vid"),
     ({"width": "64"}, Reason.WRONG_TYPE, "width"),
 ]
 BROKEN_TVGBENCH = [
-    ({"answer": "1.0-9.0"}, Reason.SPAN_TIME, "answer"),
-    ({"answer": "2-1"}, Reason.SPAN_EMPTY, "answer"),
     ({"answer": "soon"}, Reason.BAD_ANSWER, "answer"),
     ({"question": ""}, Reason.EMPTY_QUESTION, "question"),
     ({"path": "gone.mp4"}, Reason.MEDIA_MISSING, "path"),
@@ -185,6 +176,50 @@ def test_good_benchmark_records_are_kept_as_they_are(root):
     assert read_json(root / "validated/bench/vstar.json") == [VSTAR | media] * 2
     [record] = read_json(root / "validated/bench/tvgbench.json")
     assert record == TVGBENCH | {"media": "videos/tvgbench/charades/t1.mp4", "duration_s": 4.0}
+
+
+# changes of a record, what of them is clipped to what, and the note about it
+FITTED_VSTAR = [
+    ({"bboxes": [BOX | {"xmax": 65}]}, {"bboxes": [BOX | {"xmax": 64}]}, "bboxes[0]", "clipped to [4"),
+    ({"bboxes": [BOX, BOX | {"ymax": 6}]}, {}, "bboxes[1]", "has no area, kept"),
+    ({"bboxes": [BOX | {"timestamp": 9}]}, {}, "bboxes[0]", "after the end of the video"),
+    ({"timestamps": [2.0, 2.0]}, {}, "timestamps", "a point at 2 s"),
+    ({"timestamps": [3.0, 1.0]}, {"timestamps": [3.0, 3.0]}, "timestamps", "3-1 s clipped to 3-3 s"),
+    ({"timestamps": [-1.0, 1.0]}, {"timestamps": [0.0, 1.0]}, "timestamps", "clipped to 0-1 s"),
+    ({"timestamps": [1.0, 5.0]}, {"timestamps": [1.0, 4.0]}, "timestamps", "the media lasts 4 s"),
+    ({"width": 128}, {}, "width", "annotated 128 x 48, the video is 64 x 48"),
+]
+SEGMENT = {"start": 1.0, "end": 3.0, "duration": 2.0}
+FITTED_TVGBENCH = [
+    ({"answer": "1.0-9.0"}, {"answer": "1.0-4.0"}, "answer", "clipped to 1-4 s"),
+    ({"answer": "2-1"}, {"answer": "2.0-2.0"}, "answer", "clipped to 2-2 s"),
+    ({"answer": "2-2"}, {"answer": "2.0-2.0"}, "answer", "a point"),
+    ({**SEGMENT, "answer": "1.0-3.5"}, {"answer": "1.0-2.0"}, "answer", "the media lasts 2 s"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "changes"),
+    [("vstar", VSTAR, FITTED_VSTAR), ("tvgbench", TVGBENCH, FITTED_TVGBENCH)],
+)
+def test_a_record_is_clipped_and_kept_whatever_its_annotation_says(name, good, changes, tmp_path):
+    folder = local_folder.write(tmp_path / "mine")
+    file = {"vstar": "V_STaR_test.json", "tvgbench": "TVGBench.json"}[name]
+    local_folder.annotate(folder, file, [good, *(good | change for change, *_ in changes)])
+    sync(local.plan(folder), tmp_path / "raw", tmp_path / "known")
+    (tmp_path / "spool").mkdir()
+    index = read_index(tmp_path / "raw", tmp_path / "media.jsonl")
+    validation = check(tmp_path / "raw/annotations", index, tmp_path / "spool", time_tolerance_s=0.5)
+    validation.write(tmp_path / "validated")
+    kept = read_json(tmp_path / f"validated/bench/{name}.json")
+    assert len(kept) == 1 + len(changes), list(validation.rejections())
+    notes = list(read_jsonl(tmp_path / "validated/clipped.jsonl"))
+    assert [note["row"] for note in notes] == list(range(1, len(kept)))
+    for record, note, (change, clipped, field, detail) in zip(kept[1:], notes, changes, strict=True):
+        assert {key: record[key] for key in change} == change | clipped
+        assert (note["file"], note["field"]) == (file, field)
+        assert detail in note["detail"]
+    assert validation.metrics()["clipped"] == {name: len(changes)}
 
 
 def test_of_benchmarks_with_options_an_answer_is_one_of_them(tmp_path):

@@ -5,6 +5,7 @@ import pytest
 from openo3.annotations import sources
 from openo3.annotations.catalogue import table
 from openo3.annotations.rejections import RowError
+from openo3.benchmarks.registry import BENCHMARKS
 from openo3.configuration import ConfigurationError
 
 
@@ -18,18 +19,8 @@ def test_every_published_source_and_benchmark_has_an_entry():
     shipped = table.shipped()
     for name in ("STR_coin", "STR_plm_rdcap", "TVG_tacos", "TreeVGR", "timerft", "gqa", "videor1_mcq"):
         assert shipped.sources[sources.get(name).name]
-    assert {"vstar", "videomme", "worldsense", "videommmu", "tvgbench"} <= shipped.sources.keys()
-    assert {
-        "sft",
-        "rl",
-        "vstar",
-        "videomme",
-        "worldsense",
-        "videommmu",
-        "tvgbench",
-    } == shipped.annotations.keys()
-    benchmarks = {name for name, entry in shipped.sources.items() if entry.benchmark}
-    assert benchmarks == {"vstar", "videomme", "worldsense", "videommmu", "tvgbench"}
+    assert {"sft", "rl", *BENCHMARKS} == shipped.annotations.keys()
+    assert {name for name, entry in shipped.sources.items() if entry.benchmark} == set(BENCHMARKS)
 
 
 def test_what_a_source_has_no_place_for_is_said():

@@ -9,9 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from openo3.annotations import choice_records
-from openo3.annotations.files import ANNOTATION_FILES
 from openo3.annotations.rejections import Reason, RowError
 from openo3.annotations.rows import AnnotationError
+from openo3.benchmarks import videomme, videommmu, worldsense
+from openo3.benchmarks.registry import ANNOTATION_FILES
 from tests.support import choice_folder
 
 FILES = {file.name: file for file in ANNOTATION_FILES}
@@ -26,7 +27,7 @@ def read(folder, name):
 def test_video_mme(tmp_path):
     [row] = read(choice_folder.write(tmp_path), "videomme")
     assert "domain" not in row, "nothing is read that is not needed"
-    assert choice_records.parse_videomme(row) == {
+    assert videomme.parse(row) == {
         "id": "001-1",
         "question": "What does she open?",
         "options": ["A fridge.", "A door.", "A box.", "A book."],
@@ -37,7 +38,7 @@ def test_video_mme(tmp_path):
 
 
 def test_every_task_of_a_video_of_worldsense_is_a_record(tmp_path):
-    first, second = map(choice_records.parse_worldsense, read(choice_folder.write(tmp_path), "worldsense"))
+    first, second = map(worldsense.parse, read(choice_folder.write(tmp_path), "worldsense"))
     assert (first["id"], first["group"], first["answer"]) == ("w1/task0", "Recognition", "B")
     assert (second["id"], second["group"], second["question"]) == ("w1/task1", "Reasoning", "Why?")
     assert first["media"] == second["media"] == "videos/worldsense/w1.mp4"
@@ -48,11 +49,11 @@ def test_the_tracks_of_videommmu_are_one_file_without_its_pictures(tmp_path):
     rows = read(choice_folder.write(tmp_path), "videommmu")
     assert [row["track"] for row in rows] == ["Adaptation"] * 3 + ["Comprehension", "Perception"]
     assert not any("image" in row for row in rows)
-    choice, open_, odd, *_ = map(choice_records.parse_videommmu, rows)
+    choice, open_, odd, *_ = map(videommmu.parse, rows)
     assert (choice["options"], choice["answer"]) == (["a fridge", "a door", "a box"], "A")
     assert (open_["options"], open_["answer"]) == ([], "3.43")
     assert odd["options"] == choice["options"]
-    ids = [choice_records.parse_videommmu(row)["id"] for row in rows]
+    ids = [videommmu.parse(row)["id"] for row in rows]
     assert ids[::3] == ["Adaptation/validation_Art_1", "Comprehension/validation_Art_1"]
     assert len(set(ids)) == 5
 
@@ -62,17 +63,17 @@ def test_a_track_is_known_by_where_its_file_is(tmp_path):
     part.parent.mkdir(parents=True)
     rows = [row | {"track": "Perception"} for row in VIDEOMMMU["Comprehension"]]
     pq.write_table(pa.Table.from_pylist(rows), part)
-    [row] = choice_records.videommmu_rows(tmp_path / "mine")
+    [row] = videommmu.rows(tmp_path / "mine")
     assert row["track"] == "Comprehension"
     other = part.rename(tmp_path / "other.parquet")
-    [row] = choice_records.videommmu_rows(other)
+    [row] = videommmu.rows(other)
     with pytest.raises(RowError, match=r"track: wrong type \(expected one of Perception"):
-        choice_records.parse_videommmu(row)
+        videommmu.parse(row)
 
 
 def test_an_open_question_has_no_options_even_where_some_are_listed():
     row = VIDEOMMMU["Adaptation"][0] | {"track": "Adaptation", "name": "1", "question_type": "open"}
-    assert choice_records.parse_videommmu(row)["options"] == []
+    assert videommmu.parse(row)["options"] == []
 
 
 @pytest.mark.parametrize(
@@ -94,7 +95,7 @@ def test_an_open_question_has_no_options_even_where_some_are_listed():
 )
 def test_each_defect_has_its_reason(fields, reason, field):
     with pytest.raises(RowError) as error:
-        choice_records.parse_videomme(VIDEOMME | fields)
+        videomme.parse(VIDEOMME | fields)
     assert (error.value.reason, error.value.field) == (reason, field)
 
 
@@ -106,9 +107,9 @@ def test_letters_that_are_not_those_of_the_options_stay(options):
 @pytest.mark.parametrize("raw", [None, 3, [], "text"])
 def test_what_is_no_record(raw):
     for parse in (
-        choice_records.parse_videomme,
-        choice_records.parse_worldsense,
-        choice_records.parse_videommmu,
+        videomme.parse,
+        worldsense.parse,
+        videommmu.parse,
     ):
         with pytest.raises(RowError):
             parse(raw)
@@ -121,7 +122,7 @@ def test_a_damaged_parquet_file_is_one_line(tmp_path):
     for content in (b"", b"<html>404</html>", whole[:-20], whole[:200] + b"\xff" * 40 + whole[240:]):
         path.write_bytes(content)
         with pytest.raises(AnnotationError, match=f"^{re.escape(str(path))}: [^\n]+$"):
-            list(choice_records.videomme_rows(path))
+            list(videomme.rows(path))
 
 
 @pytest.mark.parametrize("value", [b"\xff", 0.5, {"a": 1}, [{"a": 1}], datetime(2026, 1, 1)])
@@ -129,7 +130,7 @@ def test_a_column_that_holds_no_text_is_one_line(tmp_path, value):
     path = tmp_path / "Video-MME.parquet"
     pq.write_table(pa.Table.from_pylist([VIDEOMME | {"question": value, "unused": value}]), path)
     with pytest.raises(AnnotationError, match=f"^{re.escape(str(path))}: column question holds .*, no text$"):
-        list(choice_records.videomme_rows(path))
+        list(videomme.rows(path))
 
 
 @pytest.mark.parametrize("content", ["[]", "3", '{"w1": {"task0"', ""])
@@ -137,7 +138,7 @@ def test_worldsense_that_is_no_object_of_videos_is_one_line(tmp_path, content):
     path = tmp_path / "worldsense_qa.json"
     path.write_text(content)
     with pytest.raises(AnnotationError, match=f"^{re.escape(str(path))}: [^\n]+$"):
-        list(choice_records.worldsense_rows(path))
+        list(worldsense.rows(path))
 
 
 def test_a_bad_text_of_worldsense_is_one_bad_row(tmp_path):
@@ -145,18 +146,18 @@ def test_a_bad_text_of_worldsense_is_one_bad_row(tmp_path):
     task = choice_folder.worldsense_videos()["w1"]["task0"]
     tasks = {"task0": task, "task1": task | {"question": "\ud800"}, "task2": task | {"answer": float("nan")}}
     path.write_bytes(b"\xef\xbb\xbf" + json.dumps({"w1": tasks}).encode())
-    good, *bad = choice_records.worldsense_rows(path)
-    assert choice_records.parse_worldsense(good)["answer"] == "B"
+    good, *bad = worldsense.rows(path)
+    assert worldsense.parse(good)["answer"] == "B"
     for row in bad:
         with pytest.raises(RowError):
-            choice_records.parse_worldsense(row)
+            worldsense.parse(row)
 
 
 def test_a_video_of_worldsense_without_tasks_is_one_bad_row(tmp_path):
     path = tmp_path / "worldsense_qa.json"
     path.write_text(json.dumps({"w1": None, "w2": {"task0": [1]}, "w3": {"domain": "Music"}}))
-    rows = list(choice_records.worldsense_rows(path))
+    rows = list(worldsense.rows(path))
     assert [row["video"] for row in rows] == ["w1", "w2"]
     for row in rows:
         with pytest.raises(RowError, match="candidates: field missing"):
-            choice_records.parse_worldsense(row)
+            worldsense.parse(row)

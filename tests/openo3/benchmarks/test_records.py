@@ -1,7 +1,7 @@
 import pytest
 
-from openo3.annotations import bench_records
 from openo3.annotations.rejections import Reason, RowError
+from openo3.benchmarks import tvgbench, vstar
 from tests.support import local_folder
 
 VSTAR, TVGBENCH = local_folder.vstar_record(), local_folder.tvgbench_record()
@@ -9,12 +9,12 @@ BOX = VSTAR["bboxes"][0]
 
 
 def test_a_record_is_kept_and_given_its_media():
-    assert bench_records.parse_vstar(VSTAR) == VSTAR | {"media": "videos/vstar/v 1.mp4"}
-    assert bench_records.parse_tvgbench(TVGBENCH) == TVGBENCH | {"media": "videos/tvgbench/charades/t1.mp4"}
+    assert vstar.parse(VSTAR) == VSTAR | {"media": "videos/vstar/v 1.mp4"}
+    assert tvgbench.parse(TVGBENCH) == TVGBENCH | {"media": "videos/tvgbench/charades/t1.mp4"}
 
 
 def test_boxes_of_vstar_are_normalised_by_the_frame():
-    assert bench_records.vstar_boxes(VSTAR)[0] == (1.0, (0.0625, 0.125, 0.5, 24.5 / 48))
+    assert vstar.normalised_boxes(VSTAR)[0] == (1.0, (0.0625, 0.125, 0.5, 24.5 / 48))
 
 
 @pytest.mark.parametrize(
@@ -28,13 +28,13 @@ def test_boxes_of_vstar_are_normalised_by_the_frame():
         ({"fps": float("nan")}, Reason.NOT_FINITE, "fps"),
         ({"timestamps": [1.0]}, Reason.WRONG_TYPE, "timestamps"),
         ({"bboxes": "none"}, Reason.WRONG_TYPE, "bboxes"),
-        ({"bboxes": [BOX | {"xmax": None}]}, Reason.FIELD_MISSING, "bboxes.xmax"),
-        ({"bboxes": [BOX | {"timestamp": "1"}]}, Reason.WRONG_TYPE, "bboxes.timestamp"),
+        ({"bboxes": [BOX | {"xmax": None}]}, Reason.FIELD_MISSING, "bboxes[0].xmax"),
+        ({"bboxes": [BOX | {"timestamp": "1"}]}, Reason.WRONG_TYPE, "bboxes[0].timestamp"),
     ],
 )
 def test_each_defect_of_a_vstar_record_has_its_reason(fields, reason, field):
     with pytest.raises(RowError) as error:
-        bench_records.parse_vstar(VSTAR | fields)
+        vstar.parse(VSTAR | fields)
     assert (error.value.reason, error.value.field) == (reason, field)
 
 
@@ -50,5 +50,5 @@ def test_each_defect_of_a_vstar_record_has_its_reason(fields, reason, field):
 )
 def test_each_defect_of_a_tvgbench_record_has_its_reason(fields, reason, field):
     with pytest.raises(RowError) as error:
-        bench_records.parse_tvgbench(TVGBENCH | fields)
+        tvgbench.parse(TVGBENCH | fields)
     assert (error.value.reason, error.value.field) == (reason, field)

@@ -1,0 +1,260 @@
+"""What a benchmark is: one object that holds everything the pipeline knows about it.
+
+    BENCHMARKS["NAME"].parse(raw)          one record of the published file, checked
+    BENCHMARKS["NAME"].questions(...)      what a model is asked about it
+    BENCHMARKS["NAME"].score(results)      all numbers
+
+`openo3/benchmarks/NAME.py` builds the object, `openo3.benchmarks.registry` lists it. The stages iterate over
+the registry, so a new benchmark is one new file and one line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from openo3.annotations.files import AnnotationFile
+from openo3.annotations.rows import read_rows
+from openo3.annotations.sources import Reference
+from openo3.benchmarks.judges import Judge
+from openo3.core.geometry import BoxSpace, Span
+from openo3.core.metrics import Interval, Statistic, bootstrap, paired_difference, with_intervals
+from openo3.core.schema import Box
+from openo3.files.artifacts import read_json
+
+Record = dict[str, Any]
+Facts = dict[str, Any]
+"""What is measured of a record for the rules of `openo3.validation`, by `FIELD.MEASURE`."""
+Results = Sequence[Mapping[str, Any]]
+"""Records with the answers filled in and, where a judge is needed, with its ratings."""
+
+Metric = tuple[str, str, str]
+"""Key in the metrics file, heading of the table's column, second line of the heading."""
+
+
+@dataclass(frozen=True)
+class FrameSampling:
+    """Evenly spread frames: `fps` a second, within the two bounds; `max_pixels` replaces the stage's own.
+
+    Of a record about a segment of its media, only the segment is shown; without `segments`, the whole file.
+    """
+
+    fps: float
+    min_frames: int
+    max_frames: int
+    max_pixels: int | None = None
+    segments: bool = True
+
+
+LONG = FrameSampling(fps=2.0, min_frames=4, max_frames=64, max_pixels=512 * 512)
+"""The published evaluation's sampling of long videos."""
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How a benchmark scores records: `columns` per record, and `metrics` made of their means by `statistic`.
+
+    `rows` gives the scores of every record, each a list in the order of `columns`. `overall` is a record's
+    one number in 0-1, by which records are compared. `group` names the group that a record also counts in.
+    """
+
+    columns: tuple[str, ...]
+    metrics: tuple[str, ...]
+    rows: Callable[[Results], Sequence[Sequence[float]]]
+    overall: Callable[[Mapping[str, float]], float]
+    statistic: Statistic = lambda means: means
+    group: Callable[[Mapping[str, Any]], str] | None = None
+
+    def records(self, results: Results) -> list[dict[str, float]]:
+        """Each record's scores by column, in the order of the records."""
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows(results)]
+
+    def score(self, results: Results) -> dict[str, Any]:
+        """`metrics`, `METRIC/GROUP` of each group, and `format`, with 95 % `intervals` and `n`."""
+        found = self._intervals(results)
+        for group in self._groups(results):
+            own = self._intervals(self._of_group(results, group))
+            found |= {f"{name}/{group}": interval for name, interval in own.items()}
+        if all("format" in record for record in results):
+            [found["format"]] = bootstrap([record["format"] for record in results])
+        return with_intervals(found, len(results))
+
+    def difference(self, a: Results, b: Results) -> dict[str, Interval]:
+        """How much better `a` is than `b` on the same records, by metric, with the 95 % interval.
+
+        `format` and, as `METRIC/GROUP`, the groups' metrics are among them where the records have them.
+        """
+        found = self._difference(a, b)
+        if all("format" in record for record in (*a, *b)):
+            pair = ([record["format"] for record in results] for results in (a, b))
+            [found["format"]] = paired_difference(*pair)
+        for group in self._groups(a):
+            own = self._difference(self._of_group(a, group), self._of_group(b, group))
+            found |= {f"{name}/{group}": gain for name, gain in own.items()}
+        return found
+
+    def _groups(self, results: Results) -> list[str]:
+        return sorted(set(map(self.group, results))) if self.group else []
+
+    def _of_group(self, results: Results, group: str) -> Results:
+        return [record for record in results if self.group(record) == group]
+
+    def _intervals(self, results: Results) -> dict[str, Interval]:
+        return dict(zip(self.metrics, bootstrap(self.rows(results), self.statistic), strict=True))
+
+    def _difference(self, a: Results, b: Results) -> dict[str, Interval]:
+        found = paired_difference(self.rows(a), self.rows(b), self.statistic)
+        return dict(zip(self.metrics, found, strict=True))
+
+
+@dataclass(frozen=True)
+class PublishedTable:
+    """Numbers of others for comparison: a line for each model, in percent."""
+
+    title: str
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str | float, ...], ...]
+    source: str
+
+
+@dataclass(frozen=True)
+class Display:
+    """How the report shows a benchmark.
+
+    `columns` are those of its table. `main` is the metric that stands for the benchmark, with its name in a
+    sentence; `axes` are the single abilities it measures, named likewise. `headlines` and `spreads` explain
+    the metrics on tiles and histograms. Single records are shown as `evidence`, with the frames that each
+    model cites, or as `span`, on a timeline; at most `max_examples` of them. `parts` names further questions
+    of a record whose answers are shown (`when`, `where`), each with the column of its score.
+    """
+
+    columns: tuple[Metric, ...]
+    main: tuple[str, str]
+    axes: Mapping[str, str]
+    headlines: Mapping[str, str]
+    spreads: Mapping[str, str] = field(default_factory=dict)
+    single: Literal["evidence", "span"] = "evidence"
+    max_examples: int | None = None
+    parts: Mapping[str, str] = field(default_factory=dict)
+    published: PublishedTable | None = None
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A record's truth as the report shows it: in words, as a span in seconds, and as normalised boxes of
+    the object `name` by second. `labels` say where the record is from."""
+
+    text: str = ""
+    labels: tuple[str | None, ...] = ()
+    span: Span | None = None
+    name: str = ""
+    boxes: Mapping[float, Box] = field(default_factory=dict)
+    options: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Note:
+    """What was done about a record's annotation, or does not agree with its media: `field` is about it."""
+
+    field: str
+    detail: str
+
+
+Fitted = tuple[Record, list[Note]]
+
+
+def unchanged(record: Record, size: tuple[int, int] | None, tolerance_s: float) -> Fitted:
+    """The record as it is."""
+    return record, []
+
+
+def fit_span(field: str, span: Span, duration_s: float, tolerance_s: float) -> tuple[Span, list[Note]]:
+    """A span within `0..duration_s`, in seconds; an end less than `tolerance_s` after it is left alone.
+
+    A point, and a span that ends before it starts, become or stay a point: they are kept, and score 0.
+    """
+    start, end = max(span[0], 0.0), max(span[1], 0.0)
+    if end > duration_s + tolerance_s:
+        start, end = min(start, duration_s), duration_s
+    end = max(start, end)
+    if (start, end) != tuple(span):
+        was, now = (f"{first:g}-{last:g} s" for first, last in (span, (start, end)))
+        return (start, end), [Note(field, f"{was} clipped to {now}, the media lasts {duration_s:g} s")]
+    return span, [Note(field, f"a point at {start:g} s, kept")] if start == end else []
+
+
+def frames_of(record: Mapping[str, Any]) -> str:
+    """The name under which a frame store has what is shown of a record: its media, or a segment of it."""
+    return record.get("frames") or record["media"]
+
+
+def unrated(results: Results, judge: Judge) -> Results:
+    """The results as they are, of a benchmark that needs no judge."""
+    return results
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A benchmark.
+
+    Its published file: `filename` below `data/raw/annotations` (a folder if it ends with a slash), `rows`
+    that reads the records, `references` to the media that a record names, and `parse`, which gives a checked
+    record with its `media`; the last two raise `RowError`. `facts` measures a checked record for the rules
+    of `openo3.validation`. `media_field` and `id_field` name fields of the published record.
+
+    `fit` fits a validated record to its media, whose size in pixels it gets beside the tolerance in seconds.
+    A record is never dropped because its annotation does not fit, but clipped, with a note for each change.
+
+    `sampling` is how its frames are sampled by default. `questions` gives the prompts by kind of question,
+    `result` the record with the answers filled in, of the same kinds or fewer; both get the space in which
+    the model writes boxes. `rate` adds a judge's ratings; results that have them are not rated again.
+
+    For `openo3 score`: `blocks` gives its numbers if they are more than `score` has. `check` reads a record
+    that `parse` gave, if `parse` itself cannot. `answered` checks a record whose `answers` (names of fields)
+    were read before. Both raise `RowError`.
+    """
+
+    name: str
+    title: str
+    filename: str
+    references: Callable[[Any], list[Reference]]
+    parse: Callable[[Any], Record]
+    facts: Callable[[Record], Facts]
+    media_field: str
+    questions: Callable[[Mapping[str, Any], BoxSpace], dict[str, str]]
+    result: Callable[[Mapping[str, Any], Mapping[str, str], BoxSpace], Record]
+    scoring: Scoring
+    truth: Callable[[Mapping[str, Any]], Truth]
+    display: Display
+    rows: Callable[[str | Path], Iterator[Any]] = read_rows
+    fit: Callable[[Record, tuple[int, int] | None, float], Fitted] = unchanged
+    rate: Callable[[Results, Judge], Results] = unrated
+    blocks: Callable[[Results], dict[str, Any]] | None = None
+    check: Callable[[Any], Record] | None = None
+    answered: Callable[[Any], Record] | None = None
+    answers: tuple[str, ...] = ()
+    id_field: str = ""
+    sampling: FrameSampling = LONG
+
+    @property
+    def file(self) -> AnnotationFile:
+        """Its annotation file."""
+        return AnnotationFile(self.name, self.filename, self.references, self.rows)
+
+    def load(self, path: str | Path) -> list[Record]:
+        """The records of a file that `validate` wrote."""
+        return read_json(path)
+
+    def score(self, results: Results) -> dict[str, Any]:
+        """All metrics by name, their 95 % `intervals`, and `n`, the number of records.
+
+        Results that need a judge must be rated. Raises `ValueError` if they are not.
+        """
+        return self.scoring.score(results)
+
+    def report(self, results: Results) -> dict[str, Any]:
+        """What `openo3 score` prints of rated results."""
+        return (self.blocks or self.score)(results)
