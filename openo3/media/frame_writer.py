@@ -28,7 +28,7 @@ import pyarrow as pa
 
 from openo3.executors import LOCAL, ExecutorError, opened
 from openo3.files.artifacts import read_json, write_json
-from openo3.media import decode, ffmpeg, image, probe
+from openo3.media import container, decode, ffmpeg, image, probe
 from openo3.media.decode import Key, SamplingConfig
 from openo3.media.frame_layout import layout
 from openo3.media.frame_shards import FrameRow, ShardIndex, shard_rows, write_shard
@@ -137,7 +137,7 @@ def sample_row(request: Request, root: Path, policy: SamplingConfig, time_limit_
 @cache
 def _code() -> str:
     """Changes with the modules that turn a file into frames."""
-    sources = [Path(module.__file__).read_bytes() for module in (decode, ffmpeg, image, probe)]
+    sources = [Path(module.__file__).read_bytes() for module in (container, decode, ffmpeg, image, probe)]
     return hashlib.sha256(b"\0".join(sources)).hexdigest()
 
 
