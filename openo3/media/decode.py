@@ -33,7 +33,7 @@ from PIL import Image
 from openo3.media.container import complaint, input_options
 from openo3.media.ffmpeg import binary
 from openo3.media.image import fit_size, open_image, resize
-from openo3.media.probe import TIME_LIMIT_S, Media, MediaError, decoding_limit_s, probe
+from openo3.media.probe import TIME_LIMIT_S, TOO_SLOW, Media, MediaError, decoding_limit_s, probe
 
 _TOLERANCE_S = 1e-3  # annotated times and decord's are rounded to milliseconds
 _SAME_TICK_S = 5e-6  # times are rounded to microseconds; the finest usual clock ticks every 11
@@ -41,7 +41,10 @@ _SAME_TICK_S = 5e-6  # times are rounded to microseconds; the finest usual clock
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """How many frames of a video are taken, and how large they become for the model."""
+    """How many frames of a video are taken, and how large they become for the model.
+
+    `fps` a second, at least `min_frames` and at most `max_frames`; sides are multiples of `multiple` pixels.
+    """
 
     fps: float
     min_frames: int
@@ -279,7 +282,7 @@ def _ffmpeg(
         file.seek(0)
         log = file.read().decode(errors="replace")
     if process.returncode == -signal.SIGKILL:
-        raise MediaError("too slow", f"not decoded within {time_limit_s:g} s")
+        raise MediaError(TOO_SLOW, f"not decoded within {time_limit_s:g} s")
     if process.returncode:
         raise MediaError("damaged", complaint(log, path))
     return log

@@ -23,6 +23,9 @@ from openo3.media.container import complaint, encrypted, input_options, unsuppor
 from openo3.media.ffmpeg import binary
 
 TIME_LIMIT_S = 60.0
+TOO_SLOW = "too slow"
+"""The reason of a `MediaError` that may be the machine's fault rather than the file's."""
+
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 _ANIMATED_FORMATS = ("PNG", "WEBP", "GIF")  # others with several pictures (MPO, TIFF) are still images
 MAX_PIXELS = 1 << 26
@@ -213,7 +216,7 @@ def _run(path: Path, output: Sequence[str], time_limit_s: float) -> tuple[int, s
     try:
         done = subprocess.run(command, capture_output=True, timeout=time_limit_s, check=False)
     except subprocess.TimeoutExpired:
-        raise MediaError("too slow", f"no packet list within {time_limit_s:g} s") from None
+        raise MediaError(TOO_SLOW, f"no packet list within {time_limit_s:g} s") from None
     return done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
 
 
