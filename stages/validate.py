@@ -60,6 +60,8 @@ def run(params: Params, root: Path) -> str | None:
         )
         (folder / "index.html").write_text(html, encoding="utf-8")
     print(coverage.summary(metrics))
+    for name in validation.absent():
+        print(f"{name}: no annotation file, its stages have nothing to do")
     if failed := coverage.too_many(metrics, params.max_rejected_share, params.max_missing_share):
         allowed = coverage.allowed(params.max_rejected_share, params.max_missing_share)
         return f"more than {allowed} of {', '.join(failed)} is rejected, see {REPORT / 'index.html'}"

@@ -23,7 +23,7 @@ from openo3.validation.coverage import Coverage
 from openo3.validation.formats import FORMATS
 from openo3.validation.media import MediaIndex
 from openo3.validation.suites import Outcome
-from openo3.validation.table import Table
+from openo3.validation.table import Table, write_rows
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,12 @@ class Validation:
     rejected: dict[str, dict[int, Rejection]]
     index: MediaIndex
 
+    def absent(self) -> list[str]:
+        """The annotation files that are absent and whose output later stages need nevertheless."""
+        benchmarks = {name for name, format in FORMATS.items() if format.output.startswith("bench/")}
+        optional = benchmarks if benchmarks & self.tables.keys() else set()
+        return [name for name in FORMATS if name not in self.tables and name not in optional]
+
     def rejections(self) -> Iterator[Rejection]:
         """Every rejected row, file by file."""
         return chain.from_iterable(rows.values() for rows in self.rejected.values())
@@ -46,9 +52,15 @@ class Validation:
         return coverage.metrics(rows, self.covered, self.rejected, self.index.counts())
 
     def write(self, folder: Path) -> None:
-        """The accepted records of each file, and `rejected.jsonl`."""
+        """Write the accepted records of each file, and `rejected.jsonl`.
+
+        Without an annotation file there is an empty output: for both kinds of training, and for every
+        benchmark if there is none at all.
+        """
         for name, table in self.tables.items():
             table.write(folder / FORMATS[name].output, self.rejected[name], self.index)
+        for name in self.absent():
+            write_rows(folder / FORMATS[name].output, [])
         write_jsonl(folder / "rejected.jsonl", (each.to_json() for each in self.rejections()))
 
 

@@ -102,17 +102,21 @@ class Table:
 
     def write(self, path: Path, rejected: Container[int], index: MediaIndex) -> None:
         """The records of the rows that are not rejected, with length and size of their media."""
-        records = self._records(rejected, index)
-        if path.suffix == ".json":
-            write_json(path, list(records))
-        else:
-            write_jsonl(path, records)
+        write_rows(path, self._records(rejected, index))
 
     def _records(self, rejected: Container[int], index: MediaIndex) -> Iterator[dict[str, Any]]:
         readable = (row for row in range(self.rows) if row not in self.unreadable)
         for row, record in zip(readable, read_jsonl(self._records_file), strict=True):
             if row not in rejected:
                 yield _with_media(record, index[record["media"]])
+
+
+def write_rows(path: Path, records: Iterable[dict[str, Any]]) -> None:
+    """Write records as one JSON list or as JSON Lines, by the ending of `path`."""
+    if path.suffix == ".json":
+        write_json(path, list(records))
+    else:
+        write_jsonl(path, records)
 
 
 def _with_media(record: dict[str, Any], media: MediaFacts) -> dict[str, Any]:

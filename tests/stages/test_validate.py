@@ -34,6 +34,29 @@ def test_every_artifact_is_written(root, capsys):
     assert "sft: 5 of 6 rows usable" in capsys.readouterr().out
 
 
+TRAINING, BENCHMARKS = ("STGR-SFT.json", "STGR-RL.json"), ("V_STaR_test.json", "TVGBench.json")
+
+
+@pytest.mark.parametrize("kept", [TRAINING[:1], TRAINING[1:], TRAINING, BENCHMARKS, BENCHMARKS[:1]])
+def test_every_subset_of_annotations_has_outputs_for_all_later_stages(root, kept, capsys):
+    for name in {*TRAINING, *BENCHMARKS} - {*kept}:
+        (root / "data/raw/annotations" / name).unlink()
+    assert validate.run(validate.Params(max_rejected_share=0.2), root) is None
+    validated = root / "data/validated"
+    for name, output in zip(TRAINING, ("sft", "rl"), strict=True):
+        assert bool(list(read_jsonl(validated / f"{output}.jsonl"))) == (name in kept)
+    said = capsys.readouterr().out
+    assert ("sft: no annotation file" in said) == (TRAINING[0] not in kept)
+    found = {file.stem: len(read_json(file)) for file in (validated / "bench").glob("*.json")}
+    if kept == BENCHMARKS:
+        assert found == {"vstar": 1, "tvgbench": 1}
+    elif kept == BENCHMARKS[:1]:
+        assert found == {"vstar": 1}
+    else:
+        assert found
+        assert not any(found.values())
+
+
 def test_again_gives_the_same_bytes(root):
     artifacts = ("data/validated", "metrics", "reports")
 
