@@ -37,11 +37,11 @@ def within(
     if value is None:
         return
     if above is not None and value <= above:
-        raise ValueError(f"{key} must be greater than {above}, got {value}")
+        raise ValueError(f"{key} must be greater than {above:g}, got {value:g}")
     if at_least is not None and value < at_least:
-        raise ValueError(f"{key} must be at least {at_least}, got {value}")
+        raise ValueError(f"{key} must be at least {at_least:g}, got {value:g}")
     if at_most is not None and value > at_most:
-        raise ValueError(f"{key} must be at most {at_most}, got {value}")
+        raise ValueError(f"{key} must be at most {at_most:g}, got {value:g}")
 
 
 def read_blocks(path: str | Path) -> dict[str, Any]:

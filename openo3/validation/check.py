@@ -28,13 +28,14 @@ from openo3.validation.table import Table, write_rows
 
 @dataclass(frozen=True)
 class Validation:
-    """By file (`sft`, ...): its table, how each rule fared, how much is covered by source and task, and the
-    rejected rows by number."""
+    """By file (`sft`, ...): its table, the outcome of each rule, the coverage by source and task, and the
+    rejected rows by number. `warnings`: how many accepted rows look wrong, by what is wrong."""
 
     tables: dict[str, Table]
     outcomes: dict[str, list[Outcome]]
     covered: dict[str, dict[tuple[str, str], Coverage]]
     rejected: dict[str, dict[int, Rejection]]
+    warnings: dict[str, int]
     index: MediaIndex
 
     def absent(self) -> list[str]:
@@ -49,7 +50,8 @@ class Validation:
 
     def metrics(self) -> dict[str, Any]:
         rows = {name: table.rows for name, table in self.tables.items()}
-        return coverage.metrics(rows, self.covered, self.rejected, self.index.counts())
+        metrics = coverage.metrics(rows, self.covered, self.rejected, self.index.counts())
+        return metrics | ({"warnings": self.warnings} if self.warnings else {})
 
     def write(self, folder: Path) -> None:
         """Write the accepted records of each file, and `rejected.jsonl`.
@@ -77,17 +79,20 @@ def check(annotations: Path, index: MediaIndex, spool: Path, time_tolerance_s: f
     if not tables:
         raise AnnotationError(f"{annotations}: holds no annotation file")
     index.inspect(chain.from_iterable(table.files for table in tables.values()), os.cpu_count() or 1)
-    validation = Validation(tables, {}, {}, {}, index)
+    validation = Validation(tables, {}, {}, {}, {}, index)
     rules = suites.rules(time_tolerance_s)
     for name, table in tables.items():
-        found, rejected, covered = [], {}, {}
+        found, rejected, covered, ungrounded = [], {}, {}, 0
         for block in table.blocks():
             block.add_media(index)
             found.append(suites.check(block.frame, rules))
             rejections = table.rejections(block, found[-1].values())
             rejected |= rejections
+            ungrounded += block.ungrounded(rejections)
             covered = coverage.joined(covered, coverage.by_source(block.frame, rejections))
         validation.outcomes[name] = suites.joined(found)
         validation.rejected[name] = rejected
         validation.covered[name] = covered
+        if ungrounded:
+            validation.warnings[f"{name}: reasoning without any <t> or <box>"] = ungrounded
     return validation

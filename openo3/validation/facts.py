@@ -22,6 +22,10 @@ from openo3.core.schema import Box, KeyFrame, Sample, Task
 
 Facts = dict[str, Any]
 
+UNGROUNDED = "reasoning_process.ungrounded"
+"""The fact that reasoning which should cite evidence cites neither a time nor a box: a warning."""
+
+_GROUNDED = (Task.TEMPORAL_SPATIAL, Task.TEMPORAL, Task.TEMPORAL_MCQ, Task.VISUAL)
 _OPTION = re.compile(r"^\s*\(?([A-Z])[.):]", re.MULTILINE)
 _BLOCKS = ("<think>", "</think>", "<answer>", "</answer>")
 
@@ -44,6 +48,7 @@ def of_sample(sample: Sample, supervised: bool) -> Facts:
     if supervised:
         reasoning = sample.reasoning or ""
         facts |= {"reasoning_process.chars": len(reasoning), **_text_facts("reasoning_process", reasoning)}
+        facts[UNGROUNDED] = sample.task in _GROUNDED and "<t>" not in reasoning and "<box>" not in reasoning
     return facts
 
 
@@ -151,8 +156,12 @@ def _order(frames: Sequence[KeyFrame]) -> str | None:
 
 
 def _repeated(frames: Sequence[KeyFrame]) -> str | None:
-    indices = [frame.idx for frame in frames]
-    return next((f"idx {idx}" for position, idx in enumerate(indices) if idx in indices[:position]), None)
+    seen: set[int] = set()
+    for frame in frames:
+        if frame.idx in seen:
+            return f"idx {frame.idx}"
+        seen.add(frame.idx)
+    return None
 
 
 def _unknown_items(sample: Sample) -> str | None:
@@ -160,7 +169,12 @@ def _unknown_items(sample: Sample) -> str | None:
     return f"idx {unknown[0]}" if unknown else None
 
 
+def listed(question: str) -> list[str]:
+    """The letters of the options that a question lists, such as `A. blue` on a line of its own."""
+    return _OPTION.findall(question)
+
+
 def _unlisted(option: str, question: str) -> str | None:
     """A question need not list its options; if it does, the answer is one of them."""
-    listed = _OPTION.findall(question)
-    return f"{option}, of {''.join(listed)}" if len(listed) > 1 and option not in listed else None
+    letters = listed(question)
+    return f"{option}, of {''.join(letters)}" if len(letters) > 1 and option not in letters else None

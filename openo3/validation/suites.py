@@ -108,9 +108,10 @@ def rules(time_tolerance_s: float) -> list[Rule]:
         Rule("key_frames.path.unsafe", Reason.UNSAFE_PATH, ABSENT),
         Rule("key_frames.path.missing", Reason.KEY_IMAGE_MISSING, ABSENT),
         Rule("key_frames.path.unreadable", Reason.KEY_IMAGE_UNREADABLE, ABSENT),
+        Rule("size.mismatch", Reason.BOX_SPACE, ABSENT),
         Rule("key_frames.first_s", Reason.KEY_TIME, between(at_least=0), "at {value:g} s"),
         *(
-            Rule(overrun(time), reason, between(at_most=time_tolerance_s), "{value:.3g} s after the end")
+            Rule(overrun(time), reason, between(at_most=time_tolerance_s), "{value:,.6g} s after the end")
             for time, reason in OVERRUN.items()
         ),
     ]

@@ -11,16 +11,16 @@ Rows never lie in memory together: they go to the folder `spool` as they are rea
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
 
-from openo3.annotations.rejections import Rejection, RowError
+from openo3.annotations.rejections import Reason, Rejection, RowError
 from openo3.files.artifacts import read_jsonl, write_json, write_jsonl
-from openo3.validation.block import ROWS, Block
+from openo3.validation.block import ANNOTATED_SIZE, ROWS, Block
 from openo3.validation.facts import Facts
 from openo3.validation.formats import Format
 from openo3.validation.media import MediaFacts, MediaIndex
@@ -67,16 +67,17 @@ class Table:
         labels = dict(zip(("id", "source", "task"), self.format.labels(raw), strict=True))
         try:
             row = self.format.read(raw)
+            line = _as_json(row.record)
         except RowError as error:
             reason, field, detail = error.reason, error.field, error.detail
             self.unreadable[number] = Rejection(
                 self.path.name, number, **labels, reason=reason, field=field, detail=detail
             )
             return {**labels, "media": None, "kind": None, STATE: str(reason)}, ()
-        records.write(orjson.dumps(row.record, option=orjson.OPT_APPEND_NEWLINE))
+        records.write(line)
         self.files.update((row.media, *row.key_images))
-        facts = {**labels, "media": row.media, "kind": row.kind, STATE: READABLE, **row.facts}
-        return facts, row.key_images
+        labels |= {"media": row.media, "kind": row.kind, STATE: READABLE}
+        return {**labels, ANNOTATED_SIZE: _annotated_size(row.record), **row.facts}, row.key_images
 
     def blocks(self) -> Iterator[Block]:
         """All rows in order; one empty block if there are none."""
@@ -109,6 +110,20 @@ class Table:
         for row, record in zip(readable, read_jsonl(self._records_file), strict=True):
             if row not in rejected:
                 yield _with_media(record, index[record["media"]])
+
+
+def _as_json(record: dict[str, Any]) -> bytes:
+    """One line of JSON. Raises `RowError` for what no JSON file holds, in fields that nobody reads too."""
+    try:
+        return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError as error:  # lone surrogates, integers of more than 64 bits, hundreds of nested lists
+        raise RowError(Reason.WRONG_TYPE, "row", str(error)) from None
+
+
+def _annotated_size(record: Mapping[str, Any]) -> tuple[float, float] | None:
+    """`(W, H)` in the pixels of the record's boxes, if it says so."""
+    size = record.get("size") or (record.get("width"), record.get("height"))
+    return tuple(size) if all(size) else None
 
 
 def write_rows(path: Path, records: Iterable[dict[str, Any]]) -> None:
