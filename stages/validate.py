@@ -64,6 +64,7 @@ def run(params: Params, root: Path) -> str | None:
             metrics,
             validation.outcomes,
             validation.rejections(),
+            validation.measured,
             params.max_rejected_share,
             params.max_missing_share,
             params.listed_rows,

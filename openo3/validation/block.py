@@ -9,10 +9,11 @@ A file is checked block by block: what is in memory does not grow with the file.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from openo3.validation.facts import UNGROUNDED
@@ -24,6 +25,9 @@ ROWS = 1 << 14
 
 ANNOTATED_SIZE = "size.annotated"
 """The fact of the `(W, H)` in whose pixels a row's boxes are, if it says so."""
+
+DURATION, WIDTH, HEIGHT = "media.duration_s", "media.width", "media.height"
+"""Facts about the files: seconds and pixels."""
 
 _SAME_SHAPE = 0.02  # by how much the shapes of scaled copies may differ, since sides are whole pixels
 
@@ -60,9 +64,20 @@ class Block:
             sizes = zip(self.frame[ANNOTATED_SIZE], media, strict=True)
             self.frame["size.mismatch"] = self._column((_mismatch(*each) for each in sizes), object)
         duration = self._column((facts.duration_s if facts else None for facts in media), float)
+        self.frame[DURATION] = duration
+        for place, side in enumerate((WIDTH, HEIGHT)):
+            sizes = (facts.size[place] if facts and facts.size else None for facts in media)
+            self.frame[side] = self._column(sizes, float)
         for time in OVERRUN:
             if time in self.frame:
                 self.frame[overrun(time)] = pd.to_numeric(self.frame[time]) - duration
+
+    def accepted(self, fact: str, rejected: Collection[int]) -> np.ndarray:
+        """The values of a numeric fact in the rows that are not `rejected`."""
+        if fact not in self.frame:
+            return np.empty(0)
+        values = pd.to_numeric(self.frame[fact], errors="coerce")
+        return values[~self.frame.index.isin(list(rejected))].dropna().to_numpy(float)
 
     def ungrounded(self, rejected: Container[int]) -> int:
         """How many rows that are not `rejected` have reasoning without evidence where some is due."""

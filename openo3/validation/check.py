@@ -14,28 +14,42 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from openo3.annotations.files import ANNOTATION_FILES
 from openo3.annotations.rejections import Rejection
 from openo3.annotations.rows import AnnotationError
 from openo3.files.artifacts import write_jsonl
-from openo3.validation import coverage, suites
+from openo3.validation import block, coverage, suites
 from openo3.validation.coverage import Coverage
 from openo3.validation.formats import FORMATS
 from openo3.validation.media import MediaIndex
 from openo3.validation.suites import Outcome
 from openo3.validation.table import Table, write_rows
 
+MEASURES = {
+    "length of the video in seconds": block.DURATION,
+    "width in pixels": block.WIDTH,
+    "height in pixels": block.HEIGHT,
+    "key frames": "key_frames.count",
+    "shortest side of a key frame's boxes, as a share of the frame": "key_items.side",
+    "shortest side of a box, as a share of the frame": "bboxes.side",
+}
+"""What the page says about the accepted rows: words and the fact."""
+
 
 @dataclass(frozen=True)
 class Validation:
     """By file (`sft`, ...): its table, the outcome of each rule, the coverage by source and task, and the
-    rejected rows by number. `warnings`: how many accepted rows look wrong, by what is wrong."""
+    rejected rows by number. `warnings`: how many accepted rows look wrong, by what is wrong. `measured`:
+    least, median and largest value of `MEASURES` in the accepted rows."""
 
     tables: dict[str, Table]
     outcomes: dict[str, list[Outcome]]
     covered: dict[str, dict[tuple[str, str], Coverage]]
     rejected: dict[str, dict[int, Rejection]]
     warnings: dict[str, int]
+    measured: dict[str, dict[str, tuple[float, float, float]]]
     index: MediaIndex
 
     def absent(self) -> list[str]:
@@ -79,20 +93,28 @@ def check(annotations: Path, index: MediaIndex, spool: Path, time_tolerance_s: f
     if not tables:
         raise AnnotationError(f"{annotations}: holds no annotation file")
     index.inspect(chain.from_iterable(table.files for table in tables.values()), os.cpu_count() or 1)
-    validation = Validation(tables, {}, {}, {}, {}, index)
+    validation = Validation(tables, {}, {}, {}, {}, {}, index)
     rules = suites.rules(time_tolerance_s)
     for name, table in tables.items():
         found, rejected, covered, ungrounded = [], {}, {}, 0
-        for block in table.blocks():
-            block.add_media(index)
-            found.append(suites.check(block.frame, rules))
-            rejections = table.rejections(block, found[-1].values())
+        values: dict[str, list[np.ndarray]] = {measure: [] for measure in MEASURES}
+        for part in table.blocks():
+            part.add_media(index)
+            found.append(suites.check(part.frame, rules))
+            rejections = table.rejections(part, found[-1].values())
             rejected |= rejections
-            ungrounded += block.ungrounded(rejections)
-            covered = coverage.joined(covered, coverage.by_source(block.frame, rejections))
+            ungrounded += part.ungrounded(rejections)
+            for measure, fact in MEASURES.items():
+                values[measure].append(part.accepted(fact, rejections))
+            covered = coverage.joined(covered, coverage.by_source(part.frame, rejections))
         validation.outcomes[name] = suites.joined(found)
         validation.rejected[name] = rejected
         validation.covered[name] = covered
+        validation.measured[name] = {
+            measure: (float(all_.min()), float(np.median(all_)), float(all_.max()))
+            for measure, parts in values.items()
+            if (all_ := np.concatenate(parts)).size
+        }
         if ungrounded:
             validation.warnings[f"{name}: reasoning without any <t> or <box>"] = ungrounded
     return validation

@@ -120,7 +120,7 @@ def test_a_crash_costs_its_own_job_and_no_worker(cluster):
     assert bad == {
         "segfault": ("decoder crashed", "SIGSEGV"),
         "unexpected": ("decoder crashed", "exit status 1"),
-        "spin in C": ("too slow", "not done within 2 s"),
+        "spin in C": ("too slow", "not done within time_limit_s (2 s)"),
     }
     assert pids(cluster) == before
 
