@@ -223,11 +223,11 @@ def _run(path: Path, output: Sequence[str], time_limit_s: float) -> tuple[int, s
 def _clock_offset_s(log: str) -> float:
     """By how much the first video stream starts after the file, in the formats where ffmpeg drops that.
 
-    ffmpeg counts the times of MPEG transport and program streams from the first stream that is mapped.
+    ffmpeg counts the times of MPEG transport and program streams and of Ogg from the first mapped stream.
     """
     stream = re.search(r"Stream #0:(\d+) -> #0:0", log)
     file_start = re.search(r"^  Duration: .*start: ([\d.-]+)", log, re.MULTILINE)
-    if not stream or not file_start or not re.search(r"^Input #0, mpeg(ts)?,", log, re.MULTILINE):
+    if not stream or not file_start or not re.search(r"^Input #0, (mpeg|mpegts|ogg),", log, re.MULTILINE):
         return 0.0
     start = re.search(rf"^  Stream #0:{stream[1]}\D.*, start ([\d.-]+)", log, re.MULTILINE)
     return float(start[1]) - float(file_start[1]) if start else 0.0

@@ -4,7 +4,7 @@
     block.add_media(index)
     block.frame        a line per row: id, source, task, media, question.chars, ..., media.missing, ...
 
-A file is checked block by block: what is in memory does not grow with the file.
+A file is checked block by block, so memory does not grow with the file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from openo3.validation.media import PROBLEMS, MediaFacts, MediaIndex
 from openo3.validation.suites import OVERRUN, STATE, overrun
 
 ROWS = 1 << 14
-"""Rows of a block: Great Expectations takes a third of a second for each, however small it is."""
+"""Rows of a block: Great Expectations takes a third of a second per block, however small it is."""
 
 ANNOTATED_SIZE = "size.annotated"
 """The fact of the `(W, H)` in whose pixels a row's boxes are, if it says so."""
@@ -51,7 +51,7 @@ class Block:
         return cls(pd.DataFrame(columns, index=numbers), images)
 
     def add_media(self, index: MediaIndex) -> None:
-        """Add the facts that only the files tell."""
+        """Add the facts about the media files."""
         paths, kinds = self.frame["media"], self.frame["kind"]
         media = [
             index[path].as_kind(kind) if isinstance(path, str) else None
@@ -86,7 +86,7 @@ class Block:
         return sum(row not in rejected for row in self.frame.index[self.frame[UNGROUNDED] == True])  # noqa: E712
 
     def _worst_image(self, row: int, index: MediaIndex) -> MediaFacts | None:
-        """A row's first key-frame image with a problem, else its first."""
+        """A row's first key-frame image that has a problem, else its first one."""
         images = [index[path].as_kind("image") for path in self.key_images.get(row, ())]
         return next((facts for facts in images if facts.problem), images[0] if images else None)
 

@@ -81,9 +81,9 @@ class Validation:
 
 
 def check(annotations: Path, index: MediaIndex, spool: Path, time_tolerance_s: float) -> Validation:
-    """Check every annotation file that is there. `spool` is an empty folder, needed until `write` is done.
+    """Check every annotation file in the folder. `spool` is an empty folder, needed until `write` is done.
 
-    Raises `AnnotationError` if there is none, or one of them cannot be read as a whole.
+    Raises `AnnotationError` if there is no annotation file, or one of them cannot be read as a whole.
     """
     tables = {
         file.name: Table.read(path, FORMATS[file.name], spool, file.rows)
@@ -91,7 +91,7 @@ def check(annotations: Path, index: MediaIndex, spool: Path, time_tolerance_s: f
         if (path := annotations / file.filename).exists()
     }
     if not tables:
-        raise AnnotationError(f"{annotations}: holds no annotation file")
+        raise AnnotationError(f"{annotations}: holds no annotation file, see local/README.md for their names")
     index.inspect(chain.from_iterable(table.files for table in tables.values()), os.cpu_count() or 1)
     validation = Validation(tables, {}, {}, {}, {}, {}, index)
     rules = suites.rules(time_tolerance_s)

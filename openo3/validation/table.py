@@ -5,7 +5,7 @@
         ...                         # see `openo3.validation.block`
     table.write(path, rejected, index)
 
-Rows never lie in memory together: they go to the folder `spool` as they are read.
+Rows are written to the folder `spool` as they are read, so they are never all in memory.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from openo3.validation.suites import READABLE, STATE, Outcome, Rule
 
 
 class Table:
-    """`rows`: how many; `files`: those that they need, relative to `data/raw/media`; `unreadable`: the rows
-    without a canonical record."""
+    """`rows` is their number, `files` the files that they need, relative to `data/raw/media`, and
+    `unreadable` the rows without a canonical record."""
 
     def __init__(self, path: Path, format: Format, spool: Path) -> None:
         self.path, self.format = path, format
@@ -87,7 +87,7 @@ class Table:
                 yield pickle.load(file)
 
     def rejections(self, block: Block, outcomes: Iterable[Outcome]) -> dict[int, Rejection]:
-        """Why each rejected row of a block is: it could not be read, or else the first rule it breaks."""
+        """The rejected rows of a block: those that could not be read, and those that break a rule."""
         rejected = {row: self.unreadable[row] for row in block.frame.index if row in self.unreadable}
         for outcome in outcomes:
             for row, detail in outcome.broken.items():
@@ -102,7 +102,7 @@ class Table:
         return Rejection(self.path.name, row, *labels, rule.reason, field, detail)
 
     def write(self, path: Path, rejected: Container[int], index: MediaIndex) -> None:
-        """The records of the rows that are not rejected, with length and size of their media."""
+        """Write the records of the rows that are not rejected, with length and size of their media."""
         write_rows(path, self._records(rejected, index))
 
     def _records(self, rejected: Container[int], index: MediaIndex) -> Iterator[dict[str, Any]]:
@@ -135,7 +135,7 @@ def write_rows(path: Path, records: Iterable[dict[str, Any]]) -> None:
 
 
 def _with_media(record: dict[str, Any], media: MediaFacts) -> dict[str, Any]:
-    """A sample gets a size too: the annotated one, in whose pixels its boxes were, else the file's own."""
+    """Add the length, and to a sample the size: the annotated one, in whose pixels its boxes were, if any."""
     record["duration_s"] = media.duration_s
     if "key_frames" in record:
         record["size"] = record["size"] or media.size

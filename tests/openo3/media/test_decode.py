@@ -149,6 +149,12 @@ class TestTimeLine:
         assert found.shots[0].time_s == pytest.approx(start_s, abs=1e-4)
         assert found.duration_s == pytest.approx(start_s + 2, abs=1e-4)
 
+    def test_ogg_counts_from_the_earliest_stream(self, tmp_path):
+        video = clip(tmp_path / "a.mp4")
+        sound = ("-f", "lavfi", "-i", "sine=d=3", "-itsoffset", "0.7", "-i", video, "-map", "1", "-map", "0")
+        ffmpeg(*sound, "-fps_mode", "passthrough", "-c:v", "libtheora", "-q:v", "9", tmp_path / "a.ogv")
+        check(tmp_path / "a.ogv", times=[0.7 + i / 30 for i in range(60)])
+
     def test_frames_before_zero_are_not_shown(self, tmp_path):
         """A stream cut at an open group starts with frames that refer to what was cut away."""
         whole = clip(tmp_path / "a.mp4", options=PLAIN["open groups.mp4"])
