@@ -25,6 +25,25 @@ class ConfigurationError(ValueError):
     """One line that names the file, the block and the key."""
 
 
+def within(
+    key: str,
+    value: float | None,
+    *,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    above: float | None = None,
+) -> None:
+    """For a dataclass's `__post_init__`: raises `ValueError` for a number outside its range; None passes."""
+    if value is None:
+        return
+    if above is not None and value <= above:
+        raise ValueError(f"{key} must be greater than {above:g}, got {value:g}")
+    if at_least is not None and value < at_least:
+        raise ValueError(f"{key} must be at least {at_least:g}, got {value:g}")
+    if at_most is not None and value > at_most:
+        raise ValueError(f"{key} must be at most {at_most:g}, got {value:g}")
+
+
 def read_blocks(path: str | Path) -> dict[str, Any]:
     """All blocks of a file, unchecked.
 

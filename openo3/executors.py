@@ -4,8 +4,8 @@
         executor.submit(function, argument).result()
 
 Both are executors of `concurrent.futures`, so the code that uses them is the same. A cluster's workers import
-this package and open files by their path: they need the same installation, and a file system that shows the
-pipeline's folder under the same path as here.
+this package and open files by path. They need the same installation and a file system that shows the
+pipeline's folder under the same path.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class ExecutorError(RuntimeError):
 def opened(name: str = LOCAL, workers: int = 0) -> Iterator[tuple[Executor, int]]:
     """The executor `name`, `local` or `dask://host:port`, and how many calls it runs at once.
 
-    `workers` are the threads of `local`, 0 for one per core; a cluster has its own. Raises `ExecutorError` if
-    there is no such executor, or it breaks down in the middle of the block.
+    `workers` is the number of threads of `local`, 0 for one per core; a cluster has its own. Raises
+    `ExecutorError` if there is no such executor or it fails within the block.
     """
     if name == LOCAL:
         slots = workers or len(os.sched_getaffinity(0))

@@ -10,7 +10,7 @@ from typing import Any
 from openo3.media.frame_store import FrameStore
 from openo3.model.encode import PromptEncoder
 from openo3.model.load import load_processor
-from openo3.training import checkpoints, record
+from openo3.training import checkpoints, record, skipped
 from openo3.training.examples import Examples
 from openo3.training.gspo import RewardSettings, all_rewards, gspo_trainer
 from openo3.training.nonfinite import OnNonFinite
@@ -75,6 +75,8 @@ def main() -> None:
     from trl import GRPOConfig
 
     params = load_params("gspo", Params)
+    if skipped.pass_on("gspo", ROWS, START, MODEL, CURVE, METRICS, COLUMNS):
+        return
     work = checkpoints.workspace("gspo", [START, ROWS, FRAMES / "index.json"], asdict(params))
     with settings_of("gspo.lora"):
         lora = lora_config(params.lora)

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from openo3.benchmarks.base import FrameSampling, frames_of
 from openo3.benchmarks.registry import BENCHMARKS
+from openo3.configuration import within
 from openo3.core.geometry import Span
 from openo3.core.schema import Sample
 from openo3.executors import LOCAL, ExecutorError
@@ -35,7 +36,8 @@ Moments = dict[str, dict[float, str | None]]
 @dataclass(frozen=True)
 class Common:
     """`train` says how the frames of training media are spread. `max_pixels` and `side_multiple` are the
-    model's pixel budget, `time_limit_s` is for one file.
+    model's pixel budget. `time_limit_s` is for decoding one file of up to 10,000 frames and grows with longer
+    ones. The stage fails if more than `max_rejected_share` of a store's media gives no frames.
 
     `executor` is `local`, with `workers` processes (0 for one per core), or `dask://host:port`, a cluster
     whose workers see this folder under the same path. The result is the same.
@@ -49,6 +51,21 @@ class Common:
     executor: str = LOCAL
     workers: int = 0
     time_limit_s: float = 120.0
+    max_rejected_share: float = 0.05
+
+    def __post_init__(self) -> None:
+        within("side_multiple", self.side_multiple, at_least=1)
+        budgets = {"max_pixels": self.max_pixels}
+        for name, value in vars(self).items():
+            if isinstance(value, FrameSampling) and value.max_pixels is not None:
+                budgets[f"{name}.max_pixels"] = value.max_pixels
+        for name, pixels in budgets.items():
+            within(name, pixels, at_least=self.side_multiple**2)
+        within("shards", self.shards, at_least=1)
+        within("jpeg_quality", self.jpeg_quality, at_least=1, at_most=100)
+        within("workers", self.workers, at_least=0)
+        within("time_limit_s", self.time_limit_s, above=0)
+        within("max_rejected_share", self.max_rejected_share, at_least=0, at_most=1)
 
 
 Params = make_dataclass(
@@ -73,30 +90,45 @@ def run(params: Params, root: Path = Path(".")) -> None:
     stores = {"train": train_moments(root / VALIDATED)}
     stores |= {name: bench_moments(root / VALIDATED, name) for name in BENCHMARKS}
     segments = {name: bench_segments(root / VALIDATED, name) for name in BENCHMARKS}
-    counts, rejected = {}, []
+    counts, rejected, failed = {}, [], []
     for name, moments in stores.items():
         started = time.monotonic()
         result = fill(root, name, moments, digests, params, segments.get(name, {}))
         if moments:
             counts[name] = count(result, time.monotonic() - started)
+            failed += too_many(name, result, len(moments), params.max_rejected_share)
         fields = ("store", "media", "reason", "detail")
         rejected += [dict(zip(fields, (name, *entry), strict=True)) for entry in result.rejected]
     write_jsonl(root / FRAMES / "rejected.jsonl", rejected)
     write_json(root / METRICS, counts)
-    if rejected and not any(numbers["media"] for numbers in counts.values()):
-        raise SystemExit(f"no media file gave frames, the first: {rejected[0]}")
+    if failed:
+        raise SystemExit(
+            f"sample_frames: {'; '.join(failed)}. All are listed in {FRAMES / 'rejected.jsonl'}; "
+            "if they are really unusable, raise sample_frames.max_rejected_share"
+        )
+
+
+def too_many(name: str, result: Written, media: int, max_share: float) -> list[str]:
+    """A line if a larger share of a store's media than `max_share` gave no frames, or none gave any."""
+    count = len(result.rejected)
+    if count <= max_share * media and count < media:
+        return []
+    path, reason, detail = result.rejected[0]
+    return [f"{count} of {media} media files of {name} gave no frames, the first: {path}: {reason}: {detail}"]
 
 
 def train_moments(validated: Path) -> Moments:
     """All media of both training files; the moments of all records about one media together."""
     moments: Moments = {}
-    for name in ("sft.jsonl", "rl.jsonl"):
-        for row in read_jsonl(validated / name):
+    for path in filter(Path.exists, (validated / "sft.jsonl", validated / "rl.jsonl")):
+        for row in read_jsonl(path):
             sample = Sample.from_json(row)
             times = moments.setdefault(sample.media, {})
             for key in () if sample.is_image else sample.key_frames:
                 time_s = round(key.time_s, 3)
                 times[time_s] = max(times.get(time_s), key.path, key=lambda path: path or "")
+    if not moments:
+        print("sample_frames: no training record, the store train is empty")
     return moments
 
 
@@ -124,7 +156,7 @@ def fill(
     params: Params,
     segments: Segments,
 ) -> Written:
-    """Write one store, with a bar of the media files done."""
+    """Write one store and show a progress bar over its media files."""
 
     def digest(path: str) -> str:
         if f"media/{path}" not in digests:

@@ -10,7 +10,7 @@ from typing import Any
 from openo3.media.frame_store import FrameStore
 from openo3.model.encode import PromptEncoder
 from openo3.model.load import load_processor
-from openo3.training import checkpoints, record
+from openo3.training import checkpoints, record, skipped
 from openo3.training.examples import Examples
 from openo3.training.nonfinite import OnNonFinite
 from openo3.training.sft import LossOn, sft_trainer
@@ -62,6 +62,8 @@ def main() -> None:
     from trl import SFTConfig
 
     params = load_params("sft", Params)
+    if skipped.pass_on("sft", ROWS, BASE, MODEL, CURVE, METRICS, COLUMNS):
+        return
     work = checkpoints.workspace("sft", [BASE, ROWS, FRAMES / "index.json"], asdict(params))
     with settings_of("sft.lora"):
         lora = lora_config(params.lora)

@@ -1,14 +1,14 @@
-"""Frames of a video or image, each with the presentation time of the frame that was really decoded.
+"""Frames of a video or image, each with the presentation time of the frame that was decoded.
 
     sample("clip.mp4", keys=[Key(2.5)], policy) -> DecodedVideo(size=(128, 96), duration_s=9.6, shots=(...))
 
 with a `SampledFrame(image, asked_s=2.5, time_s=2.483333, key=True)` for the annotated moment.
 
-decord decodes where it is exact and fast: it seeks to the key frame before each wanted frame. It counts
-frames from there, so an open group of pictures, a trimmed start, or a container without an index shift its
-count without a word, and rotated frames come out garbled (decord 0.6.0). Those files, the formats it does
-not know, and whatever it complains about are decoded from the start by ffmpeg, which stops at the first
-damaged frame. So the result is right frames or a `MediaError`, never frames of another moment.
+decord decodes the files that it can seek in exactly. It counts frames from the key frame before a wanted
+frame, so open groups of pictures, trimmed starts and containers without an index shift its count silently,
+and rotated frames come out garbled (decord 0.6.0). ffmpeg decodes those files from the start, as well as
+formats that decord does not know and files that it complains about. ffmpeg stops at the first damaged frame.
+The result is the right frames or a `MediaError`, never frames of another moment.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import signal
 import subprocess
 import tempfile
 import threading
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,9 +30,10 @@ import decord
 import numpy as np
 from PIL import Image
 
+from openo3.media.container import complaint, input_options
 from openo3.media.ffmpeg import binary
 from openo3.media.image import fit_size, open_image, resize
-from openo3.media.probe import TIME_LIMIT_S, Media, MediaError, complaint, probe, read_only
+from openo3.media.probe import TIME_LIMIT_S, TOO_SLOW, Media, MediaError, decoding_limit_s, probe
 
 _TOLERANCE_S = 1e-3  # annotated times and decord's are rounded to milliseconds
 _SAME_TICK_S = 5e-6  # times are rounded to microseconds; the finest usual clock ticks every 11
@@ -40,7 +41,10 @@ _SAME_TICK_S = 5e-6  # times are rounded to microseconds; the finest usual clock
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """How many frames of a video are taken, and how large they become for the model."""
+    """How many frames of a video are taken, and how large they become for the model.
+
+    `fps` a second, at least `min_frames` and at most `max_frames`; sides are multiples of `multiple` pixels.
+    """
 
     fps: float
     min_frames: int
@@ -82,21 +86,26 @@ def sample(
     keys: Sequence[Key],
     policy: SamplingConfig,
     time_limit_s: float = TIME_LIMIT_S,
+    on_limit: Callable[[float], object] = lambda seconds: None,
 ) -> DecodedVideo:
     """Evenly spread frames and the key frames of a video, in order of time; an image as it is.
 
     Times of even frames run from the first frame to the last, so both ends are seen. A video with fewer
-    frames than the policy asks for gives each of its frames once. Raises `MediaError`.
+    frames than the policy asks for gives each of its frames once. `time_limit_s` is for up to 10,000 frames
+    and grows with longer videos (`decoding_limit_s`); `on_limit` is called with the limit once it is known.
+    Raises `MediaError`.
     """
     file = Path(path)
     media = probe(file, time_limit_s)
+    limit_s = decoding_limit_s(media, time_limit_s)
+    on_limit(limit_s)
     size = fit_size(*media.size, policy.max_pixels, policy.multiple)
     if media.kind == "image":
         return DecodedVideo(size, None, (SampledFrame(open_image(file, size), 0.0, 0.0, False),))
     shipped = [
         SampledFrame(open_image(key.image, size), key.time_s, key.time_s, True) for key in keys if key.image
     ]
-    for times, condition in _time_lines(file, media, time_limit_s):
+    for times, condition in _time_lines(file, media, limit_s):
         duration_s = max(media.duration_s or 0.0, times[-1])
         moments = _even_moments(times, duration_s - times[0], policy)
         moments += [(shown_at(times, key.time_s), key.time_s, True) for key in keys if not key.image]
@@ -105,7 +114,7 @@ def sample(
         pictures = _by_decord(file, media, wanted, size) if seekable else None
         if pictures is None:
             conditions = {index: condition(index) for index in wanted}
-            pictures = _by_ffmpeg(file, media, conditions, size, time_limit_s)
+            pictures = _by_ffmpeg(file, media, conditions, size, limit_s)
         if pictures is not None:
             break
     else:
@@ -120,12 +129,17 @@ def _time_lines(
 ) -> Iterator[tuple[Sequence[float], Callable[[int], str]]]:
     """Times of all frames, and the condition by which ffmpeg's filter `select` knows the frame of an index.
 
-    First as the packets have them. Where those are no list of frames (fields, packets that refer to what was
-    cut away, two at one time), as decoding shows them.
+    First as the packets have them. Where those are no list of frames (fields, trimmed packets, two at one
+    time), as decoding shows them.
     """
     if media.times_s:
-        yield media.times_s, lambda index: f"lt(abs(t-{media.times_s[index]:.6f})\\,{_SAME_TICK_S})"
-    yield _frame_times(path, time_limit_s), lambda index: f"eq(n\\,{index})"
+        clock_s = [time_s - media.clock_offset_s for time_s in media.times_s]
+        yield media.times_s, lambda index: f"lt(abs(t-{clock_s[index]:.6f})\\,{_SAME_TICK_S})"
+    frames = _frame_times(path, media, time_limit_s)
+    first = bisect_left(frames, 0.0)  # a frame that starts before 0 is not shown
+    if first == len(frames):
+        raise MediaError("no frames", "all of them start before 0 s")
+    yield frames[first:], lambda index: f"eq(n\\,{first + index})"
 
 
 def _even_moments(
@@ -192,7 +206,7 @@ def _seek(
 
 @contextmanager
 def _native_stderr() -> Iterator[IO[bytes]]:
-    """What C code writes to this process's standard error; Python's own lines go there too."""
+    """Collects what C code writes to this process's standard error, and Python's own lines too."""
     with tempfile.TemporaryFile() as file:
         saved = os.dup(2)
         os.dup2(file.fileno(), 2)
@@ -203,8 +217,12 @@ def _native_stderr() -> Iterator[IO[bytes]]:
             os.close(saved)
 
 
-def _frame_times(path: Path, time_limit_s: float) -> list[float]:
-    """Presentation times of all frames that ffmpeg shows, by decoding them."""
+def _frame_times(path: Path, media: Media, time_limit_s: float) -> list[float]:
+    """Presentation times of all frames that ffmpeg shows, by decoding them.
+
+    Frames of a container without presentation times come out of the decoder late by the number of frames
+    that it reorders, so the first one is put where its packet was.
+    """
     log = _ffmpeg(path, "showinfo", ["-f", "null"], time_limit_s, read=lambda pipe: None)
     clock = re.search(r"config in time_base: (\d+)/(\d+)", log)
     ticks = re.findall(r"\bn: *\d+ pts: *(\S+) ", log)
@@ -212,7 +230,9 @@ def _frame_times(path: Path, time_limit_s: float) -> list[float]:
         raise MediaError("no frames")
     if "NOPTS" in ticks or sorted(ticks, key=int) != ticks:
         raise MediaError("damaged", "frames without a time or out of order")
-    return [round(int(pts) * int(clock[1]) / int(clock[2]), 6) for pts in ticks]
+    times = [int(pts) * int(clock[1]) / int(clock[2]) for pts in ticks]
+    offset_s = media.clock_offset_s if media.first_time_s is None else media.first_time_s - times[0]
+    return [round(time_s + offset_s, 6) for time_s in times]
 
 
 def _by_ffmpeg(
@@ -239,11 +259,11 @@ def _ffmpeg(
 ) -> str:
     """Run ffmpeg's filters `graph` on the first video stream, `read` what comes, return the log.
 
-    Raises `MediaError` if a frame is damaged or the time is over.
+    Raises `MediaError` if a frame is damaged or the time limit is exceeded.
     """
     # without a new filter graph when the size changes midway, so that the count of frames goes on; new times
     # at the end, since muxers take neither equal nor rounded ones
-    source = ["-hide_banner", "-nostdin", "-threads", "2", "-reinit_filter", "0", *read_only(path)]
+    source = ["-hide_banner", "-nostdin", "-threads", "2", "-reinit_filter", "0", *input_options(path)]
     graph += ",settb=1/1000,setpts=N*1000"
     chain = ["-map", "0:V:0", "-vf", graph, "-fps_mode", "passthrough"]
     command = [binary(), *source, *chain, *output, "pipe:1"]
@@ -262,7 +282,7 @@ def _ffmpeg(
         file.seek(0)
         log = file.read().decode(errors="replace")
     if process.returncode == -signal.SIGKILL:
-        raise MediaError("too slow", f"not decoded within {time_limit_s:g} s")
+        raise MediaError(TOO_SLOW, f"not decoded within {time_limit_s:g} s")
     if process.returncode:
-        raise MediaError("damaged", complaint(log))
+        raise MediaError("damaged", complaint(log, path))
     return log

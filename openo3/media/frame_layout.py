@@ -3,13 +3,13 @@
     layout({"frames-91ab.parquet": ["a.mp4", "d.mp4"]}, wanted={"a.mp4", "c.mp4", "d.mp4"}, shards=8)
     -> {"frames-91ab.parquet": ["a.mp4", "d.mp4"], "frames-c40e.parquet": ["c.mp4"]}
 
-A new store of N media is cut, in the order of their names, into shards of N / `shards` each. What is in a
-shard stays in it; what is new later goes into new ones, so that adding writes what is added and nothing else,
-and DVC hashes, stores and pushes nothing else. Once there would be more than twice `shards`, the smallest are
-joined until there is room again: their rows are copied, not decoded. A store of 16 shards that grows by one
-percent again and again until it has doubled writes each added row 2.5 times in all.
+A new store of N media is divided, in the order of their names, into shards of N / `shards` each. A media file
+stays in its shard. Later additions go into new shards, so that only they are written, and DVC hashes, stores
+and pushes nothing else. Once there would be more than twice `shards`, the smallest are joined until there is
+room again; their rows are copied, not decoded. A store of 16 shards that doubles in steps of one percent
+writes each added row 2.5 times in all.
 
-So where a row is depends on what the store has been through, what it holds does not.
+The shard of a row therefore depends on the history of the store; the content of the store does not.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Layout = dict[str, list[str]]
 
 
 def layout(before: Mapping[str, Sequence[str]], wanted: Collection[str], shards: int) -> Layout:
-    """Where `wanted` go in a store that was laid out as `before`. A layout gives itself for what it holds.
+    """The shards of `wanted` in a store that was laid out as `before`. Its own media leave a layout as it is.
 
     >>> both = layout({}, {"a", "b", "c"}, shards=2)
     >>> sorted(both.values()), layout(both, {"a", "b", "c"}, shards=2) == both
@@ -44,5 +44,5 @@ def layout(before: Mapping[str, Sequence[str]], wanted: Collection[str], shards:
 
 
 def shard_name(members: Iterable[str]) -> str:
-    """The name of a shard that is begun with these media."""
+    """The name of a shard that starts with these media."""
     return f"frames-{hashlib.sha256(chr(0).join(members).encode()).hexdigest()[:16]}.parquet"

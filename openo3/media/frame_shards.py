@@ -3,13 +3,16 @@
     write_shard(Path("frames-91ab.parquet"), rows)
     shard_rows(Path("frames-91ab.parquet"))
     -> {"videos/shapes/videos/000012.mp4": {"digest": "...", "fingerprint": "...", "size": [128, 96],
-                                            "duration_s": 9.6, "frames": 18, "key_frames": 2}, ...}
+                                            "duration_s": 9.6, "frames": 18, "key_frames": 2,
+                                            "content": "..."}, ...}
 
-That list is in the footer, beside what Parquet keeps there itself: known in milliseconds, without the rows.
+That list is in the footer, beside Parquet's own metadata, so it is read in milliseconds without the rows.
+`content` is a digest of the row: `ShardIndex` reads every row and leaves out those that are damaged.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -34,19 +37,20 @@ class FrameRow(NamedTuple):
 
 
 class ShardIndex:
-    """The rows in a store's shards, finished or not, by media and fingerprint."""
+    """The undamaged rows in a store's shards by media and fingerprint; the store need not be complete."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._held = {file.name: shard_rows(file) for file in sorted(folder.glob("*.parquet"))}
-        self._where = {
-            (media, facts["fingerprint"]): (name, place)
-            for name, rows in self._held.items()
-            for place, (media, facts) in enumerate(rows.items())
-        }
+        self._held: dict[str, dict[str, dict[str, Any]]] = {}
+        self._where: dict[tuple[str, str], tuple[str, int]] = {}
+        for file in sorted(folder.glob("*.parquet")):
+            self._held[file.name] = {}
+            for place, media, facts in _intact_rows(file):
+                self._held[file.name][media] = facts
+                self._where[media, facts["fingerprint"]] = (file.name, place)
 
     def marks(self, shard: str) -> dict[str, str]:
-        """media -> fingerprint of a shard's rows; empty without one."""
+        """media -> fingerprint of a shard's undamaged rows; empty if there is no such shard."""
         return {media: facts["fingerprint"] for media, facts in self._held.get(shard, {}).items()}
 
     def has(self, media: str, mark: str) -> bool:
@@ -64,14 +68,41 @@ class ShardIndex:
 
 
 def shard_rows(shard: Path) -> dict[str, dict[str, Any]]:
-    """media -> facts of the rows of a finished shard, in their order; empty if there is none."""
-    with suppress(OSError, pa.ArrowInvalid):
+    """media -> facts of the rows of a finished shard, in their order; empty if it is absent or unreadable."""
+    with suppress(OSError, ValueError):  # of Arrow and of orjson
         return orjson.loads((pq.read_metadata(shard).metadata or {}).get(_FACTS, b"{}"))
     return {}
 
 
+def content_digest(row: Mapping[str, Any]) -> str:
+    """SHA-256 of everything in a row of the store, its JPEGs included."""
+    jpegs = [frame["bytes"] for frame in row["frames"]]
+    digest = hashlib.sha256(orjson.dumps({**row, "frames": [len(jpeg) for jpeg in jpegs]}))
+    for jpeg in jpegs:
+        digest.update(jpeg)
+    return digest.hexdigest()
+
+
+def _intact_rows(shard: Path) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    """`(place, media, facts)` of the rows that are still what was written."""
+    damage = (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        IndexError,
+        MemoryError,
+    )  # of Arrow
+    with suppress(*damage), pq.ParquetFile(shard, memory_map=True) as file:
+        for place, (media, facts) in enumerate(shard_rows(shard).items()):
+            with suppress(*damage):
+                row = file.read_row_group(place, use_threads=False).to_pylist()[0]
+                if content_digest(row) == facts["content"]:
+                    yield place, media, facts
+
+
 def write_shard(shard: Path, rows: Iterable[FrameRow]) -> None:
-    """One row group for each row, so that reading one media touches nothing else. Rows go as they come."""
+    """Write one row group for each row, so that reading one media touches nothing else. Rows are streamed."""
     plain = {"compression": "none", "use_dictionary": False, "write_statistics": False}  # JPEG is compressed
     with atomic_file(shard) as part, pq.ParquetWriter(part, SCHEMA, **plain) as writer:
         facts = {}

@@ -1,13 +1,13 @@
 """Fill a frame store: sample what is new or changed, keep the rest, rewrite as few shards as possible.
 
-Every row carries a fingerprint of all that it was made from: the media's digest, its annotated moments, the
-sampling policy and the code of the decoders. A shard is rewritten only if the fingerprints that it should
-hold differ from those that it has, and then only the rows in question are decoded again. Which rows a shard
-should hold (`openo3.media.frame_layout`) is written down first, in `layout.json`. Since finished shards tell
-by themselves what they hold, a killed run goes on with the shard it was at; and since rows are in the order
-of their names and Parquet is written plainly, it ends with the same bytes as one never killed.
+Every row carries a fingerprint of its inputs: the media's digest, its annotated moments, the sampling policy
+and the code of the decoders. A shard is rewritten only if its rows are damaged or their fingerprints differ
+from the expected ones, and then only the rows in question are decoded again. `layout.json` says which rows a
+shard should hold (`openo3.media.frame_layout`) and is written first. A killed run resumes with the shard that
+it was writing. It ends with the same bytes as an undisturbed run, since rows are in the order of their names
+and Parquet is written without compression or statistics.
 
-Rows are written as they come, so memory does not grow with the store but for their names.
+Rows are written as they are decoded, so memory grows only with the names in the store.
 """
 
 from __future__ import annotations
@@ -16,28 +16,30 @@ import hashlib
 import heapq
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache, partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-import orjson
+import numpy as np
 import pyarrow as pa
 
 from openo3.executors import LOCAL, ExecutorError, opened
 from openo3.files.artifacts import read_json, write_json
-from openo3.media import decode, ffmpeg, image, probe
+from openo3.media import container, decode, ffmpeg, image, probe
 from openo3.media.decode import Key, SamplingConfig
 from openo3.media.frame_layout import layout
-from openo3.media.frame_shards import FrameRow, ShardIndex, shard_rows, write_shard
+from openo3.media.frame_shards import FrameRow, ShardIndex, content_digest, shard_rows, write_shard
 from openo3.media.frame_store import INDEX, SCHEMA
 from openo3.media.image import to_jpeg
-from openo3.media.isolated import each
+from openo3.media.isolated import each, extend_time_limit
 from openo3.media.probe import MediaError
 
 LAYOUT = "layout.json"
+_TEST_CLIP = ".test-clip.mp4"
+_BROKEN = "ffmpeg fails on a clip made for testing it; check the installation and the free disk space"
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class Request:
 
 @dataclass
 class Written:
-    """What a run did: `rejected` holds `(media, reason, detail)`."""
+    """What a run did; `rejected` holds `(media, reason, detail)`."""
 
     media: int = 0
     frames: int = 0
@@ -96,9 +98,11 @@ def write_store(
 ) -> Written:
     """Make `folder` hold exactly the frames of `requests`, whose media lie below `root`.
 
-    `executor` decodes them (`openo3.executors`), with `workers` processes here if it is the local one. There
+    `executor` decodes them (`openo3.executors`), with `workers` local processes if it is the local one. There
     are at most twice `shards` shards. `progress` is called with the number of media files just finished. A
     media file that gives no frames is listed in the result and tried again in the next run.
+
+    Raises `ExecutorError` before any media is rejected if the decoder fails on a clip made for testing it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     plan = _plan(folder, requests, policy, shards)
@@ -112,9 +116,13 @@ def write_store(
     progress(sum(map(len, plan.values())) - len(jobs))
     sampler = partial(sample_row, root=root.resolve(), policy=policy, time_limit_s=time_limit_s)
     with (
+        _test_clip(folder) if jobs else nullcontext([]) as tests,
         opened(executor if jobs else LOCAL, workers) as (pool, slots),
-        closing(each(sampler, jobs, pool, slots, time_limit_s)) as results,
+        closing(each(sampler, [*tests, *jobs], pool, slots, time_limit_s)) as results,
     ):
+        for _, tested in islice(results, len(tests)):
+            if isinstance(tested, MediaError):
+                raise ExecutorError(f"executor {executor}: {_BROKEN} ({tested})")
         for name in stale:
             wanted = {r: mark for r, mark in plan[name].items() if not shelf.has(r.media, mark)}
             new = _sampled(wanted, results, root, result, progress)
@@ -126,13 +134,28 @@ def write_store(
     return result
 
 
+@contextmanager
+def _test_clip(folder: Path) -> Iterator[list[Request]]:
+    """A request for a clip that any working ffmpeg writes and reads. The next run removes a leftover one."""
+    file = folder.resolve() / _TEST_CLIP
+    try:
+        options = {"f": "mp4", "vcodec": "mpeg4"}  # decord never decodes this codec, so ffmpeg has to
+        ffmpeg.encode(file, [np.full((48, 64, 3), 128, np.uint8)] * 4, 4, (64, 48), options)
+    except (OSError, RuntimeError) as error:
+        raise ExecutorError(f"{_BROKEN} ({' '.join(str(error).split())})") from None
+    try:
+        yield [Request(str(file), "")]
+    finally:
+        file.unlink(missing_ok=True)
+
+
 def sample_row(request: Request, root: Path, policy: SamplingConfig, time_limit_s: float) -> dict[str, Any]:
     """One row of the store. Runs in a worker. Raises `MediaError`."""
     keys = [Key(key.time_s, root / key.image if key.image else None) for key in request.keys]
     if request.segment:
         clip = _sample_segment(root / request.path, request.segment, policy, time_limit_s)
     else:
-        clip = decode.sample(root / request.path, keys, policy, time_limit_s)
+        clip = decode.sample(root / request.path, keys, policy, time_limit_s, on_limit=extend_time_limit)
     return {
         "media": request.media,
         "digest": request.digest,
@@ -154,7 +177,8 @@ def _sample_segment(
     start, end = segment
     asked = decode.sample_times(end - start, policy.fps, policy.min_frames, policy.max_frames)
     few = replace(policy, min_frames=1, max_frames=1)  # the whole file's own, which are dropped
-    whole = decode.sample(path, [Key(start + time_s) for time_s in asked], few, time_limit_s)
+    moments = [Key(start + time_s) for time_s in asked]
+    whole = decode.sample(path, moments, few, time_limit_s, on_limit=extend_time_limit)
     chosen: dict[float, decode.SampledFrame] = {}
     for shot in whole.shots:
         if shot.key:
@@ -170,7 +194,7 @@ def _sample_segment(
 @cache
 def _code() -> str:
     """Changes with the modules that turn a file into frames."""
-    sources = [Path(module.__file__).read_bytes() for module in (decode, ffmpeg, image, probe)]
+    sources = [Path(module.__file__).read_bytes() for module in (container, decode, ffmpeg, image, probe)]
     return hashlib.sha256(b"\0".join(sources)).hexdigest()
 
 
@@ -186,9 +210,7 @@ def _plan(
 ) -> dict[str, dict[Request, str]]:
     """Shard -> its requests by name of media, each with its fingerprint. Written down before it is begun."""
     by_media = {request.media: request for request in requests}
-    before = {}
-    with suppress(FileNotFoundError, orjson.JSONDecodeError):  # a lost layout only costs copying
-        before = read_json(folder / LAYOUT)
+    before = _known(folder / LAYOUT)  # a lost layout only costs copying
     planned = layout(before, by_media.keys(), shards)
     if planned != before or not (folder / LAYOUT).exists():
         write_json(folder / LAYOUT, planned)
@@ -196,6 +218,14 @@ def _plan(
         name: {by_media[media]: fingerprint(by_media[media], policy) for media in members}
         for name, members in planned.items()
     }
+
+
+def _known(file: Path) -> dict[str, Any]:
+    """A JSON object that an earlier run wrote; empty if it is absent or damaged."""
+    with suppress(FileNotFoundError, ValueError):
+        if isinstance(found := read_json(file), dict):
+            return found
+    return {}
 
 
 def _marks(members: Mapping[Request, str]) -> dict[str, str]:
@@ -209,18 +239,19 @@ def _sampled(
     result: Written,
     progress: Callable[[int], object],
 ) -> Iterator[FrameRow]:
-    """The next results, which are those of `wanted`: the rows; failures go into `result`."""
+    """The rows of the next results, which are those of `wanted`; failures go into `result`."""
     for mark, (request, row) in zip(wanted.values(), results, strict=False):
         if isinstance(row, MediaError):
             files = [request.path, *(key.image for key in request.keys if key.image)]
             if row.reason == "missing" and all((root / file).exists() for file in files):
-                raise ExecutorError(f"{root.resolve() / request.path}: there, but a worker does not see it")
+                raise ExecutorError(f"{root.resolve() / request.path}: exists, but a worker does not see it")
             result.rejected.append((request.media, row.reason, row.detail))
         else:
             if row["fingerprint"] != mark:
-                raise ExecutorError(f"{request.media}: decoded by a worker that runs other code than this")
+                raise ExecutorError(f"{request.media}: decoded by a worker that runs other code")
             result.sampled += 1
-            yield FrameRow(request.media, _facts(row), pa.Table.from_pylist([row], SCHEMA))
+            table = pa.Table.from_pylist([row], SCHEMA)
+            yield FrameRow(request.media, _facts(table.to_pylist()[0]), table)
         progress(1)
 
 
@@ -232,13 +263,14 @@ def _facts(row: Mapping[str, Any]) -> dict[str, Any]:
         "duration_s": row["duration_s"],
         "frames": len(row["key"]),
         "key_frames": sum(row["key"]),
+        "content": content_digest(row),
     }
 
 
 def _fill_shard(
     file: Path, members: Mapping[Request, str], shelf: ShardIndex, new: Iterator[FrameRow], result: Written
 ) -> None:
-    """Make `file` hold the rows of `members` that are kept, which are copied, and those of `new`."""
+    """Make `file` hold the kept rows of `members`, which are copied, and the rows of `new`."""
     kept = {request.media: mark for request, mark in members.items() if shelf.has(request.media, mark)}
     first = next(new, None)
     if first is None and kept == shelf.marks(file.name):
@@ -252,19 +284,19 @@ def _fill_shard(
 
 
 def _write_index(folder: Path, policy: SamplingConfig, names: Iterable[str], result: Written) -> None:
-    """Say where every row is, from the shards themselves; left alone if nothing changed."""
+    """Write where every row is, as the shards say; the file is left alone if nothing changed."""
     media = {}
     for name in names:
         if not (folder / name).exists():
             continue
         result.bytes += (folder / name).stat().st_size
         for place, (path, facts) in enumerate(shard_rows(folder / name).items()):
-            about = {key: value for key, value in facts.items() if key != "fingerprint"}
+            about = {key: value for key, value in facts.items() if key not in ("fingerprint", "content")}
             media[path] = {"shard": name, "row": place, **about}
             result.frames += facts["frames"]
             result.key_frames += facts["key_frames"]
     result.media = len(media)
     index = {"policy": asdict(policy), "media": dict(sorted(media.items()))}
     file = folder / INDEX
-    if not file.exists() or read_json(file) != index:
+    if _known(file) != index:
         write_json(file, index)

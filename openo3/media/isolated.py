@@ -1,12 +1,12 @@
-"""Run a function on files that may take its process down with them.
+"""Run a function on files that may crash or hang its process.
 
     with opened("local") as (executor, slots):
         for job, result in each(decode_one, jobs, executor, slots, time_limit_s=60):
             ...  # a result, or the MediaError of this one job
 
-Decoders written in C can crash or hang on broken files. So each job runs in a process that has no other at
-the same time, below whatever thread of an executor (`openo3.executors`) minds it: a process that dies, or is
-stopped by its alarm clock, costs its own job and is replaced.
+Decoders written in C can crash or hang on broken files. Each job therefore runs in a process of its own,
+started by a thread of an executor (`openo3.executors`). A process that dies or exceeds its time limit costs
+its own job and is replaced.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, wait
 from contextlib import suppress
 from functools import cache
 from itertools import islice
@@ -25,7 +25,7 @@ from multiprocessing.connection import Connection, Pipe
 from threading import Lock
 from typing import Any, TypeVar
 
-from openo3.media.probe import MediaError
+from openo3.media.probe import TOO_SLOW, MediaError
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -34,7 +34,7 @@ _AHEAD = 64
 """Jobs that may be finished before the oldest is, beyond those under way; bounds the results in memory."""
 
 _IDLE_S = 60.0
-"""Processes that have had no job for so long end by themselves: nobody stops those of a cluster's workers."""
+"""Idle processes exit after so long: nobody stops those of a cluster's workers."""
 
 
 def each(
@@ -50,6 +50,8 @@ def each(
     defined at the top of a module. An exception in it other than `MediaError` ends its process, with a
     traceback on standard error, and counts as a crash of that job: `MediaError("decoder crashed", ...)`; an
     overrun is `MediaError("too slow", ...)`.
+
+    A job that was too slow is tried again while no other job runs, so that a busy machine rejects nothing.
     """
     processes = Processes()
     waiting = iter(jobs)
@@ -61,15 +63,26 @@ def each(
             if not given:
                 return
             job, future = given.popleft()
-            yield job, future.result()
+            result = future.result()
+            if isinstance(result, MediaError) and result.reason == TOO_SLOW:
+                wait([other for _, other in given])
+                result = executor.submit(processes.call, function, job, time_limit_s).result()
+            yield job, result
     finally:
         for _, future in given:
             future.cancel()
         processes.stop()
 
 
+def extend_time_limit(seconds: float) -> None:
+    """Give the job that runs in this process at least `seconds` from now, if it has a time limit."""
+    left, _ = signal.getitimer(signal.ITIMER_REAL)
+    if 0 < left < seconds:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
 class Processes:
-    """Processes for any number of threads: a call takes an idle one, or starts another."""
+    """Processes for any number of threads: a call takes an idle one or starts another."""
 
     def __init__(self) -> None:
         self._lock, self._stopped = Lock(), False
@@ -77,11 +90,11 @@ class Processes:
         self._idle: list[_Process] = []
 
     def __reduce__(self) -> tuple[Callable[[], Processes], tuple[()]]:
-        """Sent to a cluster's worker, it stands for that worker's own processes."""
+        """Unpickled on a cluster's worker, it stands for that worker's own processes."""
         return _of_this_process, ()
 
     def call(self, function: Callable[[Job], Result], job: Job, time_limit_s: float) -> Result | MediaError:
-        """What `function(job)` returns, or the `MediaError` that it raises or costs."""
+        """What `function(job)` returns, or the `MediaError` that it raises or causes."""
         process = self._take()
         while not process.accepts(function, job, time_limit_s):
             self._forget(process)
@@ -97,7 +110,7 @@ class Processes:
         return result
 
     def stop(self) -> None:
-        """End all processes, busy or not; a call that waits for one returns, and no other begins."""
+        """End all processes, busy or not. Calls in progress return, later ones raise `RuntimeError`."""
         with self._lock:
             self._stopped = True
             for process in self._all:
@@ -146,7 +159,7 @@ class _Process:
         self.used = False
 
     def accepts(self, *job: Any) -> bool:
-        """Hand a job over. False if the process is gone: up to here that is no fault of the job."""
+        """Hand a job over. False if the process is gone, which is not the job's fault."""
         try:
             self.pipe.send(job)
             self.used |= self.pipe.recv()
@@ -155,13 +168,13 @@ class _Process:
         return True
 
     def result(self, time_limit_s: float) -> tuple[bool, object]:
-        """Whether the process lives on, and what came out."""
+        """Whether the process is still alive, and the result."""
         try:
             return True, self.pipe.recv()
         except (EOFError, OSError):  # a message that is cut in the middle too
             code = self.process.wait()
         if code == -signal.SIGALRM:
-            return False, MediaError("too slow", f"not done within {time_limit_s:g} s")
+            return False, MediaError(TOO_SLOW, f"not done within time_limit_s ({time_limit_s:g} s)")
         how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
         return False, MediaError("decoder crashed", how)
 
@@ -177,7 +190,7 @@ class _Process:
 
 
 def _serve(pipe: Connection) -> None:
-    """The process's side: one job after the other until the parent is gone, or has none for long."""
+    """The child's side: run one job after another until the parent is gone or idle for long."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     while pipe.poll(_IDLE_S):
         try:
@@ -185,7 +198,7 @@ def _serve(pipe: Connection) -> None:
         except EOFError:
             return
         pipe.send(True)
-        signal.setitimer(signal.ITIMER_REAL, time_limit_s)  # the kernel ends a hang in C code too
+        signal.setitimer(signal.ITIMER_REAL, time_limit_s)  # the kernel also ends a hang in C code
         try:
             result = function(job)
         except MediaError as error:

@@ -1,10 +1,10 @@
-"""What a media file is, learnt without decoding it.
+"""What a media file is, found out without decoding a video.
 
     probe("clip.mp4") -> Media(kind="video", size=(640, 360), duration_s=9.6, fps=30.0, times_s=(0.0, ...))
 
-ffmpeg lists the packets of the first video stream (`-c copy -f framecrc`), which costs ten milliseconds and
-tells the exact presentation time of every frame, on the time line of a player: 0 is where the earliest
-stream of the file starts. A broken file is a `MediaError` within the time limit, never a hang.
+ffmpeg lists the packets of the first video stream (`-c copy -f framecrc`). This takes ten milliseconds and
+gives the exact presentation time of every frame on a player's time line: 0 is where the earliest stream of
+the file starts. A broken file raises `MediaError` within the time limit.
 """
 
 from __future__ import annotations
@@ -19,12 +19,21 @@ from typing import Literal
 
 from PIL import Image, UnidentifiedImageError
 
+from openo3.media.container import complaint, encrypted, input_options, unsupported
 from openo3.media.ffmpeg import binary
 
 TIME_LIMIT_S = 60.0
+TOO_SLOW = "too slow"
+"""The reason of a `MediaError` that may be the machine's fault rather than the file's."""
+
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+_ANIMATED_FORMATS = ("PNG", "WEBP", "GIF")  # others with several pictures (MPO, TIFF) are still images
 MAX_PIXELS = 1 << 26
 """Larger pictures than 8192 x 8192 are refused: a damaged header may claim any size."""
+
+_FRAMES_PER_LIMIT = 10_000  # time limits hold for videos of up to so many frames, and grow with longer ones
+_BYTES_PER_LIMIT = 1 << 30
+_END_TOLERANCE_S = 0.1  # declared lengths are approximate
 
 _KEY, _DISCARDED = 0x1, 0x4  # packet flags of libavcodec
 _IDR = 5  # H.264 NAL unit type: the decoder forgets everything before it
@@ -42,11 +51,16 @@ class MediaError(Exception):
 class Media:
     """A video's or a still image's facts.
 
-    `size` is `(W, H)` in source pixels as shown, rotation applied, pixels taken as square. `times_s` are
-    the presentation times in seconds of all frames in order, empty if the container carries none;
-    `duration_s` is the end of the last frame, the audio's length does not count. Both are empty for an
-    image. `independent_gops`: a decoder that starts at any key frame shows every later frame right
-    (closed groups of pictures, no trimmed frames, no display matrix, in a container with an index).
+    `size` is `(W, H)` in source pixels as shown, rotation applied, pixels taken as square. `times_s` are the
+    presentation times in seconds of all frames in order; they are empty if only decoding tells them.
+    `duration_s` is the end of the last frame whatever the sound does. Both are empty for an image.
+    `frames` is the number of packets, about that of frames.
+
+    `independent_gops`: a decoder that starts at any key frame shows every later frame right (closed groups of
+    pictures, no trimmed frames, no display matrix, in a container with an index).
+
+    The clock of ffmpeg's filters may start elsewhere: `clock_offset_s` is added to its times. For containers
+    without presentation times, `first_time_s` is the time of the first frame instead.
     """
 
     kind: Literal["video", "image"]
@@ -56,43 +70,59 @@ class Media:
     times_s: tuple[float, ...] = ()
     codec: str = ""
     independent_gops: bool = False
+    frames: int = 1
+    clock_offset_s: float = 0.0
+    first_time_s: float | None = None
+
+
+def decoding_limit_s(media: Media, time_limit_s: float) -> float:
+    """The time limit for decoding: `time_limit_s` for up to 10,000 frames, in proportion for more."""
+    return time_limit_s * max(1.0, media.frames / _FRAMES_PER_LIMIT)
 
 
 def probe(path: str | os.PathLike[str], time_limit_s: float = TIME_LIMIT_S) -> Media:
-    """Look at the file's content, not at its name.
+    """Inspect the file's content; its name does not matter.
 
-    Raises `MediaError` with the reasons `missing`, `empty`, `unreadable`, `no video`, `damaged` (also cut
-    off), `too large` or `too slow`.
+    `time_limit_s` holds for up to 1 GiB, larger files get more in proportion. Raises `MediaError` with the
+    reasons `missing`, `empty`, `unreadable`, `no video`, `no frames`, `damaged` (also cut off), `encrypted`,
+    `too large` or `too slow`.
     """
     file = Path(path)
     if not file.is_file():
         raise MediaError("missing")
-    if file.stat().st_size == 0:
+    size = file.stat().st_size
+    if size == 0:
         raise MediaError("empty")
-    return _probe_image(file) or _probe_video(file, time_limit_s)
+    if why := unsupported(file):
+        raise MediaError("unreadable", why)
+    return _probe_image(file) or _probe_video(file, time_limit_s * max(1.0, size / _BYTES_PER_LIMIT))
 
 
 def _probe_image(path: Path) -> Media | None:
-    """None if the file is no still image: videos, and animations, which are videos too."""
+    """None if the file is no still image: videos, and animations, which count as videos."""
     try:
         with Image.open(path, formats=IMAGE_FORMATS) as image:
-            if getattr(image, "n_frames", 1) > 1:
+            if image.format in _ANIMATED_FORMATS and getattr(image, "n_frames", 1) > 1:
                 return None
             width, height = image.size
+            _check_size(width, height)
             turned = image.getexif().get(0x0112, 1) >= 5  # orientations 5-8 swap the sides
+            image.draft("RGB", (1, 1))  # an eighth of the size is enough to notice a truncated JPEG
+            image.load()
     except UnidentifiedImageError:
         return None
     except Image.DecompressionBombError as error:
         raise MediaError("too large", str(error)) from None
     except (OSError, SyntaxError, ValueError) as error:
         raise MediaError("unreadable", str(error)) from None
-    _check_size(width, height)
     return Media("image", (height, width) if turned else (width, height))
 
 
 def _probe_video(path: Path, time_limit_s: float) -> Media:
     listing, log = _packets(path, time_limit_s)
     header = dict(re.findall(r"^#(\w+) 0: +(.*)$", listing, re.MULTILINE))
+    if encrypted(path):
+        raise MediaError("encrypted", "copy-protected, so it cannot be decoded")
     if "dimensions" not in header:
         raise MediaError("unreadable", "no frame size")
     width, height = map(int, header["dimensions"].split("x"))
@@ -100,27 +130,42 @@ def _probe_video(path: Path, time_limit_s: float) -> Media:
     packets = [_Packet.read(line) for line in listing.splitlines() if line.startswith("0,")]
     if not packets:
         raise MediaError("no frames")
-    clock = _seconds(header["tb"])
-    shown = sorted(p for p in packets if not p.flags & _DISCARDED and p.pts is not None)
-    times = tuple(round(p.pts * clock, 6) for p in shown)
-    timed = len(times) == len(set(times)) and all(p.pts is not None for p in packets)
+    clock, offset_s = _seconds(header["tb"]), _clock_offset_s(log)
+    kept = [packet for packet in packets if not packet.flags & _DISCARDED]
+    untimed = any(packet.pts is None for packet in packets)
+    timeless = packets[0].pts is None  # such as AVI, which stores the order of decoding alone
+    delay = 0 if timeless else packets[0].pts - packets[0].dts
+    starts = sorted((p.dts + delay if untimed else p.pts, p.ticks) for p in kept)
+    ticks = sorted({start for start, _ in starts})
+    if not ticks:
+        raise MediaError("no frames")
+    times = [round(start * clock + offset_s, 6) for start in ticks]
+    # The demuxer rewrites times next to trimmed frames, and packets at one time are not one frame each.
+    trusted = not untimed and len(kept) == len(packets) and len(ticks) == len(kept)
+    shown = tuple(time_s for time_s in times if time_s >= 0)  # what starts before 0 is not shown
+    span = ticks[-1] - ticks[0]
+    last = starts[-1][1] or (span / (len(ticks) - 1) if span else 0)
+    end_s = round((ticks[-1] + last) * clock + offset_s, 6)
+    _check_end(log, end_s, 2 * last * clock)
     matrix = re.search(r"[Dd]isplay ?[Mm]atrix: rotation of (\S+) degrees", log)
     if matrix and abs(abs(float(matrix[1])) % 180 - 90) < 1:
         width, height = height, width
-    fps, duration = _pace(shown if timed else [], clock, log)
     idr = {line.split(",")[1] for line in listing.splitlines() if line.startswith("1,")}
     return Media(
         "video",
         (width, height),
-        duration,
-        fps,
-        times if timed else (),
+        end_s if end_s > 0 else None,
+        len(ticks) / ((span + last) * clock) if span + last else None,
+        shown if trusted else (),
         header.get("codec_id", ""),
-        independent_gops=timed
+        independent_gops=trusted
         and not matrix
         and len(shown) == len(packets)
         and re.search(r"^Input #0, (mov|matroska),", log, re.MULTILINE) is not None
         and _closed(packets, header.get("codec_id", ""), {int(dts) for dts in idr}),
+        frames=len(packets),
+        clock_offset_s=offset_s,
+        first_time_s=times[0] if timeless else None,
     )
 
 
@@ -148,27 +193,66 @@ def _packets(path: Path, time_limit_s: float) -> tuple[str, str]:
         code, listing, log = _run(path, output, time_limit_s)
         if "is not supported by the bitstream filter" not in log:
             break
-    if "ended prematurely" in log or (code and "Stream #" in log and listing.count("\n0,")):
-        raise MediaError("damaged", complaint(log))
+    if code and "Stream #" in log and listing.count("\n0,"):
+        raise MediaError("damaged", complaint(log, path))
     if code and ("matches no streams" in log or ("Stream #" in log and "Video: " not in log)):
         raise MediaError("no video", "audio or data only")
     if code:
-        raise MediaError("unreadable", complaint(log))
+        raise MediaError("unreadable", complaint(log, path))
     return listing, log
 
 
 def _run(path: Path, output: Sequence[str], time_limit_s: float) -> tuple[int, str, str]:
-    command = [binary(), "-hide_banner", "-nostdin", *read_only(path), *output, "-f", "framecrc", "pipe:1"]
+    command = [
+        binary(),
+        "-hide_banner",
+        "-nostdin",
+        *input_options(path),
+        *output,
+        "-f",
+        "framecrc",
+        "pipe:1",
+    ]
     try:
         done = subprocess.run(command, capture_output=True, timeout=time_limit_s, check=False)
     except subprocess.TimeoutExpired:
-        raise MediaError("too slow", f"no packet list within {time_limit_s:g} s") from None
+        raise MediaError(TOO_SLOW, f"no packet list within {time_limit_s:g} s") from None
     return done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
 
 
-def read_only(path: str | os.PathLike[str]) -> list[str]:
-    """ffmpeg's input options for an untrusted local file: names with `:` too, nothing from the network."""
-    return ["-xerror", "-protocol_whitelist", "file", "-i", f"file:{os.path.abspath(path)}"]
+def _clock_offset_s(log: str) -> float:
+    """By how much the first video stream starts after the file, in the formats where ffmpeg drops that.
+
+    ffmpeg counts the times of MPEG transport and program streams and of Ogg from the first mapped stream.
+    """
+    stream = re.search(r"Stream #0:(\d+) -> #0:0", log)
+    file_start = re.search(r"^  Duration: .*start: ([\d.-]+)", log, re.MULTILINE)
+    if not stream or not file_start or not re.search(r"^Input #0, (mpeg|mpegts|ogg),", log, re.MULTILINE):
+        return 0.0
+    start = re.search(rf"^  Stream #0:{stream[1]}\D.*, start ([\d.-]+)", log, re.MULTILINE)
+    return float(start[1]) - float(file_start[1]) if start else 0.0
+
+
+def _check_end(log: str, end_s: float, slack_s: float) -> None:
+    """Raises `MediaError` for a file that ends before the length that its header declares.
+
+    A stray byte at the end of a complete file does no harm; nor does an end at any place to a recording
+    without a declared length.
+    """
+    if "ended prematurely" not in log:
+        return
+    stream = re.search(r"Stream #0:(\d+) -> #0:0", log)
+    tag = stream and re.search(
+        rf"^  Stream #0:{stream[1]}\D(?:(?!^  Stream).)*?DURATION +: (\d+):(\d+):([\d.]+)",
+        log,
+        re.MULTILINE | re.DOTALL,
+    )
+    declared = tag or re.search(r"^  Duration: (\d+):(\d+):([\d.]+)", log, re.MULTILINE)
+    if declared:
+        hours, minutes, seconds = map(float, declared.groups())
+        length_s = hours * 3600 + minutes * 60 + seconds
+        if end_s < length_s - slack_s - _END_TOLERANCE_S:
+            raise MediaError("damaged", f"cut off: it ends at {end_s:g} s of {length_s:g} s")
 
 
 def _closed(packets: Sequence[_Packet], codec: str, idr_dts: set[int]) -> bool:
@@ -191,19 +275,6 @@ def _closed(packets: Sequence[_Packet], codec: str, idr_dts: set[int]) -> bool:
     return True
 
 
-def _pace(shown: Sequence[_Packet], clock: float, log: str) -> tuple[float | None, float | None]:
-    """Frames per second on average, and the end of the last frame in seconds."""
-    if not shown:
-        declared = re.search(r"Duration: (\d+):(\d+):(\d+\.\d+)", log)
-        hours, minutes, seconds = map(float, declared.groups()) if declared else (0, 0, 0)
-        rate = re.search(r"Video: .*?([\d.]+) fps", log)
-        return float(rate[1]) if rate else None, hours * 3600 + minutes * 60 + seconds or None
-    span = shown[-1].pts - shown[0].pts
-    ticks = shown[-1].ticks or (span / (len(shown) - 1) if span else 0)
-    end = round((shown[-1].pts + ticks) * clock, 6)
-    return (len(shown) / ((span + ticks) * clock) if span + ticks else None), end
-
-
 def _seconds(time_base: str) -> float:
     numerator, denominator = map(int, time_base.split("/"))
     return numerator / denominator
@@ -214,11 +285,3 @@ def _check_size(width: int, height: int) -> None:
         raise MediaError("unreadable", f"frame size {width}x{height}")
     if width * height > MAX_PIXELS:
         raise MediaError("too large", f"{width}x{height} pixels")
-
-
-def complaint(log: str) -> str:
-    """The first line of ffmpeg's log that says what is wrong, without addresses and paths."""
-    for line in log.splitlines():
-        if re.search("error|invalid|corrupt|premature|partial|not found", line, re.IGNORECASE):
-            return re.sub(r"^(\[[^]]*\] *)+", "", line)[:200]
-    return log.strip().splitlines()[-1][:200] if log.strip() else "no output"

@@ -4,22 +4,32 @@
     block.add_media(index)
     block.frame        a line per row: id, source, task, media, question.chars, ..., media.missing, ...
 
-A file is checked block by block: what is in memory does not grow with the file.
+A file is checked block by block, so memory does not grow with the file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from openo3.validation.facts import UNGROUNDED
 from openo3.validation.media import PROBLEMS, MediaFacts, MediaIndex
 from openo3.validation.suites import OVERRUN, STATE, overrun
 
 ROWS = 1 << 14
-"""Rows of a block: Great Expectations takes a third of a second for each, however small it is."""
+"""Rows of a block: Great Expectations takes a third of a second per block, however small it is."""
+
+ANNOTATED_SIZE = "size.annotated"
+"""The fact of the `(W, H)` in whose pixels a row's boxes are, if it says so."""
+
+DURATION, WIDTH, HEIGHT = "media.duration_s", "media.width", "media.height"
+"""Facts about the files: seconds and pixels."""
+
+_SAME_SHAPE = 0.02  # by how much the shapes of scaled copies may differ, since sides are whole pixels
 
 _LABELS = ("id", "source", "task", "media", "kind", STATE)
 
@@ -41,7 +51,7 @@ class Block:
         return cls(pd.DataFrame(columns, index=numbers), images)
 
     def add_media(self, index: MediaIndex) -> None:
-        """Add the facts that only the files tell."""
+        """Add the facts about the media files."""
         paths, kinds = self.frame["media"], self.frame["kind"]
         media = [
             index[path].as_kind(kind) if isinstance(path, str) else None
@@ -50,13 +60,33 @@ class Block:
         self._add_problems("media", media)
         if self.key_images:
             self._add_problems("key_frames.path", [self._worst_image(row, index) for row in self.frame.index])
+        if ANNOTATED_SIZE in self.frame:
+            sizes = zip(self.frame[ANNOTATED_SIZE], media, strict=True)
+            self.frame["size.mismatch"] = self._column((_mismatch(*each) for each in sizes), object)
         duration = self._column((facts.duration_s if facts else None for facts in media), float)
+        self.frame[DURATION] = duration
+        for place, side in enumerate((WIDTH, HEIGHT)):
+            sizes = (facts.size[place] if facts and facts.size else None for facts in media)
+            self.frame[side] = self._column(sizes, float)
         for time in OVERRUN:
             if time in self.frame:
                 self.frame[overrun(time)] = pd.to_numeric(self.frame[time]) - duration
 
+    def accepted(self, fact: str, rejected: Collection[int]) -> np.ndarray:
+        """The values of a numeric fact in the rows that are not `rejected`."""
+        if fact not in self.frame:
+            return np.empty(0)
+        values = pd.to_numeric(self.frame[fact], errors="coerce")
+        return values[~self.frame.index.isin(list(rejected))].dropna().to_numpy(float)
+
+    def ungrounded(self, rejected: Container[int]) -> int:
+        """How many rows that are not `rejected` have reasoning without evidence where some is due."""
+        if UNGROUNDED not in self.frame:
+            return 0
+        return sum(row not in rejected for row in self.frame.index[self.frame[UNGROUNDED] == True])  # noqa: E712
+
     def _worst_image(self, row: int, index: MediaIndex) -> MediaFacts | None:
-        """A row's first key-frame image with a problem, else its first."""
+        """A row's first key-frame image that has a problem, else its first one."""
         images = [index[path].as_kind("image") for path in self.key_images.get(row, ())]
         return next((facts for facts in images if facts.problem), images[0] if images else None)
 
@@ -67,3 +97,14 @@ class Block:
 
     def _column(self, values: Iterable[Any], dtype: type) -> pd.Series:
         return pd.Series(list(values), index=self.frame.index, dtype=dtype)
+
+
+def _mismatch(annotated: tuple[float, float] | None, media: MediaFacts | None) -> str | None:
+    """What is wrong with an annotated size. A scaled copy does no harm, since boxes become relative."""
+    if not annotated or not media or not media.size:
+        return None
+    (width, height), (real_width, real_height) = annotated, media.size
+    if abs(width * real_height / (height * real_width) - 1) <= _SAME_SHAPE:
+        return None
+    turned = ", turned by its rotation" if (width, height) == (real_height, real_width) else ""
+    return f"annotated {width:g}x{height:g}, the file is shown as {real_width}x{real_height}{turned}"

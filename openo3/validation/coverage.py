@@ -9,8 +9,8 @@
      {"rows": 670, "readable": 670, "media": 668, "key_frames": 670, "usable": 655}}}},
  "missing": {"timerft": {"not in hf://datasets/...": {"files": 12, "example": "videos/timerft/x.mp4"}}}}
 
-Of the rejected rows, `missing` lack nothing but their media: a file that could not be had. Of the media,
-`duplicates` have the content of another file under a name of their own.
+`missing` counts rejected rows whose only problem is an unavailable media file, `duplicates` media files with
+the content of another one.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from openo3.validation.media import PROBLEMS
 from openo3.validation.suites import READABLE, STATE
 
 LACKING = (Reason.MEDIA_MISSING, Reason.KEY_IMAGE_MISSING)
-"""Reasons that are about what could not be had, and not about the row."""
+"""Reasons that are about unavailable files rather than about the row."""
 
 UNKNOWN = "unknown"
-"""Every source and task that there is not: an untrusted row may say anything."""
+"""Stands for every source and task that is not known: rows are untrusted."""
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """Rows; those that could be read; of these the ones whose media, and whose key-frame images, are there;
-    and those that keep every rule."""
+    """Numbers of rows: all, the readable ones, of these the ones whose media are usable and the ones whose
+    key-frame images are usable, and those that satisfy every rule."""
 
     rows: int
     readable: int
@@ -73,7 +73,7 @@ def by_source(frame: pd.DataFrame, rejected: Collection[int]) -> dict[tuple[str,
 def joined(
     one: Mapping[tuple[str, str], Coverage], other: Mapping[tuple[str, str], Coverage]
 ) -> dict[tuple[str, str], Coverage]:
-    """The sum of both, in alphabetical order."""
+    """The sum of both, by source and task in alphabetical order."""
     nothing = Coverage(0, 0, 0, 0, 0)
     return {
         key: Coverage(*map(add, astuple(one.get(key, nothing)), astuple(other.get(key, nothing))))
@@ -87,7 +87,7 @@ def metrics(
     rejected: Mapping[str, Mapping[int, Rejection]],
     media: Mapping[str, int],
 ) -> dict[str, Any]:
-    """The numbers of `metrics/validation.json`, as the module shows them; all but `media` by file."""
+    """The numbers of `metrics/validation.json`, as in the module's docstring; all but `media` are by file."""
     found: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in covered}
     for name, by_source in covered.items():
         for (source, task), coverage in by_source.items():
@@ -106,7 +106,7 @@ def metrics(
 
 
 def missing_files(raw: Path) -> dict[str, dict[str, dict[str, Any]]]:
-    """Of the files that could not be had: by source and reason how many, and one of them."""
+    """The unavailable files by source and reason: how many, and one example."""
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for line in read_jsonl(raw / MISSING) if (raw / MISSING).exists() else ():
         reasons = found.setdefault(line["source"], {})
@@ -119,8 +119,8 @@ def missing_files(raw: Path) -> dict[str, dict[str, dict[str, Any]]]:
 def too_many(metrics: Mapping[str, Any], max_share: float, max_missing: float | None = None) -> list[str]:
     """The files of which a larger share than `max_share` is rejected.
 
-    With `max_missing`, rows that lack nothing but their media are held to that share, and only the others to
-    `max_share`.
+    With `max_missing`, that share applies to rows whose only problem is unavailable media, and `max_share` to
+    the other rejected rows.
     """
     return [name for name, counts in metrics["files"].items() if _is_too_much(counts, max_share, max_missing)]
 
@@ -152,20 +152,20 @@ def allowed(max_share: float, max_missing: float | None) -> str:
     """The limits in words."""
     if max_missing is None:
         return percent(max_share)
-    return f"{percent(max_share)} (or {percent(max_missing)} for want of media)"
+    return f"{percent(max_share)} (or {percent(max_missing)} for unavailable media)"
 
 
 def goes_on(metrics: Mapping[str, Any]) -> str:
-    """What to tell where files are missing and that is not too much."""
+    """A message for a run that continues although some files are missing."""
     count = sum(each["files"] for reasons in metrics["missing"].values() for each in reasons.values())
     return (
-        f"{count:,} media files could not be had, which is within what is allowed: "
-        f"it goes on with the {metrics['usable']:,} usable rows (`openo3 coverage` shows what lacks)"
+        f"{count:,} media files are unavailable, which is within the limits. The run continues with the "
+        f"{metrics['usable']:,} usable rows; `openo3 coverage` shows what is missing"
     )
 
 
 def _of_them_missing(counts: Mapping[str, Any]) -> str:
-    return f", {counts['missing']:,} of them for want of their media" if counts["missing"] else ""
+    return f", {counts['missing']:,} of them because their media are unavailable" if counts["missing"] else ""
 
 
 def shares(rows: int, rejected: int, missing: int = 0) -> dict[str, float]:
@@ -175,7 +175,7 @@ def shares(rows: int, rejected: int, missing: int = 0) -> dict[str, float]:
 
 
 def percent(share: float) -> str:
-    """A share as a reader wants it: `100 %` and `0 %` only when it is all or nothing.
+    """A share in percent; `100 %` and `0 %` only when it is all or nothing.
 
     >>> percent(0.99999), percent(0.5)
     ('99.9 %', '50.0 %')
@@ -191,7 +191,7 @@ def _has_problem(frame: pd.DataFrame, field: str) -> pd.Series:
 
 
 def _known(names: pd.Series, is_known: Callable[[str], bool]) -> pd.Series:
-    """The names, with `UNKNOWN` for those that are not."""
+    """The names, with `UNKNOWN` in place of unknown ones."""
     unknown = {name for name in names.dropna().unique() if not is_known(name)}
     return names.where(~names.isin(unknown), UNKNOWN).fillna(UNKNOWN)
 

@@ -18,6 +18,10 @@ from openo3.core.answers import option_of
 from openo3.core.evidence import parse_boxes, parse_completion, parse_span
 from openo3.core.schema import Box, KeyFrame, Sample, Task
 
+UNGROUNDED = "reasoning_process.ungrounded"
+"""The fact that reasoning which should cite evidence cites neither a time nor a box: a warning."""
+
+_GROUNDED = (Task.TEMPORAL_SPATIAL, Task.TEMPORAL, Task.TEMPORAL_MCQ, Task.VISUAL)
 _OPTION = re.compile(r"^\s*\(?([A-Z])[.):]", re.MULTILINE)
 _BLOCKS = ("<think>", "</think>", "<answer>", "</answer>")
 
@@ -40,6 +44,7 @@ def of_sample(sample: Sample, supervised: bool) -> Facts:
     if supervised:
         reasoning = sample.reasoning or ""
         facts |= {"reasoning_process.chars": len(reasoning), **_text_facts("reasoning_process", reasoning)}
+        facts[UNGROUNDED] = sample.task in _GROUNDED and "<t>" not in reasoning and "<box>" not in reasoning
     return facts
 
 
@@ -114,8 +119,12 @@ def _order(frames: Sequence[KeyFrame]) -> str | None:
 
 
 def _repeated(frames: Sequence[KeyFrame]) -> str | None:
-    indices = [frame.idx for frame in frames]
-    return next((f"idx {idx}" for position, idx in enumerate(indices) if idx in indices[:position]), None)
+    seen: set[int] = set()
+    for frame in frames:
+        if frame.idx in seen:
+            return f"idx {frame.idx}"
+        seen.add(frame.idx)
+    return None
 
 
 def _unknown_items(sample: Sample) -> str | None:
@@ -123,7 +132,12 @@ def _unknown_items(sample: Sample) -> str | None:
     return f"idx {unknown[0]}" if unknown else None
 
 
+def listed(question: str) -> list[str]:
+    """The letters of the options that a question lists, such as `A. blue` on a line of its own."""
+    return _OPTION.findall(question)
+
+
 def _unlisted(option: str, question: str) -> str | None:
     """A question need not list its options; if it does, the answer is one of them."""
-    listed = _OPTION.findall(question)
-    return f"{option}, of {''.join(listed)}" if len(listed) > 1 and option not in listed else None
+    letters = listed(question)
+    return f"{option}, of {''.join(letters)}" if len(letters) > 1 and option not in letters else None

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from openo3.annotations import rejections, stgr
+from openo3.annotations.rejections import Reason, RowError
 from openo3.benchmarks import registry
 from openo3.benchmarks.base import Benchmark, Facts, Fitted, Record, unchanged
-from openo3.core.schema import Sample
+from openo3.core.schema import Sample, Task
 from openo3.validation import facts
 
 _STGR_MEDIA = {"video": "video_path", "image": "image_path"}
@@ -50,13 +51,26 @@ class Format:
 
 
 def _supervised(raw: Any) -> CheckedRow:
-    sample = stgr.parse(raw)
+    sample = _parsed(raw)
     return _sample_row(sample, facts.of_sample(sample, supervised=True))
 
 
 def _reinforced(raw: Any) -> CheckedRow:
-    sample = replace(stgr.parse(raw), reasoning=None)
+    sample = replace(_parsed(raw), reasoning=None)
     return _sample_row(sample, facts.of_sample(sample, supervised=False))
+
+
+def _parsed(raw: Any) -> Sample:
+    """Raises `RowError`, also where the options are in a field of their own, which no prompt shows."""
+    sample = stgr.parse(raw)
+    if (
+        sample.task in (Task.MCQ, Task.TEMPORAL_MCQ)
+        and raw.get("options")
+        and not facts.listed(sample.question)
+    ):
+        detail = "the question lists no options; write those of the field `options` into it, one per line"
+        raise RowError(Reason.UNKNOWN_OPTION, "options", detail)
+    return sample
 
 
 def _sample_row(sample: Sample, sample_facts: Facts) -> CheckedRow:

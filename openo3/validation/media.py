@@ -1,18 +1,20 @@
-"""Which of the files that rows name are there and can be opened, and how long and large they are.
+"""Which of the files that rows name exist and can be opened, and how long and large they are.
 
     index = read_index(Path("data/raw"), Path(".cache/media.jsonl"))
     index.inspect(["videos/local/videos/a.mp4"], threads=2)
     index["videos/local/videos/a.mp4"]      MediaFacts(kind="video", duration_s=9.6, size=(640, 360))
 
-Looking into a video takes ten milliseconds or more, so what was learnt of a file is remembered by its digest.
+Inspecting a video takes ten milliseconds or more, so the facts about a file are kept by its digest.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -21,7 +23,9 @@ from tqdm import tqdm
 from openo3.fetch.manifest import MISSING, read_manifest
 from openo3.files.artifacts import read_jsonl, write_jsonl
 from openo3.files.safe_path import Root, UnsafePath
-from openo3.media.probe import MediaError, probe
+from openo3.media import container
+from openo3.media import probe as probing
+from openo3.media.probe import TIME_LIMIT_S, MediaError, probe
 
 MediaKind = Literal["video", "image"]
 MediaProblem = Literal["unsafe", "missing", "unreadable"]
@@ -42,7 +46,7 @@ class MediaFacts:
     detail: str | None = None
 
     def as_kind(self, kind: MediaKind) -> MediaFacts:
-        """The same, but a problem if a video is wanted and this is none."""
+        """The same facts, or a problem if the file is of the other kind."""
         if self.problem or self.kind == kind:
             return self
         return MediaFacts(problem="unreadable", detail=f"expected: {kind}, found: {self.kind}")
@@ -54,30 +58,35 @@ UNOPENED = MediaFacts()
 class MediaIndex:
     """Looks up files below `data/raw/media`, each once.
 
-    `digests` (sha256 by path) and `absent` (why, by path) are what `download` wrote down. The file `known`
-    remembers from run to run what was learnt.
+    `digests` (sha256 by path) and `absent` (why, by path) were written by `download`. The file `known` keeps
+    the facts from run to run.
     """
 
     def __init__(
-        self, root: Root, digests: Mapping[str, str], absent: Mapping[str, MediaFacts], known: Path
+        self,
+        root: Root,
+        digests: Mapping[str, str],
+        absent: Mapping[str, MediaFacts],
+        known: Path,
+        time_limit_s: float,
     ) -> None:
+        self._time_limit_s = time_limit_s
         self._root, self._digests, self._absent, self._known = root, digests, absent, known
         self._facts: dict[str, MediaFacts] = {}
-        lines = read_jsonl(known) if known.exists() else ()
-        self._by_digest = {line.pop("sha256"): MediaFacts(**line) for line in lines}
+        self._by_digest = _remembered(known)
 
     def __getitem__(self, path: str) -> MediaFacts:
         return self._facts[path]
 
     def counts(self) -> dict[str, int]:
-        """How many files there should be, how many have which problem, and how many are another's content."""
+        """How many files are named, how many have which problem, and how many duplicate another's content."""
         problems = Counter(facts.problem for facts in self._facts.values())
         digests = [self._digests[path] for path in self._facts if path in self._digests]
         counts = {"files": len(self._facts)} | {name: problems[name] for name in PROBLEMS}
         return counts | {"duplicates": len(digests) - len(set(digests))}
 
     def inspect(self, paths: Iterable[str], threads: int) -> None:
-        """Look at all files; what is there and unknown is opened, in parallel: ffmpeg does the work."""
+        """Look up all files and open the unknown ones, in `threads` threads: ffmpeg does the work."""
         for path in set(paths) - self._facts.keys():
             self._facts[path] = self._look(path)
         unknown: dict[str, list[str]] = {}  # digest, or path if there is none -> its paths
@@ -88,23 +97,25 @@ class MediaIndex:
             opened = tqdm(pool.map(self._open, first), "media", len(first), unit="file", disable=None)
             for (digest, same), facts in zip(unknown.items(), opened, strict=True):
                 self._facts.update(dict.fromkeys(same, facts))
-                if not facts.problem and digest != same[0]:  # a problem may pass: it is looked at again
+                if not facts.problem and digest != same[0]:  # a problem may pass, so it is not kept
                     self._by_digest[digest] = facts
-        rows = ({"sha256": digest, **asdict(facts)} for digest, facts in sorted(self._by_digest.items()))
-        write_jsonl(self._known, rows)
+        facts = sorted(self._by_digest.items())
+        write_jsonl(self._known, ({"sha256": d, "code": _code(), **asdict(each)} for d, each in facts))
 
     def _look(self, path: str) -> MediaFacts:
         try:
             there = self._root.find(path)
         except UnsafePath as error:
             return MediaFacts(problem="unsafe", detail=f"{path}: {error}")
+        except OSError as error:  # such as a path that is too long for the system
+            return MediaFacts(problem="unsafe", detail=f"{path[:200]}: {error.strerror}")
         if there is None:
             return self._absent.get(path) or MediaFacts(problem="missing", detail=f"{path}: not downloaded")
         return self._by_digest.get(self._digests.get(path, ""), UNOPENED)
 
     def _open(self, path: str) -> MediaFacts:
         try:
-            media = probe(self._root.folder / path)
+            media = probe(self._root.folder / path, self._time_limit_s)
         except MediaError as error:
             return MediaFacts(problem="unreadable", detail=f"{path}: {error}")
         if media.kind == "video" and not media.duration_s:
@@ -112,12 +123,38 @@ class MediaIndex:
         return MediaFacts(media.kind, media.duration_s, media.size)
 
 
-def read_index(raw: Path, known: Path, trusted: Callable[[], Iterable[Path]] = tuple) -> MediaIndex:
-    """The index over `data/raw` as `download` left it; see `Root` for `trusted`."""
+@cache
+def _code() -> str:
+    """Changes with the modules that find the facts out."""
+    sources = [Path(module.__file__).read_bytes() for module in (container, probing)]
+    return hashlib.sha256(b"\0".join(sources)).hexdigest()[:16]
+
+
+def _remembered(known: Path) -> dict[str, MediaFacts]:
+    """What earlier runs of this code found out, by digest. A damaged file counts as an absent one."""
+    facts = {}
+    try:
+        for line in read_jsonl(known) if known.exists() else ():
+            if line.pop("code", None) == _code():
+                digest = line.pop("sha256")
+                facts[digest] = MediaFacts(**line)
+    except (ValueError, TypeError, AttributeError, KeyError):
+        print(f"{known}: damaged, so all media files are inspected again")
+        return {}
+    return facts
+
+
+def read_index(
+    raw: Path,
+    known: Path,
+    trusted: Callable[[], Iterable[Path]] = tuple,
+    time_limit_s: float = TIME_LIMIT_S,
+) -> MediaIndex:
+    """The index over `data/raw` as `download` left it; see `Root` for `trusted`, `probe` for the limit."""
     digests = {path.removeprefix("media/"): line["sha256"] for path, line in read_manifest(raw).items()}
     lines = read_jsonl(raw / MISSING) if (raw / MISSING).exists() else ()
     absent = {
         line["path"]: MediaFacts(problem=line["problem"], detail=f"{line['path']}: {line['detail']}")
         for line in lines
     }
-    return MediaIndex(Root(raw / "media", trusted), digests, absent, known)
+    return MediaIndex(Root(raw / "media", trusted), digests, absent, known, time_limit_s)

@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from openo3.annotations.rejections import Rejection
+from openo3.annotations.rejections import Reason, Rejection
 from openo3.benchmarks.registry import ANNOTATION_FILES
 from openo3.validation import coverage
 from openo3.validation.suites import Expectation, Outcome
@@ -21,26 +21,39 @@ from openo3.validation.suites import Expectation, Outcome
 FILENAMES = {file.name: file.filename for file in ANNOTATION_FILES}
 
 
+ABOUT_FILES = (
+    Reason.MEDIA_MISSING,
+    Reason.MEDIA_UNREADABLE,
+    Reason.KEY_IMAGE_MISSING,
+    Reason.KEY_IMAGE_UNREADABLE,
+)
+"""Reasons whose detail names a file and its problem."""
+
+
 def html(
     metrics: Mapping[str, Any],
     outcomes: Mapping[str, Sequence[Outcome]],
     rejected: Iterable[Rejection],
+    measured: Mapping[str, Mapping[str, tuple[float, float, float]]],
     max_share: float,
     max_missing: float | None,
     listed: int,
 ) -> str:
     """The page about the numbers of `coverage.metrics`, and every file's rules.
 
-    Of the rejected rows it lists at most `listed`, some of every reason. A file of which too much is
-    rejected (`coverage.too_many`) is marked.
+    It lists at most `listed` of the rejected rows, some of every reason, and as many bad media files. A file
+    of which too much is rejected (`coverage.too_many`) is marked. `measured` describes the accepted rows
+    (`Validation.measured`).
     """
+    rejected = list(rejected)
+    bad_files = Counter(each.detail for each in rejected if each.reason in ABOUT_FILES)
     folder = files("openo3.validation")
     names = ("page.html.j2", "page.css", "page.js")
     part = {name: (folder / name).read_text(encoding="utf-8") for name in names}
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"count": "{:,}".format, "percent": coverage.percent}
+    environment.filters |= {"count": "{:,}".format, "short": _short, "percent": coverage.percent}
     shown = spread(rejected, listed)
     return environment.from_string(part["page.html.j2"]).render(
         style=Markup(part["page.css"]),
@@ -53,6 +66,9 @@ def html(
         covered=[(FILENAMES[name], list(_lines(found))) for name, found in metrics["sources"].items()],
         rules=[(FILENAMES[name], *_broken_and_kept(found)) for name, found in outcomes.items()],
         words=words,
+        bad_files=bad_files.most_common(listed),
+        bad_files_count=len(bad_files),
+        measured=[(FILENAMES[name], found) for name, found in measured.items() if found],
         shown=shown,
         shown_reasons=sorted({each.reason for each in shown}),
         shown_files=sorted({each.file for each in shown}),
@@ -60,7 +76,7 @@ def html(
 
 
 def spread(rejected: Iterable[Rejection], count: int) -> list[Rejection]:
-    """At most `count` rejections in their order, taken in turns from each file and reason."""
+    """At most `count` rejections in their order, taken in turn from each file and reason."""
     seen: Counter[tuple[str, str]] = Counter()
     turns = []
     for position, each in enumerate(rejected):
@@ -71,7 +87,7 @@ def spread(rejected: Iterable[Rejection], count: int) -> list[Rejection]:
 
 
 def words(expectation: Expectation) -> str:
-    """What an expectation says, in a few signs.
+    """An expectation in a few signs.
 
     >>> words(Expectation("ExpectColumnValuesToBeBetween", {"min_value": 0, "strict_min": True}))
     '> 0'
@@ -98,7 +114,7 @@ def _lines(sources: Mapping[str, Mapping[str, Any]]) -> Iterable[tuple[str, str,
 
 
 def _broken_and_kept(outcomes: Sequence[Outcome]) -> tuple[list[Outcome], list[Outcome]]:
-    """The rules that rows break, the most broken first; and those that hold, as they are checked."""
+    """The broken rules, the most broken first, and the others in the order in which they are checked."""
     broken = [outcome for outcome in outcomes if outcome.broken]
     return sorted(broken, key=lambda outcome: -len(outcome.broken)), [o for o in outcomes if not o.broken]
 

@@ -1,9 +1,9 @@
-"""The rules that a row must keep, and checking them with Great Expectations.
+"""The rules that a row must satisfy, and checking them with Great Expectations.
 
     Rule("key_items.high", Reason.BOX_OUTSIDE, between(at_most=1), "highest coordinate {value:g}")
 
-A rule is one expectation about one fact (`openo3.validation.facts`); a fact that is null does not apply.
-Of the rules that a row breaks, the first one here is its reason.
+A rule is one expectation about one fact (`openo3.validation.facts`). It does not apply to null facts.
+The first rule in this order that a row breaks is the reason for its rejection.
 """
 
 from __future__ import annotations
@@ -17,24 +17,39 @@ import pandas as pd
 from openo3.annotations.rejections import Reason
 
 ROUNDING = 1e-6
-"""How far a box may reach out of its frame: texts are rounded."""
+"""How far a box may extend beyond its frame, because texts are rounded."""
 
 STATE = "row.state"
-"""The fact of a row that could not be read: the `Reason`; of any other: `READABLE`."""
+"""This fact is the `Reason` of a row that could not be read, and `READABLE` for any other."""
 
 READABLE = "readable"
+UNREADABLE = (
+    Reason.NOT_OBJECT,
+    Reason.FIELD_MISSING,
+    Reason.WRONG_TYPE,
+    Reason.NOT_FINITE,
+    Reason.NOT_TEXT,
+    Reason.TOO_LONG,
+    Reason.UNKNOWN_TASK,
+    Reason.UNKNOWN_SOURCE,
+    Reason.NO_SUCH_MEDIA,
+    Reason.UNSAFE_PATH,
+    Reason.EMPTY_ANSWER,
+    Reason.BAD_ANSWER,
+)
+"""Reasons for which a row has no canonical record."""
 
 OVERRUN = {
     "key_frames.last_s": Reason.KEY_TIME,
     "answer.end_s": Reason.SPAN_TIME,
     "reasoning_process.cited_s": Reason.EVIDENCE_TIME,
 }
-"""Facts that are times which the media must have: by how much they come after its end is a fact as well."""
+"""Times that must lie within the media; how far they lie beyond its end is a fact of its own."""
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """An expectation of Great Expectations: the name of its class, and its arguments but for the column."""
+    """An expectation of Great Expectations: the name of its class and its arguments except the column."""
 
     name: str
     arguments: dict[str, Any] = field(default_factory=dict)
@@ -42,7 +57,7 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Rule:
-    """`column` names the fact, `FIELD.MEASURE`; `detail` is what a row that breaks the rule is told."""
+    """`column` names the fact, `FIELD.MEASURE`; `detail` is the message for a row that breaks the rule."""
 
     column: str
     reason: Reason
@@ -56,7 +71,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A rule over one file: to how many rows it applies, and the details of those that break it."""
+    """A rule over one file: to how many rows it applies, and the messages for those that break it."""
 
     rule: Rule
     checked: int
@@ -81,9 +96,8 @@ CAPITAL = Expectation("ExpectColumnValuesToMatchRegex", {"regex": "^[A-Z]$"})
 
 def rules(time_tolerance_s: float) -> list[Rule]:
     """Every rule; times may be `time_tolerance_s` beyond the end of the media."""
-    unreadable = tuple(Reason)[: tuple(Reason).index(Reason.DUPLICATE_ID)]
     return [
-        *(Rule(STATE, reason, none_of(reason)) for reason in unreadable),
+        *(Rule(STATE, reason, none_of(reason)) for reason in UNREADABLE),
         Rule("id.duplicate", Reason.DUPLICATE_ID, ABSENT),
         Rule("question.chars", Reason.EMPTY_QUESTION, between(at_least=1), "{value:g} characters"),
         Rule("answer.chars", Reason.EMPTY_ANSWER, between(at_least=1), "{value:g} characters"),
@@ -105,16 +119,17 @@ def rules(time_tolerance_s: float) -> list[Rule]:
         Rule("key_frames.path.unsafe", Reason.UNSAFE_PATH, ABSENT),
         Rule("key_frames.path.missing", Reason.KEY_IMAGE_MISSING, ABSENT),
         Rule("key_frames.path.unreadable", Reason.KEY_IMAGE_UNREADABLE, ABSENT),
+        Rule("size.mismatch", Reason.BOX_SPACE, ABSENT),
         Rule("key_frames.first_s", Reason.KEY_TIME, between(at_least=0), "at {value:g} s"),
         *(
-            Rule(overrun(time), reason, between(at_most=time_tolerance_s), "{value:.3g} s after the end")
+            Rule(overrun(time), reason, between(at_most=time_tolerance_s), "{value:,.6g} s after the end")
             for time, reason in OVERRUN.items()
         ),
     ]
 
 
 def overrun(time: str) -> str:
-    """The fact by how much the time of that name comes after the end of the media."""
+    """The name of the fact that says how far that time lies beyond the end of the media."""
     return time.removesuffix("_s") + "_overrun_s"
 
 
@@ -136,10 +151,10 @@ def _span(span: str) -> list[Rule]:
 
 
 def check(frame: pd.DataFrame, rules: Sequence[Rule]) -> dict[int, Outcome]:
-    """A frame of facts against the rules about facts that it has, by number of the rule.
+    """Check a frame against the rules about its facts; outcomes by number of the rule.
 
-    Importing Great Expectations takes seconds, so it is imported here and not at the top. The context lives
-    in memory, and no longer than this call: nothing is written, and nothing sent.
+    Great Expectations takes seconds to import, so it is imported here. Its context lives in memory for the
+    duration of this call. Nothing is written or sent.
     """
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
@@ -171,7 +186,7 @@ def check(frame: pd.DataFrame, rules: Sequence[Rule]) -> dict[int, Outcome]:
 
 
 def joined(found: Iterable[Mapping[int, Outcome]]) -> list[Outcome]:
-    """The outcomes of several frames as those of one, in the order of the rules."""
+    """Merge the outcomes of several frames, in the order of the rules."""
     total: dict[int, Outcome] = {}
     for outcomes in found:
         for number, each in outcomes.items():

@@ -5,22 +5,22 @@
         ...                         # see `openo3.validation.block`
     table.write(path, rejected, index)
 
-Rows never lie in memory together: they go to the folder `spool` as they are read.
+Rows are written to the folder `spool` as they are read, so they are never all in memory.
 """
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
 
-from openo3.annotations.rejections import Rejection, RowError
+from openo3.annotations.rejections import Reason, Rejection, RowError
 from openo3.files.artifacts import read_jsonl, write_json, write_jsonl
-from openo3.validation.block import ROWS, Block
+from openo3.validation.block import ANNOTATED_SIZE, ROWS, Block
 from openo3.validation.facts import Facts
 from openo3.validation.formats import Format
 from openo3.validation.media import MediaFacts, MediaIndex
@@ -28,8 +28,9 @@ from openo3.validation.suites import READABLE, STATE, Outcome, Rule
 
 
 class Table:
-    """`rows`: how many; `files`: those that they need, relative to `data/raw/media`; `unreadable`: the rows
-    without a canonical record; `clipped`: the notes on accepted records, known once they are written."""
+    """`rows` is their number, `files` the files that they need, relative to `data/raw/media`, `unreadable`
+    the rows without a canonical record, and `clipped` the notes on accepted records, known once they are
+    written."""
 
     def __init__(self, path: Path, format: Format, spool: Path) -> None:
         self.path, self.format = path, format
@@ -68,16 +69,17 @@ class Table:
         labels = dict(zip(("id", "source", "task"), self.format.labels(raw), strict=True))
         try:
             row = self.format.read(raw)
+            line = _as_json(row.record)
         except RowError as error:
             reason, field, detail = error.reason, error.field, error.detail
             self.unreadable[number] = Rejection(
                 self.path.name, number, **labels, reason=reason, field=field, detail=detail
             )
             return {**labels, "media": None, "kind": None, STATE: str(reason)}, ()
-        records.write(orjson.dumps(row.record, option=orjson.OPT_APPEND_NEWLINE))
+        records.write(line)
         self.files.update((row.media, *row.key_images))
-        facts = {**labels, "media": row.media, "kind": row.kind, STATE: READABLE, **row.facts}
-        return facts, row.key_images
+        labels |= {"media": row.media, "kind": row.kind, STATE: READABLE}
+        return {**labels, ANNOTATED_SIZE: _annotated_size(row.record), **row.facts}, row.key_images
 
     def blocks(self) -> Iterator[Block]:
         """All rows in order; one empty block if there are none."""
@@ -87,7 +89,7 @@ class Table:
                 yield pickle.load(file)
 
     def rejections(self, block: Block, outcomes: Iterable[Outcome]) -> dict[int, Rejection]:
-        """Why each rejected row of a block is: it could not be read, or else the first rule it breaks."""
+        """The rejected rows of a block: those that could not be read, and those that break a rule."""
         rejected = {row: self.unreadable[row] for row in block.frame.index if row in self.unreadable}
         for outcome in outcomes:
             for row, detail in outcome.broken.items():
@@ -102,14 +104,10 @@ class Table:
         return Rejection(self.path.name, row, *labels, rule.reason, field, detail)
 
     def write(self, path: Path, rejected: Container[int], index: MediaIndex, time_tolerance_s: float) -> None:
-        """The records of the rows that are not rejected, with length and size of their media, to which they
-        are fitted."""
+        """Write the records of the rows that are not rejected, with length and size of their media, to which
+        they are fitted."""
         self.clipped.clear()
-        records = self._records(rejected, index, time_tolerance_s)
-        if path.suffix == ".json":
-            write_json(path, list(records))
-        else:
-            write_jsonl(path, records)
+        write_rows(path, self._records(rejected, index, time_tolerance_s))
 
     def _records(
         self, rejected: Container[int], index: MediaIndex, time_tolerance_s: float
@@ -125,8 +123,30 @@ class Table:
                 yield fitted
 
 
+def _as_json(record: dict[str, Any]) -> bytes:
+    """One line of JSON. Raises `RowError` for what no JSON file holds, in fields that nobody reads too."""
+    try:
+        return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError as error:  # lone surrogates, integers of more than 64 bits, hundreds of nested lists
+        raise RowError(Reason.WRONG_TYPE, "row", str(error)) from None
+
+
+def _annotated_size(record: Mapping[str, Any]) -> tuple[float, float] | None:
+    """`(W, H)` in the pixels of the record's boxes, if it says so."""
+    size = record.get("size") or (record.get("width"), record.get("height"))
+    return tuple(size) if all(size) else None
+
+
+def write_rows(path: Path, records: Iterable[dict[str, Any]]) -> None:
+    """Write records as one JSON list or as JSON Lines, by the ending of `path`."""
+    if path.suffix == ".json":
+        write_json(path, list(records))
+    else:
+        write_jsonl(path, records)
+
+
 def _with_media(record: dict[str, Any], media: MediaFacts) -> dict[str, Any]:
-    """A sample gets a size too: the annotated one, in whose pixels its boxes were, else the file's own."""
+    """Add the length, and to a sample the size: the annotated one, in whose pixels its boxes were, if any."""
     record["duration_s"] = media.duration_s
     if "key_frames" in record:
         record["size"] = record["size"] or media.size

@@ -27,6 +27,7 @@ PARAMS = Params(
     shards=2,
     workers=2,
     time_limit_s=20.0,
+    max_rejected_share=0.4,
 )
 STREET = "videos/local/videos/4jujhM5qhEc_00:00:39:000 @ street.mp4"
 
@@ -147,6 +148,7 @@ sample_frames:
   max_pixels: {PARAMS.max_pixels}
   side_multiple: 16
   shards: 2
+  max_rejected_share: 0.4
 """
     (root / "params.yaml").write_text(text)
     command = [sys.executable, "-m", "stages.sample_frames"]
@@ -180,11 +182,80 @@ def test_an_executor_that_there_is_not_is_one_line(root: Path, monkeypatch):
         main()
 
 
+def test_too_many_media_without_frames_fail_the_stage_after_the_list_is_written(root: Path):
+    expected = (
+        r"^sample_frames: 1 of 3 media files of train gave no frames, the first: .*noise\.mp4: unreadable"
+    )
+    with pytest.raises(SystemExit, match=expected) as stop:
+        run(replace(PARAMS, max_rejected_share=0.3), root)
+    assert "raise sample_frames.max_rejected_share" in str(stop.value)
+    assert len(list(read_jsonl(root / "data/frames/rejected.jsonl"))) == 1
+
+
+def test_a_broken_decoder_is_one_line_and_rejects_nothing(root: Path, monkeypatch):
+    text = (ROOT / "profiles/smoke.yaml").read_text()
+    (root / "params.yaml").write_text(text)
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/bin/false")
+    with pytest.raises(SystemExit, match=r"^sample_frames: ffmpeg fails on a clip made for testing it"):
+        main()
+    assert not (root / "data/frames/rejected.jsonl").exists()
+
+
+def test_absent_training_files_leave_an_empty_store(root: Path, capsys):
+    (root / "data/validated/sft.jsonl").unlink()
+    (root / "data/validated/rl.jsonl").unlink()
+    run(PARAMS, root)
+    assert len(FrameStore.open(root / "data/frames/train")) == 0
+    assert len(FrameStore.open(root / "data/frames/vstar")) == 1
+    assert "no training record" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("max_pixels: 0", "max_pixels must be at least 256, got 0"),
+        ("side_multiple: 0", "side_multiple must be at least 1, got 0"),
+        ("shards: 0", "shards must be at least 1, got 0"),
+        ("jpeg_quality: 1000", "jpeg_quality must be at most 100, got 1000"),
+        ("workers: -1", "workers must be at least 0, got -1"),
+        ("time_limit_s: 0", "time_limit_s must be greater than 0, got 0"),
+        ("max_rejected_share: 5", "max_rejected_share must be at most 1, got 5"),
+        ("train: {fps: -1, min_frames: 1, max_frames: 2}", "fps must be greater than 0, got -1"),
+        ("train: {fps: 1, min_frames: 3, max_frames: 2}", "max_frames must be at least 3, got 2"),
+        ("train: {fps: 1, min_frames: 0, max_frames: 2}", "min_frames must be at least 1, got 0"),
+    ],
+)
+def test_senseless_parameters_are_one_line_before_anything_runs(
+    root: Path, monkeypatch, capsys, line, message
+):
+    even = "{fps: 1, min_frames: 2, max_frames: 4}"
+    lines = {
+        "train": even,
+        "vstar": even,
+        "tvgbench": even,
+        "max_pixels": 4096,
+        "side_multiple": 16,
+        "shards": 2,
+    }
+    key, _, value = line.partition(": ")
+    text = "\n".join(f"  {name}: {value}" for name, value in ({**lines, key: value}).items())
+    (root / "params.yaml").write_text(f"sample_frames:\n{text}\n")
+    monkeypatch.chdir(root)
+    with pytest.raises(SystemExit):
+        main()
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("params.yaml: sample_frames")
+    assert error.count("\n") == 1
+    assert not (root / "data/frames").exists()
+
+
 def test_no_frames_at_all_is_an_error(root: Path):
     for file in (root / "data/raw/media").rglob("*"):
         if file.is_file():
             file.write_bytes(b"")
     write_manifest(root)
-    with pytest.raises(SystemExit, match="no media file gave frames"):
+    with pytest.raises(SystemExit, match=r"^sample_frames: 3 of 3 media files of train gave no frames"):
         run(PARAMS, root)
     assert len(list(read_jsonl(root / "data/frames/rejected.jsonl"))) == 5

@@ -34,6 +34,29 @@ def test_every_artifact_is_written(root, capsys):
     assert "sft: 5 of 6 rows usable" in capsys.readouterr().out
 
 
+TRAINING, BENCHMARKS = ("STGR-SFT.json", "STGR-RL.json"), ("V_STaR_test.json", "TVGBench.json")
+
+
+@pytest.mark.parametrize("kept", [TRAINING[:1], TRAINING[1:], TRAINING, BENCHMARKS, BENCHMARKS[:1]])
+def test_every_subset_of_annotations_has_outputs_for_all_later_stages(root, kept, capsys):
+    for name in {*TRAINING, *BENCHMARKS} - {*kept}:
+        (root / "data/raw/annotations" / name).unlink()
+    assert validate.run(validate.Params(max_rejected_share=0.2), root) is None
+    validated = root / "data/validated"
+    for name, output in zip(TRAINING, ("sft", "rl"), strict=True):
+        assert bool(list(read_jsonl(validated / f"{output}.jsonl"))) == (name in kept)
+    said = capsys.readouterr().out
+    assert ("sft: no annotation file" in said) == (TRAINING[0] not in kept)
+    found = {file.stem: len(read_json(file)) for file in (validated / "bench").glob("*.json")}
+    if kept == BENCHMARKS:
+        assert found == {"vstar": 1, "tvgbench": 1}
+    elif kept == BENCHMARKS[:1]:
+        assert found == {"vstar": 1}
+    else:
+        assert found
+        assert not any(found.values())
+
+
 def test_again_gives_the_same_bytes(root):
     artifacts = ("data/validated", "metrics", "reports")
 
@@ -48,7 +71,8 @@ def test_again_gives_the_same_bytes(root):
 
 def test_too_many_rejections_fail_after_the_reports_are_written(root):
     problem = validate.run(validate.Params(max_rejected_share=0.16), root)
-    assert problem == "more than 16.0 % of sft is rejected, see reports/validation/index.html"
+    assert problem.startswith("more than 16.0 % of sft is rejected, see reports/validation/index.html")
+    assert problem.endswith("raise validate.max_rejected_share")
     assert "Stopped: more than 16.0 %" in (root / "reports/validation/index.html").read_text()
     assert len(list(read_jsonl(root / "data/validated/rejected.jsonl"))) == 1
     assert read_json(root / "metrics/validation.json")["rejected"] == 1
@@ -59,13 +83,54 @@ def test_the_command_ends_with_one_line_and_a_failure(root, monkeypatch, capsys)
     Path("params.yaml").write_text("validate: {max_rejected_share: 0.0}")
     with pytest.raises(SystemExit) as stop:
         validate.main()
-    assert str(stop.value) == "validate: more than 0 % of sft is rejected, see reports/validation/index.html"
+    assert str(stop.value).startswith("validate: more than 0 % of sft is rejected, see reports/validation")
+    assert "\n" not in str(stop.value)
     cut = json.dumps(local_folder.sft_rows())[:-20]
     Path("data/raw/annotations/STGR-SFT.json").write_text(cut)
     with pytest.raises(SystemExit) as stop:
         validate.main()
     assert str(stop.value).endswith("STGR-SFT.json: row 4, byte " + f"{len(cut)}: the file is cut off")
     assert "\n" not in str(stop.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("max_rejected_share: 5", "max_rejected_share must be at most 1, got 5"),
+        ("max_rejected_share: 0.1, max_missing_share: -1", "max_missing_share must be at least 0, got -1"),
+        ("max_rejected_share: 0.1, time_tolerance_s: -1", "time_tolerance_s must be at least 0, got -1"),
+        ("max_rejected_share: 0.1, time_limit_s: 0", "time_limit_s must be greater than 0, got 0"),
+        ("max_rejected_share: 0.1, listed_rows: -1", "listed_rows must be at least 0, got -1"),
+    ],
+)
+def test_senseless_parameters_are_one_line(tmp_path, monkeypatch, capsys, line, message):
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(f"validate: {{{line}}}")
+    with pytest.raises(SystemExit):
+        validate.main()
+    assert capsys.readouterr().err == f"params.yaml: validate: {message}\n"
+
+
+@pytest.mark.parametrize("content", [b"garbage", b"", bytes(300), b"[1]\n", b'{"sha256": "0"}\n'])
+def test_damaged_notes_about_media_are_made_again(root, content):
+    validate.run(validate.Params(1.0), root)
+    known = root / ".cache/openo3/media.jsonl"
+    before = known.read_bytes()
+    known.write_bytes(content)
+    assert validate.run(validate.Params(1.0), root) is None
+    assert known.read_bytes() == before
+
+
+def test_reasoning_without_evidence_is_a_warning(root, capsys):
+    rows = json.loads((root / "data/raw/annotations/STGR-SFT.json").read_text())
+    rows[0]["reasoning_process"] = "He picks up a wrench, as everybody can see."
+    (root / "data/raw/annotations/STGR-SFT.json").write_text(json.dumps(rows))
+    validate.run(validate.Params(1.0), root)
+    warning = "sft: reasoning without any <t> or <box>"
+    assert f"warning: {warning}: 1 rows" in capsys.readouterr().out
+    assert read_json(root / "metrics/validation.json")["warnings"] == {warning: 1}
+    assert len(list(read_jsonl(root / "data/validated/sft.jsonl"))) == 5
+    assert "reasoning without any &lt;t&gt;" in (root / "reports/validation/index.html").read_text()
 
 
 def test_an_unreadable_file_leaves_the_last_results_alone(root):

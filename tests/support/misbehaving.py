@@ -6,7 +6,9 @@ import struct
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+from openo3.media.isolated import extend_time_limit
 from openo3.media.probe import MediaError
 
 
@@ -29,6 +31,19 @@ def job(name: str) -> str:
             os._exit(4)
         case "unexpected":
             raise KeyError("surprise")
+        case "more time":
+            extend_time_limit(10.0)
+            time.sleep(1.0)
         case "rejected":
             raise MediaError("damaged", "somewhere")
     return name.upper()
+
+
+def busy_then_quick(name: str) -> str:
+    """Hangs the first time that it gets a path."""
+    if not os.path.isabs(name):
+        return name.upper()
+    if not Path(name).exists():
+        Path(name).touch()
+        time.sleep(100)
+    return "second try"

@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from openo3.media import decode
 from openo3.media.decode import Key, SamplingConfig, sample, sample_times, shown_at
 from openo3.media.ffmpeg import encode
 from openo3.media.image import open_image
-from openo3.media.probe import MediaError, probe
+from openo3.media.probe import MediaError, decoding_limit_s, probe
 from tests.support.clips import clip, copied, ffmpeg, number, numbered, shown
 
 POLICY = SamplingConfig(fps=4, min_frames=4, max_frames=8, max_pixels=4096, multiple=16)
@@ -53,16 +54,18 @@ PLAIN = {
         "b:v": "300k",
     },
     "av1.mp4": {"f": "mp4", "vcodec": "libaom-av1", "cpu-used": 8, "crf": 20},
-    "mpeg4.avi": {"f": "avi", "vcodec": "mpeg4", "bf": 2, "q": 3},
     "mpeg2.mpg": {"f": "mpeg", "vcodec": "mpeg2video", "bf": 2, "q": 3},
     "a.flv": {"f": "flv", "vcodec": "flv1", "q": 3},
     "a.gif": {"f": "gif", "pix_fmt": "rgb8"},
 }
 
 
-def check(path, first=0, keys=(0.0, 0.5, 0.52, 99.0)):
-    """The numbers in the pixels agree with the times, and the times with those of ffmpeg's decoder."""
-    times = shown(path)
+def check(path, first=0, keys=(0.0, 0.5, 0.52, 99.0), times=()):
+    """The numbers in the pixels agree with the times, and the times with those of ffmpeg's decoder.
+
+    `times` are the right ones where ffmpeg's are not.
+    """
+    times = times or shown(path)
     found = sample(path, [Key(time_s) for time_s in keys], POLICY)
     for shot in found.shots:
         place = bisect_right(times, shot.time_s + 1e-4) - 1
@@ -127,6 +130,51 @@ def test_random_encodings(tmp_path, seed):
 class TestTimeLine:
     """Times are a player's: from the start of the earliest stream of the file."""
 
+    @pytest.mark.parametrize("codec", [{"vcodec": "mpeg4", "q": 3}, {"vcodec": "libx264", "b-pyramid": 1}])
+    @pytest.mark.parametrize("b_frames", [0, 1, 2])
+    def test_avi_with_reordered_frames_starts_at_zero(self, tmp_path, codec, b_frames):
+        path = clip(tmp_path / "a.avi", options={"f": "avi", "bf": b_frames} | codec)
+        assert check(path, times=[i / 30 for i in range(60)]).duration_s == pytest.approx(2.0)
+
+    @pytest.mark.parametrize(
+        ("name", "codec"), [("a.ts", "mpeg2video"), ("b.ts", "h264"), ("a.mpg", "mpeg2video")]
+    )
+    def test_transport_and_program_streams_count_from_the_earliest_stream(self, tmp_path, name, codec):
+        video = clip(tmp_path / "a.mp4")
+        sound = ("-f", "lavfi", "-i", "sine=d=3", "-itsoffset", "0.7", "-i", video, "-map", "1", "-map", "0")
+        options = ("-fps_mode", "passthrough", "-bf", "2", "-q:v", "3", "-c:a", "mp2")
+        ffmpeg(*sound, "-c:v", codec, *options, tmp_path / name)
+        start_s = 0.7 + 481 / 44100  # the encoder puts so many samples before the sound
+        found = check(tmp_path / name, times=[start_s + i / 30 for i in range(60)])
+        assert found.shots[0].time_s == pytest.approx(start_s, abs=1e-4)
+        assert found.duration_s == pytest.approx(start_s + 2, abs=1e-4)
+
+    def test_ogg_counts_from_the_earliest_stream(self, tmp_path):
+        video = clip(tmp_path / "a.mp4")
+        sound = ("-f", "lavfi", "-i", "sine=d=3", "-itsoffset", "0.7", "-i", video, "-map", "1", "-map", "0")
+        ffmpeg(*sound, "-fps_mode", "passthrough", "-c:v", "libtheora", "-q:v", "9", tmp_path / "a.ogv")
+        check(tmp_path / "a.ogv", times=[0.7 + i / 30 for i in range(60)])
+
+    def test_frames_before_zero_are_not_shown(self, tmp_path):
+        """A stream cut at an open group starts with frames that refer to what was cut away."""
+        whole = clip(tmp_path / "a.mp4", options=PLAIN["open groups.mp4"])
+        headers = ("-bsf:v", "h264_mp4toannexb,dump_extra=freq=all")
+        cut = copied(whole, tmp_path / "b.ts", "-ss", "0.7", after=headers)
+        assert probe(cut).times_s[0] == 0
+        shots = sample(cut, [], POLICY).shots
+        assert [number(shot.image) for shot in shots] == [12 + round(shot.time_s * 30) for shot in shots]
+
+    def test_trimmed_video_has_the_times_of_its_decoded_frames(self, tmp_path):
+        """The demuxer moves the times of packets that an edit list trims."""
+        whole = clip(tmp_path / "a.mp4", options=X264 | {"bf": 3, "g": 60})
+        cut = copied(whole, tmp_path / "b.mov", "-ss", "0.5", "-t", "0.3")
+        assert probe(cut).times_s == (), "left to the decoder"
+        found = sample(cut, [Key(0.1)], POLICY)
+        assert {shot.time_s for shot in found.shots} <= {round(time_s, 6) for time_s in shown(cut)}
+        assert [number(shot.image) for shot in found.shots] == [
+            15 + round(shot.time_s * 30) for shot in found.shots
+        ]
+
     def test_video_that_starts_after_its_sound(self, tmp_path):
         video = clip(tmp_path / "a.mp4")
         sound = ("-f", "lavfi", "-i", "sine=d=3", "-itsoffset", "0.7", "-i", video, "-map", "1", "-map", "0")
@@ -166,6 +214,17 @@ class TestTimeLine:
         assert len(set(shown(path))) == 30
         for shot in sample(path, [Key(0.5)], POLICY).shots:
             assert number(shot.image) // 2 == round(shot.time_s * 15)
+
+    def test_browser_recording(self, tmp_path):
+        """No length in the header, two frames in one millisecond, a stray byte at the end."""
+        options = {"f": "webm", "vcodec": "libvpx", "b:v": "300k", "live": 1, "fps_mode": "passthrough"}
+        options |= {"vf": "setpts='floor((N+1)/2)*2/30/TB'", "auto-alt-ref": 0}
+        path = clip(tmp_path / "a.webm", options=options)
+        path.write_bytes(path.read_bytes() + b"\x1a")
+        assert "Duration: N/A" in ffmpeg("-i", path, "-c", "copy", "-f", "null", "-")
+        assert probe(path).duration_s == pytest.approx(2.0, abs=0.07)
+        for shot in sample(path, [Key(0.5)], POLICY).shots:
+            assert (number(shot.image) + 1) // 2 == round(shot.time_s * 15)
 
     def test_jump_and_change_of_size_midway(self, tmp_path):
         first = clip(tmp_path / "a.ts", options=PLAIN["h264.ts"])
@@ -278,10 +337,17 @@ class TestDamage:
             return "seen by decoding"
         return "seen in the packets"
 
+    def test_the_time_limit_grows_with_the_number_of_frames(self, tmp_path):
+        limits = []
+        path = clip(tmp_path / "a.mp4")
+        sample(path, [], POLICY, 20.0, on_limit=limits.append)
+        assert limits == [20.0]
+        assert decoding_limit_s(replace(probe(path), frames=86_000), 20.0) == 172.0
+
     def test_time_limit(self, tmp_path):
         path = clip(tmp_path / "a.ts", options=PLAIN["h264.ts"])
         with pytest.raises(MediaError, match="too slow"):
-            decode._frame_times(path, 0.001)
+            decode._frame_times(path, probe(path), 0.001)
         with pytest.raises(MediaError, match="too slow"):
             sample(path, [], POLICY, time_limit_s=0.001)
 

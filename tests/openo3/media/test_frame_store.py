@@ -6,6 +6,7 @@ import os
 import pickle
 import random
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -15,7 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from openo3.media import frame_writer
+from openo3.executors import ExecutorError
+from openo3.media import ffmpeg, frame_writer
 from openo3.media.decode import SamplingConfig
 from openo3.media.frame_store import FrameStore
 from openo3.media.frame_writer import KeyRequest, Request, write_store
@@ -283,6 +285,55 @@ class TestWriting:
         shard.write_bytes(shard.read_bytes()[:5000])
         fill(tmp_path, root, requests(root))
         assert content(tmp_path) == before
+
+    @pytest.mark.parametrize("part", ["JPEG", "times", "footer"])
+    def test_zeroed_bytes_in_a_kept_shard_are_found_and_mended(self, tmp_path, root, part):
+        fill(tmp_path, root, requests(root))
+        before = content(tmp_path)
+        shard = tmp_path / shard_of(tmp_path, "v0.mp4")
+        data = bytearray(shard.read_bytes())
+        times = struct.pack("<d", 0.366667)
+        start = {
+            "JPEG": data.index(b"\xff\xd8\xff") + 700,
+            "times": data.index(times),
+            "footer": len(data) - 300,
+        }
+        data[start[part] : start[part] + 8] = bytes(8)
+        shard.write_bytes(data)
+        done = fill(tmp_path, root, requests(root))
+        assert content(tmp_path) == before
+        assert done.shards_written == 1
+        assert 1 <= done.sampled < 10, "only what was damaged"
+
+    @pytest.mark.parametrize("left", [b"", bytes(500), b"[]", b"\xff"])
+    def test_a_damaged_index_or_layout_is_made_again(self, tmp_path, root, left):
+        fill(tmp_path, root, requests(root))
+        before = content(tmp_path)
+        for name in ("index.json", "layout.json"):
+            (tmp_path / name).write_bytes(left)
+            assert fill(tmp_path, root, requests(root)).sampled == 0
+        assert content(tmp_path) == before
+
+    def test_a_decoder_that_does_not_work_rejects_nothing(self, tmp_path, root, monkeypatch):
+        fill(tmp_path, root, requests(root)[:2])
+        before = content(tmp_path)
+        monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/bin/false")
+        with pytest.raises(ExecutorError, match="ffmpeg fails on a clip made for testing it"):
+            fill(tmp_path, root, requests(root))
+        after = content(tmp_path)
+        assert all(after[name] == before[name] for name in before if name.endswith(".parquet"))
+
+    def test_a_decoder_that_only_writes_rejects_nothing(self, tmp_path, root, monkeypatch):
+        """A clip can be made for testing, but nothing is decoded."""
+        broken = tmp_path / "ffmpeg"
+        broken.write_text(
+            f'#!/bin/sh\ncase "$*" in *rawvideo*pipe:*-y) exec {ffmpeg.binary()} "$@";; esac\nexit 1\n'
+        )
+        broken.chmod(0o755)
+        monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(broken))
+        with pytest.raises(ExecutorError, match=r"testing it.* \(unreadable: "):
+            fill(tmp_path / "store", root, requests(root)[:1])
+        assert not any(file.suffix in (".mp4", ".parquet") for file in (tmp_path / "store").iterdir())
 
     def test_rows_of_other_code_are_refused(self, tmp_path, root, monkeypatch):
         monkeypatch.setattr(frame_writer, "_code", lambda: "an older installation")

@@ -12,7 +12,7 @@ import pytest
 from openo3.executors import opened
 from openo3.media import isolated
 from openo3.media.isolated import each
-from tests.support.misbehaving import job
+from tests.support.misbehaving import busy_then_quick, job
 
 BAD = {
     "segfault": ("decoder crashed", "SIGSEGV"),
@@ -21,9 +21,9 @@ BAD = {
     "cut result": ("decoder crashed", "exit status 4"),
     "unexpected": ("decoder crashed", "exit status 1"),
     "rejected": ("damaged", "somewhere"),
-    "sleep": ("too slow", "not done within 1 s"),
-    "spin in C": ("too slow", "not done within 1 s"),
-    "child that hangs": ("too slow", "not done within 1 s"),
+    "sleep": ("too slow", "not done within time_limit_s (1 s)"),
+    "spin in C": ("too slow", "not done within time_limit_s (1 s)"),
+    "child that hangs": ("too slow", "not done within time_limit_s (1 s)"),
 }
 
 
@@ -45,6 +45,16 @@ def test_each_bad_job_costs_itself_alone(two):
         else:
             assert result == name.upper()
     assert subprocess.run(["pgrep", "-f", "^sleep 98765"], stdout=subprocess.DEVNULL).returncode == 1
+
+
+def test_a_slow_job_is_tried_again_alone(two, tmp_path):
+    """It succeeds once the machine is no longer busy."""
+    results = list(each(busy_then_quick, [str(tmp_path / "a"), "b", "c"], *two, time_limit_s=1.0))
+    assert [result for _, result in results] == ["second try", "B", "C"]
+
+
+def test_a_job_may_get_more_time(two):
+    assert list(each(job, ["more time"], *two, time_limit_s=0.5)) == [("more time", "MORE TIME")]
 
 
 def test_many_jobs_few_workers(two):

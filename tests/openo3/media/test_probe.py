@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from openo3.media.image import open_image
 from openo3.media.probe import MAX_PIXELS, MediaError, probe
 from tests.support.clips import clip, copied, ffmpeg
 
@@ -34,7 +35,7 @@ def test_rotation_swaps_the_sides(tmp_path):
 def test_a_container_without_times_still_has_a_length(tmp_path):
     options = {"f": "avi", "vcodec": "mpeg4", "bf": 2}
     media = probe(clip(tmp_path / "a.avi", 60, 30, options=options))
-    assert (media.times_s, media.duration_s, media.fps) == ((), 2.0, 30.0)
+    assert (media.times_s, media.duration_s, media.fps) == ((), 2.0, pytest.approx(30.0))
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
@@ -45,6 +46,24 @@ def test_image(tmp_path, orientation):
     media = probe(tmp_path / "picture")
     assert (media.kind, media.duration_s) == ("image", None)
     assert media.size == ((30, 40) if orientation >= 5 else (40, 30))
+
+
+@pytest.mark.parametrize("name", ["phone.jpg", "camera.mpo", "pages.tiff"])
+def test_of_a_picture_with_further_pictures_the_first_counts(tmp_path, name):
+    first, second = Image.new("RGB", (64, 48), "red"), Image.new("RGB", (32, 24), "blue")
+    kind = "TIFF" if name == "pages.tiff" else "MPO"
+    first.save(tmp_path / name, kind, save_all=True, append_images=[second])
+    assert (probe(tmp_path / name).kind, probe(tmp_path / name).size) == ("image", (64, 48))
+    red, _, blue = open_image(tmp_path / name, (64, 48)).getpixel((30, 20))
+    assert red > 200 > 50 > blue
+
+
+def test_a_truncated_jpeg_is_found_without_sampling(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (480, 640, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.jpg")
+    data = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(data[: len(data) * 9 // 10])
+    assert reason(tmp_path / "a.jpg") == "unreadable"
 
 
 def test_one_frame_of_gif_is_an_image_and_many_are_a_video(tmp_path):
@@ -84,6 +103,78 @@ def test_sound_is_no_video_not_even_with_a_cover(tmp_path):
     ffmpeg("-i", tmp_path / "sound.mp3", "-i", tmp_path / "cover.jpg", *cover, tmp_path / "covered.mp3")
     for name in ("sound.mp4", "sound.mp3", "covered.mp3"):
         assert reason(tmp_path / name) == "no video"
+
+
+def test_only_containers_are_opened(tmp_path):
+    """Playlists and scripts would make ffmpeg open the files that they name."""
+    secret = clip(tmp_path / "secret.mp4")
+    clip(tmp_path / "secret.ts", options={"f": "mpegts", "vcodec": "libx264"})
+    playlist = "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nsecret.ts\n#EXT-X-ENDLIST\n"
+    for name, content in [
+        ("holiday.m3u8", playlist),
+        ("holiday.mp4", playlist),
+        ("spaces.mp4", "\n\n" + playlist),
+        ("script.mp4", f"ffconcat version 1.0\nfile {secret.name}\n"),
+        ("script.ffconcat", f"ffconcat version 1.0\nfile {secret.name}\n"),
+        ("a.sdp", "v=0\no=- 0 0 IN IP4 127.0.0.1\nm=video 5000 RTP/AVP 96\na=rtpmap:96 H264/90000\n"),
+        ("notes.txt", "a text without any picture\n" * 100),
+        ("art.ans", "\x1b[31mred\x1b[0m\n" * 100),
+        ("a.mpd", '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"/>'),
+    ]:
+        (tmp_path / name).write_text(content)
+        assert reason(tmp_path / name) == "unreadable", name
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
+        (b"<!DOCTYPE html><title>404</title>" * 50, "web page"),
+        (b"#EXTM3U\n#EXTINF:9,\nb.ts\n", "playlist"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC and AVIF pictures are not supported"),
+        (b"\0\0\0\x18ftypavif\0\0\0\0mif1avif", "HEIC and AVIF pictures are not supported"),
+        (b"just words, many of them. " * 99, "neither a picture nor a video"),
+    ],
+)
+def test_words_for_what_is_no_media(tmp_path, content, words):
+    (tmp_path / "corrupted error.mp4").write_bytes(content)
+    with pytest.raises(MediaError, match=words) as caught:
+        probe(tmp_path / "corrupted error.mp4")
+    assert "corrupted" not in caught.value.detail
+
+
+@pytest.mark.parametrize("options", [{}, {"movflags": "faststart"}])
+def test_words_for_a_download_that_was_cut_off(tmp_path, options):
+    path = clip(tmp_path / "corrupted.mp4", 240, options={"f": "mp4", "vcodec": "libx264"} | options)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(MediaError, match=r"cut off: the last [\d,]+ bytes are missing") as caught:
+        probe(path)
+    assert "corrupted" not in caught.value.detail
+
+
+def test_damage_is_told_without_the_name_of_the_file(tmp_path):
+    path = clip(tmp_path / "corrupted.mkv", 240, options={"f": "matroska", "vcodec": "libx264"})
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(MediaError, match=r"damaged: cut off: it ends at [\d.]+ s of 8\.\d* s|8 s"):
+        probe(path)
+
+
+def test_an_encrypted_video_is_told_before_it_is_decoded(tmp_path):
+    key = "0" * 32
+    encryption = ("-encryption_scheme", "cenc-aes-ctr", "-encryption_key", key, "-encryption_kid", key)
+    path = copied(clip(tmp_path / "a.mp4"), tmp_path / "b.mp4", after=encryption)
+    assert reason(path) == "encrypted"
+
+
+def test_the_sound_does_not_count_for_the_length(tmp_path):
+    hidden = {"f": "webm", "vcodec": "libvpx", "auto-alt-ref": 1, "lag-in-frames": 16, "b:v": "300k"}
+    for name, options in (("a.webm", hidden), ("a.avi", {"f": "avi", "vcodec": "mpeg4", "bf": 2})):
+        video = clip(tmp_path / name, options=options)
+        sound = "libvorbis" if name == "a.webm" else "mp2"
+        arguments = ("-i", video, "-f", "lavfi", "-i", "sine=d=9", "-c:v", "copy", "-c:a", sound)
+        ffmpeg(*arguments, tmp_path / f"long {name}")
+        assert probe(tmp_path / f"long {name}").duration_s == pytest.approx(2.0, abs=2e-3)
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9])

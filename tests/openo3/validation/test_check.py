@@ -2,20 +2,23 @@
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from openo3.annotations import stgr
 from openo3.annotations.rejections import Reason
 from openo3.annotations.rows import AnnotationError
 from openo3.core.schema import Sample
 from openo3.fetch import local
 from openo3.fetch.sync import sync
 from openo3.files.artifacts import read_json, read_jsonl
+from openo3.validation import block, facts
 from openo3.validation.check import check
-from openo3.validation.media import read_index
+from openo3.validation.media import MediaFacts, read_index
 from tests.support import choice_folder, local_folder
 from tests.support.local_folder import key_frame
 
@@ -82,14 +85,26 @@ BROKEN_SFT = [
     ("image", {"image_path": "gone.jpg"}, Reason.MEDIA_MISSING, "image_path", "gone.jpg"),
     ("free", {"task": "poetry"}, Reason.UNKNOWN_TASK, "task", '"poetry"'),
     ("free", {"video_path": "../x.mp4"}, Reason.UNSAFE_PATH, "video_path", "climbs out"),
+    ("choice", {"question": "Which?", "options": ["blue", "red"]}, Reason.UNKNOWN_OPTION, "options", "it"),
+    ("image", {"image_size": [48, 64]}, Reason.BOX_SPACE, "size", "annotated 48x64"),
+    ("image", {"image_size": [999, 999], "answer": "<box>[0,0,9,9]</box>"}, Reason.BOX_SPACE, "size", "x48"),
+    ("free", {"video_path": "/".join(["d" * 99] * 12) + ".mp4"}, Reason.MEDIA_MISSING, "video_path", ""),
     ("free", {"id": "ts"}, Reason.DUPLICATE_ID, "id", "the id of row 0"),
 ]  # fmt: skip
+
+NESTED: list = []
+for _ in range(300):
+    NESTED = [NESTED]
 
 BROKEN_VSTAR = [
     ({"spatial_question": " "}, Reason.EMPTY_QUESTION, "question"),
     ({"answer": ""}, Reason.EMPTY_ANSWER, "answer"),
     ({"vid": "gone"}, Reason.MEDIA_MISSING, "vid"),
     ({"width": "64"}, Reason.WRONG_TYPE, "width"),
+    ({"width": 48, "height": 64}, Reason.BOX_SPACE, "size"),
+    ({"note": 2**70}, Reason.WRONG_TYPE, "row"),
+    ({"note": "\ud800"}, Reason.WRONG_TYPE, "row"),
+    ({"note": NESTED}, Reason.WRONG_TYPE, "row"),
 ]
 BROKEN_TVGBENCH = [
     ({"answer": "soon"}, Reason.BAD_ANSWER, "answer"),
@@ -246,9 +261,9 @@ def test_of_benchmarks_with_options_an_answer_is_one_of_them(tmp_path):
     assert groups == ["Adaptation"] * 3 + ["Comprehension", "Perception"]
 
 
-def test_what_was_learnt_of_media_is_remembered_by_digest(root, tmp_path, monkeypatch):
-    def never(path):
-        raise AssertionError(f"{path} is looked into again")
+def test_facts_about_media_are_kept_by_digest(root, tmp_path, monkeypatch):
+    def never(path, time_limit_s):
+        raise AssertionError(f"{path} is inspected again")
 
     index = read_index(root / "raw", root / "media.jsonl")
     monkeypatch.setattr("openo3.validation.media.probe", never)
@@ -289,3 +304,17 @@ def test_a_file_without_one_readable_row(tmp_path, content):
     count = len(json.loads(content))
     assert validation.metrics()["files"]["sft"]["rejected"] == count
     assert validation.metrics()["reasons"] == ({"row is not an object": count} if count else {})
+
+
+def test_many_key_frames_cost_linear_time(tmp_path):
+    frames = [key_frame(idx, 1 + idx * 1e-6) for idx in range(50_000)]
+    sample = stgr.parse(SFT["ts"] | {"key_frames": frames, "key_items": {}})
+    started = time.monotonic()
+    assert facts.of_sample(sample, supervised=True)["key_frames.repeated"] is None
+    assert time.monotonic() - started < 2
+
+
+def test_a_scaled_copy_has_the_right_shape_for_its_boxes():
+    assert block._mismatch((1280, 720), MediaFacts("video", 4.0, (640, 360))) is None
+    assert block._mismatch((1279, 720), MediaFacts("video", 4.0, (426, 240))) is None
+    assert "turned by its rotation" in block._mismatch((1280, 720), MediaFacts("video", 4.0, (720, 1280)))

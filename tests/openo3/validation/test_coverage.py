@@ -43,7 +43,7 @@ def test_counts_by_file_source_task_and_reason(tmp_path: Path):
     assert coverage.too_many(metrics, 0.25, 0.125) == []
     assert coverage.too_many(metrics, 0.24, 0.125) == ["sft"]
     assert coverage.too_many(metrics, 0.25, 0.12) == ["sft"]
-    summary = "sft: 5 of 8 rows usable, 37.5 % rejected, 1 of them for want of their media"
+    summary = "sft: 5 of 8 rows usable, 37.5 % rejected, 1 of them because their media are unavailable"
     assert summary in coverage.summary(metrics)
 
 

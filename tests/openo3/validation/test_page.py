@@ -33,7 +33,8 @@ def render(rejected: list[Rejection], rows: int = 1000, max_share: float = 0.1, 
     }
     outcomes = {"sft": [Outcome(rule, rows, {}) for rule in rules(0.5)]}
     outcomes["sft"][1] = Outcome(outcomes["sft"][1].rule, rows, {7: "x"})
-    return page.html(metrics, outcomes, rejected, max_share, None, listed)
+    measured = {"sft": {"key frames": (1.0, 2.5, 17.0)}}
+    return page.html(metrics, outcomes, rejected, measured, max_share, None, listed)
 
 
 class Checker(HTMLParser):
@@ -75,8 +76,29 @@ def test_counts_reasons_and_rows_are_shown():
 
 
 def test_a_file_over_the_limit_is_marked():
-    assert "Stopped: more than 0.1 % of STGR-SFT.json is rejected." in render(
-        [rejection(k) for k in range(2)], max_share=0.001
+    text = render([rejection(k) for k in range(2)], max_share=0.001)
+    assert "Stopped: more than 0.1 % of STGR-SFT.json is rejected." in text
+    assert "raise <code>validate.max_rejected_share</code>" in text, "the next step"
+
+
+def test_bad_files_are_listed_with_their_cause_and_the_rows_that_they_cost():
+    lost = [rejection(k, Reason.MEDIA_UNREADABLE, f"{HOSTILE} a.mp4: cut off") for k in range(3)]
+    lost += [rejection(9, Reason.KEY_IMAGE_MISSING, "b.jpg: not downloaded")]
+    text = render(lost)
+    rows = re.findall(
+        r'<td class="detail">([^<]*)</td><td class="n lost">(\d+)', text[: text.index('id="rules"')]
+    )
+    assert [(detail[-16:], count) for detail, count in rows[:2]] == [
+        ("/x&gt; a.mp4: cut off"[-16:], "3"),
+        ("g: not downloaded"[-16:], "1"),
+    ]
+    assert HOSTILE not in text
+    assert "bad files" not in render([rejection(1)])
+
+
+def test_the_accepted_rows_are_described():
+    assert re.search(
+        r"key frames</th><td class=\"n\">1</td><td class=\"n\">2.5</td><td class=\"n\">17<", render([])
     )
 
 
