@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from openo3.model.attention import attend_framewise, work_out
@@ -27,22 +28,46 @@ def resolve(path: str | Path) -> dict[str, str]:
     return {"pretrained_model_name_or_path": str(path)}
 
 
+class IncompleteModelError(ValueError):
+    """A model folder whose files are damaged or lack tensors."""
+
+
 def load_model(path: str | Path, dtype: torch.dtype | str | None = None) -> Any:
-    """The model with framewise vision attention; bfloat16 on a GPU and float32 elsewhere by default."""
+    """The model with framewise vision attention; bfloat16 on a GPU and float32 elsewhere by default.
+
+    Raises:
+        FileNotFoundError: there is no model.
+        IncompleteModelError: its weights cannot be read, or tensors are missing or of another shape.
+    """
     if not torch.cuda.is_available():
         keep_freed_memory()
     if dtype is None:
         dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
-    model = AutoModelForImageTextToText.from_pretrained(
-        **resolve(path), dtype=dtype, attn_implementation="sdpa"
-    )
+    try:
+        model, found = AutoModelForImageTextToText.from_pretrained(
+            **resolve(path),
+            dtype=dtype,
+            attn_implementation="sdpa",
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,  # refused below, in one line
+            output_loading_info=True,
+        )
+    except SafetensorError as error:
+        raise IncompleteModelError(f"{path}: its weights cannot be read: {error}") from None
+    # transformers would go on with random numbers in their place
+    wrong = sorted([*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])])
+    if wrong:
+        raise IncompleteModelError(
+            f"{path}: {len(wrong)} tensors are missing or have another shape, among them {wrong[0]}; "
+            "download or make the model again"
+        )
     attend_framewise(model)
     return model
 
 
 def load_processor(path: str | Path) -> Any:
     """The processor, padding on the left as generation and TRL expect."""
-    processor = AutoProcessor.from_pretrained(**resolve(path))
+    processor = AutoProcessor.from_pretrained(**resolve(path), trust_remote_code=False)
     processor.tokenizer.padding_side = "left"
     return processor
 

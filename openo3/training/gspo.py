@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
+from math import ceil, gcd
 from typing import Any
 
 import torch
@@ -39,6 +40,7 @@ from openo3.model.packing import Branch, Pack, collate, model_inputs
 from openo3.model.vllm_engine import MM_PROCESSOR_KWARGS, token_rules
 from openo3.training.examples import Examples
 from openo3.training.nonfinite import FiniteSteps, OnNonFinite
+from openo3.training.trl_compat import OnFullDisk, SafeCheckpoints
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def all_rewards() -> dict[str, rewards.Reward]:
     return {**rewards.REWARDS, **rewards.ADDED}
 
 
-class GroundedGSPOTrainer(FiniteSteps, GRPOTrainer):
+class GroundedGSPOTrainer(FiniteSteps, SafeCheckpoints, GRPOTrainer):
     """`GRPOTrainer` with shared prompts, see the module.
 
     `tokens_per_batch` bounds the tokens, of prompts and of completions to come, that are decoded at once.
@@ -321,6 +323,27 @@ def _spread(values: torch.Tensor, scored: torch.Tensor, places: torch.Tensor) ->
     return values.new_zeros(places.shape).masked_scatter(places.to(values.device), flat)
 
 
+def check_save_steps(config: GRPOConfig) -> None:
+    """A run can only resume where a rollout begins: one that is partly used up is not in a checkpoint.
+
+    Raises `ValueError` for a `save_steps` in the middle of a rollout, with the next good number.
+    """
+    if config.save_strategy != "steps":
+        return
+    save_steps = config.save_steps
+    if save_steps < 1:  # a share of all steps
+        if config.max_steps <= 0:
+            raise ValueError("save_steps as a share of all steps needs max_steps; give a number of steps")
+        save_steps = ceil(config.max_steps * save_steps)
+    batches = config.steps_per_generation * config.num_iterations
+    steps = batches // gcd(batches, config.gradient_accumulation_steps)
+    if save_steps % steps:
+        raise ValueError(
+            f"save_steps {int(save_steps)} falls into the middle of a rollout, which lasts {steps} steps "
+            f"(steps_per_generation): the next good number is {ceil(save_steps / steps) * steps}"
+        )
+
+
 def prepare_vllm(config: GRPOConfig, encoder: PromptEncoder) -> None:
     """Settings with which vLLM writes what `decode` would, and with which its completions count the same.
 
@@ -368,6 +391,7 @@ def gspo_trainer(
     tokens_per_batch: int = 32768,
     lora: LoraConfig | None = None,
     on_non_finite: OnNonFinite = "stop",
+    on_full_disk: OnFullDisk = "continue",
 ) -> GroundedGSPOTrainer:
     """A trainer over all samples; `config.importance_sampling_level` "sequence" makes GRPO GSPO.
 
@@ -398,4 +422,5 @@ def gspo_trainer(
         examples=examples,
         tokens_per_batch=tokens_per_batch,
         on_non_finite=on_non_finite,
+        on_full_disk=on_full_disk,
     )

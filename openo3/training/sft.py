@@ -15,6 +15,7 @@ from trl import SFTConfig, SFTTrainer
 from openo3.model.packing import Branch, Pack, collate, model_inputs
 from openo3.training.examples import Examples
 from openo3.training.nonfinite import FiniteSteps, OnNonFinite
+from openo3.training.trl_compat import OnFullDisk, SafeCheckpoints
 
 LossOn = Literal["answer", "everything"]
 
@@ -65,7 +66,7 @@ def everything(batch: dict[str, torch.Tensor], image_token: int) -> torch.Tensor
     return ids.masked_fill((ids == image_token) | (segments < 0) | starts, -100)
 
 
-class GroundedSFTTrainer(FiniteSteps, SFTTrainer):
+class GroundedSFTTrainer(FiniteSteps, SafeCheckpoints, SFTTrainer):
     """`SFTTrainer` whose batches are packs."""
 
     def compute_loss(self, model: Any, inputs: dict[str, torch.Tensor], *args: Any, **kwargs: Any) -> Any:
@@ -92,6 +93,7 @@ def sft_trainer(
     callbacks: Sequence[TrainerCallback] = (),
     lora: LoraConfig | None = None,
     on_non_finite: OnNonFinite = "stop",
+    on_full_disk: OnFullDisk = "continue",
 ) -> GroundedSFTTrainer:
     """A trainer over all samples, a batch being `per_device_train_batch_size` packs."""
     # Settings without which packs cannot work; all others are the user's
@@ -108,4 +110,5 @@ def sft_trainer(
         callbacks=list(callbacks),
         peft_config=lora,
         on_non_finite=on_non_finite,
+        on_full_disk=on_full_disk,
     )

@@ -96,7 +96,7 @@ def test_a_line_for_each_question_in_order(ask) -> None:
     assert [(line["record"], line["question"]) for line in lines] == [(k, q) for k in asked for q in KINDS]
     assert all(line["completion"].endswith(line["prompt"]) for line in lines)
     assert all(line["id"] == f"v{line['record']}" for line in lines)
-    assert lines[0]["box_space"] == {"kind": "permille", "size": None}
+    assert lines[0]["box_space"] == {"kind": "relative_1000", "size": None}
     assert [result["vid"] for result in results] == [record["vid"] for record in FIVE]
 
 
@@ -140,6 +140,24 @@ def test_kept_answers_are_not_asked_again(ask, tmp_path: Path, cut: int) -> None
     kept.write_bytes(first[:-1])  # whole but for its end of line: asked again, as it may be cut
     assert ask(Parrot(), FIVE) == expected
     assert [orjson.loads(line)[0]["record"] for line in kept.read_bytes().splitlines()] == [0, 2, 4]
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda line: bytes(len(line) - 1) + b"\n", lambda line: b"[]\n", lambda line: b"[{}]\n"]
+)
+def test_damaged_answers_are_asked_again_with_all_that_follow(
+    ask, tmp_path: Path, damage: Callable[[bytes], bytes], capsys: pytest.CaptureFixture
+) -> None:
+    expected = ask(Parrot(), FIVE)
+    kept = tmp_path / "kept.jsonl"
+    first, second, third = kept.read_bytes().splitlines(keepends=True)
+    kept.write_bytes(first + damage(second) + third)
+    again = Parrot()
+    assert ask(again, FIVE) == expected
+    assert [len(call) for call in again.calls] == [5, 5]
+    assert kept.read_bytes() == first + second + third
+    said = "kept.jsonl: answers after the first 2 records are damaged, asks them again"
+    assert capsys.readouterr().out.splitlines() == [said]
 
 
 def test_batches_have_different_seeds(ask) -> None:
