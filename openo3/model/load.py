@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from openo3.core import prompts
 from openo3.model.attention import attend_framewise, work_out
 from openo3.model.memory import keep_freed_memory
+from openo3.model.upstream import allow_recompilations
 
 POINTER = "pointer.json"
 """A folder that holds only this file stands for a hub model: `{"repo_id": ..., "revision": ...}`."""
+TEMPLATE_LINES = 100_000
 
 
 def resolve(path: str | Path) -> dict[str, str]:
@@ -66,10 +73,40 @@ def load_model(path: str | Path, dtype: torch.dtype | str | None = None) -> Any:
 
 
 def load_processor(path: str | Path) -> Any:
-    """The processor, padding on the left as generation and TRL expect."""
+    """The processor, padding on the left as generation and TRL expect.
+
+    Raises `ValueError` for a chat template that needs more than `TEMPLATE_LINES` for a prompt of one frame.
+    """
     processor = AutoProcessor.from_pretrained(**resolve(path), trust_remote_code=False)
     processor.tokenizer.padding_side = "left"
+    with _bounded_templates(path):
+        processor.apply_chat_template(
+            prompts.conversation([0.0], None, "?"), tokenize=False, add_generation_prompt=True
+        )
     return processor
+
+
+@contextmanager
+def _bounded_templates(path: str | Path) -> Iterator[None]:
+    """Count the lines that chat templates execute: Jinja's sandbox bounds what they reach, not how long they
+    run. A template is another's code, compiled to Python under the file name `<template>`."""
+    left = TEMPLATE_LINES
+
+    def count(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal left
+        if frame.f_code.co_filename != "<template>":
+            return None
+        left -= 1
+        if left < 0:
+            raise ValueError(f"{path}: its chat template runs on after {TEMPLATE_LINES:,} lines")
+        return count
+
+    before = sys.gettrace()
+    sys.settrace(count)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
 
 
 def compile_each_layer(model: Any) -> None:
@@ -80,7 +117,7 @@ def compile_each_layer(model: Any) -> None:
     """
     # Both towers' layers, with and without gradients and checkpoints, share one limit, beyond which nothing
     # is compiled any more
-    torch._dynamo.config.recompile_limit = 64
+    allow_recompilations(64)
     model.model.language_model.register_forward_pre_hook(_lay_out, with_kwargs=True)
     for layer in [*model.model.language_model.layers, *model.model.visual.blocks]:
         layer.compile()

@@ -15,7 +15,7 @@ from trl import SFTConfig, SFTTrainer
 from openo3.model.packing import Branch, Pack, collate, model_inputs
 from openo3.training.examples import Examples
 from openo3.training.nonfinite import FiniteSteps, OnNonFinite
-from openo3.training.trl_compat import OnFullDisk, SafeCheckpoints
+from openo3.training.trl_compat import OnFullDisk, SafeCheckpoints, count_tokens
 
 LossOn = Literal["answer", "everything"]
 
@@ -73,13 +73,10 @@ class GroundedSFTTrainer(FiniteSteps, SafeCheckpoints, SFTTrainer):
         inputs = dict(inputs)
         samples = self.data_collator.examples.samples
         self.name_samples(samples[index].id for index in inputs.pop("samples").tolist())
-        seen = self._total_train_tokens
         tokens = self.accelerator.gather_for_metrics((inputs["segments"] >= 0).sum()).sum().item()
-        loss = super().compute_loss(model, model_inputs(model, inputs), *args, **kwargs)
         # TRL counts tokens by the sum of the attention mask, which here is a square
-        self._total_train_tokens = seen + tokens if model.training else seen
-        self._metrics["train" if model.training else "eval"]["num_tokens"] = [self._total_train_tokens]
-        return loss
+        with count_tokens(self, tokens, model.training):
+            return super().compute_loss(model, model_inputs(model, inputs), *args, **kwargs)
 
 
 def sft_trainer(

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,13 @@ def test_code_in_a_model_folder_is_never_run(folder: Path, monkeypatch: pytest.M
         (folder / name).write_text(json.dumps({**content, "auto_map": entry}))
     with pytest.raises(ValueError, match="trust_remote_code"):
         load_model(folder)
+
+
+def test_a_chat_template_without_end_is_refused(folder: Path) -> None:
+    loop = "{% for _ in range(99999) %}" * 3 + "a" + "{% endfor %}" * 3
+    template = folder / "chat_template.jinja"
+    template.write_text(template.read_text() + loop)
+    tracer = sys.gettrace()
+    with pytest.raises(ValueError, match="its chat template runs on after 100,000 lines"):
+        load_processor(folder)
+    assert sys.gettrace() is tracer
