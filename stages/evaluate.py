@@ -21,7 +21,7 @@ from openo3.media.frame_store import FrameStore
 from openo3.model.decoding import Sampling
 from openo3.model.engine import Engine, LocalEngine
 from openo3.model.vllm_engine import VLLMEngine
-from openo3.training import checkpoints
+from openo3.training.workspace import workspace
 from stages.params import load_params, settings_of, wrong
 
 BENCH, FRAMES = Path("data/validated/bench"), Path("data/frames")
@@ -51,7 +51,7 @@ def main() -> None:
         wrong(f"params.yaml: evaluate.decodings: {error.args[0]}")
     model, out = Path(f"data/models/{name}"), Path(f"data/predictions/{name}")
     stores = [FRAMES / bench / "index.json" for bench in params.decodings]
-    work = checkpoints.workspace(f"evaluate-{name}", [model, BENCH, *stores], asdict(params))
+    work = workspace(f"evaluate-{name}", [model, BENCH, *stores], asdict(params), code="evaluate")
     engine = load_engine(model, params)
     judge = judges.load(params.judge)
     for bench in sorted({path.stem for path in BENCH.glob("*.json")} - set(params.decodings)):

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
-from openo3.media.frame_store import FrameStore
-from openo3.model.encode import PromptEncoder
 from openo3.model.load import load_processor
-from openo3.training import checkpoints, record, skipped
+from openo3.training.checkpoints import keepers
 from openo3.training.examples import Examples
-from openo3.training.gspo import RewardSettings, all_rewards, gspo_trainer
-from openo3.training.nonfinite import OnNonFinite
+from openo3.training.gspo import (
+    GroundedGSPOTrainer,
+    RewardSettings,
+    all_rewards,
+    check_save_steps,
+    gspo_trainer,
+)
+from openo3.training.run import Artifacts, TrainingParams, load_examples, pass_on, run
 from openo3.training.weights import load_for_training, lora_config
+from openo3.training.workspace import workspace
 from stages.params import load_params, settings_of
 
 START, ROWS, FRAMES = Path("data/models/sft"), Path("data/validated/rl.jsonl"), Path("data/frames/train")
-MODEL, CURVE, METRICS = Path("data/models/gspo"), Path("plots/gspo.csv"), Path("metrics/gspo.json")
 COLUMNS = {
     "loss": "loss",
     "learning_rate": "learning_rate",
@@ -32,6 +34,7 @@ COLUMNS = {
     "completion_length": "completions/mean_length",
     "groups_without_signal": "frac_reward_zero_std",
 }
+ARTIFACTS = Artifacts(Path("data/models/gspo"), Path("plots/gspo.csv"), Path("metrics/gspo.json"), COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -47,20 +50,9 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Params:
-    """`trainer` goes to `trl.GRPOConfig`, `lora` to `peft.LoraConfig`, each under its own names.
-    `freeze_vision`: the tower that sees, its merger included, stays as it is. `compile_layers`: with
-    torch.compile, which needs a C++ compiler, or Triton on a GPU.
+class Params(TrainingParams):
+    """`trainer` goes to `trl.GRPOConfig`, see `TrainingParams`."""
 
-    `keep_best`: beside the newest checkpoint so many of the best stay, in .cache/openo3 after the run too.
-    """
-
-    trainer: dict[str, Any]
-    lora: dict[str, Any] | None = None
-    freeze_vision: bool = False
-    compile_layers: bool = False
-    on_non_finite: OnNonFinite = "stop"
-    keep_best: int | None = None
     data: Data = field(default_factory=Data)
     rewards: RewardSettings = field(default_factory=RewardSettings)
 
@@ -75,36 +67,39 @@ def main() -> None:
     from trl import GRPOConfig
 
     params = load_params("gspo", Params)
-    if skipped.pass_on("gspo", ROWS, START, MODEL, CURVE, METRICS, COLUMNS):
+    if pass_on("gspo", ROWS, START, ARTIFACTS):
         return
-    work = checkpoints.workspace("gspo", [START, ROWS, FRAMES / "index.json"], asdict(params))
+    work = workspace("gspo", [START, ROWS, FRAMES / "index.json"], asdict(params))
     with settings_of("gspo.lora"):
         lora = lora_config(params.lora)
     with settings_of("gspo.trainer"):
         config = GRPOConfig(output_dir=str(work), **params.trainer)
-    processor = load_processor(START)
-    examples = Examples.load(ROWS, FrameStore.open(FRAMES), PromptEncoder(processor), params.data.max_samples)
-    examples = examples.with_direct() if params.data.direct else examples
-    examples = examples.within(params.data.max_tokens, answered=False)
-    left_out = f"{examples.without_frames:,} without frames and {examples.too_long:,} too long left out"
-    print(f"gspo: {len(examples.samples):,} records, {left_out}")
-    trainer = gspo_trainer(
-        load_for_training(START, config, params.lora, params.freeze_vision, params.compile_layers),
-        processor,
-        examples,
-        config,
-        params.rewards,
-        callbacks=checkpoints.keepers("reward", params.keep_best, greater_is_better=True),
-        tokens_per_batch=params.data.tokens_per_batch,
-        lora=lora,
-        on_non_finite=params.on_non_finite,
-    )
-    trainer.train(resume_from_checkpoint=checkpoints.last_checkpoint(work))
-    counts = examples.counts | {"steps_left_out": trainer.steps_left_out}
-    counts |= {"added_rewards": params.rewards.added}
-    record.save(trainer, START, MODEL, CURVE, METRICS, COLUMNS, counts)
-    if trainer.is_world_process_zero() and not params.keep_best:
-        shutil.rmtree(work, ignore_errors=True)
+        check_save_steps(config)
+
+    def make() -> tuple[GroundedGSPOTrainer, Examples]:
+        processor, data = load_processor(START), params.data
+        examples = load_examples(
+            "gspo", ROWS, FRAMES, processor,
+            max_samples=data.max_samples, max_tokens=data.max_tokens, direct=data.direct, answered=False,
+        )  # fmt: skip
+        trainer = gspo_trainer(
+            load_for_training(START, config, params.lora, params.freeze_vision, params.compile_layers),
+            processor,
+            examples,
+            config,
+            params.rewards,
+            callbacks=keepers("reward", params.keep_best, greater_is_better=True),
+            tokens_per_batch=data.tokens_per_batch,
+            lora=lora,
+            on_non_finite=params.on_non_finite,
+            on_full_disk=params.on_full_disk,
+        )
+        return trainer, examples
+
+    run(
+        "gspo", work, config, START, ARTIFACTS, make,
+        keep_checkpoints=bool(params.keep_best), facts={"added_rewards": params.rewards.added},
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

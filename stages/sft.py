@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
-from openo3.media.frame_store import FrameStore
-from openo3.model.encode import PromptEncoder
 from openo3.model.load import load_processor
-from openo3.training import checkpoints, record, skipped
+from openo3.training.checkpoints import keepers
 from openo3.training.examples import Examples
-from openo3.training.nonfinite import OnNonFinite
-from openo3.training.sft import LossOn, sft_trainer
+from openo3.training.run import Artifacts, TrainingParams, load_examples, pass_on, run
+from openo3.training.sft import GroundedSFTTrainer, LossOn, sft_trainer
 from openo3.training.weights import load_for_training, lora_config
+from openo3.training.workspace import workspace
 from stages.params import load_params, settings_of
 
 BASE, ROWS, FRAMES = Path("data/models/base"), Path("data/validated/sft.jsonl"), Path("data/frames/train")
-MODEL, CURVE, METRICS = Path("data/models/sft"), Path("plots/sft.csv"), Path("metrics/sft.json")
 COLUMNS = {name: name for name in ("loss", "learning_rate", "grad_norm", "mean_token_accuracy", "entropy")}
+ARTIFACTS = Artifacts(Path("data/models/sft"), Path("plots/sft.csv"), Path("metrics/sft.json"), COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -28,8 +25,8 @@ class Data:
     with their answers are left out.
 
     `direct`: also ask where the key items are, to be answered at once (`Examples.with_direct`). Without
-    `reasoning` every question is asked plainly and its answer taught alone: the control that shows what the
-    reasoning brings.
+    `reasoning` every question is asked plainly and only its answer is taught: the control that shows what
+    the reasoning contributes.
     """
 
     max_samples: int | None = None
@@ -41,20 +38,9 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Params:
-    """`trainer` goes to `trl.SFTConfig`, `lora` to `peft.LoraConfig`, each under its own names.
-    `freeze_vision`: the tower that sees, its merger included, stays as it is. `compile_layers`: with
-    torch.compile, which needs a C++ compiler, or Triton on a GPU.
+class Params(TrainingParams):
+    """`trainer` goes to `trl.SFTConfig`, see `TrainingParams`."""
 
-    `keep_best`: beside the newest checkpoint so many of the best stay, in .cache/openo3 after the run too.
-    """
-
-    trainer: dict[str, Any]
-    lora: dict[str, Any] | None = None
-    freeze_vision: bool = False
-    compile_layers: bool = False
-    on_non_finite: OnNonFinite = "stop"
-    keep_best: int | None = None
     data: Data = field(default_factory=Data)
 
 
@@ -62,36 +48,36 @@ def main() -> None:
     from trl import SFTConfig
 
     params = load_params("sft", Params)
-    if skipped.pass_on("sft", ROWS, BASE, MODEL, CURVE, METRICS, COLUMNS):
+    if pass_on("sft", ROWS, BASE, ARTIFACTS):
         return
-    work = checkpoints.workspace("sft", [BASE, ROWS, FRAMES / "index.json"], asdict(params))
+    work = workspace("sft", [BASE, ROWS, FRAMES / "index.json"], asdict(params))
     with settings_of("sft.lora"):
         lora = lora_config(params.lora)
     with settings_of("sft.trainer"):  # before the model: ZeRO-3 loads it in pieces
         config = SFTConfig(output_dir=str(work), **params.trainer)
-    processor = load_processor(BASE)
-    examples = Examples.load(ROWS, FrameStore.open(FRAMES), PromptEncoder(processor), params.data.max_samples)
-    examples = replace(examples, reasoning=params.data.reasoning)
-    examples = examples.with_direct() if params.data.direct else examples
-    examples = examples.within(params.data.max_tokens, answered=True)
-    left_out = f"{examples.without_frames:,} without frames and {examples.too_long:,} too long left out"
-    print(f"sft: {len(examples.samples):,} records, {left_out}")
-    trainer = sft_trainer(
-        load_for_training(BASE, config, params.lora, params.freeze_vision, params.compile_layers),
-        processor,
-        examples,
-        config,
-        loss_on=params.data.loss_on,
-        most_per_pack=params.data.most_per_pack,
-        callbacks=checkpoints.keepers("loss", params.keep_best, greater_is_better=False),
-        lora=lora,
-        on_non_finite=params.on_non_finite,
-    )
-    trainer.train(resume_from_checkpoint=checkpoints.last_checkpoint(work))
-    counts = examples.counts | {"steps_left_out": trainer.steps_left_out}
-    record.save(trainer, BASE, MODEL, CURVE, METRICS, COLUMNS, counts)
-    if trainer.is_world_process_zero() and not params.keep_best:
-        shutil.rmtree(work, ignore_errors=True)
+
+    def make() -> tuple[GroundedSFTTrainer, Examples]:
+        processor, data = load_processor(BASE), params.data
+        examples = load_examples(
+            "sft", ROWS, FRAMES, processor,
+            max_samples=data.max_samples, max_tokens=data.max_tokens, direct=data.direct, answered=True,
+            reasoning=data.reasoning,
+        )  # fmt: skip
+        trainer = sft_trainer(
+            load_for_training(BASE, config, params.lora, params.freeze_vision, params.compile_layers),
+            processor,
+            examples,
+            config,
+            loss_on=data.loss_on,
+            most_per_pack=data.most_per_pack,
+            callbacks=keepers("loss", params.keep_best, greater_is_better=False),
+            lora=lora,
+            on_non_finite=params.on_non_finite,
+            on_full_disk=params.on_full_disk,
+        )
+        return trainer, examples
+
+    run("sft", work, config, BASE, ARTIFACTS, make, keep_checkpoints=bool(params.keep_best))
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def test_the_same_bytes_come_out(finished: Checkout, stage: str, tmp_path) -> No
 
 @pytest.mark.parametrize("stage", ["sft", "gspo"])
 def test_training_goes_on_from_its_last_checkpoint(finished: Checkout, stage: str, tmp_path) -> None:
-    saved = f".cache/openo3/{stage}/*/checkpoint-*/trainer_state.json"
+    saved = f".cache/openo3/{stage}/*/checkpoint-*/digests.json"
     checkout = killed_and_repeated(finished, stage, tmp_path, [lambda _: any(tmp_path.glob(saved))])
 
     def files(run: Checkout) -> set[str]:

@@ -41,10 +41,10 @@ def answer(
 ) -> tuple[list[Record], list[dict[str, Any]]]:
     """Results of all records and one line per question (prompt, completion, box space).
 
-    `see` prepares the frames, `ask` the questions. A batch's answers are kept as one line of the file `kept`
-    as soon as they are there; batches that it holds from a run that was cut off are not asked again. Each
-    batch has a seed of its own, so that sampled answers are independent and a resumed run gives those of an
-    uninterrupted one.
+    `see` prepares the frames, `ask` the questions. Each batch's answers are appended to the file `kept` as
+    one line; batches that it holds from an interrupted run are not asked again. The caller keeps one such
+    file for each model, condition and version of the code (`openo3.training.workspace`). Each batch has its
+    own seed, so that sampled answers are independent and a resumed run gives those of an uninterrupted one.
     A record whose media has no frames is not asked and has no answers: it stays in the denominator.
     """
     done = _read_kept(kept)
@@ -120,11 +120,23 @@ def _space(engine: Engine, store: FrameStore, record: Record) -> Any:
 
 
 def _read_kept(path: Path) -> dict[int, dict[str, Any]]:
-    """Record number -> answers of an earlier run. A batch that was cut in the middle is taken off the file,
-    so that the next one begins a line."""
+    """Record number -> answers of an interrupted run.
+
+    The file is cut off before the first batch that is not whole: it and all later ones are asked again.
+    """
     if not path.exists():
         return {}
-    whole, _, cut = path.read_bytes().rpartition(b"\n")
-    if cut:
-        os.truncate(path, len(whole) + 1 if whole else 0)
-    return {answer["record"]: answer for line in whole.splitlines() for answer in orjson.loads(line)}
+    done: dict[int, dict[str, Any]] = {}
+    size = 0
+    for line in path.read_bytes().splitlines(keepends=True):
+        try:
+            answers = {answer["record"]: answer for answer in orjson.loads(line)}
+        except (KeyError, TypeError, ValueError):
+            answers = {}
+        if not line.endswith(b"\n") or not answers:
+            print(f"{path.name}: answers after the first {len(done)} records are damaged, asks them again")
+            os.truncate(path, size)
+            break
+        done |= answers
+        size += len(line)
+    return done

@@ -32,6 +32,8 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 from transformers.utils import is_flash_attn_2_available
 
+from openo3.model.upstream import switch_attention
+
 if TYPE_CHECKING:
     from openo3.model.packing import Layout, Spans
 
@@ -41,8 +43,7 @@ GROUPED = "grouped_sdpa"
 
 def attend_framewise(model: PreTrainedModel) -> None:
     """Switch a loaded Qwen-VL model to `framewise_attention` for frames and `grouped_attention` for text."""
-    model.model.visual.config._attn_implementation = FRAMEWISE
-    model.model.language_model.config._attn_implementation = GROUPED
+    switch_attention(model, FRAMEWISE, GROUPED)
 
 
 def framewise_attention(

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from openo3.core import prompts
 from openo3.model.attention import attend_framewise, work_out
 from openo3.model.memory import keep_freed_memory
+from openo3.model.upstream import allow_recompilations
 
 POINTER = "pointer.json"
 """A folder that holds only this file stands for a hub model: `{"repo_id": ..., "revision": ...}`."""
+TEMPLATE_LINES = 100_000
 
 
 def resolve(path: str | Path) -> dict[str, str]:
@@ -27,24 +35,78 @@ def resolve(path: str | Path) -> dict[str, str]:
     return {"pretrained_model_name_or_path": str(path)}
 
 
+class IncompleteModelError(ValueError):
+    """A model folder whose files are damaged or lack tensors."""
+
+
 def load_model(path: str | Path, dtype: torch.dtype | str | None = None) -> Any:
-    """The model with framewise vision attention; bfloat16 on a GPU and float32 elsewhere by default."""
+    """The model with framewise vision attention; bfloat16 on a GPU and float32 elsewhere by default.
+
+    Raises:
+        FileNotFoundError: there is no model.
+        IncompleteModelError: its weights cannot be read, or tensors are missing or of another shape.
+    """
     if not torch.cuda.is_available():
         keep_freed_memory()
     if dtype is None:
         dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
-    model = AutoModelForImageTextToText.from_pretrained(
-        **resolve(path), dtype=dtype, attn_implementation="sdpa"
-    )
+    try:
+        model, found = AutoModelForImageTextToText.from_pretrained(
+            **resolve(path),
+            dtype=dtype,
+            attn_implementation="sdpa",
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,  # refused below, in one line
+            output_loading_info=True,
+        )
+    except SafetensorError as error:
+        raise IncompleteModelError(f"{path}: its weights cannot be read: {error}") from None
+    # transformers would go on with random numbers in their place
+    wrong = sorted([*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])])
+    if wrong:
+        raise IncompleteModelError(
+            f"{path}: {len(wrong)} tensors are missing or have another shape, among them {wrong[0]}; "
+            "download or make the model again"
+        )
     attend_framewise(model)
     return model
 
 
 def load_processor(path: str | Path) -> Any:
-    """The processor, padding on the left as generation and TRL expect."""
-    processor = AutoProcessor.from_pretrained(**resolve(path))
+    """The processor, padding on the left as generation and TRL expect.
+
+    Raises `ValueError` for a chat template that needs more than `TEMPLATE_LINES` for a prompt of one frame.
+    """
+    processor = AutoProcessor.from_pretrained(**resolve(path), trust_remote_code=False)
     processor.tokenizer.padding_side = "left"
+    with _bounded_templates(path):
+        processor.apply_chat_template(
+            prompts.conversation([0.0], None, "?"), tokenize=False, add_generation_prompt=True
+        )
     return processor
+
+
+@contextmanager
+def _bounded_templates(path: str | Path) -> Iterator[None]:
+    """Count the lines that chat templates execute: Jinja's sandbox bounds what they reach, not how long they
+    run. A template is another's code, compiled to Python under the file name `<template>`."""
+    left = TEMPLATE_LINES
+
+    def count(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal left
+        if frame.f_code.co_filename != "<template>":
+            return None
+        left -= 1
+        if left < 0:
+            raise ValueError(f"{path}: its chat template runs on after {TEMPLATE_LINES:,} lines")
+        return count
+
+    before = sys.gettrace()
+    sys.settrace(count)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
 
 
 def compile_each_layer(model: Any) -> None:
@@ -55,7 +117,7 @@ def compile_each_layer(model: Any) -> None:
     """
     # Both towers' layers, with and without gradients and checkpoints, share one limit, beyond which nothing
     # is compiled any more
-    torch._dynamo.config.recompile_limit = 64
+    allow_recompilations(64)
     model.model.language_model.register_forward_pre_hook(_lay_out, with_kwargs=True)
     for layer in [*model.model.language_model.layers, *model.model.visual.blocks]:
         layer.compile()

@@ -16,6 +16,7 @@ from openo3.core.geometry import BoxSpace
 from openo3.model.decoding import Sampling
 from openo3.model.encode import Prompt, PromptEncoder
 from openo3.model.load import load_processor, resolve
+from openo3.model.upstream import vllm_max_model_len, vllm_shutdown
 
 MM_PROCESSOR_KWARGS = {"do_resize": False}
 """Frames have the model's size already; vLLM's image processor would enlarge small ones, and with that
@@ -41,6 +42,7 @@ class VLLMEngine:
         model = resolve(path)
         defaults = {
             "revision": model.get("revision"),
+            "trust_remote_code": False,
             "dtype": "bfloat16" if torch.cuda.is_available() else "float32",
             "limit_mm_per_prompt": {"video": 0},
             "mm_processor_kwargs": dict(MM_PROCESSOR_KWARGS),
@@ -49,7 +51,7 @@ class VLLMEngine:
         return cls(llm, load_processor(path))
 
     def close(self) -> None:
-        self.llm.llm_engine.engine_core.shutdown()
+        vllm_shutdown(self.llm)
 
     def box_space(self, size: tuple[int, int]) -> BoxSpace:
         return self.encoder.box_space(size)
@@ -70,7 +72,7 @@ class VLLMEngine:
         images = [frame.image for frame in prompt.frames]
         encoded = self.encoder.encode(prompt, self.encoder.unseen([image.size for image in images]))
         tokens = len(encoded.prefix_ids) + len(encoded.context_ids)
-        most = self.llm.llm_engine.model_config.max_model_len
+        most = vllm_max_model_len(self.llm)
         if tokens + sampling.max_new_tokens > most:
             raise ValueError(
                 f"max_model_len is {most}, but a prompt has {tokens} tokens and its answer may have "

@@ -1,48 +1,114 @@
-"""Where a training run keeps its checkpoints, so that a killed one goes on and a changed one starts anew."""
+"""A training run's checkpoints: digests that show whether one is whole, and which of them stay.
+
+A checkpoint counts only once it is sealed: `digests.json`, written last, has the size and the SHA-256 of each
+of its files. One that was cut off, zeroed or lost a file is never resumed from.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 import shutil
-from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-CACHE = Path(".cache/openo3")
-# Larger files count by name and size: hashing 16 GB of weights takes longer than loading them
-_WHOLE = 64 * 2**20
+from openo3.files.artifacts import read_json, write_json
+
+SEAL = "digests.json"
 
 
-def workspace(stage: str, inputs: Iterable[Path], settings: Any, root: Path = CACHE) -> Path:
-    """The folder for this stage's unfinished work on exactly these inputs and settings.
+def seal(checkpoint: Path) -> None:
+    """Write the digests of a complete checkpoint, which make it count."""
+    write_json(checkpoint / SEAL, _digests(checkpoint))
 
-    Folders of other inputs or settings are removed: nothing can go on from them. All processes of a
-    distributed run may call this at once.
+
+def damage(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint, in words; None if every byte is as it was saved."""
+    try:
+        expected = dict(read_json(checkpoint / SEAL))
+    except FileNotFoundError:
+        return "it was not saved to the end"
+    except (OSError, TypeError, ValueError):
+        return f"{SEAL} cannot be read"
+    missing = sorted(name for name in expected if not (checkpoint / name).is_file())
+    if missing:
+        return f"{missing[0]} is missing"
+    cut = [name for name, (size, _) in expected.items() if (checkpoint / name).stat().st_size != size]
+    if cut:
+        return f"{min(cut)} has another size"
+    found = _digests(checkpoint)
+    other = sorted(name for name in expected if found[name] != expected[name])
+    return f"the content of {other[0]} has changed" if other else None
+
+
+def last_checkpoint(folder: Path, stage: str) -> str | None:
+    """The newest whole checkpoint below `folder`; damaged and incomplete ones are removed, one line each.
+
+    In a distributed run one process calls this for all of them, see `openo3.training.run`.
     """
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
-    for path in inputs:
-        files = sorted(path.rglob("*")) if path.is_dir() else [path]
-        for file in (file for file in files if file.is_file()):
-            size = file.stat().st_size
-            digest.update(f"{file}\0{size}\0".encode())
-            if size < _WHOLE:
-                digest.update(file.read_bytes())
-    folder = root / stage / digest.hexdigest()[:16]
-    for other in (root / stage).glob("*"):
-        if other != folder:
-            shutil.rmtree(other, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    for removed in folder.glob("removed-*"):
+        shutil.rmtree(removed, ignore_errors=True)
+    dropped = []
+    for checkpoint in sorted(folder.glob("checkpoint-*"), key=_step, reverse=True):
+        wrong = damage(checkpoint)
+        if wrong is None:
+            for name, why in dropped:
+                print(f"{stage}: {name} is dropped ({why}): resumes from {checkpoint.name}", flush=True)
+            return str(checkpoint)
+        dropped.append((checkpoint.name, wrong))
+        shutil.rmtree(checkpoint, ignore_errors=True)
+    for name, why in dropped:
+        print(f"{stage}: {name} is dropped ({why}): there is no older one, starts anew", flush=True)
+    return None
+
+
+def sealed(folder: Path) -> list[Path]:
+    """The checkpoints below `folder` that were saved to the end."""
+    return [path for path in folder.glob("checkpoint-*") if (path / SEAL).is_file()]
+
+
+def space_needed(folder: Path) -> int:
+    """Bytes that the next checkpoint will take: those of the newest one, 0 if there is none."""
+    newest = max(sealed(folder), key=_step, default=None)
+    return sum(size for size, _ in read_json(newest / SEAL).values()) if newest else 0
+
+
+def _digests(checkpoint: Path) -> dict[str, list[Any]]:
+    """`[size, SHA-256]` by path of every file, many at a time: hashing releases the GIL."""
+
+    def digest(file: Path) -> list[Any]:
+        with file.open("rb") as opened:
+            return [file.stat().st_size, hashlib.file_digest(opened, "sha256").hexdigest()]
+
+    files = {str(f.relative_to(checkpoint)): f for f in checkpoint.rglob("*") if f.is_file()}
+    files = {name: files[name] for name in sorted(files) if name != SEAL}
+    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+        return dict(zip(files, pool.map(digest, files.values()), strict=True))
+
+
+class NoLastCheckpoint(TrainerCallback):
+    """Skips the checkpoint at the end of training: the trained model itself is saved then."""
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if state.global_step >= state.max_steps:
+            control.should_save = False
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.on_step_end(args, state, control)
 
 
 class KeepBest(TrainerCallback):
-    """Removes checkpoints but the newest and the `count` best by what the trainer logs as `metric`.
+    """Removes all checkpoints but the newest and the `count` best ones by what the trainer logs as `metric`.
 
-    A checkpoint is as good as the mean of what was logged since the one before it.
+    A checkpoint's value is the mean of what was logged since the one before it.
     """
 
     def __init__(self, metric: str, count: int, *, greater_is_better: bool) -> None:
@@ -53,16 +119,15 @@ class KeepBest(TrainerCallback):
     ) -> None:
         if not state.is_world_process_zero:
             return
-        there = {_step(path): path for path in Path(args.output_dir).glob("checkpoint-*")}
-        older = sorted(
-            (step for step in there if step < state.global_step), key=lambda s: self._worth(s, args, state)
-        )
+        # Sealed ones alone: the newest whole checkpoint stays even if this save failed
+        there = {_step(path): path for path in sealed(Path(args.output_dir))}
+        older = sorted(sorted(there)[:-1], key=lambda step: self._value(step, args, state))
         for step in older[: max(0, len(older) - self.count)]:
             removed = there[step].with_name(f"removed-{step}")
-            there[step].rename(removed)  # at once: none is ever half there
+            there[step].rename(removed)  # atomic: a checkpoint is never half removed
             shutil.rmtree(removed, ignore_errors=True)
 
-    def _worth(self, step: int, args: TrainingArguments, state: TrainerState) -> float:
+    def _value(self, step: int, args: TrainingArguments, state: TrainerState) -> float:
         since = step - args.save_steps
         logged = [
             entry for entry in state.log_history if since < entry["step"] <= step and self.metric in entry
@@ -71,26 +136,12 @@ class KeepBest(TrainerCallback):
 
 
 def keepers(metric: str, count: int | None, *, greater_is_better: bool) -> list[TrainerCallback]:
-    """`KeepBest` if there is a `count`."""
-    return [KeepBest(metric, count, greater_is_better=greater_is_better)] if count else []
+    """The callbacks that decide which checkpoints there are; `KeepBest` if there is a `count`."""
+    best = [KeepBest(metric, count, greater_is_better=greater_is_better)] if count else []
+    return [NoLastCheckpoint(), *best]
 
 
 def _step(checkpoint: Path) -> int:
-    return int(checkpoint.name.rpartition("-")[2])
-
-
-def last_checkpoint(folder: Path) -> str | None:
-    """The newest complete checkpoint; half-written ones, which lack the state written last, are removed,
-    and what is left of removed ones."""
-    for removed in folder.glob("removed-*"):
-        shutil.rmtree(removed, ignore_errors=True)
-    complete: dict[int, Path] = {}
-    for checkpoint in folder.glob("checkpoint-*"):
-        state = checkpoint / "trainer_state.json"
-        try:
-            json.loads(state.read_text())
-        except (OSError, ValueError):
-            shutil.rmtree(checkpoint, ignore_errors=True)
-        else:
-            complete[_step(checkpoint)] = checkpoint
-    return str(complete[max(complete)]) if complete else None
+    """The number of updates before `checkpoint-N`; -1 for a folder with another name."""
+    number = checkpoint.name.rpartition("-")[2]
+    return int(number) if number.isdecimal() else -1

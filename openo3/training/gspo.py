@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
+from math import ceil, gcd
 from typing import Any
 
 import torch
@@ -25,9 +26,7 @@ from peft import LoraConfig, PeftModel
 from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 from transformers import TrainerCallback
-from trl import GRPOConfig, GRPOTrainer
-from trl.models.utils import unwrap_model_for_generation
-from trl.trainer.utils import split_tensor_dict
+from trl import GRPOConfig
 
 from openo3.core import rewards
 from openo3.core.evidence import parse_completion
@@ -36,9 +35,18 @@ from openo3.model.decoding import Generation, Sampling
 from openo3.model.encode import Encoded, PromptEncoder
 from openo3.model.engine import LocalEngine
 from openo3.model.packing import Branch, Pack, collate, model_inputs
+from openo3.model.upstream import vllm_forget_frames, vllm_set_processor_kwargs
 from openo3.model.vllm_engine import MM_PROCESSOR_KWARGS, token_rules
 from openo3.training.examples import Examples
 from openo3.training.nonfinite import FiniteSteps, OnNonFinite
+from openo3.training.trl_compat import (
+    OnFullDisk,
+    SafeCheckpoints,
+    SharedPrompts,
+    checkpoint_every_n_layers,
+    step_in_accumulation,
+    unwrap_model_for_generation,
+)
 
 
 @dataclass(frozen=True)
@@ -97,21 +105,20 @@ def all_rewards() -> dict[str, rewards.Reward]:
     return {**rewards.REWARDS, **rewards.ADDED}
 
 
-class GroundedGSPOTrainer(FiniteSteps, GRPOTrainer):
-    """`GRPOTrainer` with shared prompts, see the module.
+class GroundedGSPOTrainer(FiniteSteps, SafeCheckpoints, SharedPrompts):
+    """TRL's `GRPOTrainer` with shared prompts, see the module.
 
     `tokens_per_batch` bounds the tokens, of prompts and of completions to come, that are decoded at once.
     With TRL's `use_vllm` completions are written by vLLM instead, which shares prompts in its own way.
     """
 
     def __init__(self, *args: Any, examples: Examples, tokens_per_batch: int, **kwargs: Any) -> None:
-        super().__init__(*args, rollout_func=lambda _, trainer: trainer.rollout(), **kwargs)
+        super().__init__(*args, **kwargs)
         checkpoint_every_n_layers(self.accelerator.unwrap_model(self.model))
         if self.ref_model is not None:
             attend_framewise(self.accelerator.unwrap_model(self.ref_model))
         if self.use_vllm and self.args.vllm_mode == "colocate":  # TRL has no setting for it
-            vision = self.vllm_generation.llm.llm_engine.model_config.multimodal_config
-            vision.mm_processor_kwargs = dict(MM_PROCESSOR_KWARGS)
+            vllm_set_processor_kwargs(self.vllm_generation.llm, MM_PROCESSOR_KWARGS)
         self.examples = examples
         self.tokens_per_batch = tokens_per_batch
         self.engine = LocalEngine(self.model, self.processing_class)
@@ -184,16 +191,16 @@ class GroundedGSPOTrainer(FiniteSteps, GRPOTrainer):
     def _forget_frames(self) -> None:
         """vLLM keeps what its vision tower made of a frame; TRL, which gives it new weights, leaves that."""
         if self.args.vllm_mode == "colocate":
-            self.vllm_generation.llm.llm_engine.reset_encoder_cache()
+            vllm_forget_frames(self.vllm_generation.llm)
         elif self.accelerator.is_main_process:
             client = self.vllm_generation.vllm_client
             client.session.post(f"{client.base_url}/reset_encoder_cache").raise_for_status()
 
     def _rollout_seed(self) -> int:
-        """One per process and rollout, the same when a run goes on from a checkpoint. (`_step` counts
-        batches and starts at zero there; several rollouts can fall into one step of the optimizer.)"""
+        """One per process and rollout, the same when a run resumes from a checkpoint. (Several rollouts can
+        fall into one step of the optimizer.)"""
         accumulated = self.args.gradient_accumulation_steps
-        batch = self.state.global_step * accumulated + self._step % accumulated
+        batch = self.state.global_step * accumulated + step_in_accumulation(self)
         stream = batch * self.accelerator.num_processes + self.accelerator.process_index
         return self.args.seed + 1_000_003 * stream
 
@@ -211,45 +218,25 @@ class GroundedGSPOTrainer(FiniteSteps, GRPOTrainer):
                 packs.append(pack)
             yield count, packs
 
-    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+    def begin_rollout(self, inputs: Sequence[Mapping[str, Any]]) -> torch.Tensor:
         self.rows = [row["sample"] for row in inputs]
         self.encoded = {index: self.examples.encode(self.examples.samples[index]) for index in set(self.rows)}
-        output = super()._generate_and_score_completions(inputs)
-        output["rows"] = torch.tensor(self.rows)
-        return output
+        return torch.tensor(self.rows)
 
-    def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
-        if not self.model.training:
-            return self._generate_and_score_completions(generation_batch)
-        slices = self.args.steps_per_generation
-        if self._step % (slices * self.num_iterations) == 0 or self._buffered_inputs is None:
-            rollout = self._generate_and_score_completions(generation_batch)
-            self._buffered_inputs = split_tensor_dict(rollout, slices)
-        return self._buffered_inputs[self._step % slices]
-
-    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
-        self.rows = inputs["rows"].tolist()
+    def begin_loss(self, rows: torch.Tensor) -> None:
+        self.rows = rows.tolist()
         self.name_samples(self.examples.samples[index].id for index in self.rows)
-        return super()._compute_loss(model, inputs)
 
-    def _get_per_token_logps_and_entropies(
-        self,
-        model: Any,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-        logits_to_keep: int,
-        batch_size: int | None = None,
-        compute_entropy: bool = False,
-        **_: Any,
-    ) -> tuple[torch.Tensor, torch.Tensor | None, None]:
-        """Log-probabilities [rows, completion] of the current rows, each group as one pack."""
+    def score_completions(
+        self, model: Any, completions: torch.Tensor, places: torch.Tensor, batch_size: int | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Each group of the current rows is scored as one pack."""
+        width = completions.shape[1]
         if model is self.model and not torch.is_grad_enabled() and self._writes_as_it_scores:
             # The old policy is the one that has just written: its log-probabilities are those of the
             # forward pass that would recompute them
-            rest = logits_to_keep - self.written_logps.shape[1]
-            return pad(self.written_logps, (0, rest)).to(input_ids.device), None, None
-        completions = input_ids[:, -logits_to_keep:]
-        places = attention_mask[:, -logits_to_keep:].bool()
+            rest = width - self.written_logps.shape[1]
+            return pad(self.written_logps, (0, rest)).to(completions.device), None
         texts = [ids[place].tolist() for ids, place in zip(completions, places, strict=True)]
         parts, row = [], 0
         for packs in self._scoring_batches(texts, batch_size or len(texts)):
@@ -257,7 +244,7 @@ class GroundedGSPOTrainer(FiniteSteps, GRPOTrainer):
             parts.append(self._score(model, packs, places[row:stop]))
             row = stop
         logps, entropies = (torch.cat(values) for values in zip(*parts, strict=True))
-        return logps, entropies if compute_entropy else None, None
+        return logps, entropies
 
     @property
     def _writes_as_it_scores(self) -> bool:
@@ -296,22 +283,6 @@ class GroundedGSPOTrainer(FiniteSteps, GRPOTrainer):
         return _spread(outputs.log_probs, scored, places), _spread(entropy, scored, places)
 
 
-def checkpoint_every_n_layers(model: Any) -> None:
-    """Let `every_n_layers` and `offload` of `gradient_checkpointing_kwargs` survive a rollout.
-
-    They are settings of transformers' trainer, but TRL, which switches checkpointing off and on again around
-    a rollout, hands all settings on as if they were torch's.
-    """
-    enable = model.gradient_checkpointing_enable
-
-    def enable_again(gradient_checkpointing_kwargs: dict[str, Any] | None = None, **own: Any) -> None:
-        settings = dict(gradient_checkpointing_kwargs or {})
-        own = {name: settings.pop(name) for name in ("every_n_layers", "offload") if name in settings} | own
-        enable(settings or None, **own)
-
-    model.gradient_checkpointing_enable = enable_again
-
-
 def open_prompt(encoded: Encoded, completions: Sequence[Sequence[int]] = ((),)) -> Pack:
     """A prompt with its completions as branches, whose common context is the prompt's last token: the
     completion's first token is predicted from it."""
@@ -324,6 +295,27 @@ def _spread(values: torch.Tensor, scored: torch.Tensor, places: torch.Tensor) ->
     """Values at the scored positions of packs, row by row, as [rows, completion] padded with zero."""
     flat = values[scored.to(values.device)]
     return values.new_zeros(places.shape).masked_scatter(places.to(values.device), flat)
+
+
+def check_save_steps(config: GRPOConfig) -> None:
+    """A run can only resume where a rollout begins: one that is partly used up is not in a checkpoint.
+
+    Raises `ValueError` for a `save_steps` in the middle of a rollout, with the next good number.
+    """
+    if config.save_strategy != "steps":
+        return
+    save_steps = config.save_steps
+    if save_steps < 1:  # a share of all steps
+        if config.max_steps <= 0:
+            raise ValueError("save_steps as a share of all steps needs max_steps; give a number of steps")
+        save_steps = ceil(config.max_steps * save_steps)
+    batches = config.steps_per_generation * config.num_iterations
+    steps = batches // gcd(batches, config.gradient_accumulation_steps)
+    if save_steps % steps:
+        raise ValueError(
+            f"save_steps {int(save_steps)} falls into the middle of a rollout, which lasts {steps} steps "
+            f"(steps_per_generation): the next good number is {ceil(save_steps / steps) * steps}"
+        )
 
 
 def prepare_vllm(config: GRPOConfig, encoder: PromptEncoder) -> None:
@@ -373,6 +365,7 @@ def gspo_trainer(
     tokens_per_batch: int = 32768,
     lora: LoraConfig | None = None,
     on_non_finite: OnNonFinite = "stop",
+    on_full_disk: OnFullDisk = "continue",
 ) -> GroundedGSPOTrainer:
     """A trainer over all samples; `config.importance_sampling_level` "sequence" makes GRPO GSPO.
 
@@ -403,4 +396,5 @@ def gspo_trainer(
         examples=examples,
         tokens_per_batch=tokens_per_batch,
         on_non_finite=on_non_finite,
+        on_full_disk=on_full_disk,
     )

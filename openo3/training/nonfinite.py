@@ -1,4 +1,4 @@
-"""A loss or gradient that is not finite: reported with its samples; the run stops or leaves the step out."""
+"""A loss or gradient that is not finite is reported with its samples; the run stops or skips the step."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from typing import Any, Literal
 
 import torch
 
+from openo3.training.trl_compat import GradientNorms
+
 OnNonFinite = Literal["stop", "skip"]
 
 
 class NonFiniteError(FloatingPointError):
-    """Which samples a step had whose loss or gradient is not finite."""
+    """A step's loss or gradient is not finite; the message names its samples."""
 
 
-class FiniteSteps:
+class FiniteSteps(GradientNorms):
     """Before a trainer of transformers among a class's bases; the class names each batch's samples.
 
     The gradient is the same in all processes, so all of them leave a step out together. (DeepSpeed updates as
@@ -39,14 +41,12 @@ class FiniteSteps:
             self._report(f"loss {loss.item()}", self._in_step[before:])
         return loss
 
-    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
-        norm = super()._get_grad_norm(model, grad_norm)
+    def on_gradient_norm(self, norm: Any) -> None:
         if norm is not None and not torch.isfinite(torch.as_tensor(norm)):
             self._report(f"gradient norm {float(norm)}", self._in_step)
             self.steps_left_out += 1
             self.optimizer.zero_grad(set_to_none=True)  # parameters without a gradient stay as they are
         self._in_step = []
-        return norm
 
     def _report(self, what: str, ids: Iterable[str]) -> None:
         text = f"step {self.state.global_step + 1}: {what}, samples {', '.join(dict.fromkeys(ids))}"

@@ -1,8 +1,15 @@
-"""What a training run leaves behind: the model, its curve as CSV, its last numbers as JSON."""
+"""What a training run leaves behind: the model, its curve as CSV, its last numbers as JSON.
+
+The trained model is written first, into the run's workspace, in one piece with the numbers of the run: from
+then on nothing can be lost, whatever happens to the artifacts.
+"""
 
 from __future__ import annotations
 
+import json
 import math
+import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,37 +19,57 @@ from transformers import Trainer
 from openo3.files.artifacts import atomic_directory, write_csv, write_json
 from openo3.training.weights import save_whole
 
+TRAINED = "trained"
+_RUN = "run.json"
 
-def save(
-    trainer: Trainer,
-    base: Path,
-    model: Path,
-    curve: Path,
-    metrics: Path,
-    columns: Mapping[str, str],
-    counts: Mapping[str, Any],
-) -> None:
-    """Write the run's artifacts, on the main process only.
 
-    `columns` maps a CSV column to the name under which the trainer logs it. The metrics hold `counts` and
-    each column's mean over the last tenth of its values. `base` is what an adapter is merged into.
+def keep(trainer: Trainer, base: Path, work: Path, counts: Mapping[str, Any]) -> None:
+    """Keep the trained model and the run's numbers in the workspace `work`; every process calls this.
+
+    `base` is what an adapter is merged into; `counts` belong to the run's metrics.
     """
-    history = [entry for entry in trainer.state.log_history if "loss" in entry]
+    if not trainer.is_world_process_zero():
+        trainer.save_model(str(work / TRAINED))  # a sharded model is gathered by all processes
+        return
+    run = {"steps": trainer.state.global_step, "counts": counts, "log": trainer.state.log_history}
+    with atomic_directory(work / TRAINED) as folder:
+        (folder / "model").mkdir()
+        save_whole(trainer, base, folder / "model")
+        (folder / "model/training_args.bin").unlink(missing_ok=True)  # a pickle with this machine's paths
+        # Python's JSON keeps numbers that are not finite, which the curve shows
+        (folder / _RUN).write_text(json.dumps(run, default=float))
+
+
+def is_kept(work: Path) -> bool:
+    """Whether training in this workspace is complete."""
+    return (work / TRAINED / _RUN).is_file()
+
+
+def publish(work: Path, model: Path, curve: Path, metrics: Path, columns: Mapping[str, str]) -> None:
+    """Write the artifacts of a complete training, on the main process only.
+
+    `columns` maps a CSV column to the name under which the trainer logs it. The metrics hold the run's counts
+    and each column's mean over the last tenth of its values.
+    """
+    run = json.loads((work / TRAINED / _RUN).read_text())
+    history = [entry for entry in run["log"] if "loss" in entry]
     rows = [
         {"step": entry["step"]} | {name: entry.get(logged) for name, logged in columns.items()}
         for entry in history
     ]
-    for file in (model, curve, metrics):
-        file.parent.mkdir(parents=True, exist_ok=True)
-    if not trainer.is_world_process_zero():
-        trainer.save_model(str(model))  # a sharded model is gathered by all processes
-        return
     with atomic_directory(model) as folder:
-        save_whole(trainer, base, folder)
-        (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle with this machine's paths
+        shutil.copytree(work / TRAINED / "model", folder, copy_function=_link, dirs_exist_ok=True)
     write_csv(curve, rows, ["step", *columns])
     last = {name: _late([row[name] for row in rows if row[name] is not None]) for name in columns}
-    write_json(metrics, {"steps": trainer.state.global_step, **counts, "last": last})
+    write_json(metrics, {"steps": run["steps"], **run["counts"], "last": last})
+
+
+def _link(source: str, target: str) -> None:
+    """A second name for a file where the filesystem has such, a copy elsewhere."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def _late(values: Sequence[float]) -> float | None:

@@ -15,6 +15,7 @@ from trl import SFTConfig, SFTTrainer
 from openo3.model.packing import Branch, Pack, collate, model_inputs
 from openo3.training.examples import Examples
 from openo3.training.nonfinite import FiniteSteps, OnNonFinite
+from openo3.training.trl_compat import OnFullDisk, SafeCheckpoints, count_tokens
 
 LossOn = Literal["answer", "everything"]
 
@@ -65,20 +66,17 @@ def everything(batch: dict[str, torch.Tensor], image_token: int) -> torch.Tensor
     return ids.masked_fill((ids == image_token) | (segments < 0) | starts, -100)
 
 
-class GroundedSFTTrainer(FiniteSteps, SFTTrainer):
+class GroundedSFTTrainer(FiniteSteps, SafeCheckpoints, SFTTrainer):
     """`SFTTrainer` whose batches are packs."""
 
     def compute_loss(self, model: Any, inputs: dict[str, torch.Tensor], *args: Any, **kwargs: Any) -> Any:
         inputs = dict(inputs)
         samples = self.data_collator.examples.samples
         self.name_samples(samples[index].id for index in inputs.pop("samples").tolist())
-        seen = self._total_train_tokens
         tokens = self.accelerator.gather_for_metrics((inputs["segments"] >= 0).sum()).sum().item()
-        loss = super().compute_loss(model, model_inputs(model, inputs), *args, **kwargs)
         # TRL counts tokens by the sum of the attention mask, which here is a square
-        self._total_train_tokens = seen + tokens if model.training else seen
-        self._metrics["train" if model.training else "eval"]["num_tokens"] = [self._total_train_tokens]
-        return loss
+        with count_tokens(self, tokens, model.training):
+            return super().compute_loss(model, model_inputs(model, inputs), *args, **kwargs)
 
 
 def sft_trainer(
@@ -92,6 +90,7 @@ def sft_trainer(
     callbacks: Sequence[TrainerCallback] = (),
     lora: LoraConfig | None = None,
     on_non_finite: OnNonFinite = "stop",
+    on_full_disk: OnFullDisk = "continue",
 ) -> GroundedSFTTrainer:
     """A trainer over all samples, a batch being `per_device_train_batch_size` packs."""
     # Settings without which packs cannot work; all others are the user's
@@ -108,4 +107,5 @@ def sft_trainer(
         callbacks=list(callbacks),
         peft_config=lora,
         on_non_finite=on_non_finite,
+        on_full_disk=on_full_disk,
     )

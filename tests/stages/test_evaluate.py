@@ -1,12 +1,14 @@
 """Stage `evaluate` on a few records: its artifacts, and the same ones after a cut."""
 
 import json
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from safetensors.torch import load_file, save_file
 
 from openo3.files.artifacts import write_json
 from openo3.model.engine import LocalEngine
@@ -131,6 +133,36 @@ def test_cut_off_and_started_again(place: Path, monkeypatch: pytest.MonkeyPatch)
     evaluate.main()
     assert len(asked[::2]) == 14
     assert artifacts(place) == whole
+
+
+def test_other_weights_never_mix_with_kept_answers(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """Cut after one batch, then the weights are replaced by others of the same size."""
+    write_params(place, decodings={"vstar": ["greedy"]}, max_new_tokens=2)
+    generate, asked = LocalEngine.generate, []
+
+    def once(self: LocalEngine, prompts: Any, *rest: Any) -> Any:
+        asked.append(len(prompts))
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return generate(self, prompts, *rest)
+
+    monkeypatch.setattr(LocalEngine, "generate", once)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate.main()
+    model = place / "data/models/sft"
+    own = shutil.copytree(model.resolve(), place / "own")
+    weights = load_file(own / "model.safetensors")
+    negated = {name: -tensor for name, tensor in weights.items()}
+    save_file(negated, own / "model.safetensors", {"format": "pt"})
+    model.unlink()
+    model.symlink_to(own)
+    asked.append(0)
+    evaluate.main()
+    assert len(asked[3:]) == 3  # all batches are asked
+    said = "evaluate-sft: starts anew: data/models/sft/model.safetensors changed since the unfinished run"
+    assert said in capsys.readouterr().out.splitlines()
 
 
 def test_fewer_records_by_parameter(place: Path) -> None:

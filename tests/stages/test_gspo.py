@@ -1,4 +1,4 @@
-"""Stage `gspo` in a small workplace: what it leaves, and how it goes on after kill -9."""
+"""Stage `gspo` in a small workplace: its artifacts, and how it resumes after kill -9."""
 
 import os
 import subprocess
@@ -6,12 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from trl import GRPOConfig
 
 from openo3.core.schema import Task
 from openo3.files.artifacts import read_json
 from openo3.model.load import load_model, load_processor
-from openo3.training.gspo import GroundedGSPOTrainer, RewardSettings
+from openo3.training.gspo import GroundedGSPOTrainer, RewardSettings, check_save_steps
 from stages import gspo
+from stages.params import load_params
 from tests.openo3.training import workplace
 from tests.stages.training_stage import (
     ROOT,
@@ -78,7 +80,8 @@ def test_direct_questions_are_added_where_asked_for(
     place: Path, direct: bool | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = {} if direct is None else {"direct": direct}
-    examples = given_to_the_trainer(gspo, monkeypatch, gspo_data=data)[2]
+    weights = {"weights": {"ans_where": 1.0}}
+    examples = given_to_the_trainer(gspo, monkeypatch, gspo_data=data, gspo_rewards=weights)[2]
     assert [sample.task for sample in examples.samples[7:]] == ([Task.WHERE] if direct else [])
     assert examples.counts["samples"] == (8 if direct else 7)
 
@@ -95,11 +98,22 @@ def test_the_rewards_are_those_of_the_parameters(place: Path, monkeypatch: pytes
 def test_direct_questions_have_a_column_of_the_curve(place: Path) -> None:
     """Every record with a direct question among eight is asked within the run's eight prompts."""
     (place / "params.yaml").unlink()
-    workplace.write_params(place, gspo={"max_steps": 4}, gspo_data={"direct": True})
+    others = {"gspo_data": {"direct": True}, "gspo_rewards": {"weights": {"ans_where": 1.0}}}
+    workplace.write_params(place, gspo={"max_steps": 4}, **others)
     gspo.main()
     rows = curve(place, "gspo")
     assert any(row["rewards/ans_where"] == "0.0" for row in rows)
     assert read_json(place / "metrics/gspo.json")["samples"] == 8
+
+
+def test_direct_questions_need_the_reward_that_judges_them(
+    place: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (place / "params.yaml").unlink()
+    workplace.write_params(place, gspo_data={"direct": True})
+    with pytest.raises(SystemExit, match="2"):
+        gspo.main()
+    assert "data.direct: only ans_where judges these questions" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -137,3 +151,26 @@ def test_two_processes(inputs: Path, tmp_path: Path) -> None:
 
 def test_a_setting_that_trl_does_not_know_is_one_line(place: Path, capsys: pytest.CaptureFixture) -> None:
     refuses_an_unknown_setting(gspo.main, "gspo", place, capsys)
+
+
+def test_a_checkpoint_in_the_middle_of_a_rollout_is_refused(
+    place: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (place / "params.yaml").unlink()
+    workplace.write_params(place, gspo={"save_steps": 3})
+    with pytest.raises(SystemExit) as stop:
+        gspo.main()
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "params.yaml: gspo.trainer: save_steps 3 falls into the middle of a rollout, which lasts 2 steps "
+        "(steps_per_generation): the next good number is 4"
+    )
+
+
+@pytest.mark.parametrize("profile", sorted((ROOT / "profiles").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_profiles_save_between_rollouts(profile: Path, tmp_path: Path) -> None:
+    trainer = load_params("gspo", gspo.Params, str(profile)).trainer
+    kept = ("save_steps", "steps_per_generation", "gradient_accumulation_steps", "num_generations")
+    settings = {name: trainer[name] for name in kept if name in trainer}
+    settings |= {"per_device_train_batch_size": trainer["per_device_train_batch_size"], "use_cpu": True}
+    check_save_steps(GRPOConfig(output_dir=str(tmp_path), bf16=False, report_to="none", **settings))

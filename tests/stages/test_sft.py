@@ -1,13 +1,19 @@
-"""Stage `sft` in a small workplace: what it leaves, and how it goes on after kill -9."""
+"""Stage `sft` in a small workplace: its artifacts, and how it resumes after kill -9."""
 
+import resource
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import Trainer
 
 from openo3.core.schema import Task
 from openo3.files.artifacts import read_json
 from openo3.model.load import load_model, load_processor
+from openo3.training import record
 from stages import sft
 from tests.openo3.training import workplace
 from tests.stages.training_stage import (
@@ -39,13 +45,13 @@ def complete(folder: Path) -> None:
 
 
 def cut_at(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Run the stage up to a call of `record`'s function."""
+    """Run the stage up to a call of a function of `record`."""
 
     def cut(*_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(sft.record, name, cut)
+        patch.setattr(record, name, cut)
         with pytest.raises(KeyboardInterrupt):
             sft.main()
 
@@ -56,7 +62,7 @@ def test_killed_and_started_again(tmp_path: Path, steps: list[int]) -> None:
     whole = next(tmp_path.glob(".cache/openo3/sft/*/checkpoint-2"))
     half = whole.with_name("checkpoint-3")
     shutil.copytree(whole, half)
-    (half / "trainer_state.json").unlink()
+    (half / "digests.json").unlink()
     sft.main()
     assert steps == [2, 3]
     complete(tmp_path)
@@ -64,7 +70,7 @@ def test_killed_and_started_again(tmp_path: Path, steps: list[int]) -> None:
     assert checkpoints(tmp_path, "sft") == []
     once = {path.name for path in (tmp_path / "data/models/sft").iterdir()}
     steps.clear()
-    sft.main()  # nothing is left to go on from
+    sft.main()  # nothing is left to resume from
     assert steps == [0, 1, 2, 3]
     assert {path.name for path in (tmp_path / "data/models/sft").iterdir()} == once
     complete(tmp_path)
@@ -75,21 +81,105 @@ def test_killed_while_writing_the_artifacts(
 ) -> None:
     cut_at(monkeypatch, "write_csv")
     steps.clear()
+    shutil.rmtree(tmp_path / "data/models/sft")  # as DVC does before it runs a stage again
     sft.main()
     assert steps == []
     complete(tmp_path)
+    assert not list(tmp_path.glob(".cache/openo3/sft/*"))
 
 
 def test_a_changed_parameter_starts_anew(
     tmp_path: Path, steps: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cut_at(monkeypatch, "save")
-    assert checkpoints(tmp_path, "sft") == ["checkpoint-4"]
+    cut_at(monkeypatch, "keep")
+    assert checkpoints(tmp_path, "sft") == ["checkpoint-2"]  # none at the end of training
     steps.clear()
     (tmp_path / "params.yaml").unlink()
     workplace.write_params(tmp_path, sft={"learning_rate": 2e-3})
     sft.main()
     assert steps == [0, 1, 2, 3]
+    complete(tmp_path)
+
+
+def test_other_weights_start_anew(
+    tmp_path: Path, steps: list[int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """The base is replaced by one of the same size after a checkpoint."""
+    cut_at(monkeypatch, "keep")
+    steps.clear()
+    base = tmp_path / "data/models/base"
+    own = shutil.copytree(base.resolve(), tmp_path / "own")
+    weights = load_file(own / "model.safetensors")
+    zeros = {name: torch.zeros_like(tensor) for name, tensor in weights.items()}
+    save_file(zeros, own / "model.safetensors", {"format": "pt"})
+    base.unlink()
+    base.symlink_to(own)
+    sft.main()
+    assert steps == [0, 1, 2, 3]
+    said = "sft: starts anew: data/models/base/model.safetensors changed since the unfinished run"
+    assert said in capsys.readouterr().out
+
+
+def test_a_damaged_checkpoint_is_dropped(
+    tmp_path: Path, steps: list[int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    cut_at(monkeypatch, "keep")
+    (optimizer,) = tmp_path.glob(".cache/openo3/sft/*/checkpoint-2/optimizer.pt")
+    optimizer.write_bytes(bytes(optimizer.stat().st_size))
+    steps.clear()
+    sft.main()
+    assert steps == [0, 1, 2, 3]
+    assert "sft: checkpoint-2 is dropped (the content of optimizer.pt has changed)" in capsys.readouterr().out
+    complete(tmp_path)
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """From the second checkpoint on no file can grow beyond 100 kB, whoever writes it."""
+    save = Trainer.save_model
+
+    def limited(self: Trainer, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        if _internal_call and self.state.global_step > 1:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+        save(self, output_dir, _internal_call)
+
+    monkeypatch.setattr(Trainer, "save_model", limited)
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
+@pytest.mark.usefixtures("full_disk")
+@pytest.mark.parametrize("then", ["continue", "stop"])
+def test_a_full_disk_at_a_checkpoint_keeps_the_one_before(
+    tmp_path: Path, then: str, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "params.yaml").unlink()
+    workplace.write_params(tmp_path, sft={"save_steps": 1}, sft_on_full_disk=then)
+    with pytest.raises(SystemExit) as stop:
+        sft.main()
+    assert stop.value.code == 1
+    said = [line for line in capsys.readouterr().err.splitlines() if " was not saved (" in line]
+    failed = [line.split(" was not saved")[0] for line in said]
+    if then == "stop":
+        assert failed == ["checkpoint-2"]
+        assert said[0].endswith("earlier checkpoints are kept, training stops")
+    else:
+        assert failed == ["checkpoint-2", "checkpoint-3", "sft: the trained model"]
+        assert said[0].endswith("earlier checkpoints are kept, training continues")
+    assert checkpoints(tmp_path, "sft") == ["checkpoint-1"]
+    assert not list(tmp_path.glob("data/models/sft*"))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
+def test_a_checkpoint_without_room_is_not_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1_000_000))
+    sft.main()
+    said = [line for line in capsys.readouterr().err.splitlines() if "checkpoint-" in line]
+    assert len(said) == 1
+    assert said[0].startswith("checkpoint-2 was not saved (it needs 0.0")
     complete(tmp_path)
 
 

@@ -142,6 +142,24 @@ def test_kept_answers_are_not_asked_again(ask, tmp_path: Path, cut: int) -> None
     assert [orjson.loads(line)[0]["record"] for line in kept.read_bytes().splitlines()] == [0, 2, 4]
 
 
+@pytest.mark.parametrize(
+    "damage", [lambda line: bytes(len(line) - 1) + b"\n", lambda line: b"[]\n", lambda line: b"[{}]\n"]
+)
+def test_damaged_answers_are_asked_again_with_all_that_follow(
+    ask, tmp_path: Path, damage: Callable[[bytes], bytes], capsys: pytest.CaptureFixture
+) -> None:
+    expected = ask(Parrot(), FIVE)
+    kept = tmp_path / "kept.jsonl"
+    first, second, third = kept.read_bytes().splitlines(keepends=True)
+    kept.write_bytes(first + damage(second) + third)
+    again = Parrot()
+    assert ask(again, FIVE) == expected
+    assert [len(call) for call in again.calls] == [5, 5]
+    assert kept.read_bytes() == first + second + third
+    said = "kept.jsonl: answers after the first 2 records are damaged, asks them again"
+    assert capsys.readouterr().out.splitlines() == [said]
+
+
 def test_batches_have_different_seeds(ask) -> None:
     _, lines = ask(Parrot(), FIVE)
     seeds = {line["record"]: line["completion"].split(":")[0] for line in lines}

@@ -1,16 +1,20 @@
 """A saved model comes back the same, from its folder or through a pointer."""
 
+import io
 import json
+import os
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from openo3.model.attention import FRAMEWISE, GROUPED
 from openo3.model.decoding import Sampling
 from openo3.model.encode import Prompt
 from openo3.model.engine import LocalEngine
-from openo3.model.load import POINTER, load_model, load_processor, resolve
+from openo3.model.load import POINTER, IncompleteModelError, load_model, load_processor, resolve
 from tests.openo3.model.families import Family
 
 
@@ -64,3 +68,45 @@ def test_pointer_to_a_hub_model(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="missing"):
         load_processor(tmp_path / "missing")
+
+
+def test_a_model_without_some_of_its_tensors_is_refused(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    tensors = load_file(weights)
+    gone = next(name for name in sorted(tensors) if name.endswith("mlp.gate_proj.weight"))
+    save_file({name: tensor for name, tensor in tensors.items() if name != gone}, weights, {"format": "pt"})
+    with pytest.raises(IncompleteModelError, match=f"{folder}: 1 tensors are missing .*gate_proj.weight"):
+        load_model(folder)
+
+
+def test_weights_that_are_cut_off_are_refused(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    os.truncate(weights, weights.stat().st_size // 2)
+    with pytest.raises(IncompleteModelError, match=f"{folder}: its weights cannot be read"):
+        load_model(folder)
+
+
+def test_code_in_a_model_folder_is_never_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `trust_remote_code` left open, transformers asks on standard input and runs it on a `y`."""
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 8))
+    (folder / "own.py").write_text("raise SystemExit('code of the model ran')\n")
+    for name, entry in (
+        ("config.json", {"AutoModelForImageTextToText": "own.Model", "AutoConfig": "own.Config"}),
+        ("processor_config.json", {"AutoProcessor": "own.Processor"}),
+        ("tokenizer_config.json", {"AutoTokenizer": ["own.Tokenizer", None]}),
+    ):
+        content = json.loads((folder / name).read_text()) if (folder / name).exists() else {}
+        content["model_type"] = content.get("model_type", "") + ("own" if name == "config.json" else "")
+        (folder / name).write_text(json.dumps({**content, "auto_map": entry}))
+    with pytest.raises(ValueError, match="trust_remote_code"):
+        load_model(folder)
+
+
+def test_a_chat_template_without_end_is_refused(folder: Path) -> None:
+    loop = "{% for _ in range(99999) %}" * 3 + "a" + "{% endfor %}" * 3
+    template = folder / "chat_template.jinja"
+    template.write_text(template.read_text() + loop)
+    tracer = sys.gettrace()
+    with pytest.raises(ValueError, match="its chat template runs on after 100,000 lines"):
+        load_processor(folder)
+    assert sys.gettrace() is tracer

@@ -1,59 +1,117 @@
-"""A run goes on only from whole checkpoints of the same inputs and settings."""
+"""A run resumes only from whole checkpoints, and keeps the best ones."""
 
+import os
 from pathlib import Path
 
+import pytest
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
-from openo3.training.checkpoints import KeepBest, keepers, last_checkpoint, workspace
+from openo3.training.checkpoints import (
+    SEAL,
+    KeepBest,
+    NoLastCheckpoint,
+    keepers,
+    last_checkpoint,
+    seal,
+    space_needed,
+)
 
 
-def checkpoint(folder: Path, step: int, state: str | None = "{}") -> Path:
+def checkpoint(folder: Path, step: int, *, sealed: bool = True) -> Path:
     made = folder / f"checkpoint-{step}"
-    made.mkdir(parents=True)
-    (made / "model.safetensors").touch()
-    if state is not None:
-        (made / "trainer_state.json").write_text(state)
+    (made / "global_step").mkdir(parents=True)
+    for name in ("model.safetensors", "scheduler.pt", "global_step/optimizer.pt"):
+        (made / name).write_bytes(os.urandom(100 + step))
+    if sealed:
+        seal(made)
     return made
 
 
-def test_the_newest_whole_checkpoint_counts(tmp_path: Path) -> None:
-    assert last_checkpoint(tmp_path) is None
+def test_the_newest_sealed_checkpoint_counts(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert last_checkpoint(tmp_path, "sft") is None
     checkpoint(tmp_path, 9)
     newest = checkpoint(tmp_path, 10)
-    halves = [checkpoint(tmp_path, 20, None), checkpoint(tmp_path, 30, '{"global_step": 3')]
-    assert last_checkpoint(tmp_path) == str(newest)
-    assert not any(half.exists() for half in halves)
+    half = checkpoint(tmp_path, 20, sealed=False)
+    assert last_checkpoint(tmp_path, "sft") == str(newest)
+    assert not half.exists()
+    assert capsys.readouterr().out.splitlines() == [
+        "sft: checkpoint-20 is dropped (it was not saved to the end): resumes from checkpoint-10"
+    ]
+    assert last_checkpoint(tmp_path, "sft") == str(newest)
+    assert capsys.readouterr().out == ""
 
 
-def test_a_workspace_belongs_to_its_inputs_and_settings(tmp_path: Path) -> None:
-    rows, model = tmp_path / "rows.jsonl", tmp_path / "model"
-    rows.write_text("1")
-    model.mkdir()
-    (model / "weights").write_text("w")
+def cut(path: Path) -> None:
+    os.truncate(path / "model.safetensors", 50)
 
-    def folder(settings: dict) -> Path:
-        return workspace("sft", [rows, model], settings, tmp_path / "cache")
 
-    first = folder({"lr": 1})
-    checkpoint(first, 1)
-    assert folder({"lr": 1}) == first
-    assert (first / "checkpoint-1").exists()
-    changed = [folder({"lr": 2})]
-    assert not first.exists()
-    rows.write_text("2")
-    changed.append(folder({"lr": 1}))
-    (model / "weights").write_text("v")
-    changed.append(folder({"lr": 1}))
-    assert len({first, *changed}) == 4
-    other = workspace("gspo", [rows, model], {"lr": 1}, tmp_path / "cache")
-    assert other.exists()
-    assert changed[-1].exists()
+def zero(path: Path) -> None:
+    file = path / "global_step/optimizer.pt"
+    file.write_bytes(bytes(file.stat().st_size))
+
+
+def flip(path: Path) -> None:
+    content = bytearray((path / "model.safetensors").read_bytes())
+    content[40] ^= 1
+    (path / "model.safetensors").write_bytes(content)
+
+
+def lose(path: Path) -> None:
+    (path / "scheduler.pt").unlink()
+
+
+def spoil_the_seal(path: Path) -> None:
+    (path / SEAL).write_bytes(bytes(200))
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (cut, "model.safetensors has another size"),
+        (zero, "the content of global_step/optimizer.pt has changed"),
+        (flip, "the content of model.safetensors has changed"),
+        (lose, "scheduler.pt is missing"),
+        (spoil_the_seal, f"{SEAL} cannot be read"),
+    ],
+)
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(
+    tmp_path: Path, harm, said: str, capsys: pytest.CaptureFixture
+) -> None:
+    older, newest = checkpoint(tmp_path, 10), checkpoint(tmp_path, 20)
+    harm(newest)
+    assert last_checkpoint(tmp_path, "gspo") == str(older)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line == f"gspo: checkpoint-20 is dropped ({said}): resumes from checkpoint-10"
+    harm(older)
+    assert last_checkpoint(tmp_path, "gspo") is None
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("gspo: checkpoint-10 is dropped (")
+    assert line.endswith("): there is no older one, starts anew")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_space_of_the_next_checkpoint_is_that_of_the_newest(tmp_path: Path) -> None:
+    assert space_needed(tmp_path) == 0
+    checkpoint(tmp_path, 10)
+    checkpoint(tmp_path, 20)
+    checkpoint(tmp_path, 30, sealed=False)
+    assert space_needed(tmp_path) == 3 * 120
+
+
+def test_there_is_no_checkpoint_at_the_end_of_training(tmp_path: Path) -> None:
+    args = TrainingArguments(output_dir=str(tmp_path), report_to="none", use_cpu=True)
+    left = []
+    for step in (2, 4):
+        control = TrainerControl(should_save=True)
+        NoLastCheckpoint().on_step_end(args, TrainerState(global_step=step, max_steps=4), control)
+        left.append(control.should_save)
+    assert left == [True, False]
 
 
 def test_the_best_stay_beside_the_newest(tmp_path: Path) -> None:
     rewards = {10: 0.1, 20: 0.7, 30: 0.3, 40: 0.6, 50: 0.2}
     args = TrainingArguments(output_dir=str(tmp_path), save_steps=10, report_to="none", use_cpu=True)
-    (keep,) = keepers("reward", 2, greater_is_better=True)
+    _, keep = keepers("reward", 2, greater_is_better=True)
     state, left = TrainerState(is_world_process_zero=True), []
     for step, reward in rewards.items():
         state.log_history += [
@@ -66,7 +124,17 @@ def test_the_best_stay_beside_the_newest(tmp_path: Path) -> None:
         left.append(sorted(int(path.name[11:]) for path in tmp_path.glob("checkpoint-*")))
     assert left == [[10], [10, 20], [10, 20, 30], [20, 30, 40], [20, 40, 50]]
     assert not list(tmp_path.glob("removed-*"))
-    assert keepers("reward", None, greater_is_better=True) == []
+    assert len(keepers("reward", None, greater_is_better=True)) == 1
+
+
+def test_a_failed_save_costs_no_whole_checkpoint(tmp_path: Path) -> None:
+    args = TrainingArguments(output_dir=str(tmp_path), save_steps=10, report_to="none", use_cpu=True)
+    state = TrainerState(is_world_process_zero=True, global_step=30)
+    state.log_history = [{"step": step, "loss": loss} for step, loss in ((10, 0.1), (20, 0.9), (30, 0.5))]
+    checkpoint(tmp_path, 10)
+    checkpoint(tmp_path, 20)
+    KeepBest("loss", 1, greater_is_better=False).on_save(args, state, TrainerControl())
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-10", "checkpoint-20"}
 
 
 def test_lower_losses_are_better_and_other_processes_remove_nothing(tmp_path: Path) -> None:
@@ -85,5 +153,5 @@ def test_lower_losses_are_better_and_other_processes_remove_nothing(tmp_path: Pa
 
 def test_what_is_left_of_a_removed_checkpoint_goes(tmp_path: Path) -> None:
     (tmp_path / "removed-4").mkdir()
-    assert last_checkpoint(tmp_path) is None
+    assert last_checkpoint(tmp_path, "sft") is None
     assert not list(tmp_path.iterdir())

@@ -1,0 +1,137 @@
+"""What the stages that train share: parameters, loading of examples, and a run up to its artifacts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from accelerate.utils import broadcast_object_list
+from transformers import Trainer, TrainingArguments
+
+from openo3.files.artifacts import atomic_directory, write_csv, write_json
+from openo3.media.frame_store import FrameStore
+from openo3.model.encode import PromptEncoder
+from openo3.training import record
+from openo3.training.checkpoints import last_checkpoint
+from openo3.training.examples import Examples
+from openo3.training.nonfinite import OnNonFinite
+from openo3.training.trl_compat import OnFullDisk, disk_problem
+
+
+@dataclass(frozen=True)
+class TrainingParams:
+    """`trainer` goes to TRL's configuration, `lora` to `peft.LoraConfig`, each under its own names.
+    `freeze_vision`: the vision tower, with its merger, is not trained. `compile_layers`: with torch.compile,
+    which needs a C++ compiler, or Triton on a GPU.
+
+    `keep_best`: this many of the best checkpoints stay beside the newest one, in .cache/openo3, also after
+    the run. `on_full_disk`: whether training continues when a checkpoint cannot be written.
+    """
+
+    trainer: dict[str, Any]
+    lora: dict[str, Any] | None = None
+    freeze_vision: bool = False
+    compile_layers: bool = False
+    on_non_finite: OnNonFinite = "stop"
+    on_full_disk: OnFullDisk = "continue"
+    keep_best: int | None = None
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """Where a stage's results go; `columns` maps the curve's columns to the names in the trainer's log."""
+
+    model: Path
+    curve: Path
+    metrics: Path
+    columns: Mapping[str, str]
+
+
+def pass_on(stage: str, rows: Path, start: Path, artifacts: Artifacts) -> bool:
+    """If there are no records in `rows`, write the artifacts of a run of 0 steps and say so; else False.
+
+    The model becomes a copy of `start`. All processes of a distributed run may call this; the first one
+    writes.
+    """
+    if rows.exists() and rows.stat().st_size:
+        return False
+    if int(os.environ.get("RANK", "0")) == 0:
+        model, columns = artifacts.model, artifacts.columns
+        print(f"{stage}: {rows} holds no records, so nothing is trained: {model} is a copy of {start}")
+        for file in (model, artifacts.curve, artifacts.metrics):
+            file.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_directory(model) as folder:
+            shutil.copytree(start, folder, dirs_exist_ok=True)
+        write_csv(artifacts.curve, [], ["step", *columns])
+        write_json(artifacts.metrics, {"steps": 0, "samples": 0, "last": dict.fromkeys(columns)})
+    return True
+
+
+def load_examples(
+    stage: str,
+    rows: Path,
+    frames: Path,
+    processor: Any,
+    *,
+    max_samples: int | None,
+    max_tokens: int | None,
+    direct: bool,
+    answered: bool,
+    reasoning: bool = True,
+) -> Examples:
+    """The stage's records, see `Examples`; one line says how many there are and how many are left out."""
+    examples = Examples.load(rows, FrameStore.open(frames), PromptEncoder(processor), max_samples)
+    examples = replace(examples, reasoning=reasoning)
+    examples = examples.with_direct() if direct else examples
+    examples = examples.within(max_tokens, answered=answered)
+    left_out = f"{examples.without_frames:,} without frames and {examples.too_long:,} too long left out"
+    print(f"{stage}: {len(examples.samples):,} records, {left_out}")
+    return examples
+
+
+def run(
+    stage: str,
+    work: Path,
+    config: TrainingArguments,
+    base: Path,
+    artifacts: Artifacts,
+    make: Callable[[], tuple[Trainer, Examples]],
+    *,
+    keep_checkpoints: bool = False,
+    facts: Mapping[str, Any] | None = None,
+) -> None:
+    """Train in the workspace `work` from its last whole checkpoint, then write the artifacts.
+
+    Where training was complete and only the artifacts are missing, no trainer is made. `facts` are added to
+    the metrics. Every process of a distributed run calls this.
+    """
+    is_main = config.process_index == 0
+    if not _from_main(is_main, lambda: record.is_kept(work)):
+        trainer, examples = make()
+        trainer.train(resume_from_checkpoint=_from_main(is_main, lambda: last_checkpoint(work, stage)))
+        try:
+            counts = examples.counts | {"steps_left_out": trainer.steps_left_out} | (facts or {})
+            record.keep(trainer, base, work, counts)
+        except Exception as error:
+            if (problem := disk_problem(error)) is None:
+                raise
+            print(
+                f"{stage}: the trained model was not saved ({problem}): make space and start again, the last "
+                "checkpoint is kept",
+                file=sys.stderr,
+            )
+            raise SystemExit(1) from None
+    if not is_main:
+        return
+    record.publish(work, artifacts.model, artifacts.curve, artifacts.metrics, artifacts.columns)
+    shutil.rmtree(work / record.TRAINED if keep_checkpoints else work, ignore_errors=True)
+
+
+def _from_main(is_main: bool, ask: Callable[[], Any]) -> Any:
+    """What the main process finds, in every process: they must not decide differently."""
+    return broadcast_object_list([ask() if is_main else None])[0]
