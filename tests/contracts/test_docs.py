@@ -1,5 +1,6 @@
 """The documents name only what exists: files, headings, make targets, commands, modules and profiles."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +8,10 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from openo3.annotations import stgr
 from openo3.cli.main import COMMANDS
+from openo3.core.evidence import parse_claims
+from openo3.core.schema import STGR_TASKS
 from tools.code_deps import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "local/README.md"])
@@ -80,6 +84,19 @@ def test_every_module_exists(page: Path) -> None:
 def test_every_profile_exists(page: Path) -> None:
     named = set(re.findall(r"(?:\bP=|--profile )([\w-]+)", code(page))) - PLACEHOLDERS
     assert named <= {path.stem for path in ROOT.glob("profiles/*.yaml")}
+
+
+def test_the_record_that_is_shown_is_accepted() -> None:
+    page = (ROOT / "docs/own-videos.md").read_text(encoding="utf-8")
+    [shown] = re.findall(r"^```json\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    sample = stgr.parse(json.loads(shown))
+    assert [frame.idx for frame in sample.key_frames] == list(sample.key_items)
+    assert parse_claims(sample.reasoning)
+
+
+def test_every_task_is_named() -> None:
+    page = (ROOT / "docs/own-videos.md").read_text(encoding="utf-8")
+    assert [task for task in STGR_TASKS if f"`{task}`" not in page] == []
 
 
 def test_the_readme_is_short() -> None:
