@@ -51,7 +51,7 @@ $(INSTALLED): $(LOCK) pyproject.toml
 	touch $@
 
 docs: $(DOCS)/installed  ## the documentation as a website in site/
-	$(DOCS)/bin/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --quiet
 	@echo "Documentation: $(CURDIR)/site/index.html"
 
 $(DOCS)/installed: requirements-docs.lock

@@ -1,9 +1,12 @@
-"""The documents name only what exists: files, headings, make targets, commands, modules and profiles."""
+"""The documents name only what exists: files, headings, commands, modules, parameters and profiles."""
 
+import importlib
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import is_dataclass
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 from ruamel.yaml import YAML
@@ -20,6 +23,7 @@ CODE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\[[^]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 OF_THIS_REPOSITORY = ("bench", "flows", "openo3", "stages", "tools")
+BLOCKS = ("base_model", "download", "validate", "sample_frames", "sft", "gspo", "evaluate", "report")
 PLACEHOLDERS = {"NAME", "mine"}
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -84,6 +88,25 @@ def test_every_module_exists(page: Path) -> None:
 def test_every_profile_exists(page: Path) -> None:
     named = set(re.findall(r"(?:\bP=|--profile )([\w-]+)", code(page))) - PLACEHOLDERS
     assert named <= {path.stem for path in ROOT.glob("profiles/*.yaml")}
+
+
+@each_page
+def test_every_parameter_exists(page: Path) -> None:
+    """`gspo.data.direct` is a field of the stage's parameters; settings of other libraries are theirs."""
+    named = re.findall(rf"(?<![\w./])({'|'.join(BLOCKS)})\.([a-z_]+(?:\.[a-z_]+)*)", code(page))
+    files = ("json", "jsonl", "csv", "yaml", "md")
+    assert [
+        f"{block}.{names}"
+        for block, names in named
+        if names not in files and not is_field(importlib.import_module(f"stages.{block}").Params, names)
+    ] == []
+
+
+def is_field(params: type, names: str) -> bool:
+    first, _, rest = names.partition(".")
+    kind = get_type_hints(params).get(first)
+    inner = next((part for part in (kind, *get_args(kind)) if is_dataclass(part)), None)
+    return kind is not None and (not rest or inner is None or is_field(inner, rest))
 
 
 def test_the_record_that_is_shown_is_accepted() -> None:
