@@ -7,7 +7,7 @@ PORT ?= 4200
 BIN := .venv/bin
 DOCS := .venv/docs
 QUICK := tests/contracts tests/openo3/core openo3/core tests/openo3/annotations tests/openo3/files tests/openo3/report \
-	tests/openo3/benchmarks tests/openo3/validation tests/stages/test_params.py
+	tests/openo3/benchmarks tests/openo3/validation tests/stages/test_params.py tests/tools
 INSTALLED := .venv/installed-$(LOCK)
 
 # Stages start with `python`: the environment's own. It is compiled at installation, or each stage and each test
