@@ -10,9 +10,9 @@ QUICK := tests/contracts tests/openo3/core openo3/core tests/openo3/annotations 
 	tests/openo3/benchmarks tests/openo3/validation tests/stages/test_params.py tests/tools
 INSTALLED := .venv/installed-$(LOCK)
 
-# Stages start with `python`: the environment's own. It is compiled at installation, or each stage and each test
-# process would do that again, for seconds, where Python may not write (PYTHONDONTWRITEBYTECODE, as in containers).
-# DeepSpeed (LOCK=requirements-gpu.lock) compiles nothing at installation.
+# Stages start with `python`, which must be the environment's own. Its packages are byte-compiled at installation:
+# where Python may not write (PYTHONDONTWRITEBYTECODE, as in containers), every process would otherwise spend
+# seconds on that. DeepSpeed (LOCK=requirements-gpu.lock) compiles no kernels at installation.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DS_BUILD_OPS = 0
 
@@ -25,7 +25,7 @@ repro: install  ## run what changed, then show the results
 test: lint  ## all tests, the fast ones first; `make test T="-m 'not slow'"` for these alone
 	$(BIN)/pytest $(T)
 
-quick: lint  ## the tests to run while working, in under two minutes: no training, no servers
+quick: lint  ## the tests to run while working, in under two minutes: formats, rewards, scores, report, documents
 	$(BIN)/pytest -m "not slow" $(QUICK) $(T)
 
 lint: install
