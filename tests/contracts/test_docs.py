@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import get_args, get_type_hints
 
 import pytest
-from ruamel.yaml import YAML
 
 from openo3.annotations import stgr
 from openo3.cli.main import COMMANDS
@@ -124,9 +123,3 @@ def test_every_task_is_named() -> None:
 
 def test_the_readme_is_short() -> None:
     assert (ROOT / "README.md").stat().st_size <= 8192
-
-
-def test_the_website_has_every_page() -> None:
-    yaml = YAML(typ="rt")
-    nav = yaml.load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
-    assert sorted(nav) == sorted(str(path.relative_to(ROOT / "docs")) for path in ROOT.glob("docs/**/*.md"))
