@@ -5,23 +5,32 @@ PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3))
 LOCK ?= requirements.lock
 PORT ?= 4200
 BIN := .venv/bin
+DOCS := .venv/docs
+QUICK := tests/contracts tests/openo3/core openo3/core tests/openo3/annotations tests/openo3/files tests/openo3/report \
+	tests/openo3/benchmarks tests/openo3/validation tests/stages/test_params.py tests/tools
 INSTALLED := .venv/installed-$(LOCK)
 
-# Stages start with `python`: the environment's own. It is compiled at installation, or each stage and each test
-# process would do that again, for seconds, where Python may not write (PYTHONDONTWRITEBYTECODE, as in containers).
-# DeepSpeed (LOCK=requirements-gpu.lock) compiles nothing at installation.
+# Stages start with `python`, which must be the environment's own. Its packages are byte-compiled at installation:
+# where Python may not write (PYTHONDONTWRITEBYTECODE, as in containers), every process would otherwise spend
+# seconds on that. DeepSpeed (LOCK=requirements-gpu.lock) compiles no kernels at installation.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DS_BUILD_OPS = 0
 
-.PHONY: repro test ui install profile plan deps lock
+.PHONY: repro test quick lint ui install profile plan docs deps lock
 
 repro: install  ## run what changed, then show the results
 	$(BIN)/dvc repro
 	@echo && cat reports/results.md && echo && echo "Report: $(CURDIR)/reports/index.html"
 
-test: install  ## all tests, the fast ones first; `make test T="-m 'not slow'"` for these alone
-	$(BIN)/ruff check .
+test: lint  ## all tests, the fast ones first; `make test T="-m 'not slow'"` for these alone
 	$(BIN)/pytest $(T)
+
+quick: lint  ## the tests to run while working, in under two minutes: formats, rewards, scores, report, documents
+	$(BIN)/pytest -m "not slow" $(QUICK) $(T)
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 ui: install  ## Prefect's UI and the scheduled runs: `make ui PORT=4300 UI="--cron '0 3 * * *' --push"`
 	@$(BIN)/python -m flows.ui --port $(PORT) $(UI)
@@ -41,14 +50,24 @@ $(INSTALLED): $(LOCK) pyproject.toml
 	$(BIN)/uv pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $@
 
+docs: $(DOCS)/installed  ## the documentation as a website in site/
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --quiet
+	@echo "Documentation: $(CURDIR)/site/index.html"
+
+$(DOCS)/installed: requirements-docs.lock
+	test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet uv
+	$(DOCS)/bin/uv pip install --python $(DOCS)/bin/python --require-hashes -r $<
+	touch $@
+
 deps: install  ## write each stage's import closure into dvc.yaml
 	$(BIN)/python tools/code_deps.py --write
 
-# One set of versions for both: the GPU lock is compiled first, the everyday lock within it. Neither names a
-# registry.
-COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
-	--no-header
+# One set of versions for the first two: the GPU lock is compiled first, the everyday lock within it. The
+# documentation has a lock and an environment of its own. None of the locks names a registry.
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
 
-lock: install
-	$(COMPILE) --all-extras -o requirements-gpu.lock
-	$(COMPILE) --extra test -c requirements-gpu.lock -o requirements.lock
+lock: install  ## resolve the lock files anew after a changed dependency
+	$(COMPILE) pyproject.toml --all-extras -o requirements-gpu.lock
+	$(COMPILE) pyproject.toml --extra test -c requirements-gpu.lock -o requirements.lock
+	$(COMPILE) --group docs -o requirements-docs.lock
