@@ -271,6 +271,18 @@ def test_a_file_without_one_readable_row(tmp_path, content):
     assert validation.metrics()["reasons"] == ({"row is not an object": count} if count else {})
 
 
+def test_an_annotated_length_that_is_not_the_files_is_a_warning(tmp_path):
+    folder = local_folder.write(tmp_path / "mine")
+    local_folder.annotate(folder, "V_STaR_test.json", [VSTAR, VSTAR | {"frame_count": 900}])
+    sync(local.plan(folder), tmp_path / "raw", tmp_path / "known")
+    (tmp_path / "spool").mkdir()
+    index = read_index(tmp_path / "raw", tmp_path / "media.jsonl")
+    validation = check(tmp_path / "raw/annotations", index, tmp_path / "spool", 0.5)
+    assert validation.warnings == {"vstar: annotated frame_count and fps disagree with the file's length": 1}
+    assert not validation.rejected["vstar"]
+    assert validation.measured["vstar"]["length of the video in seconds"] == (4.0, 4.0, 4.0)
+
+
 def test_many_key_frames_cost_linear_time(tmp_path):
     frames = [key_frame(idx, 1 + idx * 1e-6) for idx in range(50_000)]
     sample = stgr.parse(SFT["ts"] | {"key_frames": frames, "key_items": {}})
@@ -283,3 +295,14 @@ def test_a_scaled_copy_has_the_right_shape_for_its_boxes():
     assert block._mismatch((1280, 720), MediaFacts("video", 4.0, (640, 360))) is None
     assert block._mismatch((1279, 720), MediaFacts("video", 4.0, (426, 240))) is None
     assert "turned by its rotation" in block._mismatch((1280, 720), MediaFacts("video", 4.0, (720, 1280)))
+
+
+def test_fields_that_a_format_does_not_need_may_be_of_any_type(tmp_path):
+    folder = local_folder.write(tmp_path / "mine")
+    loose = {"width": "64", "height": [1], "fps": "30", "frame_count": {}, "size": "large"}
+    local_folder.annotate(folder, "TVGBench.json", [TVGBENCH | loose])
+    sync(local.plan(folder), tmp_path / "raw", tmp_path / "known")
+    (tmp_path / "spool").mkdir()
+    index = read_index(tmp_path / "raw", tmp_path / "media.jsonl")
+    validation = check(tmp_path / "raw/annotations", index, tmp_path / "spool", 0.5)
+    assert validation.rejected["tvgbench"] == {}
