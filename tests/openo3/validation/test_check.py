@@ -172,7 +172,7 @@ def test_each_broken_record_of_a_benchmark_has_its_reason(root, file, good, brok
         assert (line["reason"], line["field"]) == (reason, field), (fields, line)
 
 
-def test_of_two_rows_with_one_id_the_first_is_kept(root):
+def test_the_first_of_two_rows_with_the_same_id_is_kept(root):
     duplicate, letter = rejected(root, "STGR-RL.json")
     assert (duplicate["row"], duplicate["reason"], duplicate["detail"]) == (
         6,
@@ -195,14 +195,14 @@ def test_good_rows_become_samples_with_length_and_size(root):
     assert not any(sample.reasoning for sample in rl)
 
 
-def test_good_benchmark_records_are_kept_as_they_are(root):
+def test_good_benchmark_records_are_unchanged(root):
     media = {"media": "videos/vstar/v 1.mp4", "duration_s": 4.0}
     assert read_json(root / "validated/bench/vstar.json") == [VSTAR | media] * 2
     [record] = read_json(root / "validated/bench/tvgbench.json")
     assert record == TVGBENCH | {"media": "videos/tvgbench/charades/t1.mp4", "duration_s": 4.0}
 
 
-def test_of_benchmarks_with_options_an_answer_is_one_of_them(tmp_path):
+def test_an_answer_must_be_one_of_the_options(tmp_path):
     folder = choice_folder.write(tmp_path / "mine")
     good = choice_folder.videomme_record()
     changes = ({}, {"answer": "E"}, {"answer": "a door"}, {"answer": " "}, {"videoID": "gone"})
@@ -236,7 +236,7 @@ def test_facts_about_media_are_kept_by_digest(root, tmp_path, monkeypatch):
     assert index["videos/vstar/v 1.mp4"].duration_s == 4.0
 
 
-def test_links_that_dvc_makes_are_trusted_others_not(root, tmp_path):
+def test_only_links_into_dvcs_cache_are_trusted(root, tmp_path):
     raw, cache = tmp_path / "raw", tmp_path / "cache"
     clip = "videos/vstar/v 1.mp4"
     cache.mkdir()
@@ -249,7 +249,7 @@ def test_links_that_dvc_makes_are_trusted_others_not(root, tmp_path):
         assert index[clip].problem == problem
 
 
-def test_no_annotations_and_cut_annotations_are_errors(tmp_path):
+def test_missing_and_truncated_annotations_are_errors(tmp_path):
     index = read_index(tmp_path, tmp_path / "media.jsonl")
     with pytest.raises(AnnotationError, match="holds no annotation file"):
         check(tmp_path, index, tmp_path, 0.5)
