@@ -221,9 +221,9 @@ def test_absent_training_files_leave_an_empty_store(root: Path, capsys):
         ("workers: -1", "workers must be at least 0, got -1"),
         ("time_limit_s: 0", "time_limit_s must be greater than 0, got 0"),
         ("max_rejected_share: 5", "max_rejected_share must be at most 1, got 5"),
-        ("train: {fps: -1, min_frames: 1, max_frames: 2}", "fps must be greater than 0, got -1"),
-        ("train: {fps: 1, min_frames: 3, max_frames: 2}", "max_frames must be at least 3, got 2"),
-        ("train: {fps: 1, min_frames: 0, max_frames: 2}", "min_frames must be at least 1, got 0"),
+        ("train: {fps: -1, min_frames: 1, max_frames: 2}", "train.fps must be greater than 0, got -1"),
+        ("train: {fps: 1, min_frames: 3, max_frames: 2}", "train.max_frames must be at least 3, got 2"),
+        ("train: {fps: 1, min_frames: 0, max_frames: 2}", "train.min_frames must be at least 1, got 0"),
     ],
 )
 def test_senseless_parameters_are_one_line_before_anything_runs(
