@@ -55,12 +55,13 @@ class Common:
 
     def __post_init__(self) -> None:
         within("side_multiple", self.side_multiple, at_least=1)
-        budgets = {"max_pixels": self.max_pixels}
-        for name, value in vars(self).items():
-            if isinstance(value, FrameSampling) and value.max_pixels is not None:
-                budgets[f"{name}.max_pixels"] = value.max_pixels
-        for name, pixels in budgets.items():
-            within(name, pixels, at_least=self.side_multiple**2)
+        within("max_pixels", self.max_pixels, at_least=self.side_multiple**2)
+        for name, even in vars(self).items():
+            if isinstance(even, FrameSampling):
+                within(f"{name}.fps", even.fps, above=0)
+                within(f"{name}.min_frames", even.min_frames, at_least=1)
+                within(f"{name}.max_frames", even.max_frames, at_least=even.min_frames)
+                within(f"{name}.max_pixels", even.max_pixels, at_least=self.side_multiple**2)
         within("shards", self.shards, at_least=1)
         within("jpeg_quality", self.jpeg_quality, at_least=1, at_most=100)
         within("workers", self.workers, at_least=0)

@@ -6,12 +6,12 @@
 
 One row per media file in Parquet shards, which `datasets.load_dataset("parquet", ...)` shows with pictures:
 
-    media, digest, fingerprint     path below data/raw/media, its SHA-256, and that of all that made the row
+    media, digest, fingerprint     path below data/raw/media, its SHA-256, and a digest of the row's inputs
     width, height, duration_s      model pixels; length of the video in seconds, null for an image
     times_s, asked_s, key, frames  per frame: its presentation time, the time it was taken for, whether it
-                                   is an annotated moment (else one of the even ones), and its JPEG
+                                   is an annotated moment (else an evenly spread frame), and its JPEG
 
-`index.json` says where each row is. It is written last: a store that has one is complete.
+`index.json` says where each row is. It is written last, so a store that has one is complete.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _SAME_TIME_S = 5e-4
 
 
 def _feature(kind: pa.DataType) -> dict[str, Any]:
-    """An Arrow type in the words of `datasets.Features`."""
+    """An Arrow type as `datasets.Features` describes it."""
     if pa.types.is_list(kind):
         return {"feature": _feature(kind.value_type), "_type": "List"}
     if kind == _JPEG:
@@ -72,7 +72,7 @@ class Frame:
 
 
 class FrameStore:
-    """Frames by media path, read row by row; may be copied into other processes."""
+    """Frames by media path, read row by row; can be pickled."""
 
     def __init__(self, folder: Path, index: Mapping[str, Any]) -> None:
         self._folder, self._index = folder, index
@@ -81,7 +81,7 @@ class FrameStore:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> FrameStore:
-        """Raises `FileNotFoundError` if the store was never finished."""
+        """Raises `FileNotFoundError` if the store is incomplete."""
         folder = Path(path)
         if not (folder / INDEX).is_file():
             raise FileNotFoundError(f"{folder / INDEX}: no complete frame store, run the stage sample_frames")
@@ -94,7 +94,7 @@ class FrameStore:
         return len(self._media)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_shards": {}}  # open files stay behind
+        return {**self.__dict__, "_shards": {}}  # open files cannot be pickled
 
     @cached_property
     def sizes(self) -> dict[str, tuple[int, int]]:
@@ -106,10 +106,10 @@ class FrameStore:
         return self._entry(media)["duration_s"]
 
     def frames(self, media: str, key_times_s: Sequence[float] = ()) -> list[Frame]:
-        """The even frames and the annotated ones of `key_times_s`, in order of time, no moment twice.
+        """The evenly spread frames and those of `key_times_s`, in order of time, no moment twice.
 
-        An image is its one frame, whatever times are asked for. Raises `KeyError` for a media that is not in
-        the store, and for a time that no validated record names.
+        An image has one frame, whatever times are asked for. Raises `KeyError` for a media file that is not
+        in the store, and for a time that no validated record names.
         """
         row = self._row(media, "frames")
         return [
@@ -118,7 +118,7 @@ class FrameStore:
         ]
 
     def times_s(self, media: str, key_times_s: Sequence[float] = ()) -> list[float]:
-        """The times of what `frames` gives, without reading a frame."""
+        """The times of the frames that `frames` returns, without reading a frame."""
         return [time_s for time_s, _ in self._chosen(media, self._row(media), key_times_s)]
 
     def _row(self, media: str, *columns: str) -> dict[str, Any]:
@@ -131,7 +131,7 @@ class FrameStore:
     def _chosen(
         self, media: str, row: Mapping[str, Any], key_times_s: Sequence[float]
     ) -> list[tuple[float, int]]:
-        """Times and places in the row of the even frames and the annotated ones that are asked for."""
+        """Times and places in the row of the evenly spread frames and the requested annotated ones."""
         chosen = {time_s: place for place, time_s in enumerate(row["times_s"]) if not row["key"][place]}
         if self.duration_s(media) is not None:
             for key_time_s in key_times_s:

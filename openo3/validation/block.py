@@ -9,7 +9,7 @@ A file is checked block by block, so memory does not grow with the file.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,11 @@ ANNOTATED_SIZE = "size.annotated"
 
 DURATION, WIDTH, HEIGHT = "media.duration_s", "media.width", "media.height"
 """Facts about the files: seconds and pixels."""
+
+ANNOTATED_LENGTH = "media.annotated_s"
+"""The fact of a video's length in seconds according to the row, if it says so."""
+
+_SAME_LENGTH = 0.1  # by how much annotated lengths may differ, relative to the longer one
 
 _SAME_SHAPE = 0.02  # by how much the shapes of scaled copies may differ, since sides are whole pixels
 
@@ -60,14 +65,18 @@ class Block:
         self._add_problems("media", media)
         if self.key_images:
             self._add_problems("key_frames.path", [self._worst_image(row, index) for row in self.frame.index])
-        if ANNOTATED_SIZE in self.frame:
-            sizes = zip(self.frame[ANNOTATED_SIZE], media, strict=True)
-            self.frame["size.mismatch"] = self._column((_mismatch(*each) for each in sizes), object)
         duration = self._column((facts.duration_s if facts else None for facts in media), float)
         self.frame[DURATION] = duration
         for place, side in enumerate((WIDTH, HEIGHT)):
             sizes = (facts.size[place] if facts and facts.size else None for facts in media)
             self.frame[side] = self._column(sizes, float)
+        if ANNOTATED_LENGTH in self.frame:
+            annotated = pd.to_numeric(self.frame[ANNOTATED_LENGTH])
+            longer = annotated.clip(lower=duration)  # relative to the longer one
+            self.frame["media.length_difference"] = (annotated - duration).abs() / longer
+        if ANNOTATED_SIZE in self.frame:
+            sizes = zip(self.frame[ANNOTATED_SIZE], media, strict=True)
+            self.frame["size.mismatch"] = self._column((_mismatch(*each) for each in sizes), object)
         for time in OVERRUN:
             if time in self.frame:
                 self.frame[overrun(time)] = pd.to_numeric(self.frame[time]) - duration
@@ -79,11 +88,16 @@ class Block:
         values = pd.to_numeric(self.frame[fact], errors="coerce")
         return values[~self.frame.index.isin(list(rejected))].dropna().to_numpy(float)
 
-    def ungrounded(self, rejected: Container[int]) -> int:
-        """How many rows that are not `rejected` have reasoning without evidence where some is due."""
-        if UNGROUNDED not in self.frame:
-            return 0
-        return sum(row not in rejected for row in self.frame.index[self.frame[UNGROUNDED] == True])  # noqa: E712
+    def warnings(self, rejected: Collection[int]) -> dict[str, int]:
+        """How many rows that are not `rejected` look wrong, by what is wrong."""
+        lengths = self.accepted("media.length_difference", rejected)
+        counts = {
+            "reasoning without any <t> or <box>": int(self.accepted(UNGROUNDED, rejected).sum()),
+            "annotated frame_count and fps disagree with the file's length": int(
+                (lengths > _SAME_LENGTH).sum()
+            ),
+        }
+        return {what: count for what, count in counts.items() if count}
 
     def _worst_image(self, row: int, index: MediaIndex) -> MediaFacts | None:
         """A row's first key-frame image that has a problem, else its first one."""

@@ -8,6 +8,7 @@ with tempfile.TemporaryDirectory() as spool:
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -105,14 +106,14 @@ def check(annotations: Path, index: MediaIndex, spool: Path, time_tolerance_s: f
     validation = Validation(tables, {}, {}, {}, {}, {}, index, time_tolerance_s)
     rules = suites.rules(time_tolerance_s)
     for name, table in tables.items():
-        found, rejected, covered, ungrounded = [], {}, {}, 0
+        found, rejected, covered, warned = [], {}, {}, Counter()
         values: dict[str, list[np.ndarray]] = {measure: [] for measure in MEASURES}
         for part in table.blocks():
             part.add_media(index)
             found.append(suites.check(part.frame, rules))
             rejections = table.rejections(part, found[-1].values())
             rejected |= rejections
-            ungrounded += part.ungrounded(rejections)
+            warned.update(part.warnings(rejections))
             for measure, fact in MEASURES.items():
                 values[measure].append(part.accepted(fact, rejections))
             covered = coverage.joined(covered, coverage.by_source(part.frame, rejections))
@@ -124,6 +125,5 @@ def check(annotations: Path, index: MediaIndex, spool: Path, time_tolerance_s: f
             for measure, parts in values.items()
             if (all_ := np.concatenate(parts)).size
         }
-        if ungrounded:
-            validation.warnings[f"{name}: reasoning without any <t> or <box>"] = ungrounded
+        validation.warnings.update({f"{name}: {what}": count for what, count in warned.items()})
     return validation

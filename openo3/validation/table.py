@@ -20,7 +20,7 @@ import orjson
 
 from openo3.annotations.rejections import Reason, Rejection, RowError
 from openo3.files.artifacts import read_jsonl, write_json, write_jsonl
-from openo3.validation.block import ANNOTATED_SIZE, ROWS, Block
+from openo3.validation.block import ANNOTATED_LENGTH, ANNOTATED_SIZE, ROWS, Block
 from openo3.validation.facts import Facts
 from openo3.validation.formats import Format
 from openo3.validation.media import MediaFacts, MediaIndex
@@ -79,7 +79,8 @@ class Table:
         records.write(line)
         self.files.update((row.media, *row.key_images))
         labels |= {"media": row.media, "kind": row.kind, STATE: READABLE}
-        return {**labels, ANNOTATED_SIZE: _annotated_size(row.record), **row.facts}, row.key_images
+        sizes = {ANNOTATED_SIZE: _annotated_size(row.record), ANNOTATED_LENGTH: _annotated_length(row.record)}
+        return {**labels, **sizes, **row.facts}, row.key_images
 
     def blocks(self) -> Iterator[Block]:
         """All rows in order; one empty block if there are none."""
@@ -134,7 +135,18 @@ def _as_json(record: dict[str, Any]) -> bytes:
 def _annotated_size(record: Mapping[str, Any]) -> tuple[float, float] | None:
     """`(W, H)` in the pixels of the record's boxes, if it says so."""
     size = record.get("size") or (record.get("width"), record.get("height"))
-    return tuple(size) if all(size) else None
+    return tuple(size) if all(map(_is_positive, size)) else None
+
+
+def _annotated_length(record: Mapping[str, Any]) -> float | None:
+    """The length of the video in seconds, if the record says so."""
+    frames, fps = record.get("frame_count"), record.get("fps")
+    return frames / fps if _is_positive(frames) and _is_positive(fps) else None
+
+
+def _is_positive(value: Any) -> bool:
+    """True for a positive number; what a format does not need may be of any type."""
+    return isinstance(value, int | float) and value > 0
 
 
 def write_rows(path: Path, records: Iterable[dict[str, Any]]) -> None:

@@ -79,7 +79,7 @@ def local(media: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, by
     return content(folder)
 
 
-def test_the_same_bytes_as_here(cluster, media, local, tmp_path):
+def test_the_cluster_gives_the_same_bytes_as_local_processes(cluster, media, local, tmp_path):
     before = pids(cluster)
     assert len(before) == WORKERS
     done = fill(tmp_path, media, address(cluster))
@@ -96,7 +96,7 @@ def test_all_workers_take_part(cluster):
         assert len({future.result() for future in found}) > 1
 
 
-def test_a_killed_worker_costs_time_alone(cluster, media, local, tmp_path):
+def test_a_killed_worker_loses_no_result(cluster, media, local, tmp_path):
     before, seen = pids(cluster), []
 
     def kill_one(count: int) -> None:
@@ -110,7 +110,7 @@ def test_a_killed_worker_costs_time_alone(cluster, media, local, tmp_path):
     assert min(before) not in pids(cluster)
 
 
-def test_a_crash_costs_its_own_job_and_no_worker(cluster):
+def test_a_crash_affects_no_other_job_and_no_worker(cluster):
     before = pids(cluster)
     jobs = ["a", "segfault", "b", "unexpected", "c", "spin in C", "d"]
     with opened(address(cluster)) as found:
@@ -125,9 +125,7 @@ def test_a_crash_costs_its_own_job_and_no_worker(cluster):
     assert pids(cluster) == before
 
 
-def test_a_worker_that_does_not_see_the_files_is_an_error_not_a_rejection(
-    cluster, media, tmp_path, monkeypatch
-):
+def test_files_that_a_worker_does_not_see_are_an_error(cluster, media, tmp_path, monkeypatch):
     """The link leads into the folder that one works in, which is another one for the workers."""
     monkeypatch.chdir(media)
     (tmp_path / "media").mkdir()
@@ -137,7 +135,7 @@ def test_a_worker_that_does_not_see_the_files_is_an_error_not_a_rejection(
     assert not (tmp_path / "store/index.json").exists()
 
 
-def test_a_scheduler_that_goes_away_is_one_line(tmp_path, monkeypatch):
+def test_a_lost_scheduler_fails_with_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(executors, "_CONNECT_S", 2.0)
     brief = start(1, tmp_path)
 
@@ -151,7 +149,7 @@ def test_a_scheduler_that_goes_away_is_one_line(tmp_path, monkeypatch):
         run()
 
 
-def test_no_worker_and_no_scheduler_are_one_line(tmp_path, monkeypatch):
+def test_a_missing_worker_or_scheduler_fails_with_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(executors, "_CONNECT_S", 1.0)
     with start(0, tmp_path) as empty:
         name = address(empty)

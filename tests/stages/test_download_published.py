@@ -108,9 +108,9 @@ def test_all_that_was_fetched_validates_and_coverage_says_what_lacks(server, tmp
     [(reason, counts)] = reasons.items()
     assert (source, counts) == ("timerft", {"files": 1, "example": f"videos/timerft/{published.LOST}"})
     assert reason.startswith("not in hf://datasets/Boshenxx/TimeR1-Dataset@")
-    assert "it goes on with the 10 usable rows" in capsys.readouterr().out
+    assert "continues with the 10 usable rows" in capsys.readouterr().out
     page = (tmp_path / "reports/validation/index.html").read_text()
-    assert "Where the missing files would come from" in page
+    assert "Sources of the missing files" in page
     assert "TimeRFT_data.zip" in page
 
 

@@ -139,7 +139,7 @@ def test_a_changed_video_changes_one_shard(root: Path):
     assert read_json(root / "metrics/frames.json")["vstar"]["sampled"] == 1
 
 
-def test_run_as_the_pipeline_does_and_killed(root: Path):
+def test_a_killed_run_ends_with_the_same_bytes(root: Path):
     text = f"""
 sample_frames:
   train: {{fps: 2, min_frames: 4, max_frames: 16}}
@@ -166,13 +166,13 @@ sample_frames:
     assert files(root) == found
 
 
-def test_media_without_a_digest_is_an_error_that_names_it(root: Path):
+def test_media_without_a_digest_is_named_in_the_error(root: Path):
     (root / "data/raw/manifest.jsonl").write_text("")
     with pytest.raises(SystemExit, match=r"k 1\.jpg: not in data/raw/manifest\.jsonl"):
         run(PARAMS, root)
 
 
-def test_an_executor_that_there_is_not_is_one_line(root: Path, monkeypatch):
+def test_an_unknown_executor_fails_with_one_line(root: Path, monkeypatch):
     text = (ROOT / "profiles/smoke.yaml").read_text()
     (root / "params.yaml").write_text(text.replace("sample_frames:\n", "sample_frames:\n  executor: spark\n"))
     monkeypatch.chdir(root)
@@ -221,9 +221,9 @@ def test_absent_training_files_leave_an_empty_store(root: Path, capsys):
         ("workers: -1", "workers must be at least 0, got -1"),
         ("time_limit_s: 0", "time_limit_s must be greater than 0, got 0"),
         ("max_rejected_share: 5", "max_rejected_share must be at most 1, got 5"),
-        ("train: {fps: -1, min_frames: 1, max_frames: 2}", "fps must be greater than 0, got -1"),
-        ("train: {fps: 1, min_frames: 3, max_frames: 2}", "max_frames must be at least 3, got 2"),
-        ("train: {fps: 1, min_frames: 0, max_frames: 2}", "min_frames must be at least 1, got 0"),
+        ("train: {fps: -1, min_frames: 1, max_frames: 2}", "train.fps must be greater than 0, got -1"),
+        ("train: {fps: 1, min_frames: 3, max_frames: 2}", "train.max_frames must be at least 3, got 2"),
+        ("train: {fps: 1, min_frames: 0, max_frames: 2}", "train.min_frames must be at least 1, got 0"),
     ],
 )
 def test_senseless_parameters_are_one_line_before_anything_runs(

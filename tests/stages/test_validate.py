@@ -57,7 +57,7 @@ def test_every_subset_of_annotations_has_outputs_for_all_later_stages(root, kept
         assert not any(found.values())
 
 
-def test_again_gives_the_same_bytes(root):
+def test_a_second_run_gives_the_same_bytes(root):
     artifacts = ("data/validated", "metrics", "reports")
 
     def content():
@@ -78,7 +78,7 @@ def test_too_many_rejections_fail_after_the_reports_are_written(root):
     assert read_json(root / "metrics/validation.json")["rejected"] == 1
 
 
-def test_the_command_ends_with_one_line_and_a_failure(root, monkeypatch, capsys):
+def test_the_command_fails_with_one_line(root, monkeypatch, capsys):
     monkeypatch.chdir(root)
     Path("params.yaml").write_text("validate: {max_rejected_share: 0.0}")
     with pytest.raises(SystemExit) as stop:

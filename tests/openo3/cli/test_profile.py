@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from openo3.cli import profile as profiles
+from openo3.cli.main import main
 
 PIPELINE = """
 stages:
@@ -76,7 +77,9 @@ def test_edits_are_never_overwritten(folder: Path) -> None:
     assert Path("params.yaml").read_text() == "train: {n: 5}\n"
 
 
-def test_an_unknown_profile_is_named(folder: Path, capsys, monkeypatch) -> None:
-    monkeypatch.setattr("sys.argv", ["profiles", "nope"])
-    assert profiles.main() == 2
-    assert capsys.readouterr().err == "profiles/nope.yaml: no such profile; there are brief, large, small\n"
+def test_an_unknown_profile_is_named(folder: Path, capsys) -> None:
+    assert main(["profile", "nope"]) == 2
+    assert (
+        capsys.readouterr().err
+        == "openo3: profiles/nope.yaml: no such profile; there are brief, large, small\n"
+    )

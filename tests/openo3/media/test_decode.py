@@ -1,4 +1,4 @@
-"""Every frame is the one that is on the screen at the time it is given, in every kind of file."""
+"""Every frame is the one on the screen at its time, in every kind of file."""
 
 from bisect import bisect_right
 from collections import Counter
@@ -96,7 +96,7 @@ def test_frame_rates(tmp_path, fps):
 
 
 def test_decord_decodes_what_it_can_seek_in(tmp_path, monkeypatch):
-    """Otherwise the fast way would be lost without any test failing."""
+    """Otherwise the fast path could be lost without a failing test."""
     monkeypatch.setattr(decode, "_by_ffmpeg", None)
     for name in (
         "plain.mp4",
@@ -112,7 +112,7 @@ def test_decord_decodes_what_it_can_seek_in(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("seed", range(12))
 def test_random_encodings(tmp_path, seed):
-    """decord is trusted only where it is right; found out by trying many encoder settings."""
+    """Many encoder settings: decord is used only where it is right."""
     random = np.random.default_rng(seed)
     keyint, b_frames = random.choice([1, 5, 12, 48, 250]), random.choice([0, 1, 3, 8])
     settings = [f"keyint={keyint}", f"bframes={b_frames}", f"b-adapt={random.integers(3)}"]
@@ -240,7 +240,7 @@ def test_fewer_frames_than_asked(tmp_path, count):
     assert [number(shot.image) for shot in found.shots] == list(range(count))
 
 
-def test_names_that_programs_stumble_over(tmp_path):
+def test_file_names_with_special_characters(tmp_path):
     for name in ("4jujhM5qhEc_00:00:39:000_00:01:24:700.mp4", "-i é @ x.mp4", "%03d.mp4", "concat:a|b.mp4"):
         check(clip(tmp_path / name, options=PLAIN["plain.mp4"]))
     check(clip(tmp_path / "pipe:0.ts", options=PLAIN["h264.ts"]))
@@ -279,7 +279,7 @@ class TestKeyFrames:
         ]
 
     @pytest.mark.parametrize(("content", "reason"), [(None, "missing"), (b"no picture", "unreadable")])
-    def test_a_broken_image_is_told(self, tmp_path, content, reason):
+    def test_a_broken_key_image_raises(self, tmp_path, content, reason):
         path = clip(tmp_path / "a.mp4")
         if content:
             (tmp_path / "k.jpg").write_bytes(content)

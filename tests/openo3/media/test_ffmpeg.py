@@ -38,7 +38,7 @@ def test_refusals_leave_nothing_behind(tmp_path, frames, size, error, match):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_ffmpeg_says_what_it_lacks(tmp_path):
+def test_an_error_quotes_ffmpeg(tmp_path):
     with pytest.raises(RuntimeError, match="Unknown encoder 'nothing'"):
         encode(tmp_path / "a.mp4", numbered(500), 30, SIZE, {"f": "mp4", "vcodec": "nothing"})
     assert list(tmp_path.iterdir()) == []

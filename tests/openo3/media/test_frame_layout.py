@@ -13,7 +13,7 @@ def placed(found: dict[str, list[str]]) -> list[str]:
 
 
 @given(st.lists(MEDIA, max_size=8), st.integers(1, 9))
-def test_every_media_is_in_one_of_few_shards_whatever_came_and_went(steps, shards):
+def test_every_media_is_in_exactly_one_shard_after_additions_and_removals(steps, shards):
     found = {}
     for wanted in steps:
         found = layout(found, wanted, shards)
@@ -24,7 +24,7 @@ def test_every_media_is_in_one_of_few_shards_whatever_came_and_went(steps, shard
 
 
 @given(st.lists(st.tuples(MEDIA, st.integers(1, 9)), max_size=8))
-def test_also_when_the_number_of_shards_changes(steps):
+def test_the_number_of_shards_may_change(steps):
     found = {}
     for wanted, shards in steps:
         found = layout(found, wanted, shards)
@@ -32,7 +32,7 @@ def test_also_when_the_number_of_shards_changes(steps):
         assert len(found) <= 2 * shards
 
 
-def test_a_hundred_additions_of_one_percent_copy_little():
+def test_a_hundred_additions_of_one_percent_copy_few_rows():
     shards, names = 16, [f"{number:06d}" for number in range(20_000)]
     found, written = layout({}, set(names[:10_000]), shards), 0
     for count in range(10_100, 20_001, 100):

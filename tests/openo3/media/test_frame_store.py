@@ -107,20 +107,20 @@ class TestReading:
         with pytest.raises(KeyError, match=r"no key frame at 0\.9 s"):
             store.frames("v1.mp4", [0.9])
 
-    def test_an_image_is_its_one_frame(self, tmp_path, root):
+    def test_an_image_has_one_frame(self, tmp_path, root):
         fill(tmp_path, root, [request(root, "still.jpg")])
         (frame,) = FrameStore.open(tmp_path).frames("still.jpg", [3.0])
         assert (frame.time_s, frame.key, frame.image.size) == (0.0, False, (64, 48))
         assert FrameStore.open(tmp_path).duration_s("still.jpg") is None
 
-    def test_absent_media_and_stores(self, tmp_path, root):
+    def test_absent_media_and_stores_raise(self, tmp_path, root):
         with pytest.raises(FileNotFoundError, match="sample_frames"):
             FrameStore.open(tmp_path)
         fill(tmp_path, root, [])
         with pytest.raises(KeyError, match=r"v0\.mp4: not in"):
             FrameStore.open(tmp_path).frames("v0.mp4")
 
-    def test_travels_to_other_processes(self, tmp_path, root):
+    def test_a_store_can_be_pickled(self, tmp_path, root):
         fill(tmp_path, root, [request(root, "v1.mp4")])
         store = FrameStore.open(tmp_path)
         store.frames("v1.mp4")
@@ -142,14 +142,14 @@ class TestReading:
 
 
 class TestWriting:
-    def test_the_same_bytes_whatever_the_workers(self, tmp_path, root):
+    def test_the_bytes_do_not_depend_on_the_workers(self, tmp_path, root):
         fill(tmp_path / "a", root, requests(root), workers=1)
         fill(tmp_path / "b", root, requests(root)[::-1], workers=3)
         assert content(tmp_path / "a") == content(tmp_path / "b")
         index = json.loads((tmp_path / "a/index.json").read_text())
         assert len({entry["shard"] for entry in index["media"].values()}) == 3
 
-    def test_nothing_changed_nothing_written(self, tmp_path, root):
+    def test_an_unchanged_store_is_not_rewritten(self, tmp_path, root):
         fill(tmp_path, root, requests(root))
         before = identities(tmp_path), (tmp_path / "index.json").stat().st_mtime_ns
         done = fill(tmp_path, root, requests(root))
@@ -220,13 +220,13 @@ class TestWriting:
             assert (done.sampled, done.shards_written) == (1, 1)
         assert [frame.key for frame in FrameStore.open(tmp_path).frames("v2.mp4", [0.5])].count(True) == 1
 
-    def test_other_sampling_rewrites_everything(self, tmp_path, root):
+    def test_a_changed_sampling_policy_rewrites_everything(self, tmp_path, root):
         fill(tmp_path, root, requests(root))
         done = fill(tmp_path, root, requests(root), SamplingConfig(2, 4, 8, 4096, 32))
         assert (done.sampled, done.kept) == (10, 0)
         assert FrameStore.open(tmp_path).sizes["v1.mp4"] == (64, 64)
 
-    def test_fewer_shards_join_and_decode_nothing(self, tmp_path, root):
+    def test_fewer_shards_are_joined_without_decoding(self, tmp_path, root):
         fill(tmp_path / "a", root, requests(root), shards=5)
         done = fill(tmp_path / "a", root, requests(root), shards=1)
         assert (done.sampled, done.shards_written) == (0, 1)
@@ -287,7 +287,7 @@ class TestWriting:
         assert content(tmp_path) == before
 
     @pytest.mark.parametrize("part", ["JPEG", "times", "footer"])
-    def test_zeroed_bytes_in_a_kept_shard_are_found_and_mended(self, tmp_path, root, part):
+    def test_zeroed_bytes_in_a_kept_shard_are_found_and_repaired(self, tmp_path, root, part):
         fill(tmp_path, root, requests(root))
         before = content(tmp_path)
         shard = tmp_path / shard_of(tmp_path, "v0.mp4")
@@ -349,7 +349,7 @@ fill(Path(sys.argv[1]), Path(sys.argv[2]), requests(Path(sys.argv[2])), shards=6
 """
 
 
-def test_killed_at_any_moment_and_started_again(tmp_path, root):
+def test_a_run_killed_at_any_moment_resumes(tmp_path, root):
     """Whatever was there when the process died, the next run ends with the same bytes."""
     fill(tmp_path / "undisturbed", root, requests(root), shards=6)
     command = [sys.executable, "-c", SCRIPT, str(tmp_path / "killed"), str(root)]

@@ -1,4 +1,4 @@
-"""Sizes for the model, and still pictures of every sort."""
+"""Sizes for the model, and still pictures of every kind."""
 
 import numpy as np
 import pytest
@@ -80,13 +80,13 @@ def test_modes(tmp_path, mode):
     assert np.abs(np.asarray(seen, dtype=int).mean(2) - grey).mean() < {"1": 90, "P": 20}.get(mode, 3)
 
 
-def test_what_is_transparent_is_white(tmp_path):
+def test_transparency_becomes_white(tmp_path):
     Image.new("RGBA", (64, 48), (255, 0, 0, 0)).save(tmp_path / "a.png")
     assert np.all(np.asarray(open_image(tmp_path / "a.png", (64, 48))) == 255)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.95])
-def test_cut_off(tmp_path, share):
+def test_a_truncated_file_raises(tmp_path, share):
     noise = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
     for name in ("a.png", "a.jpg", "a.webp"):
         Image.fromarray(noise).save(tmp_path / name)

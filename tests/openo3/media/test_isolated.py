@@ -1,4 +1,4 @@
-"""Workers that crash, hang or raise cost one job each."""
+"""A worker that crashes, hangs or raises affects its own job only."""
 
 import os
 import pickle
@@ -33,7 +33,7 @@ def two():
         yield found
 
 
-def test_each_bad_job_costs_itself_alone(two):
+def test_a_bad_job_affects_no_other(two):
     jobs = ["first"]
     for name in BAD:
         jobs += [name, f"after {name}"]
@@ -91,7 +91,7 @@ def test_a_worker_that_cannot_start_is_an_error_not_a_rejection(monkeypatch, two
         list(each(job, ["a"], *two, time_limit_s=1.0))
 
 
-def test_a_process_that_ended_of_idleness_costs_nothing():
+def test_a_process_that_exited_when_idle_is_replaced():
     processes = isolated.Processes()
     assert processes.call(job, "a", 5.0) == "A"
     (idle,) = processes._idle
@@ -103,7 +103,7 @@ def test_a_process_that_ended_of_idleness_costs_nothing():
         processes.call(job, "c", 5.0)
 
 
-def test_an_idle_process_ends_by_itself(monkeypatch):
+def test_an_idle_process_exits(monkeypatch):
     command = (
         "import openo3.media.isolated as i, sys; i._IDLE_S = 0.2; i._serve(i.Connection(int(sys.argv[1])))"
     )
@@ -116,7 +116,7 @@ def test_an_idle_process_ends_by_itself(monkeypatch):
     assert process.wait(timeout=30) == 0
 
 
-def test_sent_to_another_process_it_is_that_process_own():
+def test_unpickled_processes_belong_to_the_process():
     sent = [pickle.loads(pickle.dumps(isolated.Processes())) for _ in range(2)]
     assert sent[0] is sent[1]
 

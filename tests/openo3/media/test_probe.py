@@ -1,4 +1,4 @@
-"""What files are, by their content, and a reason for those that are nothing."""
+"""Files are recognised by their content; those without media have a reason."""
 
 import time
 
@@ -49,7 +49,7 @@ def test_image(tmp_path, orientation):
 
 
 @pytest.mark.parametrize("name", ["phone.jpg", "camera.mpo", "pages.tiff"])
-def test_of_a_picture_with_further_pictures_the_first_counts(tmp_path, name):
+def test_a_file_with_several_still_pictures_is_its_first_picture(tmp_path, name):
     first, second = Image.new("RGB", (64, 48), "red"), Image.new("RGB", (32, 24), "blue")
     kind = "TIFF" if name == "pages.tiff" else "MPO"
     first.save(tmp_path / name, kind, save_all=True, append_images=[second])
@@ -75,7 +75,7 @@ def test_one_frame_of_gif_is_an_image_and_many_are_a_video(tmp_path):
     assert (four.kind, four.times_s) == ("video", (0.0, 0.25, 0.5, 0.75))
 
 
-def test_files_that_are_nothing(tmp_path):
+def test_files_without_media_have_a_reason(tmp_path):
     assert reason(tmp_path / "absent.mp4") == "missing"
     assert reason(tmp_path) == "missing"
     for name, content, expected in [
@@ -95,7 +95,7 @@ def test_files_that_are_nothing(tmp_path):
         assert reason(tmp_path / name) == expected, name
 
 
-def test_sound_is_no_video_not_even_with_a_cover(tmp_path):
+def test_sound_with_or_without_a_cover_is_not_a_video(tmp_path):
     ffmpeg("-f", "lavfi", "-i", "sine=d=1", "-c:a", "aac", tmp_path / "sound.mp4")
     ffmpeg("-f", "lavfi", "-i", "sine=d=1", tmp_path / "sound.mp3")
     Image.new("RGB", (64, 64)).save(tmp_path / "cover.jpg")
@@ -136,7 +136,7 @@ def test_only_containers_are_opened(tmp_path):
         (b"just words, many of them. " * 99, "neither a picture nor a video"),
     ],
 )
-def test_words_for_what_is_no_media(tmp_path, content, words):
+def test_messages_for_files_that_are_not_media(tmp_path, content, words):
     (tmp_path / "corrupted error.mp4").write_bytes(content)
     with pytest.raises(MediaError, match=words) as caught:
         probe(tmp_path / "corrupted error.mp4")
@@ -144,7 +144,7 @@ def test_words_for_what_is_no_media(tmp_path, content, words):
 
 
 @pytest.mark.parametrize("options", [{}, {"movflags": "faststart"}])
-def test_words_for_a_download_that_was_cut_off(tmp_path, options):
+def test_message_for_a_truncated_download(tmp_path, options):
     path = clip(tmp_path / "corrupted.mp4", 240, options={"f": "mp4", "vcodec": "libx264"} | options)
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
@@ -153,14 +153,14 @@ def test_words_for_a_download_that_was_cut_off(tmp_path, options):
     assert "corrupted" not in caught.value.detail
 
 
-def test_damage_is_told_without_the_name_of_the_file(tmp_path):
+def test_message_for_damage_does_not_quote_the_file_name(tmp_path):
     path = clip(tmp_path / "corrupted.mkv", 240, options={"f": "matroska", "vcodec": "libx264"})
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(MediaError, match=r"damaged: cut off: it ends at [\d.]+ s of 8\.\d* s|8 s"):
         probe(path)
 
 
-def test_an_encrypted_video_is_told_before_it_is_decoded(tmp_path):
+def test_an_encrypted_video_is_rejected_without_decoding(tmp_path):
     key = "0" * 32
     encryption = ("-encryption_scheme", "cenc-aes-ctr", "-encryption_key", key, "-encryption_kid", key)
     path = copied(clip(tmp_path / "a.mp4"), tmp_path / "b.mp4", after=encryption)
@@ -179,7 +179,7 @@ def test_the_sound_does_not_count_for_the_length(tmp_path):
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
 @pytest.mark.parametrize("name", ["index last.mp4", "index first.mp4", "a.mkv"])
-def test_cut_off(tmp_path, name, share):
+def test_a_truncated_file_raises(tmp_path, name, share):
     options = {"f": "matroska" if name == "a.mkv" else "mp4", "vcodec": "libx264", "g": 30}
     if name == "index first.mp4":
         options["movflags"] = "faststart"

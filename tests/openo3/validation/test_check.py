@@ -163,7 +163,7 @@ def test_each_broken_record_of_a_benchmark_has_its_reason(root, file, good, brok
         assert (line["reason"], line["field"]) == (reason, field), (fields, line)
 
 
-def test_of_two_rows_with_one_id_the_first_is_kept(root):
+def test_the_first_of_two_rows_with_the_same_id_is_kept(root):
     duplicate, letter = rejected(root, "STGR-RL.json")
     assert (duplicate["row"], duplicate["reason"], duplicate["detail"]) == (
         6,
@@ -186,7 +186,7 @@ def test_good_rows_become_samples_with_length_and_size(root):
     assert not any(sample.reasoning for sample in rl)
 
 
-def test_good_benchmark_records_are_kept_as_they_are(root):
+def test_good_benchmark_records_are_unchanged(root):
     media = {"media": "videos/vstar/v 1.mp4", "duration_s": 4.0}
     assert read_json(root / "validated/bench/vstar.json") == [VSTAR | media] * 2
     [record] = read_json(root / "validated/bench/tvgbench.json")
@@ -237,7 +237,7 @@ def test_a_record_is_clipped_and_kept_whatever_its_annotation_says(name, good, c
     assert validation.metrics()["clipped"] == {name: len(changes)}
 
 
-def test_of_benchmarks_with_options_an_answer_is_one_of_them(tmp_path):
+def test_an_answer_must_be_one_of_the_options(tmp_path):
     folder = choice_folder.write(tmp_path / "mine")
     good = choice_folder.videomme_record()
     changes = ({}, {"answer": "E"}, {"answer": "a door"}, {"answer": " "}, {"videoID": "gone"})
@@ -271,7 +271,7 @@ def test_facts_about_media_are_kept_by_digest(root, tmp_path, monkeypatch):
     assert index["videos/vstar/v 1.mp4"].duration_s == 4.0
 
 
-def test_links_that_dvc_makes_are_trusted_others_not(root, tmp_path):
+def test_only_links_into_dvcs_cache_are_trusted(root, tmp_path):
     raw, cache = tmp_path / "raw", tmp_path / "cache"
     clip = "videos/vstar/v 1.mp4"
     cache.mkdir()
@@ -284,7 +284,7 @@ def test_links_that_dvc_makes_are_trusted_others_not(root, tmp_path):
         assert index[clip].problem == problem
 
 
-def test_no_annotations_and_cut_annotations_are_errors(tmp_path):
+def test_missing_and_truncated_annotations_are_errors(tmp_path):
     index = read_index(tmp_path, tmp_path / "media.jsonl")
     with pytest.raises(AnnotationError, match="holds no annotation file"):
         check(tmp_path, index, tmp_path, 0.5)
@@ -306,6 +306,18 @@ def test_a_file_without_one_readable_row(tmp_path, content):
     assert validation.metrics()["reasons"] == ({"row is not an object": count} if count else {})
 
 
+def test_an_annotated_length_that_is_not_the_files_is_a_warning(tmp_path):
+    folder = local_folder.write(tmp_path / "mine")
+    local_folder.annotate(folder, "V_STaR_test.json", [VSTAR, VSTAR | {"frame_count": 900}])
+    sync(local.plan(folder), tmp_path / "raw", tmp_path / "known")
+    (tmp_path / "spool").mkdir()
+    index = read_index(tmp_path / "raw", tmp_path / "media.jsonl")
+    validation = check(tmp_path / "raw/annotations", index, tmp_path / "spool", 0.5)
+    assert validation.warnings == {"vstar: annotated frame_count and fps disagree with the file's length": 1}
+    assert not validation.rejected["vstar"]
+    assert validation.measured["vstar"]["length of the video in seconds"] == (4.0, 4.0, 4.0)
+
+
 def test_many_key_frames_cost_linear_time(tmp_path):
     frames = [key_frame(idx, 1 + idx * 1e-6) for idx in range(50_000)]
     sample = stgr.parse(SFT["ts"] | {"key_frames": frames, "key_items": {}})
@@ -318,3 +330,14 @@ def test_a_scaled_copy_has_the_right_shape_for_its_boxes():
     assert block._mismatch((1280, 720), MediaFacts("video", 4.0, (640, 360))) is None
     assert block._mismatch((1279, 720), MediaFacts("video", 4.0, (426, 240))) is None
     assert "turned by its rotation" in block._mismatch((1280, 720), MediaFacts("video", 4.0, (720, 1280)))
+
+
+def test_fields_that_a_format_does_not_need_may_be_of_any_type(tmp_path):
+    folder = local_folder.write(tmp_path / "mine")
+    loose = {"width": "64", "height": [1], "fps": "30", "frame_count": {}, "size": "large"}
+    local_folder.annotate(folder, "TVGBench.json", [TVGBENCH | loose])
+    sync(local.plan(folder), tmp_path / "raw", tmp_path / "known")
+    (tmp_path / "spool").mkdir()
+    index = read_index(tmp_path / "raw", tmp_path / "media.jsonl")
+    validation = check(tmp_path / "raw/annotations", index, tmp_path / "spool", 0.5)
+    assert validation.rejected["tvgbench"] == {}

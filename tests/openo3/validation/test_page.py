@@ -75,7 +75,7 @@ def test_counts_reasons_and_rows_are_shown():
     assert "Stopped" not in text
 
 
-def test_a_file_over_the_limit_is_marked():
+def test_a_file_over_the_limit_is_marked_with_the_next_step():
     text = render([rejection(k) for k in range(2)], max_share=0.001)
     assert "Stopped: more than 0.1 % of STGR-SFT.json is rejected." in text
     assert "raise <code>validate.max_rejected_share</code>" in text, "the next step"
