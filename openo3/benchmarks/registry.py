@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from openo3.annotations.files import STGR_FILES
+from openo3.benchmarks.activitynet import ACTIVITYNET
 from openo3.benchmarks.base import Benchmark
 from openo3.benchmarks.charades import CHARADES
 from openo3.benchmarks.nextgqa import NEXTGQA
@@ -20,6 +21,7 @@ _ALL = (
     VIDEOMMMU,
     CHARADES,
     NEXTGQA,
+    ACTIVITYNET,
 )
 BENCHMARKS: dict[str, Benchmark] = {benchmark.name: benchmark for benchmark in _ALL}
 """In the order in which the report shows them."""
