@@ -38,7 +38,6 @@ class Reason(StrEnum):
     KEY_ORDER = "key frames not in time order"
     KEY_REPEATED = "key frame idx repeated"
     KEY_UNKNOWN = "key_items of an unknown key frame"
-    NO_BOXES = "boxes missing"
     BOX_SPACE = "box in the wrong coordinate space"
     BOX_OUTSIDE = "box outside the frame"
     BOX_INVERTED = "box inverted"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from openo3.annotations.files import STGR_FILES
+from openo3.benchmarks.activitynet import ACTIVITYNET
 from openo3.benchmarks.base import Benchmark
 from openo3.benchmarks.charades import CHARADES
+from openo3.benchmarks.nextgqa import NEXTGQA
 from openo3.benchmarks.tvgbench import TVGBENCH
 from openo3.benchmarks.videomme import VIDEOMME
 from openo3.benchmarks.videommmu import VIDEOMMMU
@@ -18,6 +20,8 @@ _ALL = (
     WORLDSENSE,
     VIDEOMMMU,
     CHARADES,
+    NEXTGQA,
+    ACTIVITYNET,
 )
 BENCHMARKS: dict[str, Benchmark] = {benchmark.name: benchmark for benchmark in _ALL}
 """In the order in which the report shows them."""

@@ -105,6 +105,8 @@ def fit(record: Record, size: tuple[int, int] | None, tolerance_s: float) -> Fit
         if second > record["duration_s"] + tolerance_s:
             notes.append(Note(f"bboxes[{index}]", f"at {second:g} s, after the end of the video, kept"))
         boxes.append(item)
+    if not boxes:
+        notes.append(Note("bboxes", "there are none, kept"))
     return ({**record, "bboxes": boxes} if boxes != record["bboxes"] else record), notes
 
 

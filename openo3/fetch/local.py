@@ -22,6 +22,7 @@ from openo3.fetch.plan import FetchError, Item, Missing, Plan, Unavailable
 from openo3.fetch.random_access import LocalFile
 from openo3.files.safe_path import UnsafePath
 
+_PARTS = (".parquet", ".csv", ".json")
 _FOLDERS = {"videos": "videos", "key_frames": "kfs", "images": "images"}
 
 
@@ -50,7 +51,7 @@ def _annotation(folder: Path, file: AnnotationFile) -> Path | None:
 
 
 def _parts(folder: Path) -> list[Path]:
-    return sorted(part for part in folder.rglob("*.parquet") if part.is_file())
+    return sorted(part for part in folder.rglob("*") if part.suffix in _PARTS and part.is_file())
 
 
 def _items(file: AnnotationFile, path: Path) -> list[Item]:

@@ -183,6 +183,8 @@ def _sample_segment(
     for shot in whole.shots:
         if shot.key:
             chosen.setdefault(shot.time_s, shot)
+    if not chosen:
+        raise MediaError("no frames", "a segment of what is not a video")
     shots = tuple(
         replace(shot, asked_s=shot.asked_s - start, time_s=max(round(shot.time_s - start, 6), 0.0), key=False)
         for shot in chosen.values()

@@ -62,6 +62,7 @@ def html(
         allowed=coverage.allowed(max_share, max_missing),
         files=[(name, FILENAMES[name], counts) for name, counts in metrics["files"].items()],
         failed=[FILENAMES[name] for name in coverage.too_many(metrics, max_share, max_missing)],
+        clipped=metrics.get("clipped", {}),
         reasons=list(metrics["reasons"].items()),
         covered=[(FILENAMES[name], list(_lines(found))) for name, found in metrics["sources"].items()],
         rules=[(FILENAMES[name], *_broken_and_kept(found)) for name, found in outcomes.items()],

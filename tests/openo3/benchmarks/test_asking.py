@@ -124,6 +124,17 @@ def test_a_record_without_frames_stays_in_the_denominator(ask) -> None:
     assert (scores["n"], scores["m_tIoU"]) == (2, 0.5)
 
 
+def test_of_a_record_about_a_segment_the_segment_is_shown(ask, store: FrameStore) -> None:
+    record = {"path": "p", "question": "q", "answer": "1.0-2.0", "duration_s": 2.0}
+    record |= {"media": LOST, "frames": LONG}  # any row of the store can be a segment
+    parrot = Parrot()
+    _, [line] = ask(parrot, [record], "tvgbench")
+    [[prompt]] = parrot.calls
+    assert line["question"] == "when"
+    assert [frame.time_s for frame in prompt.frames] == store.times_s(LONG)
+    assert prompt.duration_s == store.duration_s(LONG)
+
+
 @pytest.mark.parametrize("cut", [0, 1, 40])
 def test_kept_answers_are_not_asked_again(ask, tmp_path: Path, cut: int) -> None:
     """The file is cut after two batches, or in the middle of the second, or with a piece of the third."""

@@ -202,6 +202,7 @@ FITTED_VSTAR = [
     ({"timestamps": [3.0, 1.0]}, {"timestamps": [3.0, 3.0]}, "timestamps", "3-1 s clipped to 3-3 s"),
     ({"timestamps": [-1.0, 1.0]}, {"timestamps": [0.0, 1.0]}, "timestamps", "clipped to 0-1 s"),
     ({"timestamps": [1.0, 5.0]}, {"timestamps": [1.0, 4.0]}, "timestamps", "the media lasts 4 s"),
+    ({"bboxes": []}, {}, "bboxes", "there are none"),
     ({"width": 128}, {}, "width", "annotated 128 x 48, the video is 64 x 48"),
 ]
 SEGMENT = {"start": 1.0, "end": 3.0, "duration": 2.0}

@@ -14,7 +14,13 @@ def rejection(row: int, reason: Reason = Reason.WRONG_TYPE, text: str = "q") -> 
     return Rejection("STGR-SFT.json", row, text, text, text, reason, "question", text)
 
 
-def render(rejected: list[Rejection], rows: int = 1000, max_share: float = 0.1, listed: int = 500) -> str:
+def render(
+    rejected: list[Rejection],
+    rows: int = 1000,
+    max_share: float = 0.1,
+    listed: int = 500,
+    **further: dict[str, int],
+) -> str:
     counts = coverage.shares(rows, len(rejected))
     found = {
         "rows": rows,
@@ -30,6 +36,7 @@ def render(rejected: list[Rejection], rows: int = 1000, max_share: float = 0.1, 
         "media": {"files": 9, "unsafe": 0, "missing": 3, "unreadable": 0, "duplicates": 1},
         "sources": {"sft": {HOSTILE: {"temporal QA": found}}},
         "missing": {HOSTILE: {HOSTILE: {"files": 3, "example": HOSTILE}}},
+        **further,
     }
     outcomes = {"sft": [Outcome(rule, rows, {}) for rule in rules(0.5)]}
     outcomes["sft"][1] = Outcome(outcomes["sft"][1].rule, rows, {7: "x"})
@@ -142,3 +149,8 @@ def test_every_rule_has_words_and_a_field():
         assert isinstance(rule, Rule)
         assert rule.field
         assert not page.words(rule.expectation).startswith("Expect")
+
+
+def test_clipped_records_are_counted():
+    assert "1,234 clipped and kept" in render([], clipped={"sft": 1234})
+    assert "clipped and kept" not in render([])
