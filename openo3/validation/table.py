@@ -133,9 +133,12 @@ def _as_json(record: dict[str, Any]) -> bytes:
 
 
 def _annotated_size(record: Mapping[str, Any]) -> tuple[float, float] | None:
-    """`(W, H)` in the pixels of the record's boxes, if it says so."""
-    size = record.get("size") or (record.get("width"), record.get("height"))
-    return tuple(size) if all(map(_is_positive, size)) else None
+    """`(W, H)` in the pixels of a training record's boxes, if it says so.
+
+    A benchmark's record is never rejected for its size: its boxes are read in the annotated one, see `fit`.
+    """
+    size = record.get("size") or ()
+    return tuple(size) if size and all(map(_is_positive, size)) else None
 
 
 def _annotated_length(record: Mapping[str, Any]) -> float | None:
