@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 from math import ceil, gcd
@@ -30,6 +29,7 @@ from trl import GRPOConfig
 
 from openo3.core import rewards
 from openo3.core.evidence import parse_completion
+from openo3.core.rewards import RewardSettings, all_rewards
 from openo3.model.attention import attend_framewise
 from openo3.model.decoding import Generation, Sampling
 from openo3.model.encode import Encoded, PromptEncoder
@@ -47,22 +47,6 @@ from openo3.training.trl_compat import (
     step_in_accumulation,
     unwrap_model_for_generation,
 )
-
-
-@dataclass(frozen=True)
-class RewardSettings:
-    """`gate` and `coverage` as in `openo3.core.rewards`; `weights` by reward name, where not given 1 for the
-    paper's and 0 for ours. Without `adaptive` the temporal proximity is as strict from the start as it
-    otherwise is in the end."""
-
-    gate: rewards.Gate = "symmetric"
-    gate_s: float = rewards.TAU_S
-    coverage: bool = False
-    adaptive: bool = True
-    weights: dict[str, float] | None = None
-
-    def weight(self, name: str) -> float:
-        return (self.weights or {}).get(name, float(name in rewards.REWARDS))
 
 
 def reward_functions(examples: Examples, settings: RewardSettings) -> list[Callable[..., list[float | None]]]:
@@ -93,11 +77,6 @@ def reward_functions(examples: Examples, settings: RewardSettings) -> list[Calla
         return function
 
     return [scored(name, reward) for name, reward in all_rewards().items()]
-
-
-def all_rewards() -> dict[str, rewards.Reward]:
-    """The paper's and ours, in the order of their weights."""
-    return {**rewards.REWARDS, **rewards.ADDED}
 
 
 class GroundedGSPOTrainer(FiniteSteps, SafeCheckpoints, SharedPrompts):
