@@ -1,4 +1,4 @@
-"""The engine: prompts in, completions out, whatever runs underneath.
+"""The engine interface, prompts in and completions out, and its implementation with transformers.
 
 `LocalEngine` decodes with transformers: prompts about the same frames share one encoded prefix
 (`decoding`), and rows are batched by length. `openo3.model.vllm_engine` implements the same two methods.
