@@ -65,12 +65,17 @@ def read_block(path: str | Path, block: str, cls: type[T]) -> T:
     blocks = read_blocks(path)
     if block not in blocks:
         raise ConfigurationError(f"{path}: {block}: missing block")
+    return parse_block(path, block, blocks[block], cls)
+
+
+def parse_block(path: str | Path, block: str, value: Any, cls: type[T]) -> T:
+    """`value`, found in the file `path` under the name `block`, as the dataclass `cls`; see `read_block`."""
     # One model around the block, so that its strictness reaches every nested dataclass; JSON, because in
     # strict mode only JSON may stand for dataclasses and tuples.
     strict = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
     model = create_model("Blocks", __config__=strict, value=(cls, Field(alias=block)))
     try:
-        return model.model_validate_json(json.dumps({block: blocks[block]}, default=str)).value
+        return model.model_validate_json(json.dumps({block: value}, default=str)).value
     except ValidationError as error:
         reasons = "; ".join(_reason(problem) for problem in error.errors(include_url=False))
         raise ConfigurationError(f"{path}: {reasons}") from None

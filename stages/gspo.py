@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from openo3.core.rewards import RewardSettings, all_rewards
 from openo3.model.load import load_processor
 from openo3.training.checkpoints import keepers
 from openo3.training.examples import Examples
 from openo3.training.gspo import (
     GroundedGSPOTrainer,
-    RewardSettings,
-    all_rewards,
     check_save_steps,
     gspo_trainer,
 )

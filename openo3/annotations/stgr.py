@@ -16,12 +16,11 @@ boxes of their texts are. What a task does not need may be null, empty or absent
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from openo3.annotations import rows, sources
-from openo3.annotations.rejections import Reason, Rejection, RowError
+from openo3.annotations.rejections import Reason, RowError
 from openo3.annotations.sources import Reference, Source
 from openo3.core.answers import canonical_answer
 from openo3.core.evidence import convert_boxes
@@ -29,18 +28,6 @@ from openo3.core.geometry import NORMALISED, BoxSpace
 from openo3.core.schema import STGR_TASKS, Box, KeyFrame, Sample, Task
 
 KeyItems = dict[int, dict[str, tuple[Box, ...]]]
-
-
-def read(path: str | Path) -> Iterator[Sample | Rejection]:
-    """Every record of a file, in order: its canonical form, or why it has none.
-
-    Raises `AnnotationError` if the file as a whole cannot be read.
-    """
-    for index, raw in enumerate(rows.read_rows(path)):
-        try:
-            yield parse(raw)
-        except RowError as error:
-            yield Rejection.of(Path(path).name, index, raw, error)
 
 
 def parse(raw: Any) -> Sample:

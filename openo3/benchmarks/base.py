@@ -19,7 +19,6 @@ from openo3.annotations.files import AnnotationFile
 from openo3.annotations.rows import read_rows
 from openo3.annotations.sources import Reference
 from openo3.benchmarks.judges import Judge
-from openo3.configuration import within
 from openo3.core.geometry import BoxSpace, Span
 from openo3.core.metrics import Interval, Statistic, bootstrap, paired_difference, with_intervals
 from openo3.core.schema import Box
@@ -47,11 +46,6 @@ class FrameSampling:
     max_frames: int
     max_pixels: int | None = None
     segments: bool = True
-
-    def __post_init__(self) -> None:
-        within("fps", self.fps, above=0)
-        within("min_frames", self.min_frames, at_least=1)
-        within("max_frames", self.max_frames, at_least=self.min_frames)
 
 
 LONG = FrameSampling(fps=2.0, min_frames=4, max_frames=64, max_pixels=512 * 512)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from openo3.core.answers import option_of
@@ -218,23 +219,61 @@ ADDED: Mapping[str, Reward] = {"ans_where": ans_where, "thk_objects": thk_object
 """Ours, which count only where a run gives them a weight."""
 
 
+def all_rewards() -> dict[str, Reward]:
+    """The paper's and ours, in the order of their weights."""
+    return {**REWARDS, **ADDED}
+
+
+@dataclass(frozen=True)
+class RewardSettings:
+    """How a training run scores: `gate`, `gate_s` and `coverage` as in `thk_spatial`; `weights` by reward
+    name, by default 1 for the paper's and 0 for ours. Without `adaptive` the temporal proximity is as strict
+    from the start as it otherwise is at the end.
+
+    Raises `ValueError` for a weight of a reward that does not exist.
+    """
+
+    gate: Gate = "symmetric"
+    gate_s: float = TAU_S
+    coverage: bool = False
+    adaptive: bool = True
+    weights: dict[str, float] | None = None
+
+    def __post_init__(self) -> None:
+        if unknown := (self.weights or {}).keys() - all_rewards().keys():
+            raise ValueError(f"no reward {min(unknown)}; there are {', '.join(all_rewards())}")
+
+    def weight(self, name: str) -> float:
+        return (self.weights or {}).get(name, float(name in REWARDS))
+
+    @property
+    def added(self) -> dict[str, float]:
+        """Our own rewards that count in this run, with their weights."""
+        return {name: self.weight(name) for name in ADDED if self.weight(name)}
+
+
 def score(
-    sample: Sample,
-    completion: Completion,
-    progress: float = 0.0,
-    gate: Gate = "symmetric",
-    coverage: bool = False,
+    sample: Sample, completion: Completion, progress: float = 0.0, settings: RewardSettings | None = None
 ) -> dict[str, float | None]:
-    """All rewards of one completion, by name."""
+    """The paper's rewards of one completion and those of ours that have a weight, by name, unweighted."""
+    settings = settings or RewardSettings()
+    options = {
+        "progress": progress if settings.adaptive else 1.0,
+        "gate": settings.gate,
+        "gate_s": settings.gate_s,
+        "coverage": settings.coverage,
+    }
     return {
-        name: reward(sample, completion, progress=progress, gate=gate, coverage=coverage)
-        for name, reward in REWARDS.items()
+        name: reward(sample, completion, **options)
+        for name, reward in all_rewards().items()
+        if name in REWARDS or settings.weight(name)
     }
 
 
-def total(rewards: Mapping[str, float | None]) -> float:
-    """The sum of those that apply, equally weighted."""
-    return math.fsum(value for value in rewards.values() if value is not None)
+def total(rewards: Mapping[str, float | None], settings: RewardSettings | None = None) -> float:
+    """The weighted sum of those that apply."""
+    settings = settings or RewardSettings()
+    return math.fsum(settings.weight(name) * value for name, value in rewards.items() if value is not None)
 
 
 def sigma_s(progress: float) -> float:

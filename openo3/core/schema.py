@@ -17,7 +17,7 @@ model's boundary (`openo3.core.geometry.BoxSpace`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -118,10 +118,3 @@ class Sample:
             },
             reasoning=row["reasoning"],
         )
-
-    def true_claims(self) -> Iterator[tuple[float, str, Box]]:
-        """Every annotated `(time_s, object name, normalised box)`, in order of time."""
-        for frame in sorted(self.key_frames, key=lambda k: k.time_s):
-            for name, boxes in (self.key_items or {}).get(frame.idx, {}).items():
-                for box in boxes:
-                    yield frame.time_s, name, box

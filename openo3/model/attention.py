@@ -1,7 +1,7 @@
-"""Attention as this project's batches need it: frames without a loop, branches without a mask.
+"""Attention functions for this project's batches: frames without a loop, branches without a mask.
 
 Qwen's vision towers attend within each image. Under `sdpa` that is a loop with one attention call per
-image and layer, which is most of the time once a prompt holds many frames. The function registered here
+image and layer, which dominates the time of prompts with many frames. The function registered here
 under the name `FRAMEWISE` takes the whole packed sequence instead, as FlashAttention does:
 
 * on a CUDA device, torch's variable-length flash kernel on `cu_seqlens` (torch >= 2.11, half precision);
@@ -109,7 +109,8 @@ def grouped_attention(
     layout: Layout | None = None,
     **rest: Any,
 ) -> tuple[torch.Tensor, None]:
-    """The library's `sdpa`; packs by their layout; few queries without copies of keys that heads share.
+    """`sdpa` of transformers, with two additions: packs are attended by their layout, and a few queries are
+    attended without copying the keys that heads share.
 
     Args:
         query: [B, heads, L, head_dim]; key, value: [B, key heads, K, head_dim].
@@ -143,7 +144,7 @@ def grouped_attention(
 
 
 def work_out(layout: Layout, hidden: torch.Tensor) -> None:
-    """Have ready what `grouped_attention` will ask of the layout for layers of this input."""
+    """Compute what `grouped_attention` needs of the layout before the first layer runs."""
     _ = layout.spans if _has_flash(hidden, computing_dtype(hidden)) else layout.mask
 
 
@@ -171,7 +172,7 @@ def by_spans(
 
 
 def computing_dtype(tensor: torch.Tensor) -> torch.dtype:
-    """What attention on this tensor is computed in: autocast's precision where that is on, else its own."""
+    """The precision of attention on this tensor: autocast's where it is enabled, else the tensor's own."""
     device = tensor.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else tensor.dtype
 

@@ -1,8 +1,8 @@
-"""One decoding step, again and again: the cache that branches share, and who sees which of its slots.
+"""The repeated decoding step: the cache that branches share, and which of its slots each branch sees.
 
-A row of the cache holds a prefix and then, step by step, one token of each open branch. All shapes stay as
-they are until the cache grows or branches have ended. On a GPU such a step is therefore recorded once and
-replayed (a CUDA graph): to launch its thousand kernels one by one takes several times as long as to run them.
+A row of the cache holds a prefix and then, step by step, one token of each open branch. Shapes change
+only when the cache grows or branches end. On a GPU a step is therefore recorded once and replayed (a CUDA
+graph): launching its thousand kernels one by one takes several times as long as running them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from transformers.cache_utils import DynamicLayer
 from openo3.model.attention import computing_dtype, repeat_mask_for_gqa
 
 ROOM = 1024
-"""The cache grows by so many slots, and on a GPU attention reads whole multiples of them."""
+"""The number of slots by which the cache grows; on a GPU attention reads whole multiples of it."""
 
 
 class Slots:
@@ -31,7 +31,7 @@ class Slots:
         self.filled = self.visible = 0
 
     def take(self, count: int, *, whole_room: bool = False) -> None:
-        """The next `count` slots; `whole_room` makes those visible that are still empty."""
+        """Take the next `count` slots; with `whole_room` the slots that are still empty are visible too."""
         if len(self.index) == count:
             self.index += count  # in place: a recorded step reads it
         else:
@@ -67,7 +67,7 @@ class SlottedLayer(DynamicLayer):
 
 
 def _grown(old: torch.Tensor, room: int) -> torch.Tensor:
-    new = old.new_zeros(*old.shape[:2], room, old.shape[3])  # what is masked must still be finite
+    new = old.new_zeros(*old.shape[:2], room, old.shape[3])  # masked values must still be finite
     new[:, :, : old.shape[2]] = old
     return new
 
@@ -85,7 +85,7 @@ class Steps:
         owner: [B, slots] which branch's token each filled slot of the cache holds; 0 is the prefix.
         branch: [B, A] the branch of each column, -1 for none.
         positions: [B, A] of each branch's last token so far.
-        replay: record steps, where that can be done.
+        replay: record steps where possible.
     """
 
     def __init__(
@@ -106,13 +106,13 @@ class Steps:
         self.bias = _additive(seen, computing_dtype(model.lm_head.weight))[:, None]
         self._columns(branch, positions)
         self.graph: torch.cuda.CUDAGraph | None = None
-        # Weights that DeepSpeed fetches layer by layer are at another place in each step
+        # Weights that DeepSpeed gathers layer by layer move between steps
         whole = all(parameter.numel() for parameter in model.lm_head.parameters())
         self.replayed = replay and branch.is_cuda and whole
         self.pool = torch.cuda.graph_pool_handle() if self.replayed else None
 
     def _columns(self, branch: torch.Tensor, positions: torch.Tensor) -> None:
-        """In the slots of a step each branch sees itself; the rest of who sees what is in `bias`."""
+        """In the slots of a step each branch sees only itself; `bias` covers all earlier slots."""
         self.branch, self.positions = branch, positions
         self.tokens = torch.zeros_like(branch)
         own = (branch[:, :, None] == branch[:, None, :]) & (branch >= 0)[:, None, :]
@@ -120,7 +120,7 @@ class Steps:
         self.recorded = False
 
     def keep(self, columns: Sequence[Sequence[int]], width: int, tokens: torch.Tensor) -> torch.Tensor:
-        """Go on with these columns of each row, up to `width`; returns theirs of `tokens` [B, A]."""
+        """Continue with these columns of each row, up to `width`; returns their part of `tokens` [B, A]."""
         device = self.branch.device
         padded = torch.tensor([[*row, *[-1] * (width - len(row))] for row in columns], device=device)
         index = padded.clamp(min=0)
@@ -157,8 +157,10 @@ class Steps:
         return self.model.lm_head(hidden)
 
     def _record(self) -> None:
-        """Writes what the step writes anyway, to the same slots. Once before the recording: what a kernel
-        allocates or chooses at its first use cannot be part of one."""
+        """Record one step, which writes to the same slots as an unrecorded one.
+
+        The step runs once before: what kernels allocate or choose at their first use cannot be recorded.
+        """
         before = torch.cuda.Stream()
         before.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(before):

@@ -173,8 +173,8 @@ def _choose(
 def _draw(weights: torch.Tensor, top_p: float, generator: torch.Generator) -> torch.Tensor:
     """One token for each row of `weights` [N, V], from the smallest set of likely ones that reaches `top_p`.
 
-    A token outside that set is drawn again, among the likelier ones, which hold the set. That gives the set's
-    own distribution without sorting the vocabulary, which would take as long as a good part of a step.
+    A token outside that set is drawn again among the likelier ones, which include the set. The result has the
+    set's distribution, without sorting the vocabulary, which would take a large part of a step's time.
     """
     left = weights
     tokens = torch.multinomial(left, 1, generator=generator)

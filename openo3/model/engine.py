@@ -1,4 +1,4 @@
-"""The engine: prompts in, completions out, whatever runs underneath.
+"""The engine interface, prompts in and completions out, and its implementation with transformers.
 
 `LocalEngine` decodes with transformers: prompts about the same frames share one encoded prefix
 (`decoding`), and rows are batched by length. `openo3.model.vllm_engine` implements the same two methods.
@@ -54,10 +54,7 @@ class LocalEngine:
         self, prompts: Sequence[Prompt], sampling: Sampling, progress: str | None = None
     ) -> list[list[str]]:
         """See `Engine`; `progress` names a progress bar, none is shown without it."""
-        groups: dict[tuple[int, float | None], list[int]] = {}
-        for index, prompt in enumerate(prompts):
-            groups.setdefault((id(prompt.frames), prompt.duration_s), []).append(index)
-        order = sorted(groups.values(), key=lambda members: len(prompts[members[0]].frames))
+        order = sorted(same_frames(prompts), key=lambda members: len(prompts[members[0]].frames))
         texts: list[list[str]] = [[] for _ in prompts]
         generator = torch.Generator(self.model.device).manual_seed(sampling.seed)
         with tqdm(total=len(prompts), desc=progress, unit="question", disable=progress is None) as bar:
@@ -112,3 +109,18 @@ class LocalEngine:
             batch.append((pack, members))
         if batch:
             yield batch
+
+
+def same_frames(prompts: Sequence[Prompt]) -> list[list[int]]:
+    """Indices of the prompts that can share a prefix: those with the same tuple of frames, the very object,
+    and the same length of the video. Each index is in one group, in the order of the first ones."""
+    groups: list[list[int]] = []
+    for index, prompt in enumerate(prompts):
+        for members in groups:
+            first = prompts[members[0]]
+            if first.frames is prompt.frames and first.duration_s == prompt.duration_s:
+                members.append(index)
+                break
+        else:
+            groups.append([index])
+    return groups

@@ -20,7 +20,7 @@ from openo3.model.memory import keep_freed_memory
 from openo3.model.upstream import allow_recompilations
 
 POINTER = "pointer.json"
-"""A folder that holds only this file stands for a hub model: `{"repo_id": ..., "revision": ...}`."""
+"""A folder with only this file stands for a hub model: `{"repo_id": ..., "revision": ...}`."""
 TEMPLATE_LINES = 100_000
 
 
@@ -110,13 +110,13 @@ def _bounded_templates(path: str | Path) -> Iterator[None]:
 
 
 def compile_each_layer(model: Any) -> None:
-    """Let torch.compile fuse what surrounds the matrix products of each layer.
+    """Compile each layer, so that torch.compile fuses the operations around its matrix products.
 
-    Layer by layer, because equal layers share what is compiled, which takes seconds where the whole model
-    takes minutes, and because the batches' lengths and frames meet in between.
+    Equal layers share compiled code, so this takes seconds where compiling the whole model takes minutes.
+    What depends on a batch's lengths and frames stays outside the layers.
     """
-    # Both towers' layers, with and without gradients and checkpoints, share one limit, beyond which nothing
-    # is compiled any more
+    # Both towers' layers, with and without gradients and checkpoints, share one limit; beyond it nothing
+    # more is compiled
     allow_recompilations(64)
     model.model.language_model.register_forward_pre_hook(_lay_out, with_kwargs=True)
     for layer in [*model.model.language_model.layers, *model.model.visual.blocks]:
@@ -124,6 +124,6 @@ def compile_each_layer(model: Any) -> None:
 
 
 def _lay_out(module: Any, args: Any, kwargs: dict[str, Any]) -> None:
-    """A batch's layout is worked out before the layers, in which it would end what is compiled."""
+    """Compute a batch's layout before the layers: inside, it would break the compiled graph."""
     if (layout := kwargs.get("layout")) is not None:
         work_out(layout, kwargs["inputs_embeds"])

@@ -1,4 +1,4 @@
-"""Frames of one size as one stack, so that no work is done image by image in Python.
+"""Stacks frames of one size, so that transformers does not process them one by one in Python.
 
 transformers derives positions, and splits and joins features, for each entry of `image_grid_thw`. With
 hundreds of frames in a batch these small operations outweigh the vision tower itself. An entry may hold

@@ -1,4 +1,4 @@
-"""vLLM as an engine: its kernels and its scheduler instead of ours, the same prompts.
+"""vLLM as an engine: the same prompts, with its kernels and its scheduler.
 
 vLLM puts a frame's patches in place of one image token itself. It knows frames by their content and the
 beginnings of prompts by their tokens, so a record's frames are encoded once for all its questions here too.

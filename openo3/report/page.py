@@ -58,9 +58,7 @@ GSPO_CURVES = {
     "kl": "KL from SFT",
     "entropy": "Entropy",
     "clip_ratio": "Clipped sequences",
-    "ratio_std": "Importance ratio, spread",
     "completion_length": "Completion length, tokens",
-    "sigma": "Time tolerance sigma, s",
     "learning_rate": "Learning rate",
 }
 

@@ -27,7 +27,7 @@ _TAG = re.compile(r"</?(?:obj|box|t)>")
 @dataclass(frozen=True)
 class Examples:
     """Samples whose frames are in the store; `without_frames` counts those whose frames are not, `too_long`
-    those that `within` left out. Without `reasoning` all are asked plainly and answered at once."""
+    those that `within` left out. Without `reasoning` all questions are plain and answered directly."""
 
     samples: Sequence[Sample]
     store: FrameStore
@@ -88,9 +88,8 @@ class Examples:
         """Also ask, about each video, where one of its annotated objects is at the seconds that its boxes
         are known for, to be answered at once (`Task.WHERE`): the object with the most of them.
 
-        A model that is only ever asked to reason forgets to answer in any other form, and the published
-        rewards judge no answer with boxes at given seconds. The questions show the even frames alone, as
-        V-STaR does.
+        A model that is trained only on reasoning forgets other forms of answers, and no published reward
+        scores boxes at given seconds. These questions show only the evenly sampled frames, as V-STaR does.
         """
         first: dict[str, Sample] = {}
         known: dict[str, dict[str, dict[int, Box]]] = {}
@@ -112,8 +111,10 @@ class Examples:
         return self.encoder.encode(self.prompt(sample))
 
     def within(self, max_tokens: int | None, *, answered: bool) -> Examples:
-        """Without samples of more tokens, of prompts alone or with their answers: a text is never cut, least
-        of all through its images. No frame is decoded."""
+        """The samples of at most `max_tokens` tokens, of prompts alone or with their answers (`answered`).
+
+        Longer ones are left out, never truncated. No frame is decoded.
+        """
         if max_tokens is None:
             return self
         short = [sample for sample in self.samples if self.tokens(sample, answered=answered) <= max_tokens]

@@ -1,7 +1,7 @@
 """Group Sequence Policy Optimization with TRL's `GRPOTrainer`, over packs.
 
-TRL keeps the algorithm: sampling of prompts, group-normalised advantages, sequence-level importance
-ratios, clipping, KL, logging. What is replaced is how completions are written and scored, because TRL
+TRL implements the algorithm: sampling of prompts, group-normalised advantages, sequence-level importance
+ratios, clipping, KL, logging. This module replaces how completions are written and scored, because TRL
 gives every completion its own copy of the prompt and its frames:
 
 * rollout: the G completions of a prompt grow as branches in one row (`openo3.model.decoding`);
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 from math import ceil, gcd
@@ -30,6 +29,7 @@ from trl import GRPOConfig
 
 from openo3.core import rewards
 from openo3.core.evidence import parse_completion
+from openo3.core.rewards import RewardSettings, all_rewards
 from openo3.model.attention import attend_framewise
 from openo3.model.decoding import Generation, Sampling
 from openo3.model.encode import Encoded, PromptEncoder
@@ -49,29 +49,8 @@ from openo3.training.trl_compat import (
 )
 
 
-@dataclass(frozen=True)
-class RewardSettings:
-    """`gate` and `coverage` as in `openo3.core.rewards`; `weights` by reward name, where not given 1 for the
-    paper's and 0 for ours. Without `adaptive` the temporal proximity is as strict from the start as it
-    otherwise is in the end."""
-
-    gate: rewards.Gate = "symmetric"
-    gate_s: float = rewards.TAU_S
-    coverage: bool = False
-    adaptive: bool = True
-    weights: dict[str, float] | None = None
-
-    def weight(self, name: str) -> float:
-        return (self.weights or {}).get(name, float(name in rewards.REWARDS))
-
-    @property
-    def added(self) -> dict[str, float]:
-        """Our own rewards that count in this run, with their weights."""
-        return {name: self.weight(name) for name in rewards.ADDED if self.weight(name)}
-
-
 def reward_functions(examples: Examples, settings: RewardSettings) -> list[Callable[..., list[float | None]]]:
-    """The rewards as TRL calls them; each completion is judged by its own sample's task."""
+    """The rewards as TRL calls them; each completion is scored by its own sample's task."""
 
     parsed = lru_cache(maxsize=4096)(parse_completion)  # once, not once for each reward
 
@@ -98,11 +77,6 @@ def reward_functions(examples: Examples, settings: RewardSettings) -> list[Calla
         return function
 
     return [scored(name, reward) for name, reward in all_rewards().items()]
-
-
-def all_rewards() -> dict[str, rewards.Reward]:
-    """The paper's and ours, in the order of their weights."""
-    return {**rewards.REWARDS, **rewards.ADDED}
 
 
 class GroundedGSPOTrainer(FiniteSteps, SafeCheckpoints, SharedPrompts):
@@ -140,7 +114,7 @@ class GroundedGSPOTrainer(FiniteSteps, SafeCheckpoints, SharedPrompts):
             for _ in range(count)
         ]
         logprobs = [generation.logprobs for generation in written]
-        if not self.use_vllm:  # whose may be None, where they are not a number
+        if not self.use_vllm:  # vLLM's may be None where they are not a number
             self.written_logps = pad_sequence([torch.tensor(row) for row in logprobs], batch_first=True)
         return {"prompt_ids": prompt_ids, "completion_ids": [g.ids for g in written], "logprobs": logprobs}
 
@@ -155,7 +129,7 @@ class GroundedGSPOTrainer(FiniteSteps, SafeCheckpoints, SharedPrompts):
                 gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
             ) as model,
             self.accelerator.autocast(),
-            torch.compiler.set_stance("force_eager"),  # tokens are written by recorded steps instead
+            torch.compiler.set_stance("force_eager"),  # decoding replays recorded steps instead
         ):
             training = model.training
             self.engine.model = model.get_base_model() if isinstance(model, PeftModel) else model
@@ -168,9 +142,9 @@ class GroundedGSPOTrainer(FiniteSteps, SafeCheckpoints, SharedPrompts):
         return written
 
     def _written_by_vllm(self) -> list[Generation]:
-        """By TRL's own vLLM client, colocated or on a server, with the weights that it keeps in step.
+        """Completions by TRL's vLLM client, colocated or on a server, whose weights TRL synchronises.
 
-        The colocated one expands image tokens itself; for a server TRL finds the frames by their patches.
+        The colocated engine expands image tokens itself; for a server TRL finds frames by their patches.
         """
         self._forget_frames()
         server = self.args.vllm_mode == "server"
@@ -189,7 +163,7 @@ class GroundedGSPOTrainer(FiniteSteps, SafeCheckpoints, SharedPrompts):
         ]
 
     def _forget_frames(self) -> None:
-        """vLLM keeps what its vision tower made of a frame; TRL, which gives it new weights, leaves that."""
+        """Clear vLLM's cache of encoded frames: TRL updates the weights but not the cache."""
         if self.args.vllm_mode == "colocate":
             vllm_forget_frames(self.vllm_generation.llm)
         elif self.accelerator.is_main_process:
@@ -248,8 +222,8 @@ class GroundedGSPOTrainer(FiniteSteps, SafeCheckpoints, SharedPrompts):
 
     @property
     def _writes_as_it_scores(self) -> bool:
-        """Whether decoding and scoring agree to the last digits, as they do in full precision. With an
-        adapter the same model is the reference too, so there is no telling which of the two is asked for."""
+        """Whether decoding and scoring agree to rounding, as they do in full precision. With an adapter the
+        same model also serves as the reference, so the two calls cannot be told apart."""
         full = self.model.dtype == torch.float32 and self.accelerator.mixed_precision == "no"
         return full and not self.use_vllm and (self.beta == 0 or self.ref_model is not None)
 
@@ -298,7 +272,7 @@ def _spread(values: torch.Tensor, scored: torch.Tensor, places: torch.Tensor) ->
 
 
 def check_save_steps(config: GRPOConfig) -> None:
-    """A run can only resume where a rollout begins: one that is partly used up is not in a checkpoint.
+    """A run can resume only where a rollout begins: checkpoints do not hold a partly used rollout.
 
     Raises `ValueError` for a `save_steps` in the middle of a rollout, with the next good number.
     """
@@ -319,11 +293,11 @@ def check_save_steps(config: GRPOConfig) -> None:
 
 
 def prepare_vllm(config: GRPOConfig, encoder: PromptEncoder) -> None:
-    """Settings with which vLLM writes what `decode` would, and with which its completions count the same.
+    """Set `config` so that vLLM samples as `decode` does and its completions are weighted alike.
 
-    TRL weighs a completion by how much likelier vLLM held it than the model does. Where `top_p` or the like
-    cuts the choice, vLLM holds every token likelier: completions would count less, the longer the less. So
-    the correction is off there, with a warning.
+    TRL corrects a completion's weight by the ratio of the model's probability to vLLM's. With `top_p` or
+    another cut, vLLM's probability of every token is higher, so completions would be down-weighted with
+    their length. The correction is therefore turned off there, with a warning.
 
     Raises `ValueError` if `off_policy_mask_threshold`, which compares the same two, is set beside a cut.
     """
@@ -342,7 +316,7 @@ def prepare_vllm(config: GRPOConfig, encoder: PromptEncoder) -> None:
 
 
 def _cuts(config: GRPOConfig, own: Mapping[str, Any]) -> bool:
-    """Whether vLLM draws from other probabilities than those at the sampling temperature."""
+    """Whether vLLM samples from a truncated distribution."""
 
     def setting(name: str) -> Any:
         return own.get(name, getattr(config, name))

@@ -20,8 +20,8 @@ class NonFiniteError(FloatingPointError):
 class FiniteSteps(GradientNorms):
     """Before a trainer of transformers among a class's bases; the class names each batch's samples.
 
-    The gradient is the same in all processes, so all of them leave a step out together. (DeepSpeed updates as
-    part of the backward pass: there `check_grad_overflow` of its own settings leaves the step out.)
+    The gradient is the same in all processes, so all of them skip a step together. (DeepSpeed updates in the
+    backward pass: there its own setting `check_grad_overflow` skips the step.)
     """
 
     def __init__(self, *args: Any, on_non_finite: OnNonFinite = "stop", **kwargs: Any) -> None:

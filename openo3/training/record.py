@@ -1,7 +1,7 @@
-"""What a training run leaves behind: the model, its curve as CSV, its last numbers as JSON.
+"""The results of a training run: the model, its curve as CSV, its last numbers as JSON.
 
-The trained model is written first, into the run's workspace, in one piece with the numbers of the run: from
-then on nothing can be lost, whatever happens to the artifacts.
+The trained model is first written to the run's workspace, atomically and together with the run's numbers.
+From then on the artifacts can be written again without training.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def publish(work: Path, model: Path, curve: Path, metrics: Path, columns: Mappin
 
 
 def _link(source: str, target: str) -> None:
-    """A second name for a file where the filesystem has such, a copy elsewhere."""
+    """A hard link, or a copy where the filesystem has none."""
     try:
         os.link(source, target)
     except OSError:

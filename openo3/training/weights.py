@@ -1,4 +1,4 @@
-"""Weights to train: their precision, adapters beside them, and both as one model again."""
+"""The weights that are trained: their precision, adapters, and merging an adapter into its base."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def load_for_training(
     freeze_vision: bool = False,
     compile_layers: bool = False,
 ) -> PreTrainedModel:
-    """A model in the precision in which AdamW can move it, its vision tower left as it is on request, and
-    each layer of both towers compiled on request.
+    """The model at `path` in the precision that its training needs; on request with a frozen vision tower
+    and with compiled layers.
 
-    A bfloat16 number has eight bits: an update of 1e-6 of a weight of 1e-2 vanishes in it. So what AdamW
-    moves is in single precision, and `bf16: true` computes in half of that (autocast). DeepSpeed keeps single
-    precision copies of its own, spread over the GPUs, and with LoRA the weights are not moved at all: there
-    they are loaded in bfloat16, which halves their memory.
+    A bfloat16 number has eight significant bits: an update of 1e-6 to a weight of 1e-2 is lost. So weights
+    that AdamW updates are in single precision, and `bf16: true` computes in bfloat16 (autocast). DeepSpeed
+    keeps its own single precision copies, spread over the GPUs, and LoRA does not update the weights: in
+    both cases they are loaded in bfloat16, which halves their memory.
     """
     half = config.bf16 and (config.deepspeed_plugin is not None or lora is not None)
     model = load_model(path, torch.bfloat16 if half else torch.float32)
@@ -49,7 +49,7 @@ def save_whole(trainer: Trainer, base: str | Path, folder: Path) -> None:
         return
     adapter = folder / "adapter"
     trainer.save_model(str(adapter))
-    unset_hf_deepspeed_config()  # training is over: the base is wanted whole, in this process
+    unset_hf_deepspeed_config()  # training is over: load the whole base in this process
     whole = PeftModel.from_pretrained(load_model(base, trainer.model.dtype), adapter).merge_and_unload()
     whole.save_pretrained(folder)
     trainer.processing_class.save_pretrained(folder)

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from trl import GRPOConfig
 
+from openo3.core.rewards import RewardSettings
 from openo3.core.schema import Task
 from openo3.files.artifacts import read_json
 from openo3.model.load import load_model, load_processor
-from openo3.training.gspo import GroundedGSPOTrainer, RewardSettings, check_save_steps
+from openo3.training.gspo import GroundedGSPOTrainer, check_save_steps
 from stages import gspo
 from stages.params import load_params
 from tests.openo3.training import workplace

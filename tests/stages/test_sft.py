@@ -1,7 +1,10 @@
 """Stage `sft` in a small workplace: its artifacts, and how it resumes after kill -9."""
 
+import os
 import resource
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from openo3.training import record
 from stages import sft
 from tests.openo3.training import workplace
 from tests.stages.training_stage import (
+    ROOT,
     checkpoints,
     copy_workplace,
     curve,
@@ -212,3 +216,43 @@ def test_a_missing_base_is_said_in_one_line(tmp_path: Path) -> None:
 
 def test_a_setting_that_trl_does_not_know_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     refuses_an_unknown_setting(sft.main, "sft", tmp_path, capsys)
+
+
+_FULL_DISK_AT_STEP_2 = """
+import resource
+from transformers import Trainer
+import stages.sft
+
+save = Trainer.save_model
+
+def limited(self, output_dir=None, _internal_call=False):
+    full = _internal_call and self.state.global_step == 2
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000 if full else -1, -1))
+    save(self, output_dir, _internal_call)
+
+Trainer.save_model = limited
+stages.sft.main()
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_agree_that_the_disk_is_full(tmp_path: Path) -> None:
+    """Only the first process writes the weights and fails; both continue with the next step."""
+    (tmp_path / "params.yaml").unlink()
+    workplace.write_params(tmp_path, sft={"save_steps": 1, "per_device_train_batch_size": 1})
+    (tmp_path / "full.py").write_text(_FULL_DISK_AT_STEP_2)
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = subprocess.run(
+        [sys.executable, *launcher, "full.py"],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    said = [line for line in done.stderr.splitlines() if " was not saved (" in line]
+    assert len(said) == 1
+    assert said[0].startswith("checkpoint-2 was not saved (")
+    complete(tmp_path)
+    assert not list(tmp_path.glob(".cache/openo3/sft/*"))

@@ -236,8 +236,7 @@ def _write_training(root: Path, rng: random.Random) -> None:
         }
         rest = {"reward_std": rise(k, 53, 0.5, 0.3, 0.03), "kl": None, "entropy": rise(k, 53, 0.9, 0.5, 0.03)}
         more = {"clip_ratio": rise(k, 53, 0.0, 0.1, 0.01), "completion_length": rise(k, 53, 60, 52, 1)}
-        last = {"ratio_std": rise(k, 53, 0.01, 0.02, 0.002), "sigma": max(1.0, 4 * (1 - k / 53))}
-        gspo.append({"step": k, "reward": sum(parts.values()), **rest, **parts, **more, **last})
+        gspo.append({"step": k, "reward": sum(parts.values()), **rest, **parts, **more})
     write_csv(root / "plots/gspo.csv", gspo, list(gspo[0]))
     files = {
         name: {"rows": 1240, "usable": 1237, "rejected": 3} for name in ("sft", "rl", "vstar", "tvgbench")

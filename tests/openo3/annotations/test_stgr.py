@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openo3.annotations import stgr
-from openo3.annotations.rejections import Reason, Rejection, RowError
+from openo3.annotations.rejections import Reason, RowError
 from openo3.core.answers import canonical_answer
 from openo3.core.schema import KeyFrame, Sample, Task
 from tests.support import local_folder
@@ -116,24 +116,6 @@ def test_a_row_is_an_object(raw):
     with pytest.raises(RowError) as error:
         stgr.parse(raw)
     assert error.value.reason is Reason.NOT_OBJECT
-
-
-def test_read_gives_samples_and_rejections_in_order(tmp_path):
-    path = tmp_path / "STGR-SFT.json"
-    path.write_text(json.dumps([SFT["ts"], SFT["when"] | {"source": "x"}, 3, SFT["free"]]))
-    first, second, third, fourth = stgr.read(path)
-    assert [first, fourth] == [stgr.parse(SFT["ts"]), stgr.parse(SFT["free"])]
-    assert second == Rejection(
-        "STGR-SFT.json",
-        1,
-        "when",
-        "x",
-        "temporal QA",
-        Reason.UNKNOWN_SOURCE,
-        "source",
-        '"x" is not in the catalogue of sources; your own is local',
-    )
-    assert (third.row, third.id, third.reason) == (2, None, Reason.NOT_OBJECT)
 
 
 def test_references_are_the_media_and_the_images_of_key_frames():

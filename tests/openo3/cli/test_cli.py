@@ -117,6 +117,40 @@ def test_rewards_switches():
     assert json.loads(done.stdout)["rewards"]["thk_spatial"] == 0.5
 
 
+def test_rewards_by_the_settings_of_a_run(tmp_path):
+    params = tmp_path / "own.yaml"
+    params.write_text(
+        "gspo: {rewards: {gate: released, weights: {ans_acc: 2.0, thk_objects: 3.0}}, trainer: {}}"
+    )
+    done = run("rewards", "-", "--params", params, text=lines(VIDEO))
+    assert (done.returncode, done.stderr) == (0, "")
+    scored = json.loads(done.stdout)
+    rewards = scored["rewards"]
+    assert rewards["thk_spatial"] == 0.5
+    weights = {"ans_acc": 2.0, "thk_objects": 3.0}
+    assert scored["total"] == pytest.approx(
+        sum(weights.get(name, 1.0) * value for name, value in rewards.items() if value is not None)
+    )
+    assert rewards["thk_objects"] is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("sft: {}", "gspo: missing block"),
+        ("gspo: {rewards: {gat: released}}", "gspo.rewards.gat: unknown key"),
+        ("gspo: {rewards: {weights: {ans_ac: 1.0}}}", "gspo.rewards: no reward ans_ac; there are "),
+    ],
+)
+def test_wrong_settings_are_one_line(tmp_path, text, said):
+    params = tmp_path / "own.yaml"
+    params.write_text(text)
+    done = run("rewards", "-", "--params", params, text=lines(VIDEO))
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"openo3: {params}: {said}")
+
+
 def test_any_completion_is_scored():
     texts = ["", "\x00\ud800", "<think>" * 9, "<box>[1e999,nan,[]]</box>", "9" * 5000, "<obj>" * 200_000]
     odd = [{**row, "completion": text} for row in (VIDEO, IMAGE, MCQ, TEMPORAL, GENERAL) for text in texts]

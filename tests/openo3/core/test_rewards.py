@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 from openo3.core.evidence import parse_completion
 from openo3.core.geometry import RELATIVE_1000, pixels
-from openo3.core.rewards import ADDED, REWARDS, ans_where, score, sigma_s, thk_objects, total
+from openo3.core.rewards import (
+    ADDED,
+    REWARDS,
+    RewardSettings,
+    ans_where,
+    score,
+    sigma_s,
+    thk_objects,
+    total,
+)
 from openo3.core.schema import STGR_TASKS, KeyFrame, Sample, Task
 
 SPAN = "From <t>2.0</t>s to <t>6.0</t>s"
@@ -46,7 +55,8 @@ def sample(task, answer=None):
 
 
 def of(task, text, **options):
-    return score(sample(task), parse_completion(text), **options)
+    progress = options.pop("progress", 0.0)
+    return score(sample(task), parse_completion(text), progress, RewardSettings(**options))
 
 
 def claim(boxes, time_s):
@@ -393,3 +403,18 @@ def test_a_megabyte_is_scored_quickly(task):
             f"<think>{part * (10**6 // len(part))}</think><answer>{part * (10**6 // len(part))}</answer>",
         )
     assert time.process_time() - started < 8  # about a second
+
+
+def test_settings_decide_what_is_scored_and_what_it_weighs():
+    settings = RewardSettings(adaptive=False, weights={"thk_objects": 2.0, "thk_spatial": 0.0})
+    known, late = sample(Task.TEMPORAL_SPATIAL), parse_completion(f"<think>{CITED}</think>")
+    scored = score(known, late, 0.0, settings)
+    assert list(scored) == [*REWARDS, "thk_objects"]
+    assert scored["thk_temporal_point"] == score(known, late, 1.0)["thk_temporal_point"]
+    counted = {name: value for name, value in scored.items() if value is not None and name != "thk_spatial"}
+    assert total(scored, settings) == pytest.approx(sum(counted.values()) + scored["thk_objects"])
+
+
+def test_a_weight_of_no_reward_is_refused():
+    with pytest.raises(ValueError, match="no reward ans_ac; there are ans_acc, "):
+        RewardSettings(weights={"ans_ac": 1.0})

@@ -5,7 +5,7 @@ import torch
 
 from openo3.model.decoding import Sampling
 from openo3.model.encode import Prompt
-from openo3.model.engine import LocalEngine
+from openo3.model.engine import LocalEngine, same_frames
 from tests.openo3.model.families import Family
 
 GREEDY = Sampling(10)
@@ -61,6 +61,12 @@ def test_questions_about_the_same_frames_share_them(
     monkeypatch.setattr(engine.encoder, "vision", lambda frames: seen.append(frames) or vision(frames))
     engine.generate(asked, GREEDY)
     assert sorted(map(len, seen)) == [1, 2, 4]
+
+
+def test_prompts_share_a_prefix_by_frames_and_length(family: Family) -> None:
+    first, second = family.frames(2), family.frames(2)
+    asked = [(first, 2.0), (second, 2.0), (first, 2.0), (first, 3.0), (second, 2.0)]
+    assert same_frames([Prompt(frames, seconds, "?") for frames, seconds in asked]) == [[0, 2], [1, 4], [3]]
 
 
 def test_same_frames_of_another_length_are_another_prompt(engine: LocalEngine, family: Family) -> None:

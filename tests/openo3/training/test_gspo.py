@@ -10,13 +10,12 @@ import torch
 from trl import GRPOConfig, GRPOTrainer
 
 from openo3.core import rewards
+from openo3.core.rewards import RewardSettings, all_rewards
 from openo3.core.schema import STGR_TASKS, Task
 from openo3.model.load import load_model, load_processor
 from openo3.training.examples import Examples
 from openo3.training.gspo import (
     GroundedGSPOTrainer,
-    RewardSettings,
-    all_rewards,
     gspo_trainer,
     prepare_vllm,
     reward_functions,

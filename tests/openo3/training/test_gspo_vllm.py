@@ -17,10 +17,11 @@ import pytest
 import torch
 from trl import GRPOConfig
 
+from openo3.core.rewards import RewardSettings
 from openo3.model.load import load_model, load_processor
 from openo3.model.vllm_engine import MM_PROCESSOR_KWARGS
 from openo3.training.examples import Examples
-from openo3.training.gspo import GroundedGSPOTrainer, RewardSettings, gspo_trainer
+from openo3.training.gspo import GroundedGSPOTrainer, gspo_trainer
 from tests.openo3.training import workplace
 from tests.openo3.training.test_gspo import rollout, separate_rows
 from tests.support.ports import free_port

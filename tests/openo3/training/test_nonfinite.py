@@ -8,9 +8,10 @@ import torch
 from transformers import TrainerCallback
 from trl import GRPOConfig, SFTConfig
 
+from openo3.core.rewards import RewardSettings
 from openo3.model.load import load_model, load_processor
 from openo3.training.examples import Examples
-from openo3.training.gspo import RewardSettings, gspo_trainer
+from openo3.training.gspo import gspo_trainer
 from openo3.training.nonfinite import FiniteSteps, NonFiniteError, OnNonFinite
 from openo3.training.sft import sft_trainer
 from tests.openo3.training import workplace
