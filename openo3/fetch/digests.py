@@ -24,6 +24,8 @@ class Digests:
 
     def __init__(self, file: Path, learns: bool = True) -> None:
         self.file, self._learns = file, learns
+        if learns and file.is_symlink():
+            file.unlink()  # lines are appended to it: nothing outside is written
         lines = file.read_bytes() if file.exists() else b""
         self._known = _known(lines)
         self._used: dict[str, tuple[int, str]] = {}

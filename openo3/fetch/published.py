@@ -13,7 +13,7 @@ import orjson
 
 from openo3.annotations import sources
 from openo3.annotations.catalogue.table import AnnotationEntry, Catalogue
-from openo3.annotations.files import ANNOTATION_FILES, target
+from openo3.annotations.files import ANNOTATION_FILES, targets
 from openo3.annotations.rejections import RowError
 from openo3.annotations.rows import AnnotationError
 from openo3.annotations.sources import Reference
@@ -71,7 +71,7 @@ def _targets(name: str, entry: AnnotationEntry, count: int) -> list[str]:
         raise ConfigurationError(
             f"{name}: {count} files for {len(entry.place.paths)} paths; name each of them"
         )
-    return [target(filename, path) for path in entry.place.paths]
+    return targets(filename, entry.place.paths)
 
 
 def media(
