@@ -23,7 +23,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from threading import Event, Lock
 from typing import Any, BinaryIO
@@ -33,6 +33,7 @@ from tqdm import tqdm
 
 from openo3.fetch import batches, checks
 from openo3.fetch.digests import Digests
+from openo3.fetch.http import Interrupted
 from openo3.fetch.limits import GB, Limits
 from openo3.fetch.manifest import MANIFEST, MISSING, read_manifest
 from openo3.fetch.plan import FetchError, Item, Missing, Plan, Unavailable, Unfinished
@@ -273,7 +274,7 @@ class _Run:
         if self._stop.is_set():
             return
         try:
-            batch.run(self, self.limits)
+            self._run_anew_if_interrupted(batch)
         except (Unavailable, *batches.DAMAGED) as why:
             if not isinstance(why, Unavailable):
                 why = Unavailable("unreadable", f"{batch.items[0].origin.name}: damaged ({why})")
@@ -289,6 +290,16 @@ class _Run:
             raise
         except OSError as error:
             raise FetchError(f"{batch.items[0].origin.name}: {error.strerror}") from error
+
+    def _run_anew_if_interrupted(self, batch: batches.Batch) -> None:
+        """What cannot resume starts from its beginning, `tries` times in all."""
+        for attempt in range(self.limits.tries):
+            try:
+                return batch.run(self, self.limits)
+            except Interrupted:
+                if attempt + 1 == self.limits.tries or self._stop.wait(self.limits.wait_s * 2**attempt):
+                    raise
+                batch = replace(batch, items=list(self._undone(batch))) if len(batch.items) > 1 else batch
 
     def _undone(self, batch: batches.Batch) -> Iterator[Item]:
         return (item for item in batch.items if item.target not in self._done)
