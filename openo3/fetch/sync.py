@@ -277,7 +277,7 @@ class _Run:
             self._run_anew_if_interrupted(batch)
         except (Unavailable, *batches.DAMAGED) as why:
             if not isinstance(why, Unavailable):
-                why = Unavailable("unreadable", f"{batch.items[0].origin.name}: damaged ({why})")
+                why = Unavailable("unreadable", f"{batch.items[0].origin.name}: damaged ({_said(why)})")
             for item in self._undone(batch):
                 self.refuse(item, why)
         except Unfinished as why:
@@ -385,8 +385,10 @@ class _Run:
                 if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
                     raise FetchError(f"{item.origin.name}: changed while it was copied; run again")
         except (zipfile.BadZipFile, *batches.DAMAGED) as error:
-            raise Unavailable("unreadable", f"{item.origin.name}: damaged ({error})") from None
+            raise Unavailable("unreadable", f"{item.origin.name}: damaged ({_said(error)})") from None
         except OSError as error:
+            if error.errno is None:  # bz2's way to say that its data are damaged
+                raise Unavailable("unreadable", f"{item.origin.name}: damaged ({error})") from None
             where = self.folder if error.errno in (errno.ENOSPC, errno.EDQUOT) else item.origin.name
             raise FetchError(f"{where}: {error.strerror}") from error
 
@@ -452,6 +454,10 @@ def _manifest(folder: Path) -> dict[str, dict[str, Any]]:
         return read_manifest(folder)
     except (ValueError, KeyError, TypeError):
         return {}
+
+
+def _said(error: BaseException) -> str:
+    return str(error).split("\n")[0][:200] or type(error).__name__
 
 
 def _placed(journal: Path) -> Iterator[str]:
