@@ -18,7 +18,7 @@ from openo3.files.artifacts import read_json, read_jsonl
 from stages import download, validate
 from tests.support import choice_folder, published
 from tests.support.archives import contents, needs_zip, zip_archive
-from tests.support.hub_server import HubServer, Status
+from tools.hub_server import HubServer, Status
 
 pytestmark = needs_zip
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ from openo3.fetch.http import Http, Interrupted, shown
 from openo3.fetch.plan import Unavailable, Unfinished
 from openo3.fetch.random_access import read
 from tests.support.archives import noise
-from tests.support.hub_server import Break, Do, Page, Stall, Status, Trickle
+from tools.hub_server import Break, Do, Page, Stall, Status, Trickle
 
 CONTENT = noise(700_000)
 

@@ -23,7 +23,7 @@ from openo3.fetch.tars import TarMember, TarSeries
 from openo3.fetch.zips import ZipArchive
 from openo3.files.artifacts import read_jsonl
 from tests.support.archives import contents, needs_zip, noise, tar_archive, zip_archive
-from tests.support.hub_server import Break, Do, HubServer, Page, Stall, Status
+from tools.hub_server import Break, Do, HubServer, Page, Stall, Status
 
 ROOT = Path(__file__).parents[3]
 CLIPS = {f"v/c{n:02d}.mp4": noise(40_000 + n, n) for n in range(12)}
