@@ -37,7 +37,7 @@ class Annotation:
 def annotations(catalogue: Catalogue, names: Sequence[str], places: Places) -> dict[Item, Annotation]:
     """The annotation files of these names, to be fetched first.
 
-    Raises `ConfigurationError` if one is unknown or has no known place, `FetchError` if it is not to be had.
+    Raises `ConfigurationError` if one is unknown or has no known place, `FetchError` if it is unavailable.
     """
     found: dict[Item, Annotation] = {}
     for name in names:
@@ -59,7 +59,7 @@ def annotations(catalogue: Catalogue, names: Sequence[str], places: Places) -> d
 
 
 def _targets(name: str, entry: AnnotationEntry, count: int) -> list[str]:
-    """Those that the pipeline reads go by their published names, others into a folder of their own."""
+    """Files that the pipeline reads keep their published names; others go into a folder of their own."""
     filename = FILES[name].filename if name in FILES else f"{name}/"
     if name not in FILES and entry.source is None:
         raise ConfigurationError(

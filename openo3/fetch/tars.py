@@ -27,7 +27,7 @@ from openo3.fetch.unpacking import Unpacked
 from openo3.files.safe_path import UnsafePath, relative
 
 DAMAGED = (
-    *(tarfile.TarError, zlib.error, LZMAError, struct.error, EOFError, ArithmeticError, LookupError),
+    *(tarfile.TarError, zlib.error, LZMAError, struct.error, EOFError, LookupError, OverflowError),
     *(MemoryError, NotImplementedError, RecursionError, ValueError),
 )
 """What tarfile, zipfile and the decompressors raise for damaged or hostile input."""

@@ -122,7 +122,7 @@ def test_the_plan_shows_files_bytes_and_disk_and_changes_nothing(server, tmp_pat
     assert cells[1:4] == ["2", "0", "2"]
     assert cells[6] == "0"
     assert "at most" in lines["TreeVGR"]
-    assert "not to be had, 1 files: not in hf://datasets/Boshenxx/TimeR1-Dataset@" in shown
+    assert "unavailable, 1 files: not in hf://datasets/Boshenxx/TimeR1-Dataset@" in shown
     assert re.search(r"^disk: [\d.]+ MB needed, [\d.,]+ GB free$", shown, re.MULTILINE)
     assert not (tmp_path / "data").exists()
 
