@@ -30,7 +30,7 @@ from openo3.fetch.limits import Limits
 from openo3.fetch.plan import Item, Plan
 from openo3.fetch.sync import sync
 from openo3.fetch.zips import ZipArchive
-from tests.support.hub_server import HubServer
+from tools.hub_server import HubServer
 
 MEMBER = 1_000_000
 PARTS = 12

@@ -32,12 +32,12 @@ from stages.params import load_params, wrong
 
 RAW, CACHE = Path("data/raw"), Path(".cache/openo3")
 WRONG = (AnnotationError, ConfigurationError, FileExistsError)
-"""What no second try mends, as a wrong parameter."""
+"""Errors that a retry cannot fix, such as a wrong parameter."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """Which `annotations` of the catalogue to take; `table` is a file of one's own that adds to it.
+    """Which `annotations` of the catalogue to take; `table` is the user's own file that adds to it.
 
     Media of the sources that `leave_out` names, as the catalogue does, count as missing.
     """
@@ -76,7 +76,7 @@ def plan_shapes(params: Params, root: Path) -> Iterator[Plan]:
 
 @contextmanager
 def plan_published(params: Params, root: Path) -> Iterator[Plan]:
-    """The annotations are fetched at once: they tell what else is wanted."""
+    """Fetches the annotations at once: they say which media are wanted."""
     path = params.published.table and root / Path(params.published.table).expanduser()
     own = table.read(path) if path else table.Catalogue()
     sources.use(own.sources)
@@ -119,7 +119,7 @@ def _known(params: Params, root: Path) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m stages.download")
-    parser.add_argument("--plan", action="store_true", help="show what would be fetched, and end")
+    parser.add_argument("--plan", action="store_true", help="show what would be fetched, and exit")
     only_plan = parser.parse_args().plan
     try:
         params = load_params("download", Params)
@@ -133,7 +133,7 @@ def main() -> None:
         wrong(f"download: {error}")
     print(
         f"download: {done.files:,} files, {done.copied:,} of them new or changed "
-        f"({done.copied_bytes / 1e6:,.1f} MB), {done.removed:,} removed, {done.missing:,} not to be had"
+        f"({done.copied_bytes / 1e6:,.1f} MB), {done.removed:,} removed, {done.missing:,} unavailable"
     )
 
 

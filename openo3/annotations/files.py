@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,21 @@ class AnnotationFile:
     rows: Callable[[str | Path], Iterator[Any]] = read_rows
 
 
-def target(filename: str, part: str) -> str:
-    """Where it goes below `data/raw`: a file by its name, into a folder of parts each by its path."""
-    return f"annotations/{filename}" + (part.replace("/", "-") if filename.endswith("/") else "")
+def targets(filename: str, parts: Sequence[str]) -> list[str]:
+    """Where each part goes below `data/raw`: a file by its name, into a folder of parts each by its path.
+
+    Parts have different paths, and get different names: `a/b.parquet` and `a-b.parquet` as well.
+    """
+    if not filename.endswith("/"):
+        return [f"annotations/{filename}" for _ in parts]
+    found: dict[str, str] = {}
+    for part in sorted(parts, key=lambda part: (part.count("/"), part)):
+        name, number = part.replace("/", "-"), 2
+        stem, dot, suffix = name.rpartition(".")
+        while name in found.values():
+            name, number = f"{stem} ({number}){dot}{suffix}", number + 1
+        found[part] = name
+    return [f"annotations/{filename}{found[part]}" for part in parts]
 
 
 STGR_FILES = (

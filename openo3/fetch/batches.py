@@ -1,4 +1,4 @@
-"""Files that one pass brings: a file alone, neighbours in a zip archive, everything wanted of a tar."""
+"""Files fetched in one pass: a single file, neighbours in a zip archive, all wanted members of a tar."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from openo3.fetch.tars import TarMember
 from openo3.fetch.zips import ZipMember
 
 DAMAGED = tars.DAMAGED
-"""What unpacking raises."""
+"""Raised while unpacking damaged or hostile archives."""
 
 GAP = 1 << 18
-"""Members nearer than this are read in one range, and what lies between them is passed over."""
+"""Members closer together than this many bytes are read in one range, gaps included."""
 
 SPAN = 64 << 20
-"""A range ends at the member that makes it longer than this: other connections take the next ones."""
+"""A range longer than this many bytes ends at its current member; other connections take the next ones."""
 
 
 class Receiver(Protocol):
-    """Takes what comes: `take` gets an item and what opens its content at a position, `refuse` a reason.
+    """Receives files: `take` gets an item and a function that opens its content at a position.
 
-    `take` keeps an `Unavailable` to itself, as it is about one file; anything else ends the batch.
+    `refuse` gets a reason. `take` handles `Unavailable`, which concerns one file; other errors end the batch.
     """
 
     def take(self, item: Item, open_at: Callable[[int], BinaryIO]) -> None: ...
@@ -37,7 +37,7 @@ class Receiver(Protocol):
 
 @dataclass(frozen=True)
 class Alone:
-    """One file, or one member that is read from its middle on."""
+    """One file, or one member that is resumed mid-file."""
 
     item: Item
 
@@ -52,7 +52,7 @@ class Alone:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Members of one zip archive, in the order in which they lie."""
+    """Members of one zip archive, in the order of their offsets."""
 
     items: Sequence[Item]
 
@@ -70,7 +70,7 @@ class Neighbours:
 
 @dataclass(frozen=True)
 class FromTar:
-    """All that is wanted of a series of tars."""
+    """All wanted members of a series of tars."""
 
     items: Sequence[Item]
 
@@ -91,7 +91,7 @@ Batch = Alone | Neighbours | FromTar
 
 
 def group(items: Iterable[Item], begun: Container[Item]) -> list[Batch]:
-    """Every item, all of different origins, in one batch. What was `begun` is a batch of its own."""
+    """Each item in exactly one batch; their origins differ. A `begun` item is a batch of its own."""
     zipped: list[Item] = []
     tarred: list[Item] = []
     alone: list[Item] = []
@@ -130,7 +130,7 @@ def _joins(first: ZipMember, last: ZipMember, member: ZipMember) -> bool:
 
 
 class _Packed:
-    """A stream of an archive that knows where in the archive it is; closing it closes nothing."""
+    """A stream that knows its position in the archive; closing it does not close the archive's stream."""
 
     def __init__(self, stream: BinaryIO, position: int) -> None:
         self._stream, self.position = stream, position

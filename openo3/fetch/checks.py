@@ -1,22 +1,26 @@
-"""What a file must be, held against what comes of it."""
+"""Checks of a file's content while it arrives."""
 
 from __future__ import annotations
 
 import hashlib
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
+from openo3.fetch.http import HttpBlob
 from openo3.fetch.limits import GB, Limits
+from openo3.fetch.origin import Origin
 from openo3.fetch.plan import Item, Unavailable
 from openo3.fetch.random_access import PIECE, LocalFile
 
 
 class Checks:
-    """Takes a file piece by piece; `passed` in the end. Both raise `Unavailable` for what it must not be."""
+    """Takes a file piece by piece, then `passed`. Both raise `Unavailable` for content that is wrong."""
 
     def __init__(self, item: Item, limits: Limits) -> None:
         self._item, self._most = item, int(limits.file_gb * GB)
         self._sha256, self._crc32, self._size = hashlib.sha256(), 0, 0
+        self._git = _GitId.of(item.origin)
 
     def add(self, piece: bytes) -> None:
         if not self._size and self._item.target.startswith("media/") and _is_web_page(piece):
@@ -25,6 +29,8 @@ class Checks:
         if not isinstance(self._item.origin, LocalFile) and self._size > self._most:
             raise Unavailable("unreadable", f"{self._item.origin.name}: more than {self._most / GB:g} GB")
         self._sha256.update(piece)
+        if self._git:
+            self._git.sha1.update(piece)
         if self._item.origin.crc32 is not None:
             self._crc32 = zlib.crc32(piece, self._crc32)
 
@@ -34,10 +40,26 @@ class Checks:
         if origin.size is not None and self._size != origin.size and not isinstance(origin, LocalFile):
             raise Unavailable("unreadable", f"{origin.name}: {self._size:,} bytes, {origin.size:,} expected")
         if origin.crc32 not in (None, self._crc32):
-            raise Unavailable("unreadable", f"{origin.name}: damaged, its CRC is another")
+            raise Unavailable("unreadable", f"{origin.name}: damaged, its CRC is wrong")
         if origin.sha256 not in (None, digest):
-            raise Unavailable("unreadable", f"{origin.name}: damaged, its sha256 is another")
+            raise Unavailable("unreadable", f"{origin.name}: damaged, its sha256 is wrong")
+        if self._git and self._git.sha1.hexdigest() != self._git.expected:
+            raise Unavailable("unreadable", f"{origin.name}: damaged, its git id is wrong")
         return digest
+
+
+@dataclass(frozen=True)
+class _GitId:
+    """git's id of a file is the SHA-1 of a header with its size, then its bytes."""
+
+    expected: str
+    sha1: hashlib._Hash
+
+    @classmethod
+    def of(cls, origin: Origin) -> _GitId | None:
+        if not isinstance(origin, HttpBlob) or origin.git is None or origin.size is None:
+            return None
+        return cls(origin.git, hashlib.sha1(b"blob %d\0" % origin.size, usedforsecurity=False))
 
 
 def _is_web_page(piece: bytes) -> bool:

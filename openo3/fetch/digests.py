@@ -1,6 +1,6 @@
-"""sha256 of origins by their identity, remembered from run to run and through a kill.
+"""sha256 of origins by their identity, kept between runs; it survives a kill.
 
-A line is written as soon as a file has come:
+A line is appended for each file as soon as it is complete:
 
     {"identity": "hf://datasets/...", "mtime_ns": 1732300000000000000, "sha256": "9f2c..."}
 """
@@ -24,6 +24,8 @@ class Digests:
 
     def __init__(self, file: Path, learns: bool = True) -> None:
         self.file, self._learns = file, learns
+        if learns and file.is_symlink():
+            file.unlink()  # lines are appended to it: nothing outside is written
         lines = file.read_bytes() if file.exists() else b""
         self._known = _known(lines)
         self._used: dict[str, tuple[int, str]] = {}
@@ -31,7 +33,7 @@ class Digests:
         self._lock = Lock()
 
     def of(self, origin: Origin) -> str | None:
-        """A local origin that is not known is read."""
+        """The digest of an origin, None if unknown; a local origin that is unknown is read."""
         found = self._used.get(origin.identity) or self._known.get(origin.identity)
         if found is None and isinstance(origin, LocalFile):
             with open(origin.path, "rb") as file:
@@ -63,7 +65,7 @@ class Digests:
                 file.write(line)
 
     def save(self) -> None:
-        """Remember those that this run used, and no others."""
+        """Keep only the digests that this run used."""
         write_jsonl(self.file, (_line(identity, *found) for identity, found in self._used.items()))
 
 
@@ -72,7 +74,7 @@ def _line(identity: str, mtime_ns: int, digest: str) -> dict[str, object]:
 
 
 def _known(lines: bytes) -> dict[str, tuple[int, str]]:
-    """Lines that a kill cut, or that are damaged, say nothing: what they were about is looked at again."""
+    """Skips damaged lines and those cut by a kill; their files are checked again."""
     known = {}
     for line in lines.splitlines():
         try:

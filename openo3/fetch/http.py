@@ -1,13 +1,15 @@
 """Files behind http(s) addresses, read by ranges.
 
     with Http(Limits()) as http:
-        blob = http.look("https://example.org/a.mp4")        size and validator, or why it is not to be had
+        blob = http.look("https://example.org/a.mp4")        size and validator; raises if unavailable
         read(blob, 100, 200)
 
-A connection that breaks or stalls is opened again where it stopped, with growing waits; 429 and 5xx
-likewise, after the wait that the server asks for. Every range must come from the same version of the file:
-the server is told which one (`If-Range`), and what it answers is compared. Tokens are sent as headers to the
-address alone, never to where it redirects to on another host, and are part of no message.
+A connection that breaks, stalls or is too slow is opened again, with growing waits; 429 and 5xx likewise,
+after the wait that the server asks for. It resumes mid-file only where the server can tell one version of the
+file from another: under a strong ETag (sent as `If-Range`), or at a commit of the hub, whose digests are
+checked. Otherwise it raises `Interrupted`, and the file starts anew. Tokens are sent as headers to the
+address alone, never to another host that it redirects to, and are part of no message. A redirect from the
+internet into a private network is refused.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import BinaryIO, TypeVar
 from urllib.parse import urlsplit
@@ -33,6 +35,8 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from openo3.fetch.addresses import leads_inside
+from openo3.fetch.deadlines import deadline, limit
 from openo3.fetch.limits import Limits, Throttle
 from openo3.fetch.plan import FetchError, Unavailable, Unfinished
 from openo3.fetch.random_access import PIECE
@@ -42,7 +46,9 @@ T = TypeVar("T")
 LOGIN = "log in with `hf auth login` or set HF_TOKEN, and accept the data set's conditions on its page"
 _LONGEST_WAIT_S = 300.0
 BUSY = {408, 425, 429, 500, 502, 503, 504, 520, 522, 524}
-_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_NUMBER = re.compile(r"[0-9]{1,18}")
+_RANGE = re.compile(rf"bytes ({_NUMBER.pattern})-({_NUMBER.pattern})/({_NUMBER.pattern}|\*)")
+_MOST_REDIRECTS = 10
 
 
 class Broken(Exception):
@@ -54,7 +60,11 @@ class Broken(Exception):
 
 
 class Changed(Unfinished):
-    """The file is not the one any more of which the first bytes came."""
+    """The file changed on the server while it was read."""
+
+
+class Interrupted(Unfinished):
+    """The connection broke, and the rest could be of another version: the file can only start anew."""
 
 
 class Http:
@@ -62,11 +72,13 @@ class Http:
 
     def __init__(self, limits: Limits) -> None:
         self._client = httpx.Client(
-            follow_redirects=True,
             timeout=httpx.Timeout(limits.stall_s, pool=None),
             limits=httpx.Limits(max_connections=2 * limits.threads),
             headers={"Accept-Encoding": "identity", "User-Agent": "openo3"},
         )
+        for transport in (self._client._transport, *filter(None, self._client._mounts.values())):
+            limit(transport)
+        self.limits = limits
         self._throttle = Throttle(limits.bandwidth_mb_s and limits.bandwidth_mb_s * 1e6)
         self._waits = wait_random_exponential(multiplier=limits.wait_s, max=60)
         self._retrying = Retrying(
@@ -83,14 +95,30 @@ class Http:
         self._client.close()
 
     def look(self, url: str, headers: Mapping[str, str] | None = None) -> HttpBlob:
-        """The file of that address. Raises `Unavailable` or `Unfinished` if there is none to be had."""
+        """The file of that address. Raises `Unavailable` or `Unfinished` if it cannot be read."""
         blob = HttpBlob(self, url, headers=headers or {})
         with blob.stream(0, 1) as stream:
             stream.read(1)
-            return HttpBlob(self, url, stream.version.size, stream.version.tag, headers=headers or {})
+            return replace(blob, size=stream.version.size, tag=stream.version.tag, final=stream.final)
+
+    def get(self, url: str, headers: Mapping[str, str]) -> httpx.Response:
+        """The open answer at the end of the redirects. Raises `Unavailable` where they may not lead."""
+        request = self._client.build_request("GET", url, headers=headers)
+        first = request.url.host
+        for _ in range(_MOST_REDIRECTS + 1):
+            with deadline(self.limits.stall_s):
+                response = self._client.send(request, stream=True)
+            if response.next_request is None:
+                return response
+            response.close()
+            request = response.next_request
+            if request.url.host != first and leads_inside(first, request.url.host):
+                to = f"redirects to {request.url.host}, in a private network"
+                raise Unavailable("unsafe", f"{shown(url)}: {to}")
+        raise Unavailable("missing", f"{shown(url)}: more than {_MOST_REDIRECTS} redirects")
 
     def patiently(self, call: Callable[[], T]) -> T:
-        """What `call` returns in the end, if it fails with `Broken` before. Raises the last `Broken`."""
+        """Call again while it raises `Broken`, with waits. Raises the last `Broken`."""
         return self._retrying(call)
 
     def _wait(self, state: RetryCallState) -> float:
@@ -105,6 +133,11 @@ class _Version:
     size: int | None = None
     tag: str | None = None
 
+    @property
+    def strong(self) -> bool:
+        """Only a strong ETag changes whenever a byte does; a weak one or a date may stay."""
+        return bool(self.tag and self.tag.startswith('"'))
+
     def agrees(self, other: _Version) -> bool:
         pairs = ((self.size, other.size), (self.tag, other.tag))
         return all(ours is None or theirs is None or ours == theirs for ours, theirs in pairs)
@@ -113,7 +146,8 @@ class _Version:
 @dataclass(frozen=True)
 class HttpBlob:
     """`tag` is its ETag or time of change; `pinned` names a version that never changes; `git` is git's
-    id of the bytes. That, or their sha256, is what they are, wherever they are."""
+    id of the bytes. That, or their sha256, is what they are, wherever they are. `final` is the address that
+    `url` redirects to."""
 
     http: Http = field(repr=False, compare=False)
     url: str = field(repr=False)
@@ -122,6 +156,7 @@ class HttpBlob:
     sha256: str | None = None
     pinned: str | None = None
     git: str | None = None
+    final: str | None = field(default=None, repr=False, compare=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     crc32 = None
@@ -132,8 +167,11 @@ class HttpBlob:
 
     @property
     def address(self) -> str:
-        """With its version, if it has one."""
-        return self.name if self.pinned or not self.tag else self.name + "@" + self.tag.replace('"', "")
+        """Where the bytes came from in the end, with their version if there is one."""
+        if self.pinned:
+            return self.pinned
+        name = shown(self.final or self.url)
+        return name + "@" + self.tag.replace('"', "") if self.tag else name
 
     @property
     def traffic(self) -> int | None:
@@ -150,8 +188,8 @@ class HttpBlob:
 
     @property
     def resumable(self) -> bool:
-        """Only if it can be told that the rest is of the same file."""
-        return bool(self.pinned or self.sha256 or self.tag)
+        """Only if the rest is known to be of the same version."""
+        return bool(self.pinned or self.sha256) or _Version(tag=self.tag).strong
 
     def stream(self, start: int = 0, end: int | None = None) -> BinaryIO:
         return _Stream(self, start, self.size if end is None else end)
@@ -164,6 +202,9 @@ class _Stream(io.RawIOBase):
         self._blob, self._http = blob, blob.http
         self._start, self._position, self._end = start, start, end
         self.version = _Version(blob.size, blob.tag)
+        self.final: str | None = None
+        self._came, self._window = 0, [0.0, 0]  # bytes of this connection; seconds and bytes of this window
+        self._poor = 0  # connections in a row that brought next to nothing
         self._response: httpx.Response | None = None
         self._pieces: Iterator[bytes] = iter(())
         self._left = b""  # read from the network and not yet asked for
@@ -196,32 +237,56 @@ class _Stream(io.RawIOBase):
         try:
             if self._response is None:
                 self._open()
-            piece = next(self._pieces, b"")
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.TooManyRedirects) as error:
+            piece = self._wait_for_piece()
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol, ValueError) as error:
+            self._drop()
             raise Unavailable("missing", f"{self._blob.name}: {error}") from None
         except httpx.RequestError as error:
-            self._drop()
-            raise Broken(_said(error)) from None
+            raise self._broken(_said(error)) from None
         except Broken:
             self._drop()
             raise
         if not piece and self._end is not None and self._position < self._end:
-            self._drop()
-            raise Broken("the connection ended too early")
+            raise self._broken("the connection ended too early")
         return piece if self._end is None else piece[: self._end - self._position]
 
+    def _broken(self, what: str) -> Exception:
+        """Give the connection up. After `tries` in a row that brought next to nothing, give up the file."""
+        self._drop()
+        limits = self._http.limits
+        self._poor = self._poor + 1 if self._came < limits.least_kb_s * 1000 * limits.stall_s else 0
+        return Broken(what) if self._poor < limits.tries else Unfinished(f"{self._blob.name}: {what}")
+
+    def _wait_for_piece(self) -> bytes:
+        """Raises `Broken` or `Unfinished` below the least rate, over windows of `stall_s` of waiting."""
+        limits, started = self._http.limits, time.monotonic()
+        with deadline(limits.stall_s):
+            piece = next(self._pieces, b"")
+        self._came += len(piece)
+        self._window[0] += time.monotonic() - started
+        self._window[1] += len(piece)
+        seconds, count = self._window
+        if piece and seconds >= limits.stall_s:
+            self._window = [0.0, 0]
+            if count < limits.least_kb_s * 1000 * seconds:
+                raise self._broken(f"less than {limits.least_kb_s:g} KB/s came")
+        return piece
+
     def _open(self) -> None:
-        headers = dict(self._blob.headers)
+        blob = self._blob
+        if self._position > self._start and not (blob.resumable or self.version.strong):
+            raise Interrupted(f"{blob.name}: the connection broke, and the server names no version to resume")
+        headers = dict(blob.headers)
         if self._position or self._end is not None:
             last = "" if self._end is None else self._end - 1
             headers["Range"] = f"bytes={self._position}-{last}"
-            if self.version.tag and not self.version.tag.startswith("W/"):
+            if self.version.strong:
                 headers["If-Range"] = self.version.tag
-        client = self._http._client
-        self._response = client.send(
-            client.build_request("GET", self._blob.url, headers=headers), stream=True
-        )
+        self._came, self._window = 0, [0.0, 0]
+        self._response = self._http.get(blob.url, headers)
         self._check(self._response)
+        if (final := str(self._response.url)) != blob.url:
+            self.final = final
         self._pieces = self._response.iter_raw()  # as it comes: a broken connection loses nothing
 
     def _check(self, response: httpx.Response) -> None:
@@ -233,7 +298,7 @@ class _Stream(io.RawIOBase):
         if status == 416 and not self._position:
             raise Unavailable("unreadable", f"{name}: empty")
         if status == 416:
-            raise Changed(f"{name}: shorter than it was, it changed while it was read")
+            raise Changed(f"{name}: changed on the server while it was read: it is shorter")
         if status not in (200, 206):
             raise Unavailable("missing", f"{name}: status {status}")
         if response.headers.get("Content-Type", "").startswith("text/html"):
@@ -241,8 +306,8 @@ class _Stream(io.RawIOBase):
         found = _version(response)
         if not self.version.agrees(found):
             raise Changed(f"{name}: changed on the server while it was read")
-        if status == 200 and self._position > self._start:  # broken off: perhaps it comes whole next time
-            raise Broken("the connection broke, and the server gives no ranges to go on with")
+        if status == 200 and self._position > self._start:
+            raise Interrupted(f"{name}: the connection broke, and the server gives no ranges to go on with")
         if status == 200 and self._position:
             raise Unavailable("unreadable", f"{name}: the server gives no ranges")
         if status == 206 and _range_start(response) != self._position:
@@ -263,7 +328,8 @@ def _version(response: httpx.Response) -> _Version:
         match = _RANGE.fullmatch(headers.get("Content-Range", ""))
         size = int(match[3]) if match and match[3] != "*" else None
     else:
-        size = int(headers["Content-Length"]) if headers.get("Content-Length", "").isdecimal() else None
+        length = headers.get("Content-Length", "")
+        size = int(length) if _NUMBER.fullmatch(length) else None
     return _Version(size, headers.get("ETag") or headers.get("Last-Modified"))
 
 
@@ -275,14 +341,14 @@ def _range_start(response: httpx.Response) -> int | None:
 def retry_after(response: httpx.Response) -> float:
     """Seconds; 0 if the server asks for no wait."""
     value = response.headers.get("Retry-After", "")
-    if value.isdecimal():
+    if _NUMBER.fullmatch(value):
         return float(value)
-    with suppress(ValueError):
+    with suppress(ValueError, OverflowError, TypeError, IndexError, OSError):
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
     return 0.0
 
 
 def _said(error: httpx.RequestError) -> str:
     if isinstance(error, httpx.TimeoutException):
-        return "nothing came for too long"
+        return "the server was silent or too slow"
     return f"the connection broke ({type(error).__name__})"

@@ -69,7 +69,7 @@ class HubRepo:
             entry.size,
             sha256=entry.lfs.sha256 if entry.lfs else None,
             pinned=f"hf://datasets/{self.name}@{self.commit}/{entry.path}",
-            git=entry.blob_id,
+            git=None if entry.lfs else entry.blob_id,  # with LFS it is the id of the pointer
             headers={"Authorization": f"Bearer {token}"} if token else {},
         )
 

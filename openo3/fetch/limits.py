@@ -1,4 +1,4 @@
-"""What fetching may take: connections, bandwidth, disk, and what one file may be."""
+"""Limits of fetching: connections, bandwidth, disk, and the size of one file."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ GB = 1_000_000_000
 
 @dataclass(frozen=True)
 class Limits:
-    """`bandwidth_mb_s` is over all connections; `disk_gb` what `data/raw` may hold in the end.
+    """`bandwidth_mb_s` is for all connections together; `disk_gb` is the final size of `data/raw`.
 
-    A connection that gives nothing for `stall_s` is taken to be broken. After `tries` failures in a row, and
-    waits that double from `wait_s`, a file is given up for this run. A file larger than `file_gb`, or one
-    that unpacks to more than `inflation` times its packed bytes, is refused.
+    A connection that is silent for `stall_s`, or brings less than `least_kb_s` over that time, is taken to be
+    broken. After `tries` failures in a row, with waits that double from `wait_s`, a file is given up for this
+    run. A file larger than `file_gb`, or one that unpacks to more than `inflation` times its packed bytes, is
+    refused.
     """
 
     threads: int = 8
@@ -26,6 +27,7 @@ class Limits:
     stall_s: float = 30.0
     tries: int = 6
     wait_s: float = 1.0
+    least_kb_s: float = 1.0
     file_gb: float = 20.0
     inflation: float = 100.0
 

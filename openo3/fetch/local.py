@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from openo3.annotations.files import AnnotationFile, target
+from openo3.annotations.files import AnnotationFile, targets
 from openo3.annotations.rejections import RowError
 from openo3.annotations.sources import Reference
 from openo3.benchmarks.registry import ANNOTATION_FILES
@@ -56,7 +56,7 @@ def _parts(folder: Path) -> list[Path]:
 
 def _items(file: AnnotationFile, path: Path) -> list[Item]:
     parts = _parts(path) if path.is_dir() else [path]
-    names = [target(file.filename, str(part.relative_to(path))) for part in parts]
+    names = targets(file.filename, [str(part.relative_to(path)) for part in parts])
     return [Item(name, LocalFile(part), "annotations") for name, part in zip(names, parts, strict=True)]
 
 

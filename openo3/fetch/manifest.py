@@ -1,4 +1,4 @@
-"""What `data/raw` holds, and what it lacks.
+"""The files of `data/raw`, and those that are missing.
 
 A line of `manifest.jsonl`, which exists only while the folder is complete:
 

@@ -11,11 +11,11 @@ from typing import Protocol
 
 
 class Origin(Protocol):
-    """`identity` changes whenever the bytes may; `name` is what messages call it, without any secret.
+    """`identity` changes whenever the bytes may change; `name` appears in messages and holds no secret.
 
-    `size`, `sha256` and `crc32` are what the bytes must have, None if nobody has told. `traffic` is how many
-    bytes have to be read for it. `address` goes into the manifest: None for this machine's own files.
-    `resumable`: reading can begin in the middle.
+    `size` (in bytes), `sha256` and `crc32` are expected values, None if unknown. `traffic` is the number of
+    bytes that must be read for it. `address` goes into the manifest, None for local files. `resumable` says
+    whether reading can start mid-file.
     """
 
     @property

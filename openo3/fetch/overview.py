@@ -1,4 +1,4 @@
-"""What a plan comes to, source by source, as a table in the terminal."""
+"""A plan, summed up by source, as a table in the terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from openo3.fetch.tars import TarMember, TarSeries
 
 @dataclass
 class Line:
-    """Counts of one source. Nobody has told the size of `unknown` files; `tars` are read at most once."""
+    """Counts of one source. `unknown` counts files of unknown size; `tars` are read at most once."""
 
     files: int = 0
     to_fetch: int = 0
@@ -72,7 +72,7 @@ def lines(plan: Plan, to_fetch: Collection[Item]) -> dict[str, Line]:
 
 def show(plan: Plan, to_fetch: Collection[Item], free: int) -> None:
     table = Table("source", title="What download would fetch", title_justify="left")
-    for name in ("wanted", "there", "to fetch", "to read", "on disk", "not to be had"):
+    for name in ("wanted", "there", "to fetch", "to read", "on disk", "unavailable"):
         table.add_column(name, justify="right")
     found = lines(plan, to_fetch)
     total = sum(found.values(), Line())
@@ -92,7 +92,7 @@ def show(plan: Plan, to_fetch: Collection[Item], free: int) -> None:
     console.width = max(console.width, 110)
     console.print(table)
     for reason, number in total.reasons.most_common(20):
-        print(f"not to be had, {number:,} files: {reason}")
+        print(f"unavailable, {number:,} files: {reason}")
     print(f"disk: {_gb(total.size)} needed, {_gb(free)} free")
 
 

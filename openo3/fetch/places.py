@@ -1,4 +1,4 @@
-"""The places of the catalogue, opened once and then searched for the files that rows name."""
+"""The places of the catalogue: each is opened once, then searched for the files that rows name."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Places:
         self._lock = Lock()
 
     def open(self, place: Place) -> Finder:
-        """Raises `PlaceAway` if nothing of it is to be had, `FetchError` if the hub wants a login."""
+        """Raises `PlaceAway` if the place is unavailable, `FetchError` if the hub wants a login."""
         with self._lock:
             if place not in self._opened:
                 try:

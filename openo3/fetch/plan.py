@@ -1,4 +1,4 @@
-"""What a run of `download` is going to have: files with their origins, and what could not be had."""
+"""What a run of `download` is going to have: files with their origins, and the files that are missing."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Item:
 
 @dataclass(frozen=True)
 class Missing:
-    """One file that an annotation names and that is not to be had; `path` is relative to `data/raw/media`.
+    """One unavailable file that an annotation names; `path` is relative to `data/raw/media`.
 
-    It is nowhere (`missing`), refused because it leads out of its folder or archive (`unsafe`), or not what
-    it should be (`unreadable`).
+    It was not found (`missing`), its path or address is refused (`unsafe`), or its content is wrong
+    (`unreadable`).
     """
 
     path: str
@@ -35,7 +35,7 @@ class Missing:
 
 @dataclass(frozen=True)
 class Plan:
-    """`away`: of the missing ones, those whose place as a whole cannot be opened (now), with the reason."""
+    """`away`: the missing files whose whole place cannot be opened at the moment, with the reason."""
 
     items: list[Item] = field(default_factory=list)
     missing: list[Missing] = field(default_factory=list)
@@ -47,7 +47,7 @@ class FetchError(RuntimeError):
 
 
 class Unavailable(Exception):
-    """One file cannot be had, now or later: it becomes a `Missing`, and the run goes on."""
+    """One file is unavailable for good: it becomes a `Missing`, and the run continues."""
 
     def __init__(self, problem: PlanProblem, detail: str) -> None:
         super().__init__(detail)
@@ -55,8 +55,8 @@ class Unavailable(Exception):
 
 
 class PlaceAway(Unavailable):
-    """Not even the place of a file can be opened; that says nothing about the file."""
+    """The place of a file cannot be opened, which says nothing about the file itself."""
 
 
 class Unfinished(Exception):
-    """One file could not be had this time; what came of it is kept, and another run may get the rest."""
+    """One file could not be fetched this time; what came is kept, and another run may fetch the rest."""

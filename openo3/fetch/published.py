@@ -13,7 +13,7 @@ import orjson
 
 from openo3.annotations import sources
 from openo3.annotations.catalogue.table import AnnotationEntry, Catalogue
-from openo3.annotations.files import target
+from openo3.annotations.files import targets
 from openo3.annotations.rejections import RowError
 from openo3.annotations.rows import AnnotationError
 from openo3.annotations.sources import Reference
@@ -38,7 +38,7 @@ class Annotation:
 def annotations(catalogue: Catalogue, names: Sequence[str], places: Places) -> dict[Item, Annotation]:
     """The annotation files of these names, to be fetched first.
 
-    Raises `ConfigurationError` if one is unknown or has no known place, `FetchError` if it is not to be had.
+    Raises `ConfigurationError` if one is unknown or has no known place, `FetchError` if it is unavailable.
     """
     found: dict[Item, Annotation] = {}
     for name in names:
@@ -60,7 +60,7 @@ def annotations(catalogue: Catalogue, names: Sequence[str], places: Places) -> d
 
 
 def _targets(name: str, entry: AnnotationEntry, count: int) -> list[str]:
-    """Those that the pipeline reads go by their published names, others into a folder of their own."""
+    """Files that the pipeline reads keep their published names; others go into a folder of their own."""
     filename = FILES[name].filename if name in FILES else f"{name}/"
     if name not in FILES and entry.source is None:
         raise ConfigurationError(
@@ -72,7 +72,7 @@ def _targets(name: str, entry: AnnotationEntry, count: int) -> list[str]:
         raise ConfigurationError(
             f"{name}: {count} files for {len(entry.place.paths)} paths; name each of them"
         )
-    return [target(filename, path) for path in entry.place.paths]
+    return targets(filename, entry.place.paths)
 
 
 def media(

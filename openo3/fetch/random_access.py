@@ -1,4 +1,4 @@
-"""Bytes that can be read from anywhere in them.
+"""Random access to bytes.
 
 blob = LocalFile(Path("stgr.zip"))
 read(blob, blob.size - 22, blob.size)
@@ -169,7 +169,7 @@ def exactly(stream: BinaryIO, count: int) -> bytes:
 
 
 def skip(stream: BinaryIO, count: int) -> None:
-    """Read on without keeping anything. Raises `EOFError` if the stream ends before."""
+    """Read and discard `count` bytes. Raises `EOFError` if the stream ends before."""
     while count:
         piece = stream.read(min(count, PIECE))
         if not piece:

@@ -1,12 +1,14 @@
 """Bring a folder to what a plan says: fetch what is new or changed, remove what is stale, manifest last.
 
-Local files are cloned where the file system can, else copied, and never linked: DVC makes the files of its
-cache read-only and takes them to be unchangeable, and with a hard link such a file would be the user's own.
-Files already there may in turn be links into DVC's cache: they are replaced by renaming and never written to.
+Local files are cloned where the file system supports it, otherwise copied, and never linked: DVC makes the
+files of its cache read-only and assumes that they never change, and a hard link would do that to the user's
+own file. Files already in the folder may be links into DVC's cache: they are replaced by renaming, and never
+written to.
 
-What is on its way lies in `.partial/`, under a name made of its origin's identity, so that what a killed run
-left is gone on with only if the origin is still the same. It gets its own name once its digests are right.
-While anything changes the manifest is there as well: it says what there was, should the run be killed.
+Partial files lie in `.partial/`, named after their origin's identity, so a later run resumes one only if its
+origin is still the same. A file is moved to its own name once its digests match. While the folder changes,
+`.partial/` also holds the old manifest and the names of the files placed since: after a kill, the next run
+still knows which files this stage wrote. Only those are ever removed; a folder that holds others is refused.
 """
 
 from __future__ import annotations
@@ -15,30 +17,35 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from threading import Event, Lock
 from typing import Any, BinaryIO
 
+import orjson
 from tqdm import tqdm
 
 from openo3.fetch import batches, checks
 from openo3.fetch.digests import Digests
+from openo3.fetch.http import Interrupted
 from openo3.fetch.limits import GB, Limits
 from openo3.fetch.manifest import MANIFEST, MISSING, read_manifest
 from openo3.fetch.plan import FetchError, Item, Missing, Plan, Unavailable, Unfinished
 from openo3.fetch.random_access import PIECE, LocalFile
 from openo3.files.artifacts import write_jsonl
 from openo3.files.locks import file_lock
+from openo3.files.safe_path import UnsafePath, relative
 
-PARTIAL = ".partial"
+PARTIAL, PLACED = ".partial", "placed.jsonl"
 _FICLONE = 0x40049409  # Linux: share the blocks of another file until one of the two changes
-_GIVE_UP = 20  # files that did not come: the network is gone, not a file
+_GIVE_UP = 20  # after so many failed files the network is down, not a file
+_PART_NAME = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -58,11 +65,13 @@ def sync(plan: Plan, folder: Path, known: Path, limits: Limits | None = None) ->
     `known` is a file outside of the folder that remembers what was fetched and the digests of local origins,
     so that unchanged ones are not read again. Killed at any moment and run again, the folder ends the same.
 
-    Raises `FetchError` if another run is at work here, it would be too large, the place of files that are
-    here is away, an origin on this machine cannot be read or changes meanwhile, or some files did not come
-    this time; what came is kept.
+    Raises `FetchError` if another run is using the folder, the folder holds files or links that no run put
+    there, the files would be too large, the place of files that are here is unavailable, an origin on this
+    machine cannot be read or changes meanwhile, or some files could not be fetched this time; what was
+    fetched is kept.
     """
     limits = limits or Limits()
+    plan = _without_clashes(plan)
     _check_limit(plan, limits)
     folder.mkdir(parents=True, exist_ok=True)
     busy = FetchError(f"{folder}: another download is at work here; run again when it is done")
@@ -83,7 +92,7 @@ def _sync(plan: Plan, folder: Path, known: Path, limits: Limits) -> Summary:
     missing = plan.missing + run.refused
     write_jsonl(folder / MISSING, map(asdict, sorted(missing, key=lambda each: each.path)))
     write_jsonl(folder / MANIFEST, sorted(entries, key=lambda entry: entry["path"]))
-    shutil.rmtree(folder / PARTIAL, ignore_errors=True)
+    run.remove_partial()
     return Summary(len(entries), len(run.entries), removed, len(missing), run.bytes)
 
 
@@ -91,6 +100,36 @@ def to_fetch(plan: Plan, folder: Path, known: Path) -> list[Item]:
     """What `sync` would fetch; nothing is fetched or removed."""
     run = _Run(folder, Limits(), Digests(known, learns=False))
     return [item for item in plan.items if not run.is_current(item)]
+
+
+def _without_clashes(plan: Plan) -> Plan:
+    """The plan without media whose path runs through another file: `a.mp4/b.mp4` beside `a.mp4`.
+
+    Raises `FetchError` for an unsafe target, and for two different files with one target.
+    """
+    items: dict[str, Item] = {}
+    for item in plan.items:
+        try:
+            safe = relative(item.target) == item.target and not item.target.startswith(PARTIAL)
+        except UnsafePath:
+            safe = False
+        if not safe:
+            raise FetchError(f"{item.target}: is no path inside the folder; rename the annotation")
+        other = items.setdefault(item.target, item)
+        if other is not item and other.origin.identity != item.origin.identity:
+            names = f"{other.origin.name} and {item.origin.name}"
+            raise FetchError(f"{item.target}: {names} would both be written there; rename one")
+    result = Plan(missing=list(plan.missing), away=plan.away)
+    for target, item in items.items():
+        folder = next((str(each) for each in Path(target).parents if str(each) in items), None)
+        if folder is None:
+            result.items.append(item)
+        elif target.startswith("media/"):
+            path, detail = target.removeprefix("media/"), f"{folder} is a file and cannot be a folder too"
+            result.missing.append(Missing(path, item.source, "unsafe", detail))
+        else:
+            raise FetchError(f"{target}: {folder} is a file and cannot be a folder too; rename one")
+    return result
 
 
 def _check_limit(plan: Plan, limits: Limits) -> None:
@@ -104,8 +143,10 @@ class _Run:
 
     def __init__(self, folder: Path, limits: Limits, digests: Digests) -> None:
         self.folder, self.limits, self.digests = folder, limits, digests
+        self._partial = folder / PARTIAL
+        self._check_partial()
         self.complete = _manifest(folder)  # empty if the last run was killed: then there is another
-        self.before = {} if self.complete else _manifest(folder / PARTIAL)
+        self.before = {} if self.complete else _manifest(self._partial)
         self.entries: list[dict[str, Any]] = []
         self.refused: list[Missing] = []
         self.bytes = 0
@@ -114,6 +155,15 @@ class _Run:
         self._stop, self._lock = Event(), Lock()
         self._progress: Callable[[int], Any] = lambda count: None
         self._room = 0.0
+
+    def _check_partial(self) -> None:
+        """Nothing is written to or removed from a `.partial` that no run made."""
+        if self._partial.is_symlink() or (self._partial.exists() and not self._partial.is_dir()):
+            raise FetchError(f"{self._partial}: is a link or a file, not a folder; remove it")
+        for path in self._partial.iterdir() if self._partial.exists() else ():
+            known = path.name in (MANIFEST, PLACED) or _PART_NAME.fullmatch(path.name)
+            if not known or path.is_symlink() or not path.is_file():
+                raise FetchError(f"{path}: was not written by download; move it away")
 
     def check_places(self, plan: Plan) -> None:
         """Nothing that is here is dropped because its place cannot be opened for the moment."""
@@ -125,9 +175,21 @@ class _Run:
             )
 
     def remove_all_but(self, targets: set[str]) -> int:
-        """Remove what no target names; return how many files."""
+        """Remove the files of earlier runs that no target names; return how many.
+
+        Raises `FetchError`, before anything changes, for files and links to folders that no run put there.
+        """
         kept = targets | {MANIFEST, MISSING}
         stale = [path for path in _files(self.folder) if path not in kept]
+        ours = {*self.complete, *self.before, *_placed(self._partial / PLACED)}
+        ours |= {f".{name}.part" for name in (MANIFEST, MISSING)}  # of a run killed while it wrote them
+        # a link to a folder is never ours, whoever names it: files below it lie outside
+        foreign = [path for path in stale if path not in ours] + list(_linked_folders(self.folder))
+        if foreign:
+            raise FetchError(
+                f"{self.folder / sorted(set(foreign))[0]}: was not written by download "
+                f"({len(set(foreign)):,} such files or links); move it out of {self.folder}"
+            )
         for path in stale:
             self._is_changing()
             (self.folder / path).unlink()
@@ -177,7 +239,7 @@ class _Run:
         """Fetch all; raises `FetchError` if some did not come, after the others have."""
         if not items:
             return
-        (self.folder / PARTIAL).mkdir(exist_ok=True)
+        self._partial.mkdir(exist_ok=True)
         first: dict[str, Item] = {}
         again = [item for item in items if first.setdefault(item.origin.identity, item) is not item]
         self._clear_partial({self._part(item).name for item in first.values() if item.origin.resumable})
@@ -212,10 +274,10 @@ class _Run:
         if self._stop.is_set():
             return
         try:
-            batch.run(self, self.limits)
+            self._run_anew_if_interrupted(batch)
         except (Unavailable, *batches.DAMAGED) as why:
             if not isinstance(why, Unavailable):
-                why = Unavailable("unreadable", f"{batch.items[0].origin.name}: damaged ({why})")
+                why = Unavailable("unreadable", f"{batch.items[0].origin.name}: damaged ({_said(why)})")
             for item in self._undone(batch):
                 self.refuse(item, why)
         except Unfinished as why:
@@ -228,6 +290,16 @@ class _Run:
             raise
         except OSError as error:
             raise FetchError(f"{batch.items[0].origin.name}: {error.strerror}") from error
+
+    def _run_anew_if_interrupted(self, batch: batches.Batch) -> None:
+        """What cannot resume starts from its beginning, `tries` times in all."""
+        for attempt in range(self.limits.tries):
+            try:
+                return batch.run(self, self.limits)
+            except Interrupted:
+                if attempt + 1 == self.limits.tries or self._stop.wait(self.limits.wait_s * 2**attempt):
+                    raise
+                batch = replace(batch, items=list(self._undone(batch))) if len(batch.items) > 1 else batch
 
     def _undone(self, batch: batches.Batch) -> Iterator[Item]:
         return (item for item in batch.items if item.target not in self._done)
@@ -263,6 +335,8 @@ class _Run:
         target.parent.mkdir(parents=True, exist_ok=True)
         status = os.stat(part)
         self.digests.learn(item.origin, status.st_mtime_ns, digest)
+        with self._lock, open(self._partial / PLACED, "ab") as placed:
+            placed.write(orjson.dumps(item.target, option=orjson.OPT_APPEND_NEWLINE))
         os.replace(part, target)
         with self._lock:
             self._done.add(item.target)
@@ -311,8 +385,10 @@ class _Run:
                 if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
                     raise FetchError(f"{item.origin.name}: changed while it was copied; run again")
         except (zipfile.BadZipFile, *batches.DAMAGED) as error:
-            raise Unavailable("unreadable", f"{item.origin.name}: damaged ({error})") from None
+            raise Unavailable("unreadable", f"{item.origin.name}: damaged ({_said(error)})") from None
         except OSError as error:
+            if error.errno is None:  # bz2's way to say that its data are damaged
+                raise Unavailable("unreadable", f"{item.origin.name}: damaged ({error})") from None
             where = self.folder if error.errno in (errno.ENOSPC, errno.EDQUOT) else item.origin.name
             raise FetchError(f"{where}: {error.strerror}") from error
 
@@ -326,7 +402,7 @@ class _Run:
         self._place(item, part, self.digests.of(item.origin))
 
     def _check_room(self, items: list[Item]) -> None:
-        begun = sum(path.stat().st_size for path in (self.folder / PARTIAL).iterdir())
+        begun = sum(path.stat().st_size for path in self._partial.iterdir())
         new = sum(item.origin.size or 0 for item in items) - begun
         free = shutil.disk_usage(self.folder).free
         if new > free:
@@ -350,19 +426,26 @@ class _Run:
         return entry if item.origin.address is None else entry | {"origin": item.origin.address}
 
     def _part(self, item: Item) -> Path:
-        return self.folder / PARTIAL / hashlib.sha256(item.origin.identity.encode()).hexdigest()[:32]
+        return self._partial / hashlib.sha256(item.origin.identity.encode()).hexdigest()[:32]
 
     def _clear_partial(self, wanted: set[str]) -> None:
-        for path in (self.folder / PARTIAL).iterdir():
-            if path.name not in wanted | {MANIFEST}:
+        for path in self._partial.iterdir():
+            if path.name not in wanted | {MANIFEST, PLACED}:
                 path.unlink()
+
+    def remove_partial(self) -> None:
+        if self._partial.exists():
+            self._clear_partial(set())
+            for name in (MANIFEST, PLACED):
+                (self._partial / name).unlink(missing_ok=True)
+            self._partial.rmdir()
 
     def _is_changing(self) -> None:
         """From now on the folder is incomplete until the manifest is written again."""
         with self._lock:
             if (self.folder / MANIFEST).exists():
-                (self.folder / PARTIAL).mkdir(exist_ok=True)
-                os.replace(self.folder / MANIFEST, self.folder / PARTIAL / MANIFEST)
+                self._partial.mkdir(exist_ok=True)
+                os.replace(self.folder / MANIFEST, self._partial / MANIFEST)
 
 
 def _manifest(folder: Path) -> dict[str, dict[str, Any]]:
@@ -371,6 +454,18 @@ def _manifest(folder: Path) -> dict[str, dict[str, Any]]:
         return read_manifest(folder)
     except (ValueError, KeyError, TypeError):
         return {}
+
+
+def _said(error: BaseException) -> str:
+    return str(error).split("\n")[0][:200] or type(error).__name__
+
+
+def _placed(journal: Path) -> Iterator[str]:
+    """The targets that a killed run placed; a line that the kill cut names a file that was not placed yet."""
+    for line in journal.read_bytes().splitlines() if journal.exists() else ():
+        with suppress(ValueError):
+            if isinstance(target := orjson.loads(line), str):
+                yield target
 
 
 def _clone(content: BinaryIO, out: BinaryIO) -> bool:
@@ -388,10 +483,16 @@ def _advance(bar: tqdm, count: int) -> None:
     bar.update(count)
 
 
-def _files(folder: Path) -> Iterable[str]:
-    """Every file and link below a folder, relative to it, but what is on its way."""
+def _files(folder: Path) -> Iterator[str]:
+    """Every file below a folder, relative to it, except partial ones."""
     for parent, folders, files in os.walk(folder):
         if parent == str(folder) and PARTIAL in folders:
             folders.remove(PARTIAL)
-        links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
-        yield from (os.path.relpath(os.path.join(parent, name), folder) for name in files + links)
+        yield from (os.path.relpath(os.path.join(parent, name), folder) for name in files)
+
+
+def _linked_folders(folder: Path) -> Iterator[str]:
+    """Links to folders below a folder, relative to it."""
+    for parent, folders, _ in os.walk(folder):
+        paths = (os.path.join(parent, name) for name in folders)
+        yield from (os.path.relpath(path, folder) for path in paths if os.path.islink(path))

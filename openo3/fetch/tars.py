@@ -1,12 +1,16 @@
 """Members of tars, compressed or not, in one pass that ends as soon as every wanted member has come.
 
-A tar has no directory: which members it has, and how large they are, is known only when it has been read. So
-a wanted file is a `TarMember` on trust, and turns out not to be there when the pass ends without it.
+A tar has no directory: its members and their sizes are known only when it has been read. So a wanted file is
+a `TarMember` on trust, and is reported as missing when the pass ends without it.
+
+Archives are untrusted. `openo3.fetch.unpacking` bounds what decompression may yield, sparse members are
+refused because they write bytes that were never stored, and whatever `tarfile` raises refuses the rest.
 """
 
 from __future__ import annotations
 
 import hashlib
+import struct
 import tarfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -14,14 +18,19 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from lzma import LZMAError
-from typing import BinaryIO
+from typing import BinaryIO, NoReturn
 
 from openo3.fetch.limits import GB, Limits
 from openo3.fetch.plan import Unavailable
 from openo3.fetch.random_access import RandomAccessFile
+from openo3.fetch.unpacking import Unpacked
 from openo3.files.safe_path import UnsafePath, relative
 
-DAMAGED = (tarfile.TarError, zlib.error, EOFError, LZMAError)
+DAMAGED = (
+    *(tarfile.TarError, zlib.error, LZMAError, struct.error, EOFError, LookupError, OverflowError),
+    *(MemoryError, NotImplementedError, RecursionError, ValueError),
+)
+"""What tarfile, zipfile and the decompressors raise for damaged or hostile input."""
 _LONGEST_HEADER = 1 << 20
 
 
@@ -32,6 +41,11 @@ class _TarInfo(tarfile.TarInfo):
         if not self.isreg() and self.size > _LONGEST_HEADER:
             raise tarfile.ReadError(f"a header of {self.size:,} bytes")
         return super()._proc_member(tar)
+
+    def _refuse_sparse(self, *_: object) -> NoReturn:
+        raise tarfile.ReadError("a sparse member")
+
+    _proc_sparse = _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _refuse_sparse
 
 
 @dataclass(frozen=True)
@@ -89,8 +103,10 @@ def members(
         with ExitStack() as stack:
             try:
                 stream = stack.enter_context(blob.stream())
-                tar = stack.enter_context(tarfile.open(fileobj=stream, mode="r|*", tarinfo=_TarInfo))
-                for info in tar:
+                unpacked = Unpacked(stream, limits.inflation)
+                tar = stack.enter_context(tarfile.open(fileobj=unpacked, mode="r|", tarinfo=_TarInfo))
+                while (info := tar.next()) is not None:
+                    tar.members = []  # it would keep every header that it has read
                     if info.size > limits.file_gb * GB:
                         size = f"{info.size / GB:.1f} GB, at most {limits.file_gb:g}"
                         raise Unavailable("unreadable", f"{blob.name}: declares a member of {size}")
@@ -104,7 +120,8 @@ def members(
                     if not wanted:
                         return
             except DAMAGED as error:
-                raise Unavailable("unreadable", f"{blob.name}: damaged tar ({error})") from None
+                said = str(error).split("\n")[0][:200] or type(error).__name__
+                raise Unavailable("unreadable", f"{blob.name}: damaged tar ({said})") from None
 
 
 def _match(name: str, wanted: set[str]) -> str | None:

@@ -23,11 +23,13 @@ from typing import BinaryIO
 from openo3.fetch.limits import GB, Limits
 from openo3.fetch.plan import Unavailable
 from openo3.fetch.random_access import Parts, RandomAccessFile, Span, exactly, read, skip
+from openo3.fetch.tars import DAMAGED
 
 _END = struct.Struct("<4s4H2LH")
 _END64 = struct.Struct("<4sQ2H2L4Q")
 _LOCATOR64 = struct.Struct("<4sLQL")
 _LOCAL = struct.Struct("<4s5H3L2H")
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)  # LZMA's memory has no bound
 _LARGEST_DIRECTORY = 1 << 28  # of two million members
 
 
@@ -90,6 +92,10 @@ class ZipMember:
         if self.size > limits.inflation * max(info.compress_size, 10_000):
             times = self.size / max(info.compress_size, 1)
             raise Unavailable("unreadable", f"{self.name}: unpacks to {times:,.0f} times its packed size")
+        if info.compress_type not in _METHODS:
+            raise Unavailable(
+                "unreadable", f"{self.name}: compression method {info.compress_type} is not supported"
+            )
         if self.start + _LOCAL.size + len(info.orig_filename) + info.compress_size > self.end:
             raise Unavailable("unreadable", f"{self.name}: overlaps another member")
 
@@ -136,8 +142,9 @@ class ZipArchive:
         """
         try:
             return cls._read(_sized(last), lambda name: _sized(part(name)))
-        except (EOFError, struct.error, zipfile.BadZipFile, ValueError, LookupError) as error:
-            raise Unavailable("unreadable", f"{last.name}: no readable zip archive ({error})") from None
+        except (zipfile.BadZipFile, *DAMAGED) as error:
+            said = str(error).split("\n")[0][:200] or type(error).__name__
+            raise Unavailable("unreadable", f"{last.name}: no readable zip archive ({said})") from None
 
     @classmethod
     def _read(cls, last: RandomAccessFile, part: Callable[[str], RandomAccessFile]) -> ZipArchive:
@@ -150,6 +157,8 @@ class ZipArchive:
         if end.size > _LARGEST_DIRECTORY or end.directory_disk > end.disk:
             raise ValueError("damaged record at its end")
         begin = starts[end.directory_disk] + end.offset
+        if begin + end.size > blob.size:
+            raise ValueError("its directory would lie behind its end")
         # bytes before the archive, a program that unpacks it say, are not counted in its numbers
         shift = 0 if end.disk else max(0, last.size - end.tail - end.size - end.offset)
         directory = read(blob, begin + shift, begin + shift + end.size)
@@ -163,11 +172,11 @@ class ZipArchive:
     def members(self) -> list[ZipMember]:
         """In the order in which they lie; folders are left out."""
         order = sorted(range(len(self.infos)), key=self.starts.__getitem__)
-        ends = [*(self.starts[index] for index in order[1:]), self.directory]
+        ends = [*(self.starts[index] for index in order[1:]), self.directory][: len(order)]
         return [
             ZipMember(self, self.infos[index], self.starts[index], end)
             for index, end in zip(order, ends, strict=True)
-            if not self.infos[index].is_dir()
+            if not self.infos[index].filename.endswith("/")
         ]
 
     @cached_property

@@ -17,7 +17,9 @@ def file_lock(path: Path, busy: Callable[[], Exception]) -> Iterator[None]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # flock needs no permission to write, so that two users of one checkout see each other
-    descriptor = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
+    if path.is_symlink():
+        path.unlink()  # opening it would create a file elsewhere
+    descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -22,7 +22,8 @@ def relative(text: str) -> str:
     """The path in its shortest form, `a/b.mp4` for `./a//b.mp4`, so that one file has one name.
 
     Raises `UnsafePath` for a path that is empty, absolute, climbs with `..`, has backslashes (a separator
-    on other systems), control characters, text no file system takes, or parts of more than 255 bytes.
+    on other systems), control characters, text that no file system takes, parts of more than 255 bytes, or
+    more than 1,024 bytes in all: stages put paths below folders of their own, and Linux stops at 4,096.
     """
     if text.startswith("/"):
         raise UnsafePath("absolute")
@@ -31,10 +32,10 @@ def relative(text: str) -> str:
     if any(character < " " or character == "\x7f" for character in text):
         raise UnsafePath("has a control character")
     try:
-        size = max(len(part.encode()) for part in text.split("/"))
+        parts = text.encode().split(b"/")
     except UnicodeEncodeError:
         raise UnsafePath("is not Unicode") from None
-    if size > 255 or len(text) > 2000:
+    if max(map(len, parts)) > 255 or len(text.encode()) > 1024:
         raise UnsafePath("too long")
     parts = [part for part in text.split("/") if part not in ("", ".")]
     if ".." in parts:

@@ -18,7 +18,7 @@ from openo3.files.artifacts import read_json, read_jsonl
 from stages import download, validate
 from tests.support import choice_folder, published
 from tests.support.archives import contents, needs_zip, zip_archive
-from tests.support.hub_server import HubServer, Status
+from tools.hub_server import HubServer, Status
 
 pytestmark = needs_zip
 ROOT = Path(__file__).parents[2]
@@ -122,7 +122,7 @@ def test_the_plan_shows_files_bytes_and_disk_and_changes_nothing(server, tmp_pat
     assert cells[1:4] == ["2", "0", "2"]
     assert cells[6] == "0"
     assert "at most" in lines["TreeVGR"]
-    assert "not to be had, 1 files: not in hf://datasets/Boshenxx/TimeR1-Dataset@" in shown
+    assert "unavailable, 1 files: not in hf://datasets/Boshenxx/TimeR1-Dataset@" in shown
     assert re.search(r"^disk: [\d.]+ MB needed, [\d.,]+ GB free$", shown, re.MULTILINE)
     assert not (tmp_path / "data").exists()
 

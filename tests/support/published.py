@@ -13,7 +13,7 @@ from typing import Any
 from openo3.annotations.catalogue.table import shipped
 from tests.support import local_folder
 from tests.support.archives import tar_archive, zip_archive
-from tests.support.hub_server import HubServer
+from tools.hub_server import HubServer
 
 STGR = shipped().annotations["sft"].place
 VSTAR = shipped().annotations["vstar"].place

@@ -120,6 +120,11 @@ def read(path: str | Path) -> Catalogue:
         for number, place in enumerate(entry.media):
             _check_place(f"{path}: catalogue.sources.{name}.media.{number}", place)
     for name, annotation in catalogue.annotations.items():
+        if "/" in name:
+            raise ConfigurationError(
+                f"{path}: catalogue.annotations: {name!r} names a folder; leave out any /"
+            )
+        _check_root(f"{path}: catalogue.annotations", name)
         if annotation.place:
             _check_place(f"{path}: catalogue.annotations.{name}.place", annotation.place)
     return catalogue

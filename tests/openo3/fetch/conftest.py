@@ -6,7 +6,7 @@ import pytest
 
 from openo3.fetch.http import Http
 from openo3.fetch.limits import Limits
-from tests.support.hub_server import HubServer
+from tools.hub_server import HubServer
 
 QUICK = Limits(threads=4, stall_s=0.4, tries=4, wait_s=0.01)
 

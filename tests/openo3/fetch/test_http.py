@@ -4,11 +4,12 @@ from email.utils import formatdate
 
 import pytest
 
-from openo3.fetch.http import Http, shown
+from openo3.fetch.addresses import leads_inside
+from openo3.fetch.http import Http, Interrupted, shown
 from openo3.fetch.plan import Unavailable, Unfinished
 from openo3.fetch.random_access import read
 from tests.support.archives import noise
-from tests.support.hub_server import Break, Do, Page, Stall, Status
+from tools.hub_server import Break, Do, Page, Stall, Status, Trickle
 
 CONTENT = noise(700_000)
 
@@ -167,3 +168,96 @@ def test_the_bandwidth_is_what_all_connections_take_together(server, limits, url
 
 def test_addresses_are_shown_without_secrets():
     assert shown("https://me:pass@example.org:8/a/b.mp4?token=secret#x") == "https://example.org:8/a/b.mp4"
+
+
+@pytest.mark.parametrize("where", ["continue", "headers", "body"])
+def test_a_server_that_never_ends_is_given_up(server, limits, url, where):
+    with Http(replace(limits, tries=2, stall_s=0.3)) as http:
+        blob = http.look(url)
+        server.spoil("/a b@é:.mp4", *[Trickle(where)] * 10)
+        start = time.monotonic()
+        with pytest.raises(Unfinished):
+            whole(blob)
+        assert time.monotonic() - start < 5
+
+
+def test_a_server_that_sends_a_byte_and_breaks_each_time_is_given_up(server, limits, url):
+    with Http(limits) as http:
+        blob = http.look(url)
+        server.requests.clear()
+        server.spoil("/a b@é:.mp4", *[Break(1)] * 100)
+        with pytest.raises(Unfinished, match="the connection"):
+            whole(blob)
+        assert len(server.requests) == limits.tries
+
+
+@pytest.mark.parametrize("host", ["169.254.169.254", "10.0.0.1", "[fe80::1]", "[fd00::1]", "192.168.1.1"])
+def test_a_redirect_into_another_private_network_is_not_followed(server, http, host):
+    server.spoil("/a.mp4", Status(302, {"Location": f"http://{host}:9/secret"}))
+    with pytest.raises(Unavailable, match="in a private network") as error:
+        http.look(server.put("a.mp4", b"x"))
+    assert error.value.problem == "unsafe"
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "inside"),
+    [
+        ("8.8.8.8", "127.0.0.1", True),
+        ("8.8.8.8", "0.0.0.0", True),
+        ("8.8.8.8", "2130706433", True),  # 127.0.0.1 as one number
+        ("8.8.8.8", "::ffff:127.0.0.1", True),
+        ("8.8.8.8", "localhost", True),
+        ("8.8.8.8", "192.168.0.1", True),
+        ("8.8.8.8", "1.1.1.1", False),
+        ("127.0.0.1", "127.0.0.1", False),
+        ("127.0.0.1", "8.8.8.8", False),
+        ("10.0.0.1", "192.168.0.1", False),
+        ("8.8.8.8", "a..b", False),
+    ],
+)
+def test_what_leads_into_a_private_network(first, then, inside):
+    assert leads_inside(first, then) == inside
+
+
+def test_a_redirect_is_recorded_with_its_last_address(server, http):
+    url = server.put("a.mp4", b"content")
+    place = f"{server.storage}/a.mp4"
+    server.put("first.mp4", b"")
+    server.spoil("/first.mp4", Status(302, {"Location": f"{place}?token=secret"}))
+    blob = http.look(f"{server.url}/first.mp4")
+    assert blob.address.startswith(f"{place}@")
+    assert url not in blob.address
+    assert "secret" not in blob.address
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Status(302, {"Location": "http://a..b/"}),
+        Status(302, {"Location": "http://[/"}),
+        Status(302, {"Location": "/a.mp4"}),
+        Status(206, {"Content-Range": "bytes 0-0/" + "9" * 5000}),
+        Status(503, {"Retry-After": "Fri, 31 Dec 99999999999 23:59:59 GMT"}),
+        Status(503, {"Retry-After": "9" * 5000}),
+    ],
+    ids=lambda fault: str(fault)[:60],
+)
+def test_senseless_headers_are_one_reason(server, http, monkeypatch, fault):
+    monkeypatch.setattr("openo3.fetch.http._LONGEST_WAIT_S", 0.01)
+    url = server.put("a.mp4", b"x")
+    server.spoil("/a.mp4", *[fault] * 20)
+    with pytest.raises((Unavailable, Unfinished)) as error:
+        http.look(url)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("validator", ["weak", "none", "date"])
+def test_without_a_strong_validator_nothing_is_resumed(server, http, url, validator):
+    server.weak, server.etags = validator == "weak", validator == "weak"
+    blob = http.look(url)
+    if validator == "date":
+        blob = replace(blob, tag="Fri, 01 Nov 2024 00:00:00 GMT")
+    assert not blob.resumable
+    server.spoil("/a b@é:.mp4", Break(300_000))
+    with pytest.raises(Interrupted):
+        whole(blob)

@@ -1,10 +1,13 @@
 import json
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from openo3.annotations.rows import AnnotationError
 from openo3.fetch import local
 from openo3.fetch.plan import FetchError, Missing
+from openo3.fetch.sync import sync
 from tests.support import choice_folder, local_folder
 
 
@@ -119,3 +122,19 @@ def test_a_file_cut_off_is_an_error_of_one_line(tmp_path):
     (tmp_path / "STGR-SFT.json").write_text(text[: len(text) // 2])
     with pytest.raises(AnnotationError, match=r"^\S+/STGR-SFT.json: row \d, byte \d+: the file is cut off$"):
         local.plan(tmp_path)
+
+
+def test_parts_of_a_folder_with_similar_paths_get_names_of_their_own(tmp_path):
+    for name in ("Perception/test.parquet", "Perception-test.parquet", "Perception-test (2).parquet"):
+        (tmp_path / "clips/VideoMMMU" / name).parent.mkdir(parents=True, exist_ok=True)
+        table = pyarrow.table({"id": [name]})
+        pyarrow.parquet.write_table(table, tmp_path / "clips/VideoMMMU" / name)
+    raw, known = tmp_path / "raw", tmp_path / "known"
+    assert sync(local.plan(tmp_path / "clips"), raw, known).copied == 3
+    found = [pyarrow.parquet.read_table(path)["id"][0].as_py() for path in raw.rglob("*.parquet")]
+    assert sorted(found) == [
+        "Perception-test (2).parquet",
+        "Perception-test.parquet",
+        "Perception/test.parquet",
+    ]
+    assert sync(local.plan(tmp_path / "clips"), raw, known).copied == 0

@@ -10,7 +10,7 @@ from openo3.fetch.plan import Item, Plan, Unavailable, Unfinished
 from openo3.fetch.random_access import read
 from openo3.fetch.sync import sync
 from tests.support.archives import contents, noise
-from tests.support.hub_server import Status
+from tools.hub_server import Status
 
 SOURCE = Source("x", videos="videos/stgr/plm/videos", key_frames="videos/stgr/plm/kfs")
 

@@ -23,7 +23,7 @@ from openo3.fetch.tars import TarMember, TarSeries
 from openo3.fetch.zips import ZipArchive
 from openo3.files.artifacts import read_jsonl
 from tests.support.archives import contents, needs_zip, noise, tar_archive, zip_archive
-from tests.support.hub_server import Break, Do, HubServer, Page, Stall, Status
+from tools.hub_server import Break, Do, HubServer, Page, Stall, Status
 
 ROOT = Path(__file__).parents[3]
 CLIPS = {f"v/c{n:02d}.mp4": noise(40_000 + n, n) for n in range(12)}
@@ -222,7 +222,7 @@ def test_wrong_digests_and_sizes_are_refused(server, http, limits, tmp_path, dam
     if damage == "digest":
         assert sync(plan, tmp_path / "raw", tmp_path / "known", limits).missing == 1
         assert missing(tmp_path / "raw") == {
-            "a.mp4": ("unreadable", f"{server.url}/a.mp4: damaged, its sha256 is another")
+            "a.mp4": ("unreadable", f"{server.url}/a.mp4: damaged, its sha256 is wrong")
         }
     else:
         with pytest.raises(FetchError, match="changed"):
@@ -440,3 +440,40 @@ def test_members_of_a_local_tar_that_changed_are_fetched_again(limits, tmp_path)
         os.utime(tmp_path / "a.tar", ns=(seed, seed))
         assert sync(plan(), raw, known, limits).copied == 1
     assert contents(raw / "media") == {"v/c01.mp4": noise(40_001, 2)}
+
+
+@pytest.mark.parametrize("weak", [True, False])
+def test_a_file_without_a_strong_validator_starts_anew_and_is_never_mixed(
+    server, http, limits, tmp_path, weak
+):
+    server.weak, server.etags = weak, weak
+    old, new = noise(60_000, 1), noise(60_000, 2)
+    plan = Plan([Item("media/a.mp4", http.look(server.put("a.mp4", old)), "web")])
+    server.spoil("/a.mp4", Break(30_000), Do(lambda: server.put("a.mp4", new)))
+    assert sync(plan, tmp_path / "raw", tmp_path / "known", limits).copied == 1
+    assert contents(tmp_path / "raw/media") == {"a.mp4": new}
+
+
+def test_members_of_a_tar_without_a_strong_validator_are_of_one_version(server, http, limits, tmp_path):
+    server.weak = True
+    old = {f"c{n}.mp4": noise(40_000, n) for n in range(4)}
+    new = {f"c{n}.mp4": noise(40_000, 50 + n) for n in range(4)}
+    series = TarSeries((http.look(server.put("a.tar", tar_archive(old))),))
+    plan = Plan([Item(f"media/{path}", TarMember(series, path), "tar") for path in old])
+    server.spoil("/a.tar", Break(60_000), Do(lambda: server.put("a.tar", tar_archive(new))))
+    sync(plan, tmp_path / "raw", tmp_path / "known", limits)
+    found = contents(tmp_path / "raw/media")
+    assert all(content in (old[path], new[path]) for path, content in found.items())
+    assert found["c3.mp4"] == new["c3.mp4"]
+
+
+def test_small_files_of_the_hub_are_held_against_their_git_id(server, http, limits, tmp_path):
+    server.lfs = False
+    commit = server.dataset("o/n", {"a.mp4": noise(5000, 1), "b.mp4": noise(5000, 2)})
+    files = HubRepo.open(http, "o/n", None).files()
+    server.files[f"/storage/{commit}/a.mp4"] = noise(5000, 3)
+    plan = Plan([Item(f"media/{path}", blob, "hub") for path, blob in files.items()])
+    assert sync(plan, tmp_path / "raw", tmp_path / "known", limits).missing == 1
+    [(path, (problem, detail))] = missing(tmp_path / "raw").items()
+    assert (path, problem) == ("a.mp4", "unreadable")
+    assert detail.endswith("damaged, its git id is wrong")

@@ -231,3 +231,109 @@ def test_damaged_notes_cost_no_more_than_reading_again(origin, tmp_path, name, d
     assert now.pop("media/e.mp4") == b"new"
     assert {path for path in now if path.startswith("media")} == {p for p in before if p.startswith("media")}
     assert sync(plan(origin, *names), raw, known).copied == 0
+
+
+def test_a_partial_folder_that_is_a_link_is_refused_and_its_target_keeps_its_files(origin, tmp_path):
+    raw, outside = tmp_path / "raw", tmp_path / "outside"
+    raw.mkdir()
+    outside.mkdir()
+    (outside / "thesis.tex").write_bytes(b"years of work")
+    (raw / ".partial").symlink_to(outside)
+    with pytest.raises(FetchError, match=r"raw/\.partial: is a link or a file"):
+        sync(plan(origin), raw, tmp_path / "known")
+    assert tree(outside) == {"thesis.tex": b"years of work"}
+
+
+@pytest.mark.parametrize("kind", ["link", "folder", "other"])
+def test_what_no_run_wrote_into_the_partial_folder_is_refused(origin, tmp_path, kind):
+    raw, outside = tmp_path / "raw", tmp_path / "outside.txt"
+    (raw / ".partial").mkdir(parents=True)
+    outside.write_bytes(b"mine")
+    item = raw / ".partial" / ("0" * 32 if kind != "other" else "notes.txt")
+    if kind == "link":
+        item.symlink_to(outside)
+    elif kind == "folder":
+        item.mkdir()
+    else:
+        item.write_bytes(b"mine")
+    with pytest.raises(FetchError, match="was not written by download; move it away"):
+        sync(plan(origin), raw, tmp_path / "known")
+    assert outside.read_bytes() == b"mine"
+    assert item.exists()
+
+
+def test_files_that_no_run_wrote_are_neither_removed_nor_mixed_with(origin, tmp_path):
+    raw = tmp_path / "raw"
+    sync(plan(origin), raw, tmp_path / "known")
+    (raw / "media/own.mp4").write_bytes(b"mine")
+    before = tree(raw)
+    with pytest.raises(FetchError, match=r"media/own\.mp4: was not written by download \(1 such"):
+        sync(plan(origin, "a.mp4"), raw, tmp_path / "known")
+    assert tree(raw) == before
+
+
+def test_files_behind_a_linked_root_folder_are_not_removed(origin, tmp_path):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/photo.jpg").write_bytes(b"mine")
+    (tmp_path / "raw").symlink_to(tmp_path / "home")
+    with pytest.raises(FetchError, match="was not written by download"):
+        sync(plan(origin), tmp_path / "raw", tmp_path / "known")
+    assert tree(tmp_path / "home") == {"photo.jpg": b"mine"}
+
+
+def test_nothing_is_written_through_a_link_to_a_folder(origin, tmp_path):
+    raw, outside = tmp_path / "raw", tmp_path / "outside"
+    raw.mkdir()
+    outside.mkdir()
+    (raw / "media").symlink_to(outside)
+    with pytest.raises(FetchError, match="raw/media: was not written by download"):
+        sync(plan(origin), raw, tmp_path / "known")
+    assert list(outside.iterdir()) == []
+
+
+def test_files_that_a_killed_run_placed_are_removed_when_no_longer_wanted(origin, tmp_path, monkeypatch):
+    raw = tmp_path / "raw"
+    with monkeypatch.context() as patch:
+        patch.setattr(module._Run, "remove_partial", lambda self: 1 / 0)
+        patch.setattr(module, "write_jsonl", lambda path, rows: None)
+        with pytest.raises(ZeroDivisionError):
+            sync(plan(origin), raw, tmp_path / "known")
+    assert not (raw / "manifest.jsonl").exists()
+    assert sync(plan(origin, "a.mp4"), raw, tmp_path / "known").removed == 2
+    assert tree(raw / "media") == {"a.mp4": b"a.mp4" * 1000}
+    assert not (raw / ".partial").exists()
+
+
+def test_notes_and_locks_that_are_links_are_not_written_through(origin, tmp_path):
+    notes, victim = tmp_path / "cache/known", tmp_path / "victim"
+    notes.parent.mkdir()
+    victim.write_bytes(b"mine")
+    notes.symlink_to(victim)
+    (tmp_path / "cache/raw.lock").symlink_to(tmp_path / "created")
+    sync(plan(origin), tmp_path / "raw", notes)
+    assert victim.read_bytes() == b"mine"
+    assert not (tmp_path / "created").exists()
+    assert sync(plan(origin), tmp_path / "raw", notes).copied == 0
+
+
+@pytest.mark.parametrize("target", ["../outside/pwn", "/tmp/pwn", "annotations/../../pwn", ".partial/x"])
+def test_a_target_outside_of_the_folder_is_refused(origin, tmp_path, target):
+    items = [Item(target, LocalFile(origin / "a.mp4"), "annotations")]
+    with pytest.raises(FetchError, match="is no path inside the folder"):
+        sync(Plan(items), tmp_path / "raw", tmp_path / "known")
+    assert not (tmp_path / "raw").exists()
+
+
+def test_a_file_below_another_file_is_refused_and_the_others_come(origin, tmp_path):
+    names = {"d.mp4": "a.mp4", "d.mp4/e.mp4": "b/d.mp4", "f.mp4": "b/c @ é.mp4"}
+    items = [Item(f"media/{name}", LocalFile(origin / file), "local") for name, file in names.items()]
+    assert sync(Plan(items), tmp_path / "raw", tmp_path / "known").missing == 1
+    [line] = read_jsonl(tmp_path / "raw/missing.jsonl")
+    assert (line["path"], line["problem"]) == ("d.mp4/e.mp4", "unsafe")
+    assert set(tree(tmp_path / "raw/media")) == {"d.mp4", "f.mp4"}
+
+
+def test_two_files_with_one_target_are_refused(origin, tmp_path):
+    items = [Item("annotations/x", LocalFile(origin / name), "annotations") for name in ("a.mp4", "b/d.mp4")]
+    with pytest.raises(FetchError, match="would both be written there; rename one"):
+        sync(Plan(items), tmp_path / "raw", tmp_path / "known")

@@ -1,5 +1,9 @@
+import bz2
+import gzip
 import io
+import lzma
 import tarfile
+import tracemalloc
 
 import pytest
 
@@ -93,3 +97,73 @@ def test_a_header_without_end_is_not_read(tmp_path, kind):
     series = local(tmp_path, header.tobuf(tarfile.GNU_FORMAT) + b"x" * 4096)
     with pytest.raises(Unavailable, match="a header of 2,000,000,000 bytes"):
         taken(series, ["a.mp4"])
+
+
+@pytest.mark.parametrize("mode", ["gz", "bz2", "xz"])
+def test_an_unwanted_member_that_unpacks_to_too_much_ends_the_pass_early(tmp_path, mode):
+    bomb = tar_archive({"bomb": bytes(50_000_000), "a.mp4": b"a"}, f"w:{mode}")
+    assert len(bomb) < 100_000
+    series = local(tmp_path, bomb)
+    tracemalloc.start()
+    with pytest.raises(Unavailable, match="unpacks to more than 100 times its packed size"):
+        taken(series, ["a.mp4"])
+    assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("mode", ["gz", "bz2", "xz"])
+def test_streams_one_after_the_other_are_one_archive(tmp_path, mode):
+    packed = {"gz": gzip, "bz2": bz2, "xz": lzma}[mode].compress
+    content = tar_archive(MEMBERS)
+    series = local(tmp_path, packed(content[:70_000]) + packed(content[70_000:]))
+    assert taken(series, list(MEMBERS)) == MEMBERS
+
+
+def old_sparse(size: int) -> bytes:
+    """The header of a GNU sparse member that stores nothing."""
+    info = tarfile.TarInfo("big.mp4")
+    header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    header[156:157] = tarfile.GNUTYPE_SPARSE
+    header[483:495] = b"\x80" + size.to_bytes(11, "big")
+    header[148:156] = b"%06o\0 " % tarfile.calc_chksums(header[:512])[0]
+    return bytes(header)
+
+
+def pax_sparse(**headers: str) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        info = tarfile.TarInfo("big.mp4")
+        info.pax_headers = {f"GNU.sparse.{name}": value for name, value in headers.items()}
+        tar.addfile(info)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        old_sparse(1 << 60),
+        pax_sparse(map="0,1", size="1000000"),
+        pax_sparse(map="x", size="1"),
+        pax_sparse(size="1152921504606846976"),
+        pax_sparse(major="1", minor="0", realsize="1152921504606846976"),
+    ],
+    ids=["old", "0.1", "damaged map", "0.0", "1.0"],
+)
+def test_sparse_members_are_refused(tmp_path, content):
+    with pytest.raises(Unavailable, match=r"0\.tar: damaged tar"):
+        taken(local(tmp_path, content + bytes(1024)), ["big.mp4", "a.mp4"])
+
+
+def test_a_member_that_goes_on_behind_the_end_ends_the_pass(tmp_path):
+    info = tarfile.TarInfo("big.mp4")
+    info.size = 19_000_000_000
+    with pytest.raises(Unavailable, match="damaged tar"):
+        taken(local(tmp_path, info.tobuf(tarfile.GNU_FORMAT)), ["a.mp4"])
+
+
+def test_thousands_of_headers_for_one_name(tmp_path):
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, 2
+    series = local(tmp_path, (header.tobuf(tarfile.GNU_FORMAT) + b"a\0" + bytes(510)) * 3000)
+    with pytest.raises(Unavailable, match="damaged tar"):
+        taken(series, ["a"])

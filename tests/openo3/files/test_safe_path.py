@@ -39,6 +39,8 @@ def test_odd_names_are_names(text, path):
         ("\ud800", "Unicode"),
         ("é" * 128, "too long"),
         ("a/" * 1500, "too long"),
+        ("/".join(["d" * 200] * 6)[:1101], "too long"),
+        ("/".join(["漢" * 60] * 6), "too long"),
     ],
 )
 def test_paths_that_leave_their_root_are_refused(text, why):

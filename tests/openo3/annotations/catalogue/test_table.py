@@ -1,6 +1,7 @@
 import re
 
 import pytest
+import yaml
 
 from openo3.annotations import sources
 from openo3.annotations.catalogue import table
@@ -96,3 +97,11 @@ def test_what_is_wrong_is_one_line_with_file_and_key(tmp_path, text, message):
         table.read(write(tmp_path, text))
     assert str(error.value).startswith(str(tmp_path / "mine.yaml"))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["../../../../outside/pwn", "..", "a/b", "/tmp/pwn"])
+def test_a_name_of_an_annotation_is_no_path(tmp_path, name):
+    entry = {"place": {"folder": "x", "path": "a.json"}, "source": "local"}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump({"catalogue": {"annotations": {name: entry}}}))
+    with pytest.raises(ConfigurationError, match=r"own\.yaml: catalogue\.annotations: "):
+        table.read(tmp_path / "own.yaml")

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 from urllib.parse import parse_qs, unquote, urlsplit
 
 PIECE = 1 << 16
@@ -50,6 +50,15 @@ class Stall:
 
 
 @dataclass(frozen=True)
+class Trickle:
+    """The connection never ends: `piece` every `pause` seconds, before the headers, among them or after."""
+
+    where: Literal["continue", "headers", "body"]
+    pause: float = 0.05
+    piece: bytes = b"x"
+
+
+@dataclass(frozen=True)
 class Page:
     """A web page, with status 200, whatever was asked for."""
 
@@ -64,7 +73,7 @@ class Do:
     action: Callable[[], None]
 
 
-Fault = Status | Break | Stall | Page | Do
+Fault = Status | Break | Stall | Trickle | Page | Do
 
 
 @dataclass
@@ -82,6 +91,8 @@ class HubServer:
     def __init__(self) -> None:
         self.files: dict[str, bytes | Path] = {}
         self.etags = True
+        self.weak = False  # one weak ETag, whatever the content
+        self.lfs = True
         self.ranges = True
         self.requests: list[Request] = []
         self.token: str | None = None  # if there is one, the hub and its files want it
@@ -165,6 +176,8 @@ class _Handler(BaseHTTPRequestHandler):
         site = self.site
         if isinstance(fault, Status):
             self._say(fault.code, b"", dict(fault.headers))
+        elif isinstance(fault, Trickle):
+            self._trickle(fault)
         elif isinstance(fault, Page):
             self._say(200, fault.text, {"Content-Type": fault.type})
         elif match := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)(?:/revision/([^/]+))?", path):
@@ -177,6 +190,17 @@ class _Handler(BaseHTTPRequestHandler):
             self._file(path, fault)
         else:
             self._say(404, b"not here")
+
+    def _trickle(self, fault: Trickle) -> None:
+        self.close_connection = True
+        if fault.where == "headers":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+        elif fault.where == "body":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 700000\r\n\r\n")
+        piece = b"HTTP/1.1 100 Continue\r\n\r\n" if fault.where == "continue" else fault.piece
+        while True:  # until the client closes the connection
+            self.wfile.write(piece)
+            time.sleep(fault.pause)
 
     def _allowed(self) -> bool:
         return self.site.token is None or self.headers.get("Authorization") == f"Bearer {self.site.token}"
@@ -209,8 +233,12 @@ class _Handler(BaseHTTPRequestHandler):
         with _opened(content) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             size = file.seek(0, 2)
-        lfs = {"oid": digest, "size": size, "pointerSize": 134}
-        return {"type": "file", "path": path, "size": size, "oid": "0" * 40, "lfs": lfs}
+            file.seek(0)
+            git = hashlib.sha1(b"blob %d\0" % size + file.read()).hexdigest()
+        entry = {"type": "file", "path": path, "size": size}
+        if not self.site.lfs:
+            return entry | {"oid": git}
+        return entry | {"oid": "0" * 40, "lfs": {"oid": digest, "size": size, "pointerSize": 134}}
 
     def _resolve(self, name: str, revision: str, path: str) -> None:
         place = self.site._datasets.get((name, revision), {}).get(path)
@@ -226,6 +254,7 @@ class _Handler(BaseHTTPRequestHandler):
             size = file.seek(0, 2)
             file.seek(0)
             tag = f'"{hashlib.file_digest(file, "md5").hexdigest()}"' if size < 1 << 24 else f'"{size:x}"'
+            tag = 'W/"same"' if self.site.weak else tag
             headers = {"ETag": tag} if self.site.etags else {}
             wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
             same = self.headers.get("If-Range") in (None, tag)
