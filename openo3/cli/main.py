@@ -12,9 +12,9 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from openo3.cli import coverage, doctor, profile, rewards, score
+from openo3.cli import ask, coverage, doctor, profile, rewards, score
 
-COMMANDS = (rewards, score, coverage, doctor, profile)
+COMMANDS = (ask, rewards, score, coverage, doctor, profile)
 """Modules named like their commands, each with `HELP`, `add_arguments(parser)` and `run(arguments)`, whose
 result is the exit status."""
 
@@ -39,7 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="openo3", description="Grounded video reasoning: rewards, scores, and a check-up.")
+    parser = _Parser(
+        prog="openo3",
+        description="Grounded video reasoning: ask a model, score answers, check up.",
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for module in COMMANDS:
         command = commands.add_parser(module.__name__.rpartition(".")[2], help=module.HELP)

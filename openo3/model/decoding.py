@@ -7,7 +7,7 @@ Next to a row per answer this keeps one copy of the frames instead of N, in memo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -50,11 +50,13 @@ def decode(
     merge: int,
     generator: torch.Generator,
     replay: bool = True,
+    watch: Callable[[list[list[Generation]]], None] | None = None,
 ) -> list[list[Generation]]:
     """Continue every branch of every pack; branches bring their questions as `context_ids`, no targets.
 
     `image_token` is never chosen: it stands for a patch, and a text that is trained on later must not
-    ask for one. `replay`: see `Steps`. Returns one list per pack with `sampling.n` generations for each of
+    ask for one. `replay`: see `Steps`. `watch` is called after every step with
+    what is written so far. Returns one list per pack with `sampling.n` generations for each of
     its branches, in order.
     """
     device = model.device
@@ -87,6 +89,8 @@ def decode(
                 written[row][number].logprobs.append(scores[column])
                 if ids[column] in ends:
                     numbers[row][column] = None
+        if watch:
+            watch(written)
         keep = [[column for column, number in enumerate(row) if number is not None] for row in numbers]
         width = max(map(len, keep))
         if left == 0 or width == 0:

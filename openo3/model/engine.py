@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -51,9 +51,16 @@ class LocalEngine:
         return self.encoder.box_space(size)
 
     def generate(
-        self, prompts: Sequence[Prompt], sampling: Sampling, progress: str | None = None
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        progress: str | None = None,
+        watch: Callable[[str], None] | None = None,
     ) -> list[list[str]]:
-        """See `Engine`; `progress` names a progress bar, none is shown without it."""
+        """See `Engine`; `progress` names a progress bar, none is shown without it.
+
+        `watch` receives the text of a batch's first answer so far, after every token.
+        """
         order = sorted(same_frames(prompts), key=lambda members: len(prompts[members[0]].frames))
         texts: list[list[str]] = [[] for _ in prompts]
         generator = torch.Generator(self.model.device).manual_seed(sampling.seed)
@@ -61,7 +68,7 @@ class LocalEngine:
             for batch in self._batches(prompts, order):
                 packs = [pack for pack, _ in batch]
                 for (_, members), generations in zip(
-                    batch, self.decode(packs, sampling, generator), strict=True
+                    batch, self.decode(packs, sampling, generator, watch), strict=True
                 ):
                     for number, index in enumerate(members):
                         answers = generations[number * sampling.n : (number + 1) * sampling.n]
@@ -70,9 +77,17 @@ class LocalEngine:
         return texts
 
     def decode(
-        self, packs: Sequence[Pack], sampling: Sampling, generator: torch.Generator
+        self,
+        packs: Sequence[Pack],
+        sampling: Sampling,
+        generator: torch.Generator,
+        watch: Callable[[str], None] | None = None,
     ) -> list[list[Generation]]:
         """Continue the branches of tokenised packs (the rollouts of reinforcement learning)."""
+
+        def show(written: list[list[Generation]]) -> None:
+            watch(self.encoder.decode(written[0][0].ids))
+
         return decode(
             self.model,
             packs,
@@ -82,6 +97,7 @@ class LocalEngine:
             end_tokens=self.encoder.end_ids,
             merge=self.encoder.merge,
             generator=generator,
+            watch=show if watch else None,
         )
 
     def _batches(

@@ -1,0 +1,124 @@
+"""`openo3 ask`: one question about one clip, answered with evidence.
+
+    openo3 ask clip.mp4 "What enters after the red circle?"
+
+Reasoning and answer go to standard output, what was asked of which model to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from openo3.cli.errors import InputError, refuse
+from openo3.core.schema import STGR_TASKS, Task
+
+if TYPE_CHECKING:
+    from openo3.inference.answer import Answer
+    from openo3.inference.model import Model
+
+HELP = "ask a model about a video or an image"
+TASKS = {task.name.lower().replace("_", "-"): task for task in STGR_TASKS}
+MAX_CLIP_BYTES = 2 << 30
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("clip", metavar="CLIP", help="a video or image file; - reads standard input")
+    parser.add_argument("question", metavar="QUESTION")
+    parser.add_argument("--model", metavar="FOLDER", help="by default the last checkpoint of this checkout")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    parser.add_argument("--task", choices=TASKS, help="default: free-form for videos, visual for images")
+    parser.add_argument("--plain", action="store_true", help="ask without the evidence grammar's instruction")
+    parser.add_argument("--votes", type=int, default=1, metavar="N", help="the majority of N answers")
+    parser.add_argument("--temperature", type=float, metavar="T", help="default: 0, or 0.7 with votes")
+    parser.add_argument("--seed", type=int, default=0, help="of sampling")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the answer, and write the files that are asked for."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    try:
+        with _clip(arguments.clip) as clip:
+            _answer(clip, arguments)
+    except BrokenPipeError:
+        raise
+    except (OSError, RuntimeError, ValueError) as error:
+        return refuse(InputError(" ".join(str(error).split())))
+    return 0
+
+
+def _answer(clip: Path, arguments: argparse.Namespace) -> None:
+    from transformers.utils.logging import disable_progress_bar
+
+    from openo3.inference.model import load
+    from openo3.media.probe import MediaError
+
+    disable_progress_bar()
+    model = load(arguments.model)
+    try:
+        answer = _asked(model, clip, arguments)
+    except MediaError as error:
+        raise InputError(f"{arguments.clip}: {error}") from None
+    if arguments.json:
+        print(json.dumps(answer.to_json(), ensure_ascii=False, allow_nan=False))
+
+
+def _asked(model: Model, clip: Path, arguments: argparse.Namespace) -> Answer:
+    from openo3.inference.transcript import Transcript, answer_text, readable
+    from openo3.media.probe import probe
+
+    task: Task | None = TASKS.get(arguments.task)
+    size = probe(clip).size
+    transcript = Transcript(model.box_space(size), size)
+    streams = not arguments.json and arguments.votes == 1
+
+    def watch(text: str) -> None:
+        print(transcript.grow(text), end="", flush=True)
+
+    if not arguments.json:
+        print(f"openo3: asking {model.name}", file=sys.stderr, flush=True)
+    answer = model.ask(
+        clip,
+        arguments.question,
+        task=task,
+        plain=arguments.plain,
+        votes=arguments.votes,
+        temperature=arguments.temperature,
+        seed=arguments.seed,
+        watch=watch if streams else None,
+    )
+    if not arguments.json:
+        space = answer.completion.space
+        if not streams and answer.reasoning:
+            print(readable(answer.reasoning, space, size), end="")
+        if answer.reasoning:
+            print("\n")
+        print(f"Answer: {answer_text(answer.completion.text, space, size)}")
+        for vote in answer.votes:
+            print(f"  {vote.count} of {arguments.votes}: {readable(vote.answer, space, size)}")
+    return answer
+
+
+@contextmanager
+def _clip(name: str) -> Iterator[Path]:
+    """The clip as a file, standard input as a temporary one."""
+    if name != "-":
+        yield Path(name)
+        return
+    with tempfile.TemporaryDirectory(prefix="openo3-") as folder:
+        path = Path(folder) / "clip"
+        with path.open("wb") as file:
+            left = MAX_CLIP_BYTES
+            while piece := sys.stdin.buffer.read(min(left + 1, 1 << 20)):
+                left -= len(piece)
+                if left < 0:
+                    raise InputError(f"standard input: more than {MAX_CLIP_BYTES >> 30} GiB")
+                file.write(piece)
+        yield path

@@ -1,0 +1,106 @@
+"""What a model says about a clip, with the evidence that it cites."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from openo3.core.evidence import Claim, Completion, parse_claims
+from openo3.core.geometry import Span, pixels
+from openo3.inference.transcript import readable
+from openo3.media.probe import Media
+
+
+@dataclass(frozen=True)
+class Vote:
+    """An answer and how many of the sampled completions gave it."""
+
+    answer: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer about one clip.
+
+    `completion` is the model's text, parsed; `path` and `media` are the clip and its facts. `frame_times_s`
+    are the times in seconds of the frames that the model saw. `model` is the model's folder, `protocol` how
+    it was asked. `votes` are empty unless several completions were sampled; `completion` is then the first
+    one that gives the winning answer.
+    """
+
+    question: str
+    completion: Completion
+    path: Path
+    media: Media
+    frame_times_s: tuple[float, ...]
+    model: str
+    protocol: Mapping[str, Any]
+    votes: tuple[Vote, ...] = ()
+
+    @property
+    def answer(self) -> str:
+        """The text inside `<answer>`, or the whole text of a model that does not use the blocks."""
+        return self.completion.said
+
+    @property
+    def reasoning(self) -> str | None:
+        """The text inside `<think>` with its evidence tags; `None` if there is none."""
+        return self.completion.reasoning
+
+    @cached_property
+    def claims(self) -> tuple[Claim, ...]:
+        """Every claim of the reasoning and the answer once, in the order of the text.
+
+        Boxes are normalised 0-1 of the frame; times are seconds, `None` in images.
+        """
+        answer = parse_claims(self.answer, self.completion.space)
+        return tuple(dict.fromkeys((*self.completion.claims, *answer)))
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """The `(start_s, end_s)` of the answer: one or none."""
+        span = self.completion.answer_span
+        return () if span is None else (span,)
+
+    def to_json(self) -> dict[str, Any]:
+        """The answer as plain JSON values; boxes both normalised 0-1 and in source pixels."""
+        space = pixels(self.media.size)
+        return {
+            "question": self.question,
+            "answer": self.answer,
+            "reasoning": self.reasoning,
+            "claims": [
+                {
+                    "object": claim.name,
+                    "time_s": claim.time_s,
+                    "boxes": [
+                        {"normalised": _rounded(box, 4), "pixels": _rounded(space.scaled(box), 1)}
+                        for box in claim.boxes
+                    ],
+                }
+                for claim in self.claims
+            ],
+            "spans": [list(span) for span in self.spans],
+            "votes": [{"answer": vote.answer, "count": vote.count} for vote in self.votes],
+            "model": self.model,
+            "protocol": dict(self.protocol),
+        }
+
+    def __str__(self) -> str:
+        return json.dumps(self.to_json(), indent=2, ensure_ascii=False)
+
+    def show(self) -> None:
+        """Print the reasoning and the answer: boxes in source pixels, times in seconds."""
+        size = self.media.size
+        if self.reasoning:
+            print(readable(self.reasoning, self.completion.space, size), end="\n\n")
+        print(f"Answer: {readable(self.answer, self.completion.space, size)}")
+
+
+def _rounded(box: Sequence[float], digits: int) -> list[float]:
+    return [round(value, digits) for value in box]

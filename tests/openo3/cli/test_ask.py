@@ -1,0 +1,89 @@
+"""`openo3 ask` and the Python face, with the shipped model and clips made here."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import openo3
+from openo3.cli import main as cli
+from openo3.core.geometry import RELATIVE_1000
+from openo3.inference.model import count_votes
+from openo3.inference.transcript import Transcript, readable
+from tests.support.clips import clip
+
+MODEL = Path(__file__).parents[3] / "data/tiny-qwen3-vl"
+CLAIM = "<obj>cup</obj><box>[500,0,1000,500]</box>at<t>2.5</t>s"
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    return clip(tmp_path_factory.mktemp("clips") / "clip.mp4")
+
+
+def test_json_holds_answer_and_protocol_and_votes(video, capsys):
+    arguments = ["ask", str(video), "What is it?", "--json", "--votes", "2", "--model", str(MODEL)]
+    assert cli.main(arguments) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert set(found) == {
+        "question", "answer", "reasoning", "claims", "spans", "votes", "model", "protocol",
+    }  # fmt: skip
+    assert found["model"] == str(MODEL)
+    assert found["protocol"]["frames"] == 4
+    assert found["protocol"]["temperature"] == 0.7
+    assert sum(vote["count"] for vote in found["votes"]) <= 2
+
+
+def test_the_python_face_streams_the_completion(video, capsys):
+    seen = []
+    answer = openo3.load(MODEL).ask(video, "What is it?", watch=seen.append)
+    assert len(seen) > 1
+    assert seen[-1] == answer.completion.text
+    answer.show()
+    assert "Answer: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["missing.mp4", "What?"], "openo3: missing.mp4: missing\n"),
+        (["CLIP", " "], "openo3: the question is empty\n"),
+        (["CLIP", "What?", "--votes", "0"], "openo3: votes is 0, expected 1 to 64\n"),
+    ],
+)
+def test_bad_input_is_one_line(video, capsys, arguments, said):
+    arguments = [str(video) if value == "CLIP" else value for value in arguments]
+    assert cli.main(["ask", *arguments, "--json", "--model", str(MODEL)]) == 2
+    assert capsys.readouterr().err == said
+
+
+def test_a_missing_model_is_one_line(video, capsys, tmp_path):
+    assert cli.main(["ask", str(video), "What?", "--model", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_importing_openo3_is_light():
+    code = "import sys, openo3; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, env=os.environ).returncode == 0
+    assert callable(openo3.rewards.score)
+
+
+def test_the_votes_of_equal_answers_are_counted_together():
+    winner, votes = count_votes(["red ring", "A blue disc.", "a blue disc", ""])
+    assert winner == 1
+    assert [vote.count for vote in votes] == [2, 1]
+
+
+def test_a_claim_is_printed_once_it_is_closed():
+    text = f"<think>The {CLAIM} falls.</think><answer>cup</answer>"
+    transcript = Transcript(RELATIVE_1000, (200, 100))
+    pieces = [transcript.grow(text[:end]) for end in range(len(text) + 1)]
+    assert "".join(pieces) == "The cup [100,0,200,50] at 2.5 s falls."
+    assert "cup [100,0,200,50] at 2.5 s" in pieces
+
+
+def test_control_characters_never_reach_the_terminal():
+    assert "\x1b" not in readable("a\x1b[31mb", RELATIVE_1000, (10, 10))
