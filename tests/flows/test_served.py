@@ -141,8 +141,9 @@ def test_a_second_run_is_refused_while_one_runs(served, client, hanging):
 
 def test_kill_9_of_the_flow_ends_its_stages_and_is_said(served, client, hanging):
     flow = psutil.Process(served.pid("side@left"))
-    while not any("forkserver" in word for word in flow.cmdline()):
+    while "flows/guard.py" not in " ".join(flow.cmdline()):
         flow = flow.parent()
+    flow = flow.parent()
     flow.kill()
     until(lambda: not sleepers(served))
     assert ended(client, hanging).state.type.value == "CRASHED"
@@ -163,11 +164,9 @@ def test_kill_9_of_dvc_or_of_its_stage_fails_the_stage(served, client, hanging, 
 
 
 def _dvc_of(process):
-    while "repro" not in process.cmdline() or "-m" not in process.cmdline():
+    while "flows/guard.py" not in " ".join(process.parent().cmdline()):
         process = process.parent()
-    guard = process if "flows/guard.py" in " ".join(process.cmdline()) else process.parent()
-    (dvc,) = [p for p in guard.children() if "repro" in p.cmdline()]
-    return dvc
+    return process
 
 
 def test_a_server_that_is_gone_for_a_while_costs_no_work(served, server, client):
