@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from openo3.configuration import NonNegative, Positive
 from openo3.media.frame_store import FrameStore
 from openo3.model.encode import PromptEncoder
 from openo3.model.load import load_processor
@@ -15,7 +16,7 @@ from openo3.training.examples import Examples
 from openo3.training.gspo import RewardSettings, all_rewards, gspo_trainer
 from openo3.training.nonfinite import OnNonFinite
 from openo3.training.weights import load_for_training, lora_config
-from stages.params import load_params, settings_of
+from stages.params import load_params, settings_of, wrong
 
 START, ROWS, FRAMES = Path("data/models/sft"), Path("data/validated/rl.jsonl"), Path("data/frames/train")
 MODEL, CURVE, METRICS = Path("data/models/gspo"), Path("plots/gspo.csv"), Path("metrics/gspo.json")
@@ -40,9 +41,9 @@ class Data:
     Records whose prompts have more than `max_tokens` are left out. `direct`: also ask where the key items
     are, to be answered at once (`Examples.with_direct`), which the reward `ans_where` judges."""
 
-    max_samples: int | None = None
-    max_tokens: int | None = None
-    tokens_per_batch: int = 32768
+    max_samples: Positive | None = None
+    max_tokens: Positive | None = None
+    tokens_per_batch: Positive = 32768
     direct: bool = False
 
 
@@ -60,7 +61,7 @@ class Params:
     freeze_vision: bool = False
     compile_layers: bool = False
     on_non_finite: OnNonFinite = "stop"
-    keep_best: int | None = None
+    keep_best: NonNegative | None = None
     data: Data = field(default_factory=Data)
     rewards: RewardSettings = field(default_factory=RewardSettings)
 
@@ -86,6 +87,8 @@ def main() -> None:
     examples = examples.within(params.data.max_tokens, answered=False)
     left_out = f"{examples.without_frames:,} without frames and {examples.too_long:,} too long left out"
     print(f"gspo: {len(examples.samples):,} records, {left_out}")
+    if not examples.samples:
+        wrong(f"gspo: no usable record in {ROWS}, nothing to train on")
     trainer = gspo_trainer(
         load_for_training(START, config, params.lora, params.freeze_vision, params.compile_layers),
         processor,

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from openo3.configuration import NonNegative, Positive
 from openo3.media.frame_store import FrameStore
 from openo3.model.encode import PromptEncoder
 from openo3.model.load import load_processor
@@ -15,7 +16,7 @@ from openo3.training.examples import Examples
 from openo3.training.nonfinite import OnNonFinite
 from openo3.training.sft import LossOn, sft_trainer
 from openo3.training.weights import load_for_training, lora_config
-from stages.params import load_params, settings_of
+from stages.params import load_params, settings_of, wrong
 
 BASE, ROWS, FRAMES = Path("data/models/base"), Path("data/validated/sft.jsonl"), Path("data/frames/train")
 MODEL, CURVE, METRICS = Path("data/models/sft"), Path("plots/sft.csv"), Path("metrics/sft.json")
@@ -32,10 +33,10 @@ class Data:
     reasoning brings.
     """
 
-    max_samples: int | None = None
-    max_tokens: int | None = None
+    max_samples: Positive | None = None
+    max_tokens: Positive | None = None
     loss_on: LossOn = "answer"
-    most_per_pack: int = 8
+    most_per_pack: Positive = 8
     direct: bool = False
     reasoning: bool = True
 
@@ -54,7 +55,7 @@ class Params:
     freeze_vision: bool = False
     compile_layers: bool = False
     on_non_finite: OnNonFinite = "stop"
-    keep_best: int | None = None
+    keep_best: NonNegative | None = None
     data: Data = field(default_factory=Data)
 
 
@@ -74,6 +75,8 @@ def main() -> None:
     examples = examples.within(params.data.max_tokens, answered=True)
     left_out = f"{examples.without_frames:,} without frames and {examples.too_long:,} too long left out"
     print(f"sft: {len(examples.samples):,} records, {left_out}")
+    if not examples.samples:
+        wrong(f"sft: no usable record in {ROWS}, nothing to train on")
     trainer = sft_trainer(
         load_for_training(BASE, config, params.lora, params.freeze_vision, params.compile_layers),
         processor,

@@ -122,3 +122,16 @@ def test_a_missing_base_is_said_in_one_line(tmp_path: Path) -> None:
 
 def test_a_setting_that_trl_does_not_know_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     refuses_an_unknown_setting(sft.main, "sft", tmp_path, capsys)
+
+
+def test_without_a_usable_record_it_ends_with_one_line(tmp_path: Path, capsys) -> None:
+    rows = tmp_path / "data/validated"
+    rows.unlink()
+    rows.mkdir()
+    (rows / "sft.jsonl").write_text("")
+    with pytest.raises(SystemExit) as stop:
+        sft.main()
+    assert stop.value.code == 2
+    assert (
+        "sft: no usable record in data/validated/sft.jsonl, nothing to train on\n" in capsys.readouterr().err
+    )
