@@ -19,7 +19,7 @@ from typing import Literal, get_args
 from tqdm import tqdm
 
 from openo3.fetch.manifest import MISSING, read_manifest
-from openo3.files.artifacts import read_jsonl, write_jsonl
+from openo3.files.artifacts import read_jsonl, set_aside, write_jsonl
 from openo3.files.safe_path import Root, UnsafePath
 from openo3.media.probe import MediaError, probe
 
@@ -63,8 +63,7 @@ class MediaIndex:
     ) -> None:
         self._root, self._digests, self._absent, self._known = root, digests, absent, known
         self._facts: dict[str, MediaFacts] = {}
-        lines = read_jsonl(known) if known.exists() else ()
-        self._by_digest = {line.pop("sha256"): MediaFacts(**line) for line in lines}
+        self._by_digest = _remembered(known)
 
     def __getitem__(self, path: str) -> MediaFacts:
         return self._facts[path]
@@ -121,3 +120,14 @@ def read_index(raw: Path, known: Path, trusted: Callable[[], Iterable[Path]] = t
         for line in lines
     }
     return MediaIndex(Root(raw / "media", trusted), digests, absent, known)
+
+
+def _remembered(path: Path) -> dict[str, MediaFacts]:
+    """What earlier runs learnt, by digest; a damaged file is set aside."""
+    try:
+        return {line.pop("sha256"): MediaFacts(**line) for line in read_jsonl(path)}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError, KeyError, AttributeError):  # cut by a power failure, or zeroed
+        set_aside(path)
+        return {}
