@@ -1,9 +1,9 @@
-"""The pipeline as DVC has it: stages with the matrix expanded, what each needs, and which have changed.
+"""Read the pipeline from DVC: stages with the matrix expanded, what each needs, and which have changed.
 
-What a stage needs stands in its `meta` block in `dvc.yaml`, which DVC keeps and does not compare:
+The `meta` block of a stage in `dvc.yaml`, which DVC ignores, says what it needs:
 
     meta: {gpu: all, cpu: 2, hours: 24}      # no two stages on one GPU; ended after a day
-    meta: {network: true}                    # tried again when it fails
+    meta: {network: true}                    # retried when it fails
 """
 
 from __future__ import annotations

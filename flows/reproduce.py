@@ -73,9 +73,9 @@ def reproduce(
         profile: Switch to this parameter set first; the active one if empty.
         targets: Only these stages and what they need; all if empty.
         force: Run the stages even if nothing changed.
-        push: Give what was made to the DVC remote, so that other machines need not make it again.
-        reason: Why, for the run's name.
-        notify: A saved notification block to tell the outcome, for example `custom-webhook/mine`.
+        push: Push the outputs to the DVC remote, so that other machines need not compute them again.
+        reason: Why it runs; part of the run's name.
+        notify: A saved notification block that gets the outcome, for example `custom-webhook/mine`.
     """
 
     def body() -> State:
