@@ -32,7 +32,7 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-ui: install  ## Prefect's UI and the scheduled runs: `make ui PORT=4300 UI="--cron '0 3 * * *' --push"`
+ui: install  ## Prefect's UI (it prints link and password) and the scheduled runs: `make ui PORT=4300 UI="--cron '0 3 * * *' --push"`
 	@$(BIN)/python -m flows.ui --port $(PORT) $(UI)
 
 profile: install  ## switch the parameters: `make profile P=smoke`

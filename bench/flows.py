@@ -68,6 +68,8 @@ def serving(folder: Path) -> Iterator[None]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    for variable in ("PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"):
+        os.environ[variable] = "bench:bench"
     with (folder / "ui.log").open("w") as log:
         command = [sys.executable, "-m", "flows.ui", "--port", str(port), "--no-schedule"]
         ui = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)

@@ -1,7 +1,7 @@
-"""When the stages run and in which order: Prefect flows over the pipeline that `dvc.yaml` describes.
+"""Prefect flows that run the stages of `dvc.yaml`: when, and in which order.
 
-They know DVC and nothing of what a stage does. Prefect keeps its state in `.cache/prefect` of the checkout
-and talks to nobody but its own server.
+They know DVC, but not what a stage does. Prefect keeps its state in `.cache/prefect` of the checkout and
+connects to its own server only.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""What is left to say of runs that could not say it themselves: those that were killed."""
+"""Close the Prefect runs of killed processes."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ UNFINISHED = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
 
 
 def close_tasks(flow: Flow, flow_run: FlowRun, state: State) -> None:
-    """Hook for a run that crashed or was cancelled: its tasks ended with it, whatever the server believes.
+    """Hook for a run that crashed or was cancelled: close its unfinished tasks too.
 
-    A task that was stopped says so itself, but its word may come after its process has ended, or not at all.
+    A stopped task reports its own state, but its process may end before the report arrives.
     """
     said = f"ended with its run: {state.name}"
     ending = Cancelled(name="Stopped", message=said) if state.is_cancelling() else Crashed(message=said)
@@ -41,7 +41,7 @@ def close_tasks(flow: Flow, flow_run: FlowRun, state: State) -> None:
 
 
 def close_runs(tag: str) -> None:
-    """Close the runs with `tag` that the server believes to be running, if none holds this checkout."""
+    """Close the runs with `tag` that the server lists as unfinished, unless a run holds this checkout."""
     believed = FlowRunFilterState(name=None, type=FlowRunFilterStateType(any_=UNFINISHED))
     try:
         with checkout_lock(Path.cwd(), "flows.serve"), get_client(sync_client=True) as client:

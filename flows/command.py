@@ -1,4 +1,4 @@
-"""A command under guard, its output read line by line as a terminal would show it."""
+"""Run a command under `flows/guard.py` and read its output line by line, as a terminal shows it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[@-_]|[\x00-\x08\x0b\x0c\x0
 
 
 class Stopped(Exception):
-    """The command was ended before its time; the message says why."""
+    """The command was stopped before it finished; the message says why."""
 
 
 def run(
@@ -41,14 +41,14 @@ def run(
     held: Sequence[int] = (),
     grace_s: float = GRACE_S,
 ) -> int:
-    """The exit status of `command`.
+    """Run `command` and return its exit status.
 
-    It writes to a pseudo-terminal, so that Python does not hold its lines back and progress bars are drawn:
-    `on_line` gets whole lines, `on_progress` those that a carriage return takes back. `held` are file
-    descriptors that stay open until the last process of the command is gone.
+    It writes to a pseudo-terminal, so that its output is not buffered and progress bars are drawn. `on_line`
+    gets complete lines, `on_progress` those that end with a carriage return. `held` are file descriptors
+    that stay open until the last process of the command has ended.
 
     Raises:
-        Stopped: after `stop` was set or `limit_s` seconds have passed; no process of it is left then.
+        Stopped: after `stop` is set or `limit_s` seconds have passed; all its processes have ended by then.
     """
     terminal, inside = _terminal()
     since = time.monotonic()
@@ -93,7 +93,7 @@ def run(
 
 
 def guarded(grace_s: float = GRACE_S) -> list[str]:
-    """What to put before a command that gets a pipe as its standard input, for it to end with the pipe."""
+    """The prefix of a command that is to end when the pipe on its standard input closes."""
     return [sys.executable, str(GUARD), str(grace_s)]
 
 

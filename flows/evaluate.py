@@ -1,4 +1,4 @@
-"""Flow `evaluate`: one model on chosen benchmarks, with everything that this needs."""
+"""Flow `evaluate`: one model on chosen benchmarks, and the stages that this needs."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def evaluate(
     Args:
         model: base, sft or gspo.
         benchmarks: Only these of the profile's benchmarks; all of them if empty.
-        push: Give what was made to the DVC remote.
-        reason: Why, for the run's name.
-        notify: A saved notification block to tell the outcome, for example `custom-webhook/mine`.
+        push: Push the outputs to the DVC remote.
+        reason: Why it runs; part of the run's name.
+        notify: A saved notification block that gets the outcome, for example `custom-webhook/mine`.
     """
 
     def choose(blocks: dict[str, Any]) -> None:

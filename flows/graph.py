@@ -1,9 +1,9 @@
-"""The pipeline as DVC has it: stages with the matrix expanded, what each needs, and which have changed.
+"""Read the pipeline from DVC: stages with the matrix expanded, what each needs, and which have changed.
 
-What a stage needs stands in its `meta` block in `dvc.yaml`, which DVC keeps and does not compare:
+The `meta` block of a stage in `dvc.yaml`, which DVC ignores, says what it needs:
 
     meta: {gpu: all, cpu: 2, hours: 24}      # no two stages on one GPU; ended after a day
-    meta: {network: true}                    # tried again when it fails
+    meta: {network: true}                    # retried when it fails
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import networkx as nx
 from dvc.exceptions import DvcException
 from dvc.lock import LockError
 from dvc.repo import Repo
+from dvc.stage import Stage as DvcStage
 
 BUSY_S = 2.0
 
@@ -96,7 +97,7 @@ def read(repo: Repo, targets: Iterable[str] = (), say: Callable[[str], None] = p
     While a `dvc` started by hand holds files, it waits for that and tells `say`.
     """
     graph = repo.index.graph
-    wanted = [stage for target in targets for stage in repo.stage.collect(target)]
+    wanted = [stage for target in targets for stage in _collect(repo, target)]
     if wanted:
         needed = set(wanted).union(*(nx.descendants(graph, stage) for stage in wanted))
         graph = graph.subgraph(needed)
@@ -114,6 +115,13 @@ def read(repo: Repo, targets: Iterable[str] = (), say: Callable[[str], None] = p
     if not stages:
         raise PipelineError("dvc.yaml: no stage to run")
     return Pipeline(Path(repo.root_dir), stages, bool(repo.config["core"].get("remote")))
+
+
+def _collect(repo: Repo, target: str) -> list[DvcStage]:
+    """The stages that `target` names: one, or all of a matrix."""
+    if not Path(target.partition(":")[0]).resolve().is_relative_to(repo.root_dir):
+        raise PipelineError(f"targets: {target}: outside of this repository")
+    return list(repo.stage.collect(target))
 
 
 def _status(repo: Repo, targets: Iterable[str], say: Callable[[str], None]) -> Mapping[str, Any]:

@@ -1,11 +1,10 @@
-"""Runs a command and sees to it that nothing of it outlives the one who asked for it.
+"""Run a command, and kill its process tree when the caller exits.
 
     python flows/guard.py GRACE_S COMMAND ...
 
-Standard input is the life line: when it ends (closed on purpose, or because its other end was killed) the
-whole tree of processes is ended, politely for GRACE_S seconds. The tree holds together even where a child
-starts a session of its own, as the workers of `accelerate launch` do: the guard adopts the children of
-children that died.
+When standard input closes (on purpose, or because the caller was killed), every process of the tree is
+asked to end, and killed after GRACE_S seconds. This includes children with a session of their own, such as
+the workers of `accelerate launch`: the guard adopts the children of children that died.
 The exit status is the command's, or 128 + the number of the signal that ended it.
 """
 
@@ -59,10 +58,10 @@ def _reaped(pid: int) -> int | None:
 
 
 def _end(pid: int, grace_s: float) -> int:
-    """End every descendant: asked once, killed after the grace period. The exit status of `pid`.
+    """End every descendant, by SIGKILL after the grace period, and return the exit status of `pid`.
 
-    DVC (`pid`) is asked by SIGINT, which it heeds except while a stage's command runs. That command ends by
-    SIGTERM, and DVC then fails the stage and gives its locks back.
+    DVC (`pid`) gets SIGINT, which it handles except while a stage's command runs. That command ends by
+    SIGTERM; DVC then fails the stage and releases its locks.
     """
     deadline = time.monotonic() + grace_s
     asked: set[int] = set()

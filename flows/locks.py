@@ -1,4 +1,4 @@
-"""One flow at a time in a checkout, whoever started it, and DVC's locks freed of the dead."""
+"""Let one flow at a time run in a checkout, and release the DVC locks of dead processes."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class CheckoutBusy(Exception):
 
 @contextmanager
 def checkout_lock(root: Path, holder: str) -> Iterator[None]:
-    """Hold the checkout for a flow run; the kernel gives it back when the process ends in whatever way.
+    """Lock the checkout for a flow run; the kernel releases the lock when the process ends.
 
-    Raises `CheckoutBusy` at once if it is held: a second run would only repeat what the first does.
+    Raises `CheckoutBusy` at once if it is locked: a second run would only repeat the first.
     """
     path = root / LOCK
 
@@ -39,10 +39,10 @@ def checkout_lock(root: Path, holder: str) -> Iterator[None]:
 
 
 def forget_dead_processes(repo: Repo) -> list[str]:
-    """Free DVC's per-path locks of processes that are gone; say what was freed.
+    """Release DVC's per-path locks of dead processes; return one message per lock.
 
-    DVC does so itself, unless the number of the dead process is not free or was given to another meanwhile,
-    or the file was cut short when the disk was full.
+    DVC does so itself, unless the dead process is a zombie, its process ID was reused, or the file was
+    truncated because the disk was full.
     """
     path = Path(repo.tmp_dir) / "rwlock"
     hardlink = repo.config["core"].get("hardlink_lock", False)
@@ -71,9 +71,9 @@ def forget_dead_processes(repo: Repo) -> list[str]:
 
 
 def _lives(pid: int, written_at: float) -> bool:
-    """Whether the process that took the lock lives, rather than a later one of the same number.
+    """Whether the process that took the lock is alive, rather than a later one with the same ID.
 
-    One that ended but was never waited for keeps its number: containers often have nobody who does.
+    A zombie is not alive: containers often have no process that reaps them.
     """
     try:
         process = psutil.Process(pid)

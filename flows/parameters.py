@@ -1,4 +1,4 @@
-"""Parameters that hold for one run: `params.yaml` is changed, and afterwards is what it was before."""
+"""Parameters for one run: `params.yaml` is changed, and restored afterwards."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from openo3.files.artifacts import atomic_file, read_json, write_json
+from openo3.files.artifacts import atomic_file, read_json, set_aside, write_json
 
 PARAMS, KEPT = Path("params.yaml"), Path(".cache/params-during-a-run.json")
 
@@ -33,12 +33,17 @@ def changed(edit: Callable[[dict[str, Any]], None]) -> Iterator[None]:
 
 
 def put_back() -> None:
-    """Undo `changed`, also where it was killed; what somebody edited in the meantime stays as it is."""
+    """Undo `changed`, even after a kill; a file that was edited in the meantime is left alone."""
     if not KEPT.exists():
         return
-    kept = read_json(KEPT)
-    if PARAMS.read_text(encoding="utf-8") == kept["during"]:
-        _write(kept["before"])
+    try:
+        kept = read_json(KEPT)
+        before, during = kept["before"], kept["during"]
+    except (ValueError, TypeError, KeyError):
+        set_aside(KEPT)
+        return
+    if PARAMS.read_text(encoding="utf-8") == during:
+        _write(before)
     KEPT.unlink()
 
 

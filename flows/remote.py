@@ -1,7 +1,7 @@
-"""Whether the default DVC remote can be reached, asked in a process of its own.
+"""Check in a separate process whether the default DVC remote can be reached.
 
-Every kind of remote fails with exceptions of its own. Run as a script, any of them ends the process, and the
-last line of its traceback is the reason.
+Each kind of remote raises its own exceptions. Run as a script, any of them ends the process, and the last
+line of its traceback is the reason.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ TIME_LIMIT_S = 60.0
 
 
 def why_away(root: Path) -> str:
-    """Why the remote of the repository at `root` cannot be used now, or nothing."""
+    """Why the remote of the repository at `root` is unavailable, or an empty string."""
     asked = [sys.executable, __file__]
     try:
         done = subprocess.run(

@@ -17,6 +17,7 @@ from pathlib import Path
 import httpx
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
+from prefect.blocks.abstract import NotificationBlock
 from prefect.blocks.core import Block
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectConcurrentFuture
@@ -72,9 +73,9 @@ def reproduce(
         profile: Switch to this parameter set first; the active one if empty.
         targets: Only these stages and what they need; all if empty.
         force: Run the stages even if nothing changed.
-        push: Give what was made to the DVC remote, so that other machines need not make it again.
-        reason: Why, for the run's name.
-        notify: A saved notification block to tell the outcome, for example `custom-webhook/mine`.
+        push: Push the outputs to the DVC remote, so that other machines need not compute them again.
+        reason: Why it runs; part of the run's name.
+        notify: A saved notification block that gets the outcome, for example `custom-webhook/mine`.
     """
 
     def body() -> State:
@@ -86,7 +87,11 @@ def reproduce(
 
 
 def alone(body: Callable[[], State], notify: str | None = None) -> State:
-    """Run the body of a flow while no other flow works in this checkout; tell `notify` how it ended."""
+    """Run the body of a flow while no other flow works in this checkout, then send its state to `notify`."""
+    try:
+        notifier = _notifier(notify) if notify else None
+    except PipelineError as error:
+        return Failed(message=str(error))
     try:
         with checkout_lock(Path.cwd(), flow_run.name or "a flow"):
             parameters.put_back()
@@ -95,8 +100,8 @@ def alone(body: Callable[[], State], notify: str | None = None) -> State:
         return Cancelled(name="Busy", message=str(error))
     except (PipelineError, profiles.ProfileError) as error:
         state = Failed(message=str(error))
-    if notify:
-        _notify(notify, state)
+    if notifier:
+        _notify(notifier, state)
     return state
 
 
@@ -160,12 +165,22 @@ def _push(run: Run) -> str:
     return ", pushed" if status == 0 else ", push failed"
 
 
-def _notify(block: str, state: State) -> None:
-    """A notification that does not get through is worth a warning, not the run."""
+def _notifier(name: str) -> NotificationBlock:
     try:
-        Block.load(block).notify(state.message or "", f"{flow_run.name}: {state.name}")
+        block = Block.load(name)
+    except (ValueError, RuntimeError) as error:
+        raise PipelineError(f"notify: {name}: {' '.join(str(error).split())}") from None
+    if not isinstance(block, NotificationBlock):
+        raise PipelineError(f"notify: {name}: not a notification block, such as custom-webhook/NAME")
+    return block
+
+
+def _notify(block: NotificationBlock, state: State) -> None:
+    """Send the state; a notification that fails is logged and does not fail the run."""
+    try:
+        block.notify(state.message or "", f"{flow_run.name}: {state.name}")
     except (ValueError, RuntimeError, httpx.HTTPError) as error:
-        get_run_logger().warning(f"no notification by {block}: {error}")
+        get_run_logger().warning(f"no notification sent: {error}")
 
 
 def main() -> int:

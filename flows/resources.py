@@ -1,4 +1,4 @@
-"""The machine's cores and GPUs, given to stages so that no two share what they need for themselves."""
+"""Assign the machine's cores and GPUs to stages, so that no two stages share them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One stage as a Prefect task: it waits for its turn, runs `dvc repro`, and says what really happened."""
+"""One stage as a Prefect task: it waits for its resources, reproduces the stage, and reports what DVC did."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import os
 import re
 import shlex
 import sys
+import tempfile
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from uuid import UUID
 
 import httpx
@@ -29,13 +31,9 @@ from flows.progress import Progress
 
 RETRIES, FIRST_WAIT_S = 3, 10.0  # of a stage that uses the network
 TAIL = 15  # lines of a failed stage that its state repeats
-OUTCOMES = {
-    "Ran": re.compile(r"^Running stage '"),
-    "Restored": re.compile(r"^(Stage '[^']+' is cached - skipping run|Pulling data for )"),
-    "Unchanged": re.compile(r"^(Stage )?'[^']+' didn't change, skipping"),
-}
-BUSY = re.compile(r"is busy, it is being blocked by")
-WRONG = re.compile(r"failed to run: .*, exited with 2$")  # how DVC says a stage's status for wrong parameters
+DVC_REPRO = Path(__file__).with_name("dvc_repro.py")
+# DVC keeps the exit status in its message only. If the wording changes, a wrong parameter is retried in vain
+WRONG = re.compile(r"failed to run: .*, exited with 2$")
 
 
 @dataclass(frozen=True)
@@ -128,7 +126,6 @@ def outcome_of(stage: Stage, run: Run) -> Outcome:
         return Outcome("Stopped" if run.stop.is_set() else "Skipped", why=why)
     if run.surely_unchanged(stage):
         return Outcome("Unchanged")
-    dvc = ["dvc", "--wait-for-lock", "repro", "--single-item"]
     options = ["--force"] * (stage.name in run.force)
     repeat = shlex.join(["dvc", "repro", "--single-item", *options, stage.name])
     options += ["--pull"] * run.pulls()
@@ -137,22 +134,26 @@ def outcome_of(stage: Stage, run: Run) -> Outcome:
         resources.take_gpus(stage.needs.gpu, run.gpus, run.stop) as (gpus, held),
     ):
         env = os.environ | resources.visible(gpus, run.gpus)
-        return watched([sys.executable, "-m", *dvc, *options, stage.name], stage, run, env, held, repeat)
+        return watched(options, stage, run, env, held, repeat)
 
 
 def watched(
-    started: Sequence[str], stage: Stage, run: Run, env: dict[str, str], held: Sequence[int], repeat: str
+    options: Sequence[str], stage: Stage, run: Run, env: dict[str, str], held: Sequence[int], repeat: str
 ) -> Outcome:
-    """Run a command of `stage` with its output in the log and its progress in an artifact."""
+    """Reproduce `stage` with its output in the log and its progress in an artifact."""
     since = time.monotonic()
     limit_s = stage.needs.hours and stage.needs.hours * 3600
     while True:
         log = _Log(stage.name)
         try:
-            status = command.run(
-                started, run.pipeline.root, env, stop=run.stop, limit_s=limit_s,
-                on_line=log.line, on_progress=log.progress, held=held,
-            )  # fmt: skip
+            with tempfile.TemporaryDirectory(prefix="openo3-") as folder:
+                file = Path(folder, "outcome")
+                status = command.run(
+                    [sys.executable, "-P", str(DVC_REPRO), stage.name, str(file), *options],
+                    run.pipeline.root, env, stop=run.stop, limit_s=limit_s,
+                    on_line=log.line, on_progress=log.progress, held=held,
+                )  # fmt: skip
+                outcome = file.read_text() if file.exists() else ""
         except command.Stopped as stopped:
             log.show(final=True)
             if run.stop.is_set():
@@ -161,8 +162,10 @@ def watched(
         log.show(final=True)
         seconds = time.monotonic() - since
         if status == 0:
-            return Outcome(log.outcome, seconds)
-        if log.busy and not run.stop.wait(graph.BUSY_S):  # `dvc` started by hand works on the same files
+            return Outcome(outcome, seconds)
+        if outcome == "Busy" and not run.stop.wait(
+            graph.BUSY_S
+        ):  # `dvc` started by hand works on the same files
             continue
         tail = "\n".join(log.tail)
         may_pass = not any(WRONG.search(line) for line in log.tail)
@@ -177,8 +180,6 @@ class _Log:
     """Sends lines to the run's log and progress to its artifact; remembers what matters at the end."""
 
     stage: str
-    outcome: str = "Ran"
-    busy: bool = False
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL))
     _progress: Progress = field(default_factory=Progress)
     _artifact: UUID | None = None
@@ -186,10 +187,6 @@ class _Log:
     def line(self, line: str) -> None:
         get_run_logger().info(line)
         self.tail.append(line)
-        self.busy = self.busy or bool(BUSY.search(line))
-        for outcome, pattern in OUTCOMES.items():
-            if pattern.search(line):
-                self.outcome = outcome
         self.progress(line)
 
     def progress(self, line: str) -> None:

@@ -9,15 +9,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import multiprocessing
 import signal
 from collections.abc import Sequence
 from datetime import timedelta
-from multiprocessing import forkserver
 from pathlib import Path
-from types import SimpleNamespace
 
-from prefect import flow_engine
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.exceptions import TerminationSignal
@@ -31,18 +27,6 @@ from flows.reproduce import reproduce
 
 NIGHTLY = "0 3 * * *"
 ALONE = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
-
-
-def start_warm() -> None:
-    """Let the processes of runs begin with everything imported.
-
-    Prefect gives each run a new interpreter, which spends three seconds on imports alone: more than all of a
-    run that finds nothing changed. Its processes come from a server of Python's instead, which imports once.
-    """
-    warm = multiprocessing.get_context("forkserver")
-    warm.set_forkserver_preload([flow.fn.__module__ for flow in (reproduce, refresh_data, evaluate)])
-    forkserver.ensure_running()
-    flow_engine.multiprocessing = SimpleNamespace(get_context=lambda _: warm)
 
 
 def schedule(arguments: argparse.Namespace) -> Schedule | None:
@@ -77,7 +61,6 @@ def main(given: argparse.Namespace, ask_s: float | None = None) -> None:
     settings say if None."""
     tag = f"checkout:{Path.cwd()}"
     close_runs(tag)
-    start_warm()
     # nothing ahead of its time: a run that waits for its hour would already keep others from starting
     runner = Runner(name="local", prefetch_seconds=0, query_seconds=ask_s)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it

@@ -1,4 +1,4 @@
-"""What a run did, as the Markdown that its page shows."""
+"""Summarise a run as Markdown for its page."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST_METRICS = 60
 
 
 def remember(root: Path, outcomes: Mapping[str, Outcome]) -> dict[str, float]:
-    """Keep how long stages took; returned is what was known before."""
+    """Save how long the stages took, and return the durations known before."""
     path = root / DURATIONS
     try:
         known = {str(name): float(seconds) for name, seconds in json.loads(path.read_bytes()).items()}

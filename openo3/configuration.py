@@ -1,24 +1,27 @@
-"""One block of a YAML parameter file -> one frozen dataclass, strictly.
+"""Read one block of a YAML parameter file as one frozen dataclass, strictly.
 
     sft:
       data: {loss_on: answer}
       trainer: {learning_rate: 1e-3}
 
 Types are strict (no `"3"` for an int, though an int is a float); nested dataclasses, `Literal`, `X | None`,
-tuples, lists and dictionaries are understood, and a field with a default may be left out.
+tuples, lists and dictionaries are supported, and a field with a default may be left out. `Positive` and
+`NonNegative` are whole numbers with a lower bound.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import ConfigDict, Field, ValidationError, create_model
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 T = TypeVar("T")
+Positive = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[int, Field(ge=0)]
 
 
 class ConfigurationError(ValueError):
@@ -47,7 +50,7 @@ def within(
 def read_blocks(path: str | Path) -> dict[str, Any]:
     """All blocks of a file, unchecked.
 
-    Raises `ConfigurationError` for a file that is none.
+    Raises `ConfigurationError` if the file is missing or is not YAML.
     """
     try:
         with open(path, encoding="utf-8") as file:
@@ -88,7 +91,7 @@ def _reason(problem: dict[str, Any]) -> str:
             return f"{key}: missing key"
         case "unexpected_keyword_argument":
             return f"{key}: unknown key"
-        case "value_error":  # of a dataclass's own check, which says itself what is wrong
+        case "value_error":  # raised by a dataclass's own check, with its own message
             return f"{key}: {problem['ctx']['error']}"
         case _:
             return f"{key}: {problem['msg'].lower()}, got {problem['input']!r}"

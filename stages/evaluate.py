@@ -15,6 +15,7 @@ from typing import Any
 from openo3.benchmarks import conditions, judges, registry
 from openo3.benchmarks.asking import answer, blank
 from openo3.benchmarks.conditions import CONDITIONS
+from openo3.configuration import Positive
 from openo3.core.prompts import without_instruction
 from openo3.files.artifacts import atomic_directory, write_json, write_jsonl
 from openo3.media.frame_store import FrameStore
@@ -33,10 +34,10 @@ class Params:
     under its own names, vLLM answers; else transformers, up to `tokens_per_batch` prompt tokens at once."""
 
     decodings: dict[str, list[conditions.Name]]
-    max_new_tokens: int
-    max_records: int | None = None
-    records_per_batch: int = 32
-    tokens_per_batch: int = 6144
+    max_new_tokens: Positive
+    max_records: Positive | None = None
+    records_per_batch: Positive = 32
+    tokens_per_batch: Positive = 6144
     vllm: dict[str, Any] | None = None
     seed: int = 0
     judge: judges.JudgeParams = field(default_factory=judges.JudgeParams)

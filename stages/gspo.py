@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from openo3.configuration import Positive
 from openo3.core.rewards import RewardSettings, all_rewards
 from openo3.model.load import load_processor
 from openo3.training.checkpoints import keepers
@@ -17,7 +18,7 @@ from openo3.training.gspo import (
 from openo3.training.run import Artifacts, TrainingParams, load_examples, pass_on, run
 from openo3.training.weights import load_for_training, lora_config
 from openo3.training.workspace import workspace
-from stages.params import load_params, settings_of
+from stages.params import load_params, settings_of, wrong
 
 START, ROWS, FRAMES = Path("data/models/sft"), Path("data/validated/rl.jsonl"), Path("data/frames/train")
 COLUMNS = {
@@ -42,9 +43,9 @@ class Data:
     Records whose prompts have more than `max_tokens` are left out. `direct`: also ask where the key items
     are, to be answered at once (`Examples.with_direct`), which the reward `ans_where` judges."""
 
-    max_samples: int | None = None
-    max_tokens: int | None = None
-    tokens_per_batch: int = 32768
+    max_samples: Positive | None = None
+    max_tokens: Positive | None = None
+    tokens_per_batch: Positive = 32768
     direct: bool = False
 
 
@@ -81,6 +82,8 @@ def main() -> None:
             "gspo", ROWS, FRAMES, processor,
             max_samples=data.max_samples, max_tokens=data.max_tokens, direct=data.direct, answered=False,
         )  # fmt: skip
+        if not examples.samples:
+            wrong(f"gspo: no usable record in {ROWS}, nothing to train on")
         trainer = gspo_trainer(
             load_for_training(START, config, params.lora, params.freeze_vision, params.compile_layers),
             processor,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from openo3.configuration import Positive
 from openo3.model.load import load_processor
 from openo3.training.checkpoints import keepers
 from openo3.training.examples import Examples
@@ -12,7 +13,7 @@ from openo3.training.run import Artifacts, TrainingParams, load_examples, pass_o
 from openo3.training.sft import GroundedSFTTrainer, LossOn, sft_trainer
 from openo3.training.weights import load_for_training, lora_config
 from openo3.training.workspace import workspace
-from stages.params import load_params, settings_of
+from stages.params import load_params, settings_of, wrong
 
 BASE, ROWS, FRAMES = Path("data/models/base"), Path("data/validated/sft.jsonl"), Path("data/frames/train")
 COLUMNS = {name: name for name in ("loss", "learning_rate", "grad_norm", "mean_token_accuracy", "entropy")}
@@ -29,10 +30,10 @@ class Data:
     the reasoning contributes.
     """
 
-    max_samples: int | None = None
-    max_tokens: int | None = None
+    max_samples: Positive | None = None
+    max_tokens: Positive | None = None
     loss_on: LossOn = "answer"
-    most_per_pack: int = 8
+    most_per_pack: Positive = 8
     direct: bool = False
     reasoning: bool = True
 
@@ -63,6 +64,8 @@ def main() -> None:
             max_samples=data.max_samples, max_tokens=data.max_tokens, direct=data.direct, answered=True,
             reasoning=data.reasoning,
         )  # fmt: skip
+        if not examples.samples:
+            wrong(f"sft: no usable record in {ROWS}, nothing to train on")
         trainer = sft_trainer(
             load_for_training(BASE, config, params.lora, params.freeze_vision, params.compile_layers),
             processor,

@@ -5,6 +5,9 @@ parameters by value and reruns only the stages whose own block differs. Results 
 in both directions. DVC's run cache would bring most of them; it leaves out the stages that keep their output
 between runs (`persist: true`), so each profile's `dvc.lock` is set aside as `profiles/NAME.lock` and taken up
 again.
+
+`.cache/active-profile.json` keeps the name and the text that were activated last, so that a profile can be
+edited and activated again: `params.yaml` then still holds the old text, which nobody edited there.
 """
 
 from __future__ import annotations
@@ -16,11 +19,13 @@ import sys
 from pathlib import Path
 
 from openo3.cli.errors import refuse
+from openo3.files.artifacts import read_json, write_json
 
 HELP = "switch params.yaml to another profile"
 PARAMS = Path("params.yaml")
 LOCK = Path("dvc.lock")
 PROFILES = Path("profiles")
+ACTIVATED = Path(".cache/active-profile.json")
 
 
 class ProfileError(Exception):
@@ -32,8 +37,27 @@ def names() -> list[str]:
 
 
 def active() -> str | None:
-    """The profile that `params.yaml` is a copy of, or None if it was edited since."""
+    """The profile that `params.yaml` is a copy of, or None if either of them was edited since."""
     return next((n for n in names() if (PROFILES / f"{n}.yaml").read_bytes() == PARAMS.read_bytes()), None)
+
+
+def _activated() -> str | None:
+    """The profile whose text was copied to `params.yaml` last, or None if `params.yaml` was edited since."""
+    try:
+        noted = read_json(ACTIVATED)
+        name, text = noted["name"], noted["text"]
+    except (OSError, ValueError, TypeError, KeyError):  # no note, or a damaged one
+        return None
+    return name if text == PARAMS.read_text(encoding="utf-8") else None
+
+
+def _is_committed() -> bool:
+    """Whether git has `params.yaml` as it is now, so that replacing it loses nothing."""
+    try:
+        command = ["git", "diff", "--quiet", "HEAD", "--", str(PARAMS)]
+        return subprocess.run(command, check=False, capture_output=True).returncode == 0
+    except FileNotFoundError:  # no git
+        return False
 
 
 def switch(name: str) -> None:
@@ -43,22 +67,29 @@ def switch(name: str) -> None:
     """
     if name not in names():
         raise ProfileError(f"profiles/{name}.yaml: no such profile; there are {', '.join(names())}")
-    current = active()
-    if current is None:
+    if active() == name:
+        _activate(name)
+        return
+    current = active() or _activated()
+    if current is None and not _is_committed():
         raise ProfileError(
             "params.yaml: edited, and no profile holds these values; keep them with"
-            " `cp params.yaml profiles/NAME.yaml` or drop them with `git checkout params.yaml`"
+            f" `cp params.yaml profiles/NAME.yaml` or drop them with `cp profiles/{name}.yaml params.yaml`"
         )
-    if current == name:
-        return
-    if LOCK.exists():
+    if current and current != name and LOCK.exists():
         shutil.copyfile(LOCK, PROFILES / f"{current}.lock")
-    shutil.copyfile(PROFILES / f"{name}.yaml", PARAMS)
-    if (PROFILES / f"{name}.lock").exists():
+    _activate(name)
+    if current != name and (PROFILES / f"{name}.lock").exists():
         shutil.copyfile(PROFILES / f"{name}.lock", LOCK)
-        # No failure ends the switch: what the cache lacks is made by the next `dvc repro`, and without
-        # --force DVC asks before it replaces files that are not in the cache, a half-finished download say.
+        # A failure does not end the switch: the next `dvc repro` makes what the cache does not have. Without
+        # --force, DVC asks before it replaces files that are not in the cache, such as a partial download.
         subprocess.run([sys.executable, "-m", "dvc", "checkout", "--quiet", "--allow-missing"], check=False)
+
+
+def _activate(name: str) -> None:
+    text = (PROFILES / f"{name}.yaml").read_text(encoding="utf-8")
+    write_json(ACTIVATED, {"name": name, "text": text})
+    shutil.copyfile(PROFILES / f"{name}.yaml", PARAMS)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -47,6 +47,12 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
+def set_aside(path: Path) -> None:
+    """Rename a damaged file to `NAME.damaged` and say so, so that it can be made anew."""
+    path.replace(path.with_name(f"{path.name}.damaged"))
+    print(f"{path}: damaged, kept as {path.name}.damaged and made anew")
+
+
 def read_json(path: str | Path) -> Any:
     return orjson.loads(Path(path).read_bytes())
 

@@ -13,6 +13,7 @@ from typing import Any
 from accelerate.utils import broadcast_object_list
 from transformers import Trainer, TrainingArguments
 
+from openo3.configuration import NonNegative
 from openo3.files.artifacts import atomic_directory, write_csv, write_json
 from openo3.media.frame_store import FrameStore
 from openo3.model.encode import PromptEncoder
@@ -39,7 +40,7 @@ class TrainingParams:
     compile_layers: bool = False
     on_non_finite: OnNonFinite = "stop"
     on_full_disk: OnFullDisk = "continue"
-    keep_best: int | None = None
+    keep_best: NonNegative | None = None
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from typing import Literal, get_args
 from tqdm import tqdm
 
 from openo3.fetch.manifest import MISSING, read_manifest
-from openo3.files.artifacts import read_jsonl, write_jsonl
+from openo3.files.artifacts import read_jsonl, set_aside, write_jsonl
 from openo3.files.safe_path import Root, UnsafePath
 from openo3.media import container
 from openo3.media import probe as probing
@@ -139,7 +139,8 @@ def _remembered(known: Path) -> dict[str, MediaFacts]:
                 digest = line.pop("sha256")
                 facts[digest] = MediaFacts(**line)
     except (ValueError, TypeError, AttributeError, KeyError):
-        print(f"{known}: damaged, so all media files are inspected again")
+        print(f"{known}: damaged, set aside, so all media files are inspected again")
+        set_aside(known)
         return {}
     return facts
 

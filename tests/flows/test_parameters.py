@@ -51,3 +51,14 @@ def test_a_refused_change_changes_nothing(params):
         pass
     assert params.read_text() == BEFORE
     assert not parameters.KEPT.exists()
+
+
+def test_a_damaged_note_is_set_aside(params):
+    parameters.KEPT.parent.mkdir()
+    parameters.KEPT.write_bytes(bytes(64))
+    parameters.put_back()
+    assert params.read_text() == BEFORE
+    assert not parameters.KEPT.exists()
+    with parameters.changed(narrow):
+        pass
+    assert params.read_text() == BEFORE

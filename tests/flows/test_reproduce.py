@@ -241,8 +241,31 @@ def test_the_outcome_goes_to_a_webhook(reproduce, pipeline, local_webhook):
     block.save("test", overwrite=True)
     reproduce(notify="custom-webhook/test")
     assert local_webhook.received == [{"text": "edited parameters · by hand: Unchanged | 4 unchanged"}]
-    run = reproduce(notify="custom-webhook/none-such")
-    assert run.state.is_completed()
+
+
+@pytest.mark.parametrize("block", ["secret/x", "custom-webhook/none-such", "nonsense"])
+def test_a_wrong_notification_block_fails_before_anything_runs(reproduce, pipeline, server, block):
+    from prefect.blocks.system import Secret
+
+    Secret(value="hidden").save("x", overwrite=True)
+    pipeline.set_params(seed=0, sides=1)
+    run = reproduce(notify=block)
+    assert run.state.name == "Failed"
+    assert run.state.message.startswith(f"notify: {block}: ")
+    assert "\n" not in run.state.message
+    assert run.stages == {}
+
+
+@pytest.mark.parametrize("target", ["{other}/dvc.yaml:source", "../other/dvc.yaml", "no-such-stage"])
+def test_a_target_of_another_repository_fails_before_anything_runs(
+    reproduce, pipeline, new_pipeline, tmp_path, target
+):
+    other = new_pipeline.copy(tmp_path / "other")
+    run = reproduce(targets=[target.format(other=other.folder)])
+    assert run.state.name == "Failed"
+    assert target.partition("}")[2] in run.state.message
+    assert "\n" not in run.state.message
+    assert run.stages == {}
 
 
 def test_run_from_the_command_line_it_ends_with_a_status(server, pipeline):

@@ -28,6 +28,14 @@ def test_a_port_that_is_taken(tmp_path: Path, beside: int) -> None:
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("port", ["65535", "0", "-1", "http"])
+def test_a_port_that_is_none(tmp_path: Path, port: str) -> None:
+    done = ui(tmp_path, f"--port={port}")
+    assert done.returncode == 2
+    assert f"argument --port: '{port}' is not a port between 1 and 65534" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.slow
 def test_a_schedule_that_is_none(tmp_path: Path) -> None:
     done = ui(tmp_path, "--port", str(free_port()), "--cron", "every night")

@@ -1,11 +1,13 @@
 """One block of parameters becomes one dataclass, or one line that names file, block and key."""
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
+from stages import evaluate, gspo, sft
 from stages.params import load_params, settings_of
 
 
@@ -81,3 +83,31 @@ def test_what_another_library_finds_wrong_is_one_line(capsys, error: Exception) 
     assert stop.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line == f"params.yaml: sft.lora: {' '.join(str(error).split())}"
+
+
+@pytest.mark.parametrize(
+    ("stage", "key"),
+    [
+        (evaluate, "max_records"),
+        (evaluate, "records_per_batch"),
+        (evaluate, "tokens_per_batch"),
+        (evaluate, "max_new_tokens"),
+        (sft, "data.max_samples"),
+        (sft, "data.most_per_pack"),
+        (gspo, "data.max_samples"),
+        (gspo, "data.tokens_per_batch"),
+    ],
+)
+@pytest.mark.parametrize("value", [0, -1])
+def test_a_count_below_one_is_refused(tmp_path, capsys, stage, key: str, value: int) -> None:
+    name = stage.__name__.rpartition(".")[2]
+    block: dict[str, Any] = {"decodings": {}, "max_new_tokens": 1} if name == "evaluate" else {"trainer": {}}
+    outer, _, inner = key.rpartition(".")
+    (block.setdefault(outer, {}) if outer else block)[inner] = value
+    path = tmp_path / "params.yaml"
+    path.write_text(json.dumps({name: block}))
+    with pytest.raises(SystemExit) as stop:
+        load_params(name, stage.Params, str(path))
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"{path}: {name}.{key}: input should be greater than or equal to 1, got {value}"

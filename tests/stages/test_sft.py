@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import Trainer
 
 from openo3.core.schema import Task
-from openo3.files.artifacts import read_json
+from openo3.files.artifacts import read_json, read_jsonl, write_jsonl
 from openo3.model.load import load_model, load_processor
 from openo3.training import record
 from stages import sft
@@ -256,3 +256,17 @@ def test_two_processes_agree_that_the_disk_is_full(tmp_path: Path) -> None:
     assert said[0].startswith("checkpoint-2 was not saved (")
     complete(tmp_path)
     assert not list(tmp_path.glob(".cache/openo3/sft/*"))
+
+
+def test_without_a_usable_record_it_ends_with_one_line(tmp_path: Path, capsys) -> None:
+    rows = tmp_path / "data/validated"
+    samples = list(read_jsonl(rows / "sft.jsonl"))
+    rows.unlink()
+    rows.mkdir()
+    write_jsonl(rows / "sft.jsonl", [row | {"media": "videos/gone.mp4"} for row in samples])
+    with pytest.raises(SystemExit) as stop:
+        sft.main()
+    assert stop.value.code == 2
+    assert (
+        "sft: no usable record in data/validated/sft.jsonl, nothing to train on\n" in capsys.readouterr().err
+    )

@@ -1,12 +1,12 @@
 """Profiles switch there and back; nothing unchanged reruns, no edit is lost (a toy pipeline, real DVC)."""
 
 import subprocess
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 
 from openo3.cli import profile as profiles
-from openo3.cli.main import main
 
 PIPELINE = """
 stages:
@@ -77,9 +77,42 @@ def test_edits_are_never_overwritten(folder: Path) -> None:
     assert Path("params.yaml").read_text() == "train: {n: 5}\n"
 
 
+def test_an_edited_profile_can_be_activated_again(folder: Path) -> None:
+    profiles.switch("small")
+    for n in (2, 3):
+        text = f"download: {{n: 1}}\ntrain: {{n: {n}}}\nreport: {{n: 1}}\n"
+        Path("profiles/small.yaml").write_text(text)
+        assert profiles.active() is None
+        profiles.switch("small")
+        assert profiles.active() == "small"
+        assert Path("params.yaml").read_text() == text
+
+
+def test_an_edited_profile_can_be_left_for_another(folder: Path) -> None:
+    profiles.switch("small")
+    Path("profiles/small.yaml").write_text("train: {n: 2}\n")
+    profiles.switch("large")
+    assert profiles.active() == "large"
+
+
+def test_committed_parameters_can_be_replaced(folder: Path) -> None:
+    Path("params.yaml").write_text("train: {n: 5}\n")
+    subprocess.run(["git", "add", "params.yaml"], check=True)
+    identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    subprocess.run(["git", *identity, "commit", "--quiet", "-m", "as it is"], check=True)
+    profiles.switch("small")
+    assert profiles.active() == "small"
+
+
+@pytest.mark.parametrize("note", ["", "[]", "{", "\0\0"])
+def test_a_damaged_note_of_the_active_profile_is_made_anew(folder: Path, note: str) -> None:
+    profiles.ACTIVATED.parent.mkdir()
+    profiles.ACTIVATED.write_text(note)
+    profiles.switch("small")
+    assert profiles._activated() == "small"
+
+
 def test_an_unknown_profile_is_named(folder: Path, capsys) -> None:
-    assert main(["profile", "nope"]) == 2
-    assert (
-        capsys.readouterr().err
-        == "openo3: profiles/nope.yaml: no such profile; there are brief, large, small\n"
-    )
+    assert profiles.run(Namespace(name="nope")) == 2
+    expected = "openo3: profiles/nope.yaml: no such profile; there are brief, large, small\n"
+    assert capsys.readouterr().err == expected
