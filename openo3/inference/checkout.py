@@ -34,7 +34,7 @@ def find_model(start: Path) -> Path:
 
 
 def frame_sampling(model: Path, multiple: int) -> SamplingConfig:
-    """How evaluation samples frames in the checkout around `model`: its parameters' `sample_frames`.
+    """How training samples frames in the checkout around `model`: its parameters' `sample_frames`.
 
     `multiple` is what each side of a frame is a multiple of, in pixels. Outside a checkout: `PUBLISHED`.
 
@@ -44,7 +44,7 @@ def frame_sampling(model: Path, multiple: int) -> SamplingConfig:
     for root in _checkouts(model):
         block = read_blocks(root / PARAMS).get("sample_frames")
         try:
-            even = block["vstar"]
+            even = block["train"]
             return SamplingConfig(
                 fps=_positive(even["fps"]),
                 min_frames=int(_positive(even["min_frames"])),
@@ -53,7 +53,7 @@ def frame_sampling(model: Path, multiple: int) -> SamplingConfig:
                 multiple=multiple,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ConfigurationError(f"{root / PARAMS}: sample_frames.vstar: {error!r}") from None
+            raise ConfigurationError(f"{root / PARAMS}: sample_frames.train: {error!r}") from None
     return SamplingConfig(**PUBLISHED, multiple=multiple)
 
 

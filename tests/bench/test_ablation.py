@@ -163,7 +163,7 @@ def test_a_variant_differs_from_the_default_in_what_its_row_says(
     variant: ablation.Variant, tmp_path: Path, stages: Stages
 ) -> None:
     run = Run(tmp_path, variant, 3)
-    ablation.carry_out(run, settings(), None)
+    ablation.train_and_evaluate(run, settings(), None)
     assert changes(run.folder) == COMMON | EXPECTED[variant.name]
     # And the stages know the names: a misspelt one is refused
     load(run.folder, "sft", sft.Params)
@@ -174,14 +174,14 @@ def test_a_variant_differs_from_the_default_in_what_its_row_says(
 
 def test_a_row_without_a_reward_keeps_the_others_weights(tmp_path: Path, stages: Stages) -> None:
     run = Run(tmp_path, BY_NAME["no-spatial"], 0)
-    ablation.carry_out(run, settings(), None)
+    ablation.train_and_evaluate(run, settings(), None)
     usual = YAML(typ="safe").load(PROFILE)["gspo"]["rewards"]["weights"]
     assert load(run.folder, "gspo", gspo.Params).rewards.weights == {**usual, "thk_spatial": 0.0}
 
 
 def test_steps_are_those_of_both_trainings(tmp_path: Path, stages: Stages) -> None:
     run = Run(tmp_path, BY_NAME["gspo"], 3)
-    ablation.carry_out(run, settings(steps=2), None)
+    ablation.train_and_evaluate(run, settings(steps=2), None)
     steps = {"sft.trainer.max_steps": 2, "gspo.trainer.max_steps": 2}
     assert changes(run.folder) == COMMON | REINFORCED | steps
 
@@ -200,7 +200,7 @@ def test_a_training_starts_from_the_model_of_its_seed(
     name: str, link: str, start: str, tmp_path: Path, stages: Stages
 ) -> None:
     run = Run(tmp_path, BY_NAME[name], 3)
-    ablation.carry_out(run, settings(), None)
+    ablation.train_and_evaluate(run, settings(), None)
     (tmp_path / start).mkdir(parents=True, exist_ok=True)
     assert (run.folder / "data/models" / link).resolve() == (tmp_path / start).resolve()
     for shared in ("validated", "frames"):
@@ -214,7 +214,7 @@ def test_a_training_starts_from_the_model_of_its_seed(
 
 def test_the_base_is_asked_as_it_is(tmp_path: Path, stages: Stages) -> None:
     run = Run(tmp_path, BY_NAME["base"], 0)
-    ablation.carry_out(run, settings(), None)
+    ablation.train_and_evaluate(run, settings(), None)
     assert stages.called == [("base-0", "stages.evaluate", "base")]
     assert os.path.realpath(run.model) == str(tmp_path / "data/models/base")
 
@@ -277,7 +277,7 @@ def test_other_parameters_are_refused(main: Callable[..., str], stages: Stages, 
     assert (tmp_path / "ablation/params.yaml").read_bytes() == before
     run = Run(tmp_path / "ablation", BY_NAME["sft"], 0)
     with pytest.raises(SystemExit, match="sft-0: begun with other parameters"):
-        ablation.carry_out(run, settings(steps=7), None)
+        ablation.train_and_evaluate(run, settings(steps=7), None)
     main(*chosen)
 
 

@@ -88,7 +88,7 @@ BROKEN_SFT = [
     ("choice", {"question": "Which?", "options": ["blue", "red"]}, Reason.UNKNOWN_OPTION, "options", "it"),
     ("image", {"image_size": [48, 64]}, Reason.BOX_SPACE, "size", "annotated 48x64"),
     ("image", {"image_size": [999, 999], "answer": "<box>[0,0,9,9]</box>"}, Reason.BOX_SPACE, "size", "x48"),
-    ("free", {"video_path": "/".join(["d" * 99] * 12) + ".mp4"}, Reason.MEDIA_MISSING, "video_path", ""),
+    ("free", {"video_path": "/".join(["d" * 99] * 12) + ".mp4"}, Reason.UNSAFE_PATH, "video_path", ""),
     ("free", {"id": "ts"}, Reason.DUPLICATE_ID, "id", "the id of row 0"),
 ]  # fmt: skip
 
@@ -101,7 +101,6 @@ BROKEN_VSTAR = [
     ({"answer": ""}, Reason.EMPTY_ANSWER, "answer"),
     ({"vid": "gone"}, Reason.MEDIA_MISSING, "vid"),
     ({"width": "64"}, Reason.WRONG_TYPE, "width"),
-    ({"width": 48, "height": 64}, Reason.BOX_SPACE, "size"),
     ({"note": 2**70}, Reason.WRONG_TYPE, "row"),
     ({"note": "\ud800"}, Reason.WRONG_TYPE, "row"),
     ({"note": NESTED}, Reason.WRONG_TYPE, "row"),
