@@ -53,6 +53,8 @@ REWARD_CURVES = {
     "thk_spatial": "Evidence: box overlap",
     "format": "Format",
 }
+ADDED_CURVES = {"ans_where": "Answer: boxes at seconds", "thk_objects": "Evidence: the right objects"}
+"""Rewards that are not the paper's, shown where they count."""
 GSPO_CURVES = {
     "reward_std": "Reward, spread",
     "kl": "KL from SFT",
@@ -215,11 +217,10 @@ def _curves(inputs: Inputs) -> Iterator[Curves]:
     sft, gspo = inputs.curves["sft"], inputs.curves["gspo"]
     yield Curves("Supervised fine-tuning", "", _charts(sft, SFT_CURVES, "sft"))
     total = _charts(gspo, {"reward": "Total reward"}, "gspo")
-    names = {f"rewards/{name}": title for name, title in REWARD_CURVES.items()}
+    added = {name: ADDED_CURVES.get(name, name) for name in inputs.added_rewards}
+    names = {f"rewards/{name}": title for name, title in (REWARD_CURVES | added).items()}
     parts = _charts(gspo, names, "gspo", (0.0, 1.0))
-    note = (
-        "The total and its seven parts, the parts on one scale, each averaged over the samples it applies to."
-    )
+    note = "The total and its parts, the parts on one scale, each averaged over the samples it applies to."
     yield Curves("GSPO: rewards", note, [*total, *parts])
     yield Curves("GSPO: optimisation", "", _charts(gspo, GSPO_CURVES, "gspo"))
 
