@@ -31,7 +31,9 @@ BENCH, FRAMES = Path("data/validated/bench"), Path("data/frames")
 @dataclass(frozen=True)
 class Params:
     """`decodings` by benchmark: names of `openo3.benchmarks.conditions`. With `vllm`, settings of `vllm.LLM`
-    under its own names, vLLM answers; else transformers, up to `tokens_per_batch` prompt tokens at once."""
+    under its own names, vLLM answers; else transformers, up to `tokens_per_batch` prompt tokens at once.
+    `except_for` by model: the conditions in which that checkpoint is not asked.
+    """
 
     decodings: dict[str, list[conditions.Name]]
     max_new_tokens: Positive
@@ -40,6 +42,7 @@ class Params:
     tokens_per_batch: Positive = 6144
     vllm: dict[str, Any] | None = None
     seed: int = 0
+    except_for: dict[str, list[conditions.Name]] = field(default_factory=dict)
     judge: judges.JudgeParams = field(default_factory=judges.JudgeParams)
 
 
@@ -70,7 +73,8 @@ def main() -> None:
                 print(f"evaluate: no record of {bench} is usable, left out")
                 continue
             (folder / bench).mkdir()
-            for condition in map(CONDITIONS.__getitem__, decodings):
+            asked = [decoding for decoding in decodings if decoding not in params.except_for.get(name, ())]
+            for condition in map(CONDITIONS.__getitem__, asked):
                 sampling = Sampling(params.max_new_tokens, condition.temperature, seed=params.seed)
                 results, lines = answer(
                     benchmark, records, store, engine, sampling,

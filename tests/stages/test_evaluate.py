@@ -171,6 +171,17 @@ def test_fewer_records_by_parameter(place: Path) -> None:
     assert json.loads((place / "metrics/evaluate/sft.json").read_text())["vstar"]["greedy"]["n"] == 1
 
 
+@pytest.mark.parametrize(("excepted", "asked"), [("sft", ["greedy"]), ("gspo", ["greedy", "blind"])])
+def test_a_checkpoint_is_not_asked_in_the_conditions_excepted_for_it(
+    place: Path, excepted: str, asked: list[str]
+) -> None:
+    decodings = {"vstar": ["greedy", "blind"]}
+    write_params(place, decodings=decodings, except_for={excepted: ["blind"]}, max_records=1)
+    evaluate.main()
+    metrics = json.loads((place / "metrics/evaluate/sft.json").read_text())["vstar"]
+    assert list(metrics) == asked
+
+
 def test_a_benchmark_that_is_not_there_is_left_out(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (place / "data/validated/bench/tvgbench.json").unlink()
     write_params(place, decodings={"tvgbench": ["greedy"], "vstar": ["greedy"]}, max_records=1)
