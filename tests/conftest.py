@@ -1,4 +1,4 @@
-"""What every test runs under: no network, a DVC state of its own, the fast tests first."""
+"""The environment of every test: no network, a separate DVC state, fast tests first."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ settings.load_profile("shared machine")
 
 @pytest.fixture(scope="session", autouse=True)
 def _environment(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Stages and DVC are those of this Python, whether its environment is activated or not."""
+    """Use this Python's stages and DVC, even if its environment is not activated."""
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     os.environ["DVC_NO_ANALYTICS"] = "1"
     os.environ["DVC_SITE_CACHE_DIR"] = str(tmp_path_factory.mktemp("dvc"))
@@ -25,14 +25,14 @@ def _environment(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """A checkout in which the smoke profile has run to its end once; take a copy to change anything."""
+    """A checkout with a finished run of the smoke profile; copy it before changing anything."""
     checkout = Checkout.create(tmp_path_factory.mktemp("finished"), "smoke")
     assert checkout.repro()["ran"] == checkout.stages()
     return checkout
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Fast tests first, then those marked slow, else in the order of the files; no GPU, no GPU tests."""
+    """Run slow tests last, otherwise keep the file order; skip GPU tests where there is no GPU."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
     if shutil.which("nvidia-smi") is None:
         for item in items:

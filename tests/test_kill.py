@@ -1,4 +1,4 @@
-"""A stage killed with -9 in the middle and started again ends as one that was never killed."""
+"""A stage killed with -9 and restarted ends with the same result as one that was never killed."""
 
 import shutil
 
@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def killed_and_repeated(finished: Checkout, stage: str, folder, moments) -> Checkout:
-    """Run `stage` from nothing, kill it at the first of the `moments` before its end, start it again."""
+    """Run `stage` from scratch, kill it at the first of the `moments` before its end, and restart it."""
     checkout = finished.copy(folder)
     command = ("dvc", "repro", "--force", "--single-item", stage)
     for moment in moments:
@@ -25,18 +25,18 @@ def killed_and_repeated(finished: Checkout, stage: str, folder, moments) -> Chec
 
 
 @pytest.mark.parametrize("stage", ["base_model", "download", "validate", "sample_frames", "evaluate@sft"])
-def test_the_same_bytes_come_out(finished: Checkout, stage: str, tmp_path) -> None:
-    usual = finished.seconds[stage]  # of a machine that may have been busier then: earlier and earlier
+def test_a_killed_and_restarted_stage_writes_the_same_bytes(finished: Checkout, stage: str, tmp_path) -> None:
+    usual = finished.seconds[stage]  # maybe on a busier machine: try earlier moments too
     moments = [lambda passed, at=share * usual: passed > at for share in (0.6, 0.4, 0.25, 0.15, 0.1)]
     checkout = killed_and_repeated(finished, stage, tmp_path, moments)
     once, again = finished.outputs(stage), checkout.outputs(stage)
     for outputs in (once, again):
-        outputs.pop("metrics/frames.json", None)  # says how long it took
+        outputs.pop("metrics/frames.json", None)  # its duration differs between runs
     assert again == once
 
 
 @pytest.mark.parametrize("stage", ["sft", "gspo"])
-def test_training_goes_on_from_its_last_checkpoint(finished: Checkout, stage: str, tmp_path) -> None:
+def test_killed_training_resumes_from_its_last_checkpoint(finished: Checkout, stage: str, tmp_path) -> None:
     saved = f".cache/openo3/{stage}/*/checkpoint-*/digests.json"
     checkout = killed_and_repeated(finished, stage, tmp_path, [lambda _: any(tmp_path.glob(saved))])
 

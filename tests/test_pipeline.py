@@ -1,6 +1,6 @@
-"""The whole pipeline on the smoke profile, in a checkout of its own: it runs, and DVC reruns what it must.
+"""The whole pipeline on the smoke profile, in its own checkout: it runs, and DVC reruns what has changed.
 
-The tests run in order and each goes on where the one before left off.
+The tests run in order; each continues from the state that the previous one left.
 """
 
 import json
@@ -20,7 +20,7 @@ def checkout(finished: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Ch
     return finished.copy(tmp_path_factory.mktemp("pipeline"))
 
 
-def test_the_outputs_are_the_declared_ones_and_no_others(checkout: Checkout) -> None:
+def test_the_outputs_are_exactly_the_declared_ones(checkout: Checkout) -> None:
     outs = checkout.outputs()
     assert all((checkout.folder / out).exists() for out in outs)
     status = checkout.run("git", "status", "--porcelain", "--ignored", "--untracked-files=all")
@@ -31,7 +31,7 @@ def test_the_outputs_are_the_declared_ones_and_no_others(checkout: Checkout) -> 
     assert loose - {"dvc.lock", "params.yaml"} == set()
 
 
-def test_the_numbers_are_there(checkout: Checkout) -> None:
+def test_the_metrics_are_complete(checkout: Checkout) -> None:
     metrics = json.loads(checkout.run("dvc", "metrics", "show", "--json"))[""]["data"]
     assert {Path(name).stem for name in metrics} == {"validation", "frames", "sft", "gspo", "base"}
     for model in ("base", "sft", "gspo"):
@@ -46,27 +46,27 @@ def test_the_numbers_are_there(checkout: Checkout) -> None:
     assert "GSPO" in (checkout.folder / "reports/results.md").read_text()
 
 
-def test_a_second_run_does_nothing(checkout: Checkout) -> None:
+def test_a_second_run_runs_no_stage(checkout: Checkout) -> None:
     assert checkout.repro()["unchanged"] == checkout.stages()
 
 
-def test_a_changed_plot_reruns_the_report_alone(checkout: Checkout) -> None:
+def test_a_changed_plot_reruns_only_the_report(checkout: Checkout) -> None:
     with (checkout.folder / "openo3/report/charts.py").open("a") as file:
         file.write("# a remark\n")
     assert checkout.repro()["ran"] == {"report"}
 
 
-def test_a_changed_reward_parameter_reruns_gspo_and_what_follows(checkout: Checkout) -> None:
+def test_a_changed_reward_parameter_reruns_gspo_and_later_stages(checkout: Checkout) -> None:
     def widen(blocks: dict) -> None:
         blocks["gspo"]["rewards"]["gate_s"] = 1.5
 
     checkout.edit_params(widen)
     ran = checkout.repro()["ran"]
-    # What follows runs if the model came out different, which after four steps it need not
+    # Later stages run only if the model changed, which is not certain after four steps
     assert {"gspo"} <= ran <= AFTER_GSPO
 
 
-def test_changed_reward_code_touches_gspo_and_nothing_before(checkout: Checkout) -> None:
+def test_changed_reward_code_reruns_gspo_and_no_earlier_stage(checkout: Checkout) -> None:
     reward = checkout.folder / "openo3/core/rewards.py"
     text = reward.read_text()
     reward.write_text(text + "# a remark\n")
@@ -74,8 +74,8 @@ def test_changed_reward_code_touches_gspo_and_nothing_before(checkout: Checkout)
     reward.write_text(text)
 
 
-def test_another_profile_and_back(checkout: Checkout) -> None:
-    """A profile that differs in its evaluation alone reruns that, and the way back is from the cache."""
+def test_switching_profiles_and_back_restores_from_the_cache(checkout: Checkout) -> None:
+    """A profile with another evaluation reruns only that; switching back restores from the cache."""
     (checkout.folder / "profiles/wide.yaml").write_bytes((checkout.folder / "params.yaml").read_bytes())
     checkout.switch("smoke")
     done = checkout.repro()

@@ -1,4 +1,4 @@
-"""A finished run goes to a DVC remote and comes back in a clone elsewhere, where nothing has to run again."""
+"""A finished run is pushed to a DVC remote and pulled into a clone, where no stage has to rerun."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ BUCKET = "openo3"
 
 @pytest.fixture
 def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Address of an S3 server with one bucket; credentials are in the environment, as they usually are."""
+    """URL of an S3 server with one bucket; its credentials are in the environment, as usual."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
@@ -56,12 +56,12 @@ def there_and_back(run: Checkout, clone: Path) -> None:
     assert all((clone / path).exists() for path in run.outputs())
 
 
-def test_a_folder(run: Checkout, tmp_path: Path) -> None:
+def test_a_folder_remote_restores_the_run_in_a_clone(run: Checkout, tmp_path: Path) -> None:
     run.run("dvc", "remote", "add", "--default", "storage", str(tmp_path / "storage"))
     there_and_back(run, tmp_path / "there")
 
 
-def test_s3(run: Checkout, s3: str, tmp_path: Path) -> None:
+def test_an_s3_remote_restores_the_run_in_a_clone(run: Checkout, s3: str, tmp_path: Path) -> None:
     run.run("dvc", "remote", "add", "--default", "storage", f"s3://{BUCKET}/runs")
     run.run("dvc", "remote", "modify", "storage", "endpointurl", s3)
     there_and_back(run, tmp_path / "there")

@@ -1,4 +1,4 @@
-"""The ablation trains what its rows say, once, and its tables say what the results say."""
+"""The ablation trains each variant once, as its row says, and its tables match the results."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ from stages.params import load_params
 from tests.support.finished_run import write_run
 
 PROFILE = ablation.ROOT / "profiles/shapes.yaml"
-# what stands for a variant's answers: the model, how it was asked, by seed
+# the answers used for a variant: the model and the condition, by seed
 ANSWERS = {
     "base": [("base", "plain")],
     "sft": [("sft", "greedy"), ("sft", "sampled")],
@@ -54,15 +54,15 @@ def flat(block: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 
 
 def changes(folder: Path) -> dict[str, Any]:
-    """What a folder's parameters have that the default profile has not, or has otherwise."""
+    """The parameters of a folder that are missing from the default profile or differ from it."""
     usual, chosen = (flat(YAML(typ="safe").load(path)) for path in (PROFILE, folder / "params.yaml"))
     assert usual.keys() <= chosen.keys()
     return {name: value for name, value in chosen.items() if name not in usual or usual[name] != value}
 
 
 class Stages:
-    """In place of `subprocess.run`: notes each stage and leaves what it would make, its answers being those
-    of a finished run. `broken` is a stage that fails."""
+    """Replaces `subprocess.run`: records each stage and writes its outputs, with the answers
+    of a finished run. The stage `broken` fails."""
 
     MADE: Mapping[str, tuple[str, ...]] = {
         "stages.base_model": ("data/models/base/config.json",),
@@ -119,7 +119,7 @@ def stages(finished: Path, monkeypatch: pytest.MonkeyPatch) -> Stages:
 
 @pytest.fixture
 def main(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """The command with two seeds in a folder of its own; the tables that it writes."""
+    """Run the command with two seeds in its own folder; return the tables that it writes."""
 
     def run(*arguments: str) -> str:
         usual = ["--folder", str(tmp_path / "ablation"), "--videos", "8", "--seeds", "0", "1"]
@@ -159,13 +159,13 @@ EXPECTED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
-def test_a_variant_differs_from_the_default_in_what_its_row_says(
+def test_a_variant_differs_from_the_default_only_as_its_row_says(
     variant: ablation.Variant, tmp_path: Path, stages: Stages
 ) -> None:
     run = Run(tmp_path, variant, 3)
     ablation.train_and_evaluate(run, settings(), None)
     assert changes(run.folder) == COMMON | EXPECTED[variant.name]
-    # And the stages know the names: a misspelt one is refused
+    # The stages parse the parameters too: a misspelt name is refused
     load(run.folder, "sft", sft.Params)
     load(run.folder, "gspo", gspo.Params)
     load(run.folder, "evaluate", evaluate.Params)
@@ -179,7 +179,7 @@ def test_a_row_without_a_reward_keeps_the_others_weights(tmp_path: Path, stages:
     assert load(run.folder, "gspo", gspo.Params).rewards.weights == {**usual, "thk_spatial": 0.0}
 
 
-def test_steps_are_those_of_both_trainings(tmp_path: Path, stages: Stages) -> None:
+def test_the_number_of_steps_applies_to_both_trainings(tmp_path: Path, stages: Stages) -> None:
     run = Run(tmp_path, BY_NAME["gspo"], 3)
     ablation.train_and_evaluate(run, settings(steps=2), None)
     steps = {"sft.trainer.max_steps": 2, "gspo.trainer.max_steps": 2}
@@ -196,7 +196,7 @@ def test_steps_are_those_of_both_trainings(tmp_path: Path, stages: Stages) -> No
         ("no-gate", "sft", "runs/sft-3/data/models/sft"),
     ],
 )
-def test_a_training_starts_from_the_model_of_its_seed(
+def test_training_starts_from_the_model_with_its_seed(
     name: str, link: str, start: str, tmp_path: Path, stages: Stages
 ) -> None:
     run = Run(tmp_path, BY_NAME[name], 3)
@@ -212,21 +212,21 @@ def test_a_training_starts_from_the_model_of_its_seed(
     ]
 
 
-def test_the_base_is_asked_as_it_is(tmp_path: Path, stages: Stages) -> None:
+def test_the_base_is_evaluated_without_training(tmp_path: Path, stages: Stages) -> None:
     run = Run(tmp_path, BY_NAME["base"], 0)
     ablation.train_and_evaluate(run, settings(), None)
     assert stages.called == [("base-0", "stages.evaluate", "base")]
     assert os.path.realpath(run.model) == str(tmp_path / "data/models/base")
 
 
-def test_what_was_made_is_not_made_again(main: Callable[..., str], stages: Stages, tmp_path: Path) -> None:
+def test_finished_work_is_not_repeated(main: Callable[..., str], stages: Stages, tmp_path: Path) -> None:
     chosen = ("--variants", "base", "sft", "gspo")
     first = main(*chosen)
     names = [call[1:] for call in stages.called]
     data = ["base_model", "download", "validate", "sample_frames"]
     assert names[:4] == [(f"stages.{name}",) for name in data]
     trained = [call[0] for call in stages.called if call[1] in ("stages.sft", "stages.gspo")]
-    assert trained == ["sft-0", "sft-1", "gspo-0", "gspo-1"]  # what others start from comes first
+    assert trained == ["sft-0", "sft-1", "gspo-0", "gspo-1"]  # starting points first
     assert sum(name[0] == "stages.evaluate" for name in names) == 5
     stages.called.clear()
     assert main(*chosen) == first
@@ -245,10 +245,10 @@ def test_what_was_made_is_not_made_again(main: Callable[..., str], stages: Stage
     ]
 
 
-def test_data_cut_off_between_two_benchmarks_is_finished(
+def test_data_interrupted_between_two_benchmarks_is_completed(
     main: Callable[..., str], stages: Stages, tmp_path: Path
 ) -> None:
-    """The metrics are what the stage writes last."""
+    """The stage writes its metrics last."""
     main("--variants", "base", "sft")
     (tmp_path / "ablation/metrics/frames.json").unlink()
     stages.called.clear()
@@ -282,7 +282,7 @@ def test_other_parameters_are_refused(main: Callable[..., str], stages: Stages, 
 
 
 @pytest.mark.parametrize("jobs", ["1", "3"])
-def test_a_failing_stage_ends_with_one_line_and_the_next_time_goes_on(
+def test_a_failing_stage_ends_with_one_line_and_the_next_run_continues(
     jobs: str, main: Callable[..., str], stages: Stages, tmp_path: Path
 ) -> None:
     chosen = ("--variants", "base", "sft", "gspo", "--jobs", jobs)
@@ -298,8 +298,8 @@ def test_a_failing_stage_ends_with_one_line_and_the_next_time_goes_on(
     assert stages.called == [("gspo-1", "stages.gspo"), ("gspo-1", "stages.evaluate", "gspo")]
 
 
-def test_a_broken_data_stage_is_one_line_on_standard_error(tmp_path: Path) -> None:
-    """A real process; what the stage prints is in the log alone."""
+def test_a_broken_data_stage_prints_one_line_on_standard_error(tmp_path: Path) -> None:
+    """In a real process, the output of the stage goes only to the log."""
     code = "from pathlib import Path; from bench import ablation; "
     code += f"ablation.stage(Path({str(tmp_path)!r}), 'nothing', 'stages.nothing', 'much')"
     done = subprocess.run(
@@ -311,7 +311,7 @@ def test_a_broken_data_stage_is_one_line_on_standard_error(tmp_path: Path) -> No
 
 
 def rows_of(text: str) -> list[dict[str, list[str]]]:
-    """Each table's cells by the first of their row."""
+    """The cells of each table, keyed by the first cell of their row."""
     found = []
     for table in text.strip().split("\n\n"):
         lines = [line for line in table.splitlines() if line.startswith("| ")]
@@ -352,7 +352,7 @@ def results(finished: Path, name: str, benchmark: str) -> np.ndarray:
     return np.array([BENCHMARKS[benchmark].scoring.rows(read_json(path)) for path in paths])
 
 
-def test_differences_are_of_the_same_records_averaged_over_the_seeds(
+def test_differences_are_paired_by_record_and_averaged_over_the_seeds(
     told: list[dict[str, list[str]]], finished: Path
 ) -> None:
     labels = {name: BY_NAME[name].label for name in ANSWERS}
@@ -374,12 +374,12 @@ def test_differences_are_of_the_same_records_averaged_over_the_seeds(
             assert cell.startswith("**") == cell.endswith("**") == (interval.low > 0 or interval.high < 0)
             bold.append(cell.startswith("**"))
     assert 0 < sum(bold) < len(bold)
-    # The same answers in another order of the seeds are no difference at all
+    # The same answers with the seeds in another order give no difference
     same = told[1][f"{labels['no-gate']} - {labels['gspo']}"]
     assert {cell for cell in same if "nan" not in cell} == {"+0.0 [+0.0, +0.0]"}
 
 
-def test_by_seed_each_run_is_compared_with_its_like(told: list[dict[str, list[str]]], finished: Path) -> None:
+def test_runs_are_compared_seed_by_seed(told: list[dict[str, list[str]]], finished: Path) -> None:
     assert told[2].pop("mAM, difference by seed") == ["seed 0", "seed 1"]
     assert list(told[2]) == list(told[1])[1:]
     labels = {name: BY_NAME[name].label for name in ANSWERS}
@@ -410,11 +410,11 @@ def test_by_seed_each_run_is_compared_with_its_like(told: list[dict[str, list[st
         (Interval(float("nan"), float("nan"), float("nan")), "+nan [+nan, +nan]"),
     ],
 )
-def test_bold_is_what_excludes_zero(gain: Interval, written: str) -> None:
+def test_intervals_that_exclude_zero_are_bold(gain: Interval, written: str) -> None:
     assert ablation.cell(gain) == written
 
 
-def test_results_of_other_records_are_no_pair(
+def test_results_of_different_records_are_not_paired(
     main: Callable[..., str], stages: Stages, tmp_path: Path
 ) -> None:
     main("--variants", "base", "sft")
@@ -426,10 +426,10 @@ def test_results_of_other_records_are_no_pair(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_real_stages_make_the_tables(
+def test_the_real_stages_produce_the_tables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, main: Callable[..., str]
 ) -> None:
-    """At the size of the smoke profile, two steps of each training."""
+    """Uses the sizes of the smoke profile and two steps of each training."""
     smoke = YAML(typ="safe").load(ablation.ROOT / "profiles/smoke.yaml")
     small = {name: smoke[name] for name in ("download", "sample_frames", "evaluate")}
     for name in ("sft", "gspo"):

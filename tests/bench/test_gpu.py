@@ -1,4 +1,4 @@
-"""The comparison at real size runs on the tiny model anywhere, and what is fast is right."""
+"""The full-size comparison also runs on the tiny model on any machine, and the fast paths are correct."""
 
 import re
 from importlib.util import find_spec
@@ -25,7 +25,9 @@ def test_every_part_prints_its_rows(capsys: pytest.CaptureFixture) -> None:
 
 
 @pytest.mark.slow
-def test_vllm_beside_it(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_vllm_is_measured_or_reported_as_missing(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
     main(["--model", "tiny", "--prompts", "2", "--what", "vllm"])
     printed = capsys.readouterr().out
@@ -36,13 +38,13 @@ def test_vllm_beside_it(capsys: pytest.CaptureFixture, monkeypatch: pytest.Monke
         assert "| evaluate, vLLM | records 2 " in printed
 
 
-def test_parts_that_would_take_too_long_are_left_out(capsys: pytest.CaptureFixture) -> None:
+def test_parts_that_would_take_too_long_are_skipped(capsys: pytest.CaptureFixture) -> None:
     main(["--model", "tiny", "--what", "rollout", "--minutes", "0"])
     assert "rollout, published way | left out" in capsys.readouterr().out
 
 
-def test_flops_are_those_of_the_matrices() -> None:
-    """Two for each weight and token; embeddings are looked up, not multiplied."""
+def test_flops_match_the_matrix_products() -> None:
+    """Two FLOPs per weight and token; embeddings are looked up, not multiplied."""
     model, size = build("tiny"), SIZES["tiny"]
     text = model.model.language_model
     weights = sum(p.numel() for p in text.layers.parameters() if p.ndim == 2)
@@ -51,6 +53,6 @@ def test_flops_are_those_of_the_matrices() -> None:
     blocks = sum(p.numel() for p in model.model.visual.blocks.parameters() if p.ndim == 2)
     merger = sum(p.numel() for p in model.model.visual.merger.parameters() if p.ndim == 2)
     patches = size.patches
-    attention = 4 * 64 * patches * 4 * size.height * size.width  # frames smaller than a window
+    attention = 4 * 64 * patches * 4 * size.height * size.width  # frames smaller than an attention window
     seen = forward_flops(model.config, size, tokens=0, pairs=0, logits=0)
     assert seen == 2 * (patches * blocks + patches // 4 * merger) + attention

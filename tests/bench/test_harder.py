@@ -1,4 +1,4 @@
-"""Harder clips are twice as long and full, and the tables say what the results say."""
+"""Harder clips are twice as long with twice as many shapes, and the tables match the results."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from tests.bench.test_ablation import settings
 from tests.support.finished_run import write_run
 
 
-def test_clips_and_frames_are_twice_as_many() -> None:
+def test_the_scale_doubles_the_clips_and_their_frames() -> None:
     params = parameters(settings(videos=160), harder.changes(2))
     assert params["download"]["shapes"]["benchmark_scale"] == 2
     assert params["download"]["shapes"]["benchmark_videos"] == 160
@@ -22,7 +22,7 @@ def test_clips_and_frames_are_twice_as_many() -> None:
     assert params["sample_frames"]["train"] == usual["train"]
 
 
-def test_levels_and_paired_differences_are_those_of_the_results(tmp_path: Path) -> None:
+def test_levels_and_paired_differences_match_the_results(tmp_path: Path) -> None:
     write_run(tmp_path)
     lines = [line.split("|")[1:-1] for line in harder.tables(tmp_path).splitlines() if line.startswith("| ")]
     table = {line[0].strip(): [cell.strip() for cell in line[1:]] for line in lines}

@@ -16,7 +16,7 @@ ELSEWHERE = [
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
-def test_only_its_home_names_a_benchmark(name: str) -> None:
+def test_a_benchmark_is_named_only_in_its_own_file(name: str) -> None:
     home = {file for file in ELSEWHERE if file.parent.name == "benchmarks" and file.stem.startswith(name)}
     assert ROOT / f"openo3/benchmarks/{name}.py" in home
     named = re.compile(rf"\b{name}\b", re.IGNORECASE)

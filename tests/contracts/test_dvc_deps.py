@@ -15,5 +15,5 @@ def test_code_deps_are_the_import_closure(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_a_stage_depends_on_its_own_block_alone(name: str) -> None:
+def test_a_stage_depends_only_on_its_own_parameter_block(name: str) -> None:
     assert STAGES[name]["params"] == [name]

@@ -8,7 +8,7 @@ import pytest
 
 from tools.code_deps import ROOT, imports
 
-# What each package may import, besides itself: what is missing from a row stands above it or beside it
+# What each package may import besides itself; a package missing from a row is above it or on its level
 BELOW = {
     "flows": {"stages", "openo3"},
     "stages": {"openo3"},
@@ -17,7 +17,7 @@ BELOW = {
 GROUND = {"core", "files", "configuration", "executors"}
 MEDIA = GROUND | {"media"}
 RECORDS = GROUND | {"annotations"}
-# a benchmark's one home holds its annotation file too, so what reads all annotation files is above it
+# a benchmark's file also describes its annotation file, so readers of all annotation files are above it
 BENCHMARKS = MEDIA | RECORDS | {"model"}
 INSIDE = {
     "core": set(),
@@ -36,7 +36,7 @@ INSIDE = {
     "report": MEDIA | RECORDS | {"benchmarks", "fetch"},
     "cli": MEDIA | RECORDS | {"benchmarks", "inference"},
 }
-# the pure core computes: it opens nothing, starts nothing and needs no torch
+# the core is pure: it opens no file, starts no process and does not need torch
 PURE = set(sys.stdlib_module_names) - {"io", "os", "pathlib", "shutil", "socket", "subprocess", "urllib"}
 PURE |= {"numpy", "rouge_score"}
 
@@ -54,7 +54,7 @@ CORE = [module for module in EVERY if module.startswith("openo3.core.")]
 
 
 @pytest.mark.parametrize("module", EVERY)
-def test_arrows_point_downward(module: str) -> None:
+def test_packages_import_only_lower_layers(module: str) -> None:
     layer, *rest = module.split(".")
     allowed = {layer} | BELOW[layer]
     assert {name.split(".")[0] for name in imports(module)} <= allowed
@@ -79,7 +79,7 @@ def test_the_core_is_pure(module: str) -> None:
 
 @pytest.mark.parametrize("module", [m for m in EVERY if m.startswith("openo3")])
 def test_no_module_reads_parameters_or_the_command_line(module: str) -> None:
-    """The library is importable on its own: parameters come from the stages, arguments from the cli.
+    """The library does not depend on a stage or a command: they pass parameters and arguments to it.
 
     A module that is a process of its own (`python -m`) may read its own arguments.
     """
@@ -91,7 +91,7 @@ def test_no_module_reads_parameters_or_the_command_line(module: str) -> None:
         assert "sys.argv" not in source
 
 
-def test_packages_are_packages() -> None:
+def test_every_folder_with_modules_has_an_init_file() -> None:
     """Every folder with modules has an `__init__.py`, so that an installed openo3 is complete."""
     folders = {f.parent for layer in BELOW for f in (ROOT / layer).rglob("*.py")}
     assert [str(f) for f in folders if not (Path(f) / "__init__.py").exists()] == []

@@ -1,4 +1,4 @@
-"""Every profile is complete and readable by every stage, and the committed parameters are one of them."""
+"""Every profile is complete and readable by every stage; `params.yaml` is a copy of one of them."""
 
 from importlib import import_module
 from pathlib import Path
@@ -14,13 +14,13 @@ STAGES = list(YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"])
 PROFILES = sorted((ROOT / "profiles").glob("*.yaml"))
 
 
-def test_the_default_is_the_shapes_profile() -> None:
+def test_the_committed_parameters_are_the_shapes_profile() -> None:
     """`params.yaml` is a copy: edit profiles/shapes.yaml likewise, or `make profile P=shapes` first."""
     assert (ROOT / "params.yaml").read_bytes() == (ROOT / "profiles/shapes.yaml").read_bytes()
 
 
 @pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.stem)
-def test_a_profile_has_one_block_per_stage_and_no_other(path: Path) -> None:
+def test_a_profile_has_exactly_one_block_per_stage(path: Path) -> None:
     blocks = YAML(typ="safe").load(path)
     assert set(blocks) == {*STAGES, "launcher", "requires"}
     assert set(blocks["launcher"]) == {"train", "evaluate"}
@@ -29,5 +29,5 @@ def test_a_profile_has_one_block_per_stage_and_no_other(path: Path) -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.stem)
-def test_a_stage_reads_its_block(path: Path, stage: str) -> None:
+def test_every_stage_parses_its_block(path: Path, stage: str) -> None:
     read_block(path, stage, import_module(f"stages.{stage}").Params)

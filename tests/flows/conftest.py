@@ -1,4 +1,4 @@
-"""A real Prefect server on a free port, with a database of its own, and small real DVC repositories."""
+"""A real Prefect server on a free port, with its own database, and small real DVC repositories."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def env(self) -> dict[str, str]:
-        """For a process that is to use this server."""
+        """The environment of a process that uses this server."""
         quick = {
             "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "1",
             "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_RUNS": "2",
@@ -59,7 +59,7 @@ class Server:
         return os.environ | quick | own
 
     def start(self) -> Server:
-        command = guarded()  # so that it ends with these tests
+        command = guarded()  # so that the server ends with these tests
         command += [sys.executable, "-m", "prefect", "server", "start", "--port", str(self.port)]
         with (self.home / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -104,7 +104,7 @@ def new_pipeline(tmp_path_factory: pytest.TempPathFactory) -> SmallPipeline:
 
 @pytest.fixture(scope="session")
 def done_pipeline(new_pipeline: SmallPipeline, tmp_path_factory: pytest.TempPathFactory) -> SmallPipeline:
-    """As `new_pipeline`, reproduced and committed."""
+    """Like `new_pipeline`, but reproduced and committed."""
     pipeline = new_pipeline.copy(tmp_path_factory.mktemp("done"))
     pipeline.run("dvc", "repro", "--quiet")
     pipeline.commit()
@@ -113,7 +113,7 @@ def done_pipeline(new_pipeline: SmallPipeline, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture
 def pipeline(done_pipeline: SmallPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallPipeline:
-    """A reproduced pipeline of the test's own, which is the current folder."""
+    """The test's own reproduced pipeline, set as the current folder."""
     pipeline = done_pipeline.copy(tmp_path / "checkout")
     monkeypatch.chdir(pipeline.folder)
     return pipeline
@@ -146,7 +146,7 @@ def reproduce(pipeline: SmallPipeline, client: SyncPrefectClient) -> Callable[..
 
 
 def finished(client: SyncPrefectClient, state: State) -> Finished:
-    """What the server knows of a run: its tasks come to it as events, a moment later."""
+    """The server's view of a run; task states arrive as events, a moment later."""
     run_id = state.state_details.flow_run_id
     mine = FlowRunFilter(id=FlowRunFilterId(any_=[run_id]))
 
@@ -166,7 +166,7 @@ def finished(client: SyncPrefectClient, state: State) -> Finished:
 
 
 class _Webhook(ThreadingHTTPServer):
-    """Keeps the JSON it is sent."""
+    """Stores the JSON it receives."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Receiver)

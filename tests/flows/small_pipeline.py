@@ -1,4 +1,4 @@
-"""A small DVC repository whose stages behave as a test wants them to.
+"""A small DVC repository whose stages behave as each test asks.
 
     source -> side@left, side@right -> join (with metrics)
 
@@ -133,18 +133,18 @@ class SmallPipeline:
         file.write_text(how) if how else file.unlink()
 
     def times(self, stage: str) -> tuple[float, float, str | None]:
-        """When the stage's last run began and ended, and which GPUs it saw."""
+        """The start and end of the stage's last run, and the GPUs it saw."""
         return tuple(json.loads((self.folder / "times" / stage).read_text()))
 
     def pid(self, stage: str, wait_s: float = 30) -> int:
-        """The process of a stage that hangs, once it does."""
+        """Wait for a hanging stage and return its process."""
         file = self.folder / "times" / f"{stage}.pid"
         until(lambda: file.exists() and file.read_text(), wait_s)
         return int(file.read_text())
 
     def commands(self) -> list[list[str]]:
-        """The command of everything that runs in this folder, tests and what has ended aside."""
-        found = psutil.process_iter(["pid", "cwd", "cmdline"])  # None for what ended in the meantime
+        """The commands of all processes running in this folder, except tests and ended processes."""
+        found = psutil.process_iter(["pid", "cwd", "cmdline"])  # None if the process ended in the meantime
         return [
             process.info["cmdline"] or []
             for process in found
@@ -153,7 +153,7 @@ class SmallPipeline:
 
 
 def until(condition: Any, wait_s: float = 30, every_s: float = 0.1) -> Any:
-    """What `condition()` gives as soon as it is true."""
+    """Wait until `condition()` is true and return its value."""
     deadline = time.monotonic() + wait_s
     while not (value := condition()):
         assert time.monotonic() < deadline, f"not within {wait_s} s"

@@ -1,4 +1,4 @@
-"""What is said of a run's tasks when the run ended without them."""
+"""The task runs of a flow run that ended without reporting them."""
 
 import pytest
 from prefect import task
@@ -10,7 +10,7 @@ from flows.reproduce import reproduce
 
 
 @pytest.mark.parametrize(("ending", "state"), [(Cancelling(), "Stopped"), (Crashed(), "Crashed")])
-def test_a_task_that_could_not_say_its_end_ends_as_its_run(pipeline, client, ending: State, state: str):
+def test_a_task_without_a_final_state_gets_the_state_of_its_run(pipeline, client, ending: State, state: str):
     run = client.create_flow_run(reproduce, state=Running())
     side = task(lambda: None, name="side@left")
     begun = client.create_task_run(side, run.id, dynamic_key="0", name=side.name, state=Running())

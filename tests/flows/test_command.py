@@ -1,4 +1,4 @@
-"""No process outlives the one who asked for it, whoever is killed."""
+"""No process outlives its caller, whichever process is killed."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from flows.command import Stopped
 from tests.flows.small_pipeline import until
 from tests.support.checkout import ROOT
 
-# a worker in a session of its own, as accelerate starts them, whose parent is gone: it belongs to nobody
+# a worker in its own session, as accelerate starts them, orphaned because its parent has exited
 FAMILY = """
 import os, subprocess, sys, time
 subprocess.Popen([sys.executable, "-c", '''
@@ -60,7 +60,7 @@ def living(folder: Path) -> list[psutil.Process]:
     return found
 
 
-def test_lines_come_at_once_and_progress_apart_from_them(tmp_path):
+def test_lines_are_streamed_and_progress_is_reported_separately(tmp_path):
     lines, progress, seen = [], [], []
     source = (
         "import time; print('\\x1b[31mfirst\\x1b[0m'); time.sleep(0.5)\n"
@@ -78,30 +78,30 @@ def test_lines_come_at_once_and_progress_apart_from_them(tmp_path):
     assert len(lines[1]) < 5000
 
 
-def test_a_command_killed_by_a_signal_says_which(tmp_path):
+def test_a_command_killed_by_a_signal_names_the_signal(tmp_path):
     assert run("import os; os.kill(os.getpid(), 9)", tmp_path) == 128 + 9
 
 
-def test_what_a_command_leaves_behind_is_ended_with_it(tmp_path):
+def test_leftover_processes_end_with_their_command(tmp_path):
     assert run(FAMILY.replace("time.sleep(97530)", ""), tmp_path) == 0
     assert living(tmp_path) == []
 
 
-def test_stopping_ends_the_whole_tree(tmp_path):
+def test_stopping_a_command_ends_its_process_tree(tmp_path):
     stop = threading.Event()
     with pytest.raises(Stopped, match="stopped"):
         run(FAMILY, tmp_path, stop, on_line=lambda _: stop.set())
     assert living(tmp_path) == []
 
 
-def test_a_time_limit_ends_it_too(tmp_path):
+def test_a_time_limit_ends_the_process_tree(tmp_path):
     with pytest.raises(Stopped, match="time limit of 1 s"):
         run(FAMILY, tmp_path, limit_s=1)
     assert living(tmp_path) == []
 
 
 @pytest.mark.slow
-def test_who_does_not_heed_a_request_is_killed(tmp_path):
+def test_a_process_that_ignores_sigterm_is_killed(tmp_path):
     stop = threading.Event()
     since = time.monotonic()
     with pytest.raises(Stopped):
@@ -112,7 +112,7 @@ def test_who_does_not_heed_a_request_is_killed(tmp_path):
 
 @pytest.fixture
 def family(tmp_path):
-    """A process that runs the family, and with it is in the folder."""
+    """A process that starts the process tree; the processes of the tree are found by their folder."""
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLDER, FAMILY], cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True
@@ -124,7 +124,7 @@ def family(tmp_path):
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_kill_of_the_one_who_asked_ends_everything(family, tmp_path, how):
+def test_killing_the_caller_ends_the_process_tree(family, tmp_path, how):
     assert len(living(tmp_path)) >= 4  # the holder, its guard, the command, its worker
     family.send_signal(how)
     family.wait()
@@ -136,7 +136,7 @@ def test_kill_9_of_the_guard_ends_the_command(family, tmp_path):
     guard.kill()
     assert family.wait(timeout=20) == 0
     assert [p for p in living(tmp_path) if "97530" in " ".join(p.cmdline())] == []
-    for orphan in living(tmp_path):  # the worker's session is out of reach then
+    for orphan in living(tmp_path):  # the worker's own session cannot be reached then
         orphan.kill()
 
 

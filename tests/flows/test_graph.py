@@ -1,4 +1,4 @@
-"""The pipeline as DVC has it."""
+"""The stage graph as read from DVC."""
 
 import pytest
 
@@ -12,7 +12,7 @@ def read(*targets: str) -> dict[str, graph.Stage]:
         return {stage.name: stage for stage in graph.read(repo, targets).stages}
 
 
-def test_the_matrix_is_expanded_and_each_stage_knows_what_it_waits_for(pipeline):
+def test_the_matrix_is_expanded_and_each_stage_lists_its_upstream_stages(pipeline):
     stages = read()
     assert list(stages) == ["source", "side@left", "side@right", "join"]
     assert {name: stage.after for name, stage in stages.items()} == {
@@ -25,18 +25,18 @@ def test_the_matrix_is_expanded_and_each_stage_knows_what_it_waits_for(pipeline)
     assert not any(stage.changed for stage in stages.values())
 
 
-def test_a_target_brings_what_it_needs(pipeline):
+def test_a_target_includes_its_upstream_stages(pipeline):
     assert list(read("side@left")) == ["source", "side@left"]
     assert list(read("side")) == ["source", "side@left", "side@right"]
 
 
-def test_a_change_is_seen_in_its_own_stage(pipeline):
+def test_a_change_is_detected_in_its_own_stage(pipeline):
     pipeline.set_params(seed=0, sides=5)
     changed = {name: stage.changed for name, stage in read().items()}
     assert changed == {"source": False, "side@left": True, "side@right": True, "join": False}
 
 
-def test_needs_are_no_change(pipeline):
+def test_changed_resource_needs_do_not_rerun_a_stage(pipeline):
     pipeline.set_meta("side", gpu="all", cpu=2, hours=0.5)
     side = read()["side@left"]
     assert side.needs == Needs(gpu="all", cpu=2, hours=0.5)
@@ -47,13 +47,13 @@ def test_needs_are_no_change(pipeline):
     "meta",
     [{"gpus": 1}, {"gpu": -1}, {"gpu": True}, {"cpu": "2"}, {"network": 1}, {"hours": 0}, {"hours": "1h"}],
 )
-def test_a_wrong_need_is_named(meta):
+def test_an_invalid_resource_need_is_named(meta):
     (key,) = meta
     with pytest.raises(PipelineError, match=rf"^dvc.yaml: sft: meta.{key}: "):
         Needs.read("sft", meta)
 
 
-def test_the_pipeline_of_this_repository_says_what_it_needs(monkeypatch):
+def test_the_stages_of_this_repository_declare_their_resource_needs(monkeypatch):
     monkeypatch.chdir(ROOT)
     stages = read()
     assert stages["sft"].needs.gpu == stages["gspo"].needs.gpu == "all"
@@ -62,7 +62,7 @@ def test_the_pipeline_of_this_repository_says_what_it_needs(monkeypatch):
     assert set(stages["report"].after) >= {"evaluate@base", "evaluate@sft", "evaluate@gspo"}
 
 
-def test_it_is_started_from_the_root(pipeline, monkeypatch):
+def test_starting_outside_the_repository_root_is_an_error(pipeline, monkeypatch):
     below = pipeline.folder / "below"
     below.mkdir()
     monkeypatch.chdir(below)

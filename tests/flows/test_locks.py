@@ -1,4 +1,4 @@
-"""Locks of the living are kept, locks of the dead are not."""
+"""Locks of running processes are kept; locks of ended processes are freed."""
 
 import json
 import multiprocessing
@@ -23,7 +23,7 @@ with checkout_lock(Path.cwd(), "the other"):
 """
 
 
-def test_another_process_holds_the_checkout_until_it_is_killed(tmp_path):
+def test_a_process_holds_the_checkout_lock_until_it_is_killed(tmp_path):
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     other = subprocess.Popen(
         [sys.executable, "-c", HOLD], cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True
@@ -59,7 +59,7 @@ def _take_as_nobody(folder):
 
 
 @pytest.mark.parametrize("waited_for", [True, False])
-def test_rwlocks_of_the_dead_are_freed_and_those_of_the_living_kept(pipeline, waited_for):
+def test_rwlocks_of_ended_processes_are_freed_and_others_are_kept(pipeline, waited_for):
     folder = pipeline.folder
     dead = subprocess.Popen(["true"])
     os.waitid(os.P_PID, dead.pid, os.WEXITED | (0 if waited_for else os.WNOWAIT))
@@ -78,7 +78,7 @@ def test_rwlocks_of_the_dead_are_freed_and_those_of_the_living_kept(pipeline, wa
     assert json.loads(rwlock.read_text()) == kept
 
 
-def test_a_number_that_another_process_has_now_holds_no_lock(pipeline):
+def test_a_reused_process_id_holds_no_lock(pipeline):
     rwlock = pipeline.folder / ".dvc/tmp/rwlock"
     with subprocess.Popen(["sleep", "60"]) as later:
         held = {"write": {"left.txt": {"pid": later.pid, "cmd": "dvc repro"}}, "read": {}}

@@ -1,4 +1,4 @@
-"""The flows `refresh-data` and `evaluate`, on stages of those names that only copy."""
+"""The flows `refresh-data` and `evaluate`, with stages of those names that only copy files."""
 
 import pytest
 
@@ -31,13 +31,13 @@ def data(pipeline, client):
     return pipeline
 
 
-def test_refreshing_looks_for_new_data_and_does_no_more_than_that_needs(data, client):
+def test_refresh_data_reruns_only_what_new_data_requires(data, client):
     run = finished(client, refresh_data(return_state=True))
     assert run.stages == {"download": "Ran", "validate": "Unchanged", "sample_frames": "Unchanged"}
     assert (data.folder / "count").read_text() == "x\nx\n"
 
 
-def test_one_model_is_evaluated_on_chosen_benchmarks(data, client):
+def test_one_model_is_evaluated_on_the_chosen_benchmarks(data, client):
     run = finished(client, evaluate("gspo", ["vstar"], reason="a look", return_state=True))
     assert run.name == "edited parameters · gspo · vstar · a look"
     assert run.stages["evaluate@gspo"] == "Ran"

@@ -1,4 +1,4 @@
-"""Parameters that hold for one run."""
+"""Parameters that are overridden for one run."""
 
 import pytest
 
@@ -21,13 +21,13 @@ def narrow(blocks):
     del blocks["evaluate"]["decodings"]["tvgbench"]
 
 
-def test_they_are_changed_for_a_while(params):
+def test_overrides_last_for_one_run(params):
     with parameters.changed(narrow):
         assert params.read_text() == BEFORE.replace("    tvgbench: [greedy]\n", "")
     assert params.read_text() == BEFORE
 
 
-def test_a_killed_run_is_put_right_by_the_next(params):
+def test_the_next_run_restores_the_parameters_of_a_killed_run(params):
     change = parameters.changed(narrow)
     change.__enter__()
     assert params.read_text() != BEFORE
@@ -37,13 +37,13 @@ def test_a_killed_run_is_put_right_by_the_next(params):
     assert params.read_text() == BEFORE
 
 
-def test_what_somebody_edited_meanwhile_stays(params):
+def test_edits_made_during_a_run_are_kept(params):
     with parameters.changed(narrow):
         params.write_text("mine: 1\n")
     assert params.read_text() == "mine: 1\n"
 
 
-def test_a_refused_change_changes_nothing(params):
+def test_a_refused_override_changes_nothing(params):
     def refuse(_):
         raise ValueError("no")
 

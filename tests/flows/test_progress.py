@@ -16,13 +16,13 @@ from flows.progress import Progress
         ("evaluate, base: 100%|##| 4/4 [00:01<?, ?it/s]", 100, "evaluate, base: 4/4 [00:01<?, ?it/s]"),
     ],
 )
-def test_a_bar_is_read(line, percent, text):
+def test_a_progress_bar_is_parsed(line, percent, text):
     progress = Progress()
     assert progress.read(line)
     assert (progress.percent, str(progress)) == (percent, text)
 
 
-def test_numbers_of_a_trainer_are_added():
+def test_trainer_metrics_are_added_to_the_progress():
     progress = Progress()
     progress.read("  0%| | 0/4 [00:00<?, ?it/s]")
     progress.read("{'loss': '0.4127', 'grad_norm': 1.25, 'reward': 3.9, 'epoch': '0.5', 'name': 'x'}")
@@ -33,13 +33,13 @@ def test_numbers_of_a_trainer_are_added():
     "line",
     ["", "100% sure", "{'a': __import__('os')}", "{'a': " + "[" * 500, "{'x'}", "a|b|c [", "{'a': {}}"],
 )
-def test_any_other_line_says_nothing(line):
+def test_any_other_line_is_not_progress(line):
     progress = Progress()
     progress.read(line)
     assert (progress.percent, str(progress)) == (None, "")
 
 
-def test_it_is_shown_at_most_every_few_seconds():
+def test_progress_is_shown_at_most_every_few_seconds():
     progress = Progress(every_s=1000)
     assert not progress.due()
     progress.read("1%|# | 1/100 [00:01<00:33, 1it/s]")

@@ -19,7 +19,7 @@ def together(pipeline, one, other):
     return max(begin, other_begin) < min(end, other_end)
 
 
-def test_where_nothing_changed_nothing_is_started(reproduce, pipeline):
+def test_an_unchanged_pipeline_starts_no_stage(reproduce, pipeline):
     (pipeline.folder / "times/source").unlink()
     run = reproduce()
     assert run.state.name == "Unchanged"
@@ -38,7 +38,7 @@ def test_independent_stages_run_side_by_side_and_dvc_keeps_both_results(reproduc
     assert json.loads(pipeline.run("dvc", "status", "--json")) == {}
 
 
-def test_the_page_shows_graph_table_metrics_and_progress(reproduce, pipeline):
+def test_the_run_page_shows_graph_table_metrics_and_progress(reproduce, pipeline):
     pipeline.behave("side@left", "bars")
     pipeline.set_meta("source", network=True)
     work = pipeline.folder / "work.py"
@@ -63,7 +63,7 @@ def test_the_page_shows_graph_table_metrics_and_progress(reproduce, pipeline):
     assert bar.description.endswith("reward 3.5, loss 0.25, epoch 1")
 
 
-def test_a_failure_says_why_and_how_to_repeat_it_and_others_go_on(reproduce, pipeline):
+def test_a_failure_reports_its_cause_and_command_while_other_stages_continue(reproduce, pipeline):
     pipeline.behave("side@left", "fail")
     pipeline.set_params(seed=0, sides=1)
     run = reproduce()
@@ -73,7 +73,7 @@ def test_a_failure_says_why_and_how_to_repeat_it_and_others_go_on(reproduce, pip
         "side@right": "Ran",
         "join": "Skipped",
     }
-    assert run.tasks["side@left"].run_count == 1  # only the network is tried again
+    assert run.tasks["side@left"].run_count == 1  # only network errors are retried
     for message in (run.state.message, run.tasks["side@left"].state.message):
         assert "side@left failed with exit status" in message
         assert "reading the input\nthe input is no good" in message
@@ -83,7 +83,7 @@ def test_a_failure_says_why_and_how_to_repeat_it_and_others_go_on(reproduce, pip
     assert reproduce().stages["side@left"] == "Ran"
 
 
-def test_all_that_follows_a_failure_is_skipped_and_says_where_it_began(reproduce, pipeline):
+def test_stages_downstream_of_a_failure_are_skipped_and_name_it(reproduce, pipeline):
     pipeline.set_meta("source")
     pipeline.behave("source", "fail")
     run = reproduce(force=True)
@@ -93,7 +93,7 @@ def test_all_that_follows_a_failure_is_skipped_and_says_where_it_began(reproduce
 
 
 @pytest.mark.parametrize(("behaviour", "state", "tries"), [("fail twice", "Ran", 3), ("wrong", "Failed", 1)])
-def test_the_network_is_worth_another_try_and_a_wrong_parameter_is_not(
+def test_network_errors_are_retried_and_wrong_parameters_are_not(
     reproduce, pipeline, monkeypatch, behaviour, state, tries
 ):
     monkeypatch.setattr(run_stage, "FIRST_WAIT_S", 0.2)
@@ -104,7 +104,7 @@ def test_the_network_is_worth_another_try_and_a_wrong_parameter_is_not(
     assert run.tasks["source"].run_count == tries
 
 
-def test_outputs_come_back_from_the_cache_as_restored(reproduce, pipeline):
+def test_outputs_from_the_cache_are_reported_as_restored(reproduce, pipeline):
     pipeline.set_params(seed=0, sides=1)
     assert reproduce().stages["side@left"] == "Ran"
     pipeline.set_params(seed=0, sides=0)
@@ -131,10 +131,10 @@ def test_two_gpu_stages_never_share_a_gpu(reproduce, pipeline, monkeypatch):
     reproduce(force=True)
     assert not together(pipeline, "side@left", "side@right")
     assert {pipeline.times(side)[2] for side in ("side@left", "side@right")} == {"7"}
-    assert pipeline.times("join")[2] == ""  # none for a stage that asked for none
+    assert pipeline.times("join")[2] == ""  # a stage that asked for no GPU sees none
 
 
-def test_a_second_run_does_not_start_over_a_running_one(reproduce, pipeline):
+def test_a_second_run_is_refused_while_one_is_running(reproduce, pipeline):
     from flows.locks import checkout_lock
 
     with checkout_lock(pipeline.folder, "shapes, nightly"):
@@ -165,7 +165,7 @@ def test_unknown_targets_and_profiles_are_named(reproduce):
     assert "profiles/nonsense.yaml: no such profile" in reproduce(profile="nonsense").state.message
 
 
-def test_a_dvc_lock_edited_by_hand_is_put_right(reproduce, pipeline):
+def test_a_dvc_lock_edited_by_hand_is_repaired(reproduce, pipeline):
     lock = pipeline.folder / "dvc.lock"
     before = lock.read_text()
     lock.write_text(re.sub(r"  md5: \w+", "  md5: " + "f" * 32, before, count=1))
@@ -174,20 +174,22 @@ def test_a_dvc_lock_edited_by_hand_is_put_right(reproduce, pipeline):
     assert lock.read_text() == before
 
 
-def test_a_detached_head_and_no_commit_at_all_are_said(reproduce, pipeline):
+def test_a_detached_head_and_a_repository_without_commits_are_reported(reproduce, pipeline):
     pipeline.run("git", "checkout", "--quiet", "--detach")
     assert "on no branch (detached HEAD)" in reproduce().artifacts["stages"].data
     pipeline.run("git", "update-ref", "-d", "HEAD")
     assert "no commit to name" in reproduce().artifacts["stages"].data
 
 
-def test_a_full_disk_fails_the_stage_alone(reproduce, pipeline):
+def test_a_full_disk_fails_only_its_stage(reproduce, pipeline):
     pipeline.behave("side@left", "fill the disk")
     pipeline.set_params(seed=0, sides=1)
     run = reproduce()
     assert run.stages["side@left"] == "Failed"
     assert "No space left on device" in run.state.message
-    (pipeline.folder / ".dvc/tmp/rwlock").write_text('{"write": {"/x')  # what a full disk leaves of it
+    (pipeline.folder / ".dvc/tmp/rwlock").write_text(
+        '{"write": {"/x'
+    )  # what a full disk leaves of the output
     pipeline.behave("side@left", None)
     assert reproduce().state.is_completed()
 
@@ -220,7 +222,7 @@ def test_a_second_machine_reruns_nothing(reproduce, pipeline, tmp_path, monkeypa
     assert (second.folder / "join.txt").read_text() == (pipeline.folder / "join.txt").read_text()
 
 
-def test_a_remote_that_is_away_costs_a_warning_and_not_the_run(reproduce, pipeline, monkeypatch):
+def test_an_unreachable_remote_is_a_warning_and_does_not_fail_the_run(reproduce, pipeline, monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
@@ -232,7 +234,7 @@ def test_a_remote_that_is_away_costs_a_warning_and_not_the_run(reproduce, pipeli
     assert run.stages["side@left"] == "Ran"
 
 
-def test_the_outcome_goes_to_a_webhook(reproduce, pipeline, local_webhook):
+def test_the_outcome_is_sent_to_a_webhook(reproduce, pipeline, local_webhook):
     from prefect.blocks.notifications import CustomWebhookNotificationBlock
 
     block = CustomWebhookNotificationBlock(
@@ -268,7 +270,7 @@ def test_a_target_of_another_repository_fails_before_anything_runs(
     assert run.stages == {}
 
 
-def test_run_from_the_command_line_it_ends_with_a_status(server, pipeline):
+def test_the_command_line_exits_with_a_status(server, pipeline):
     pipeline.behave("side@left", "fail")
     pipeline.set_params(seed=0, sides=1)
     command = [flow_module.sys.executable, "-m", "flows.reproduce", "side@left"]

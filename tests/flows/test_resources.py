@@ -1,4 +1,4 @@
-"""Cores and GPUs are never given twice."""
+"""No core or GPU is allocated twice."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ with take_gpus("all", [Gpu("0", sys.argv[1])], threading.Event()) as (taken, hel
 """
 
 
-def test_cores_are_shared_out_and_more_than_all_is_all():
+def test_cores_are_allocated_and_a_request_for_more_gets_all():
     cores, most, at_once, lock = Cores(2), 0, 0, threading.Lock()
 
     def work(count):
@@ -43,7 +43,7 @@ def test_cores_are_shared_out_and_more_than_all_is_all():
     assert most == 2
 
 
-def test_a_gpu_is_given_to_one_process_of_the_machine_until_that_is_gone(monkeypatch):
+def test_a_gpu_belongs_to_one_process_of_the_machine_until_that_ends(monkeypatch):
     monkeypatch.setattr(resources, "RETRY_S", 0.05)
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     other = subprocess.Popen(
@@ -56,14 +56,14 @@ def test_a_gpu_is_given_to_one_process_of_the_machine_until_that_is_gone(monkeyp
     stop = threading.Event()
     threading.Timer(0.3, stop.set).start()
     with take_gpus("all", TWO, stop) as (taken, _):
-        assert taken == []  # stopped while it waited
+        assert taken == []  # stopped while waiting
     other.kill()
     other.wait()
     with take_gpus("all", TWO, threading.Event()) as (taken, _):
         assert taken == TWO
 
 
-def test_a_gpu_stays_taken_while_a_process_of_the_stage_lives(monkeypatch):
+def test_a_gpu_stays_allocated_while_a_process_of_the_stage_runs(monkeypatch):
     monkeypatch.setattr(resources, "RETRY_S", 0.05)
     with take_gpus(1, TWO[:1], threading.Event()) as (_, held):
         child = subprocess.Popen(["sleep", "60"], pass_fds=held)
@@ -77,14 +77,14 @@ def test_a_gpu_stays_taken_while_a_process_of_the_stage_lives(monkeypatch):
         assert taken == TWO[:1]
 
 
-def test_without_gpus_nothing_is_waited_for():
+def test_a_machine_without_gpus_does_not_wait():
     with take_gpus("all", [], threading.Event()) as (taken, held):
         assert (taken, held) == ([], [])
     assert visible([], []) == {}
 
 
 @pytest.mark.parametrize(("setting", "found"), [(None, ["0", "1"]), ("1", ["1"]), ("GPU-x", ["0"]), ("", [])])
-def test_gpus_are_those_that_nvidia_smi_lists_and_cuda_may_see(tmp_path, monkeypatch, setting, found):
+def test_gpus_are_those_listed_by_nvidia_smi_and_visible_to_cuda(tmp_path, monkeypatch, setting, found):
     script = tmp_path / "nvidia-smi"
     script.write_text("#!/bin/sh\necho '0, GPU-x'\necho '1, GPU-y'\n")
     script.chmod(0o755)

@@ -1,4 +1,4 @@
-"""Deployments as `make ui` serves them: schedules, cancelling, and whatever may be killed in the middle."""
+"""Deployments as `make ui` serves them: schedules, cancelling, and killed processes."""
 
 import base64
 import json
@@ -32,7 +32,7 @@ BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
 
 @contextmanager
 def serving(module, pipeline, env, *arguments):
-    """`python -m flows.serve` or `flows.ui` in the pipeline's folder, until it says that it serves."""
+    """Start `python -m flows.serve` or `flows.ui` in the pipeline's folder and wait until it serves."""
     log = pipeline.folder / ".cache/serve.log"
     log.parent.mkdir(exist_ok=True)
     with log.open("w") as file:
@@ -72,7 +72,7 @@ def start(**parameters):
 
 
 def ended(client, run, wait_s=60):
-    """The run as the server knows it once it has come to an end."""
+    """Wait for the run to end and return the server's view of it."""
 
     def final():
         now = client.read_flow_run(run.id)
@@ -89,14 +89,14 @@ def tasks(client, run):
 
 
 def sleepers(pipeline):
-    """What is left of a stage that hangs."""
+    """The remaining processes of a hanging stage."""
     words = {"86398", "86399", "side@left"}
     return [command for command in pipeline.commands() if words & set(command)]
 
 
 @pytest.fixture
 def hanging(served, client):
-    """A run in whose middle side@left hangs and side@right is done."""
+    """A run in which side@left hangs and side@right is done."""
     (served.folder / "times/side@left.pid").unlink(missing_ok=True)
     served.behave("side@left", "hang")
     served.set_params(seed=0, sides=int.from_bytes(os.urandom(3)))
@@ -108,7 +108,7 @@ def hanging(served, client):
 
 
 def goes_on(served, client):
-    """The next run does what is left."""
+    """The next run executes the remaining stages."""
     served.behave("side@left", "sleep 0")
     run = ended(client, start())
     assert run.state.name == "Completed", run.state.message
@@ -117,7 +117,7 @@ def goes_on(served, client):
     }  # fmt: skip
 
 
-def test_cancelling_ends_every_process_and_the_next_run_goes_on(served, client, hanging):
+def test_cancelling_ends_every_process_and_the_next_run_continues(served, client, hanging):
     client.set_flow_run_state(hanging.id, Cancelling())
     assert ended(client, hanging).state.name == "Cancelled"
     until(lambda: not sleepers(served))
@@ -126,7 +126,7 @@ def test_cancelling_ends_every_process_and_the_next_run_goes_on(served, client, 
     goes_on(served, client)
 
 
-def test_a_second_run_is_refused_while_one_runs(served, client, hanging):
+def test_a_second_served_run_is_refused_while_one_is_running(served, client, hanging):
     second = ended(client, start())
     assert second.state.type.value == "CANCELLED"
     assert not client.read_flow_run(hanging.id).state.is_final()
@@ -139,7 +139,7 @@ def test_a_second_run_is_refused_while_one_runs(served, client, hanging):
     ended(client, hanging)
 
 
-def test_kill_9_of_the_flow_ends_its_stages_and_is_said(served, client, hanging):
+def test_kill_9_of_the_flow_ends_its_stages_and_is_reported(served, client, hanging):
     flow = psutil.Process(served.pid("side@left"))
     while "flows/guard.py" not in " ".join(flow.cmdline()):
         flow = flow.parent()
@@ -169,7 +169,7 @@ def _dvc_of(process):
     return process
 
 
-def test_a_server_that_is_gone_for_a_while_costs_no_work(served, server, client):
+def test_a_temporary_server_outage_loses_no_work(served, server, client):
     served.set_params(seed=0, sides=int.from_bytes(os.urandom(3)))
     served.behave("side@left", "sleep 12")
     run = start()

@@ -1,4 +1,4 @@
-"""What `make ui` is told wrongly is said in one line, before anything has started."""
+"""Wrong arguments of `make ui` are reported in one line before anything starts."""
 
 import socket
 import subprocess
@@ -19,7 +19,7 @@ def ui(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("beside", [0, 1], ids=["server", "pages"])
-def test_a_port_that_is_taken(tmp_path: Path, beside: int) -> None:
+def test_a_taken_port_is_reported_in_one_line(tmp_path: Path, beside: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = ui(tmp_path, "--port", str(port - beside))
@@ -29,7 +29,7 @@ def test_a_port_that_is_taken(tmp_path: Path, beside: int) -> None:
 
 
 @pytest.mark.parametrize("port", ["65535", "0", "-1", "http"])
-def test_a_port_that_is_none(tmp_path: Path, port: str) -> None:
+def test_an_invalid_port_is_reported_in_one_line(tmp_path: Path, port: str) -> None:
     done = ui(tmp_path, f"--port={port}")
     assert done.returncode == 2
     assert f"argument --port: '{port}' is not a port between 1 and 65534" in done.stderr
@@ -37,7 +37,7 @@ def test_a_port_that_is_none(tmp_path: Path, port: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_schedule_that_is_none(tmp_path: Path) -> None:
+def test_an_invalid_schedule_is_reported_in_one_line(tmp_path: Path) -> None:
     done = ui(tmp_path, "--port", str(free_port()), "--cron", "every night")
     assert done.returncode == 2
     assert "argument --cron: 'every night' is no cron schedule, as '0 3 * * *' is" in done.stderr

@@ -35,7 +35,7 @@ Promise.all(Object.entries(attempts).map(async ([name, attempt]) => {
 
 @pytest.fixture(scope="module")
 def ui(done_pipeline, tmp_path_factory):
-    """`flows.ui` in a checkout; its server, and the user and password that it printed."""
+    """`flows.ui` in a checkout: its server, and the user and password it printed."""
     pipeline = done_pipeline.copy(tmp_path_factory.mktemp("access"))
     server = Server(free_port(), tmp_path_factory.mktemp("prefect"))
     env = server.env()
@@ -54,7 +54,7 @@ def ui(done_pipeline, tmp_path_factory):
         process.wait(60)
 
 
-def test_the_printed_password_is_required(ui):
+def test_the_server_requires_the_printed_password(ui):
     server, auth = ui
     ask = f"{server.url}/api/admin/version"
     assert httpx.get(ask).status_code == 401

@@ -1,4 +1,4 @@
-"""The same work on a real Dask cluster of several worker processes, which crash, die and disappear."""
+"""The same work on a real Dask cluster whose worker processes crash, are killed, and disappear."""
 
 import os
 import signal
@@ -52,7 +52,7 @@ def pids(cluster: LocalCluster) -> set[int]:
 
 @pytest.fixture(scope="module")
 def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve clips, and one file that is none."""
+    """Twelve clips, and one file that is not a video."""
     folder = tmp_path_factory.mktemp("media")
     for number in range(12):
         clip(folder / f"v{number:02d}.mp4", 24, first=10 * number)
@@ -72,7 +72,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def local(media: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """What one machine makes of the media."""
+    """The results of a single machine."""
     folder = tmp_path_factory.mktemp("local")
     done = fill(folder, media, "local")
     assert (done.media, len(done.rejected)) == (12, 1)
@@ -88,7 +88,7 @@ def test_the_cluster_gives_the_same_bytes_as_local_processes(cluster, media, loc
     assert pids(cluster) == before
 
 
-def test_all_workers_take_part(cluster):
+def test_all_workers_receive_jobs(cluster):
     with opened(address(cluster)) as (executor, slots):
         assert slots == WORKERS
         found = [executor.submit(os.getpid) for _ in range(60)]
@@ -125,8 +125,8 @@ def test_a_crash_affects_no_other_job_and_no_worker(cluster):
     assert pids(cluster) == before
 
 
-def test_files_that_a_worker_does_not_see_are_an_error(cluster, media, tmp_path, monkeypatch):
-    """The link leads into the folder that one works in, which is another one for the workers."""
+def test_files_invisible_to_a_worker_are_an_error(cluster, media, tmp_path, monkeypatch):
+    """The link is relative to the working folder, which differs on the workers."""
     monkeypatch.chdir(media)
     (tmp_path / "media").mkdir()
     (tmp_path / "media/v00.mp4").symlink_to("/proc/self/cwd/v00.mp4")
@@ -160,6 +160,6 @@ def test_a_missing_worker_or_scheduler_fails_with_one_line(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("name", ["", "dask", "dask://", "threads", "tcp://127.0.0.1:8786"])
-def test_other_names_are_refused(name):
+def test_unknown_executor_names_are_refused(name):
     with pytest.raises(ExecutorError, match="neither local nor dask://host:port"), opened(name):
         pass

@@ -1,4 +1,4 @@
-"""Workplaces for the stages that train."""
+"""Workplaces for the training stages."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from tests.openo3.training import workplace
 
 @pytest.fixture(scope="session")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a training stage reads; take a copy to run one."""
+    """The inputs of a training stage; copy it to run one."""
     return workplace.write_workplace(tmp_path_factory.mktemp("inputs"))
 
 

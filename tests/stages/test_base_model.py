@@ -23,7 +23,7 @@ def params(text: str) -> None:
     Path("params.yaml").write_text(f"base_model: {text}")
 
 
-def test_the_shipped_model_is_copied_whole_and_again() -> None:
+def test_the_shipped_model_is_copied_whole_on_every_run() -> None:
     params("{source: shipped}")
     for _ in range(2):
         base_model.main()
@@ -34,7 +34,7 @@ def test_the_shipped_model_is_copied_whole_and_again() -> None:
     assert [path.name for path in OUT.parent.iterdir()] == ["base"]
 
 
-def test_a_hub_model_needs_its_revision(capsys: pytest.CaptureFixture) -> None:
+def test_a_hub_model_without_a_revision_is_an_error(capsys: pytest.CaptureFixture) -> None:
     params("{source: Qwen/Qwen3-VL-8B-Instruct}")
     with pytest.raises(SystemExit, match=r"^2$"):
         base_model.main()
@@ -43,7 +43,7 @@ def test_a_hub_model_needs_its_revision(capsys: pytest.CaptureFixture) -> None:
     assert not OUT.exists()
 
 
-def test_a_hub_model_becomes_a_pointer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_model_is_written_as_a_pointer(monkeypatch: pytest.MonkeyPatch) -> None:
     fetched = []
     monkeypatch.setattr(
         huggingface_hub, "snapshot_download", lambda repo, revision: fetched.append((repo, revision))
@@ -56,7 +56,7 @@ def test_a_hub_model_becomes_a_pointer(monkeypatch: pytest.MonkeyPatch) -> None:
     assert pointer == {"repo_id": "Qwen/Qwen3-VL-8B-Instruct", "revision": "abc123"}
 
 
-def test_nothing_is_left_where_the_hub_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_hub_leaves_no_output(monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(*_: object, **__: object) -> None:
         raise ConnectionError
 

@@ -11,7 +11,7 @@ from tests.support import local_folder
 ROOT = Path(__file__).parents[2]
 
 
-def test_a_local_folder_becomes_data_raw(tmp_path):
+def test_a_local_folder_is_copied_to_data_raw(tmp_path):
     local_folder.write(tmp_path / "mine")
     params = download.Params(source="local", path="mine")
     assert download.run(params, tmp_path).copied == 9
@@ -24,7 +24,7 @@ def test_a_local_folder_becomes_data_raw(tmp_path):
     )
 
 
-def test_the_same_folder_gives_the_same_bytes_again(tmp_path):
+def test_a_second_download_of_a_folder_writes_the_same_bytes(tmp_path):
     local_folder.write(tmp_path / "mine")
     for name in ("one", "two"):
         (tmp_path / name).mkdir()

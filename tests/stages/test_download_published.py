@@ -1,4 +1,4 @@
-"""The shipped catalogue against a hub of one's own: one profile, one command, exactly what is wanted."""
+"""The shipped catalogue against a local hub: one profile and one command fetch exactly the files needed."""
 
 import json
 import os
@@ -63,7 +63,7 @@ def metrics(root: Path) -> dict:
     return read_json(root / "metrics/validation.json")
 
 
-def test_every_source_comes_from_where_it_is_published(server, tmp_path):
+def test_every_source_is_fetched_from_its_published_place(server, tmp_path):
     done = download.run(params(), tmp_path)
     raw = tmp_path / "data/raw"
     assert set(contents(raw / "media")) == MEDIA
@@ -79,31 +79,33 @@ def test_every_source_comes_from_where_it_is_published(server, tmp_path):
         == f"{stgr}/videos/stgr.zip#stgr/plm/videos/sav_1.mp4"
     )
     assert origins["annotations/STGR-RL.json"] == f"{stgr}/json_data/STGR-RL.json"
-    assert origins["media/videos/tvg_r1/GroundedVLLM/a@b c.mp4"] is None  # a folder of this machine
+    assert origins["media/videos/tvg_r1/GroundedVLLM/a@b c.mp4"] is None  # a local folder
     assert "hf_secret" not in "".join(p.read_text() for p in raw.glob("*.jsonl"))
 
 
-def test_nothing_that_is_not_wanted_is_read(server, tmp_path):
+def test_unneeded_files_are_not_read(server, tmp_path):
     download.run(params(), tmp_path)
     wanted = sum(map(len, contents(tmp_path / "data/raw").values()))
-    assert server.sent("VideoEspresso_train_video.z01") == 0  # four parts of videos that nobody names
+    assert (
+        server.sent("VideoEspresso_train_video.z01") == 0
+    )  # four parts with videos that no annotation names
     assert server.sent() < wanted + 200_000  # directories, and the hub's answers
 
 
-def test_again_nothing_is_fetched_and_the_bytes_are_the_same(server, tmp_path):
+def test_a_second_run_fetches_nothing_and_keeps_the_bytes(server, tmp_path):
     download.run(params(), tmp_path)
     before = contents(tmp_path / "data")
     assert download.run(params(), tmp_path).copied == 0
     assert contents(tmp_path / "data") == before
 
 
-def test_all_that_was_fetched_validates_and_coverage_says_what_lacks(server, tmp_path, capsys):
+def test_fetched_data_validates_and_coverage_lists_what_is_missing(server, tmp_path, capsys):
     download.run(params(), tmp_path)
     assert validate.run(validate.Params(max_rejected_share=0.2), tmp_path) is None
     found = metrics(tmp_path)
     assert (found["rows"], found["usable"]) == (11, 10)
     assert found["files"]["sft"]["missing"] == 1
-    assert found["media"]["duplicates"] == 13 - 3  # two clips and an image under many names
+    assert found["media"]["duplicates"] == 13 - 3  # two clips and an image, each under many names
     [(source, reasons)] = found["missing"].items()
     [(reason, counts)] = reasons.items()
     assert (source, counts) == ("timerft", {"files": 1, "example": f"videos/timerft/{published.LOST}"})
@@ -114,7 +116,7 @@ def test_all_that_was_fetched_validates_and_coverage_says_what_lacks(server, tmp
     assert "TimeRFT_data.zip" in page
 
 
-def test_the_plan_shows_files_bytes_and_disk_and_changes_nothing(server, tmp_path, capsys):
+def test_plan_shows_files_bytes_and_disk_space_without_changing_anything(server, tmp_path, capsys):
     download.show_plan(params(), tmp_path)
     shown = capsys.readouterr().out
     lines = {line.split()[1]: line for line in shown.splitlines() if line.startswith("│")}
@@ -127,7 +129,7 @@ def test_the_plan_shows_files_bytes_and_disk_and_changes_nothing(server, tmp_pat
     assert not (tmp_path / "data").exists()
 
 
-def test_a_source_that_is_left_out_counts_as_missing_and_is_not_asked_for(server, tmp_path):
+def test_an_excluded_source_is_counted_as_missing_and_never_requested(server, tmp_path):
     server.requests.clear()
     done = download.run(params(leave_out=("videoespresso_train_video", "TreeVGR")), tmp_path)
     assert done.missing == 4
@@ -136,7 +138,7 @@ def test_a_source_that_is_left_out_counts_as_missing_and_is_not_asked_for(server
     assert "left out (leave_out)" in details
 
 
-def test_a_source_of_ones_own_is_fetched_and_validated(server, tmp_path):
+def test_a_custom_source_is_fetched_and_validated(server, tmp_path):
     rows = [
         published.video_row("mine", "my_clips", "deep/a.mp4"),
         published.video_row("no", "nobody", "a.mp4"),
@@ -167,25 +169,25 @@ catalogue:
         ({"leave_out": ("STR_coin",)}, r"STR_coin: no such source in the catalogue; there are gqa, TVG_\*"),
     ],
 )
-def test_what_the_parameters_ask_in_vain(server, tmp_path, more, message):
+def test_impossible_parameters_fail_with_one_line(server, tmp_path, more, message):
     with pytest.raises((FetchError, ConfigurationError), match=message):
         download.run(params(**more), tmp_path)
 
 
-def test_without_access_nothing_is_half_fetched(server, tmp_path, monkeypatch):
+def test_denied_access_leaves_no_partial_download(server, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
     with pytest.raises(FetchError, match="log in with `hf auth login` or set HF_TOKEN"):
         download.run(params(), tmp_path)
     assert not (tmp_path / "data/raw/manifest.jsonl").exists()
 
 
-def test_a_hub_that_is_busy_for_a_while(server, tmp_path):
+def test_a_temporarily_busy_hub_is_retried(server, tmp_path):
     busy = Status(429, {"Retry-After": "0"})
     server.spoil(f"/api/datasets/{published.STGR.hub}/revision/{published.STGR.revision}", busy, busy)
     assert download.run(params(annotations=("sft",)), tmp_path).missing == 1
 
 
-def test_hostile_annotations_lead_nowhere(server, tmp_path):
+def test_hostile_paths_in_annotations_are_not_followed(server, tmp_path):
     good = published.SFT[0]
     rows = [good | {"id": str(n), "video_path": path} for n, path in enumerate(HOSTILE)]
     rows += [5, None, {}, good | {"id": "nan", "key_frames": [{"idx": 1, "time": float("nan"), "path": 5}]}]
@@ -214,7 +216,7 @@ def test_hostile_annotations_lead_nowhere(server, tmp_path):
 HOSTILE = ("../../etc/passwd", "/etc/passwd", "a/../../b.mp4", "a\\b.mp4", "a\0b.mp4", "x" * 300 + ".mp4")
 
 
-def test_annotations_that_are_cut_in_the_middle_are_an_error_of_one_line(server, tmp_path):
+def test_truncated_annotations_fail_with_one_line(server, tmp_path):
     server.put("cut.json", json.dumps(published.SFT).encode()[:900])
     (tmp_path / "own.yaml").write_text(
         f'catalogue: {{annotations: {{sft: {{place: {{url: "{server.url}", path: cut.json}}}}}}}}'
@@ -247,7 +249,7 @@ def command(folder: Path, settings: str, *arguments: str) -> subprocess.Complete
     )
 
 
-def test_benchmarks_with_options_come_from_where_they_are_published(server, tmp_path):
+def test_multiple_choice_benchmarks_are_fetched_from_their_published_places(server, tmp_path):
     folder = choice_folder.write(tmp_path / "choices")
     places = {name: shipped().annotations[name].place for name in CHOICES}
     videos = {
@@ -278,7 +280,7 @@ def test_benchmarks_with_options_come_from_where_they_are_published(server, tmp_
 
 
 @pytest.mark.parametrize("kind", ["parquet", "tsv", "keys"])
-def test_media_of_benchmarks_that_the_pipeline_has_no_reader_for(server, tmp_path, kind):
+def test_media_of_benchmarks_without_a_reader_are_fetched(server, tmp_path, kind):
     import pandas as pd
 
     names = pd.DataFrame({"videoID": ["v 1", "gone"], "question": ["a", "b"]})
@@ -306,7 +308,7 @@ catalogue:
     assert done.missing == 1
 
 
-def test_a_place_that_is_away_for_a_while_costs_nothing_that_is_here(server, tmp_path):
+def test_an_unreachable_place_keeps_the_files_already_fetched(server, tmp_path):
     clips = tmp_path / "clips"
     clips.mkdir()
     (clips / "a.mp4").write_bytes((tmp_path / "clip.mp4").read_bytes())
@@ -326,7 +328,7 @@ catalogue:
     assert (dropped.removed, dropped.missing) == (1, 1)
 
 
-def test_a_file_that_was_damaged_here_is_fetched_again(server, tmp_path):
+def test_a_locally_damaged_file_is_fetched_again(server, tmp_path):
     download.run(params(), tmp_path)
     before = contents(tmp_path / "data/raw")
     victim = tmp_path / "data/raw/media/videos/timerft/x1.mp4"
@@ -337,7 +339,7 @@ def test_a_file_that_was_damaged_here_is_fetched_again(server, tmp_path):
     assert contents(tmp_path / "data/raw") == before
 
 
-def test_files_that_only_have_a_new_time_are_read_once_and_not_fetched(server, tmp_path):
+def test_files_with_only_a_new_mtime_are_read_once_and_not_fetched(server, tmp_path):
     download.run(params(), tmp_path)
     for path in (tmp_path / "data/raw/media").rglob("*.mp4"):
         os.utime(path, (1, 1))

@@ -1,4 +1,4 @@
-"""Stage `evaluate` on a few records: its artifacts, and the same ones after a cut."""
+"""Stage `evaluate` on a few records: its artifacts, and the same artifacts after an interruption."""
 
 import json
 import shutil
@@ -58,7 +58,7 @@ def artifacts(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in files}
 
 
-def test_predictions_and_metrics(place: Path) -> None:
+def test_predictions_and_metrics_are_written(place: Path) -> None:
     evaluate.main()
     made = artifacts(place)
     names = [f"{bench}/{decoding}" for bench, of in PARAMS["decodings"].items() for decoding in of]
@@ -92,7 +92,7 @@ def test_predictions_and_metrics(place: Path) -> None:
         ("blind", 0.0, False, True),
     ],
 )
-def test_how_the_engine_is_asked(
+def test_the_engine_gets_the_sampling_of_each_condition(
     place: Path, monkeypatch: pytest.MonkeyPatch, name: str, temperature: float, seen: bool, told: bool
 ) -> None:
     generate, asked = LocalEngine.generate, []
@@ -113,8 +113,10 @@ def test_how_the_engine_is_asked(
     assert list(made["vstar"]) == [name]
 
 
-def test_cut_off_and_started_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cut at every call of the engine in turn, one after the other: each run keeps what was answered."""
+def test_an_interrupted_run_resumes_with_the_same_artifacts(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupt each call of the engine in turn: every run keeps the answers of the runs before it."""
     evaluate.main()
     whole = artifacts(place)
     generate, asked = LocalEngine.generate, []
@@ -129,16 +131,16 @@ def test_cut_off_and_started_again(place: Path, monkeypatch: pytest.MonkeyPatch)
     for _ in range(13):  # three batches of four decodings and one of each other benchmark
         with pytest.raises(KeyboardInterrupt):
             evaluate.main()
-        assert artifacts(place) == whole  # the earlier run's, untouched
+        assert artifacts(place) == whole  # the earlier run's answers, unchanged
     evaluate.main()
     assert len(asked[::2]) == 14
     assert artifacts(place) == whole
 
 
-def test_other_weights_never_mix_with_kept_answers(
+def test_answers_of_other_weights_are_discarded(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    """Cut after one batch, then the weights are replaced by others of the same size."""
+    """Interrupt after one batch, then replace the weights by others of the same size."""
     write_params(place, decodings={"vstar": ["greedy"]}, max_new_tokens=2)
     generate, asked = LocalEngine.generate, []
 
@@ -160,12 +162,12 @@ def test_other_weights_never_mix_with_kept_answers(
     model.symlink_to(own)
     asked.append(0)
     evaluate.main()
-    assert len(asked[3:]) == 3  # all batches are asked
+    assert len(asked[3:]) == 3  # every batch is asked again
     said = "evaluate-sft: starts anew: data/models/sft/model.safetensors changed since the unfinished run"
     assert said in capsys.readouterr().out.splitlines()
 
 
-def test_fewer_records_by_parameter(place: Path) -> None:
+def test_a_parameter_limits_the_number_of_records(place: Path) -> None:
     write_params(place, max_records=1, decodings={"vstar": ["greedy"]})
     evaluate.main()
     assert json.loads((place / "metrics/evaluate/sft.json").read_text())["vstar"]["greedy"]["n"] == 1
@@ -182,7 +184,7 @@ def test_a_checkpoint_is_not_asked_in_the_conditions_excepted_for_it(
     assert list(metrics) == asked
 
 
-def test_a_benchmark_that_is_not_there_is_left_out(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_benchmark_is_skipped(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (place / "data/validated/bench/tvgbench.json").unlink()
     write_params(place, decodings={"tvgbench": ["greedy"], "vstar": ["greedy"]}, max_records=1)
     evaluate.main()
@@ -190,7 +192,7 @@ def test_a_benchmark_that_is_not_there_is_left_out(place: Path, capsys: pytest.C
     assert list(json.loads((place / "metrics/evaluate/sft.json").read_text())) == ["vstar"]
 
 
-def test_what_is_not_evaluated_is_said(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_skipped_benchmarks_are_reported(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_json(place / "data/validated/bench/videomme.json", [])
     write_params(place, decodings={"videomme": ["greedy"], "vstar": ["greedy"]}, max_records=1)
     evaluate.main()
@@ -200,7 +202,7 @@ def test_what_is_not_evaluated_is_said(place: Path, capsys: pytest.CaptureFixtur
     assert list(json.loads((place / "metrics/evaluate/sft.json").read_text())) == ["vstar"]
 
 
-def test_an_unknown_benchmark_is_one_line(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_benchmark_fails_with_one_line(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_params(place, decodings={"videome": ["greedy"]})
     with pytest.raises(SystemExit, match="2"):
         evaluate.main()
@@ -209,7 +211,7 @@ def test_an_unknown_benchmark_is_one_line(place: Path, capsys: pytest.CaptureFix
     assert said.count("\n") == 1
 
 
-def test_an_unknown_condition_is_one_line(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_condition_fails_with_one_line(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_params(place, decodings={"vstar": ["gredy"]})
     with pytest.raises(SystemExit, match="2"):
         evaluate.main()
@@ -218,7 +220,7 @@ def test_an_unknown_condition_is_one_line(place: Path, capsys: pytest.CaptureFix
     assert "'greedy', 'sampled', 'plain' or 'blind', got 'gredy'" in line
 
 
-def test_a_missing_model_is_said_in_one_line(place: Path) -> None:
+def test_a_missing_model_fails_with_one_line(place: Path) -> None:
     (place / "data/models/sft").unlink()
     with pytest.raises(FileNotFoundError, match="data/models/sft: no model here, run the stage"):
         evaluate.main()
@@ -226,7 +228,7 @@ def test_a_missing_model_is_said_in_one_line(place: Path) -> None:
 
 
 @pytest.mark.skipif(find_spec("vllm") is not None, reason="vLLM is installed")
-def test_without_vllm_it_cannot_answer(place: Path, capsys) -> None:
+def test_the_vllm_engine_without_vllm_fails_with_one_line(place: Path, capsys) -> None:
     write_params(place, vllm={})
     with pytest.raises(SystemExit) as stop:
         evaluate.main()
@@ -238,7 +240,7 @@ def test_without_vllm_it_cannot_answer(place: Path, capsys) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed")
-def test_vllm_gives_the_same_artifacts(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_vllm_writes_the_same_artifacts(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
     decodings = {"vstar": ["greedy"], "tvgbench": ["greedy"]}
     write_params(place, decodings=decodings)

@@ -57,7 +57,9 @@ def complete(folder: Path) -> None:
     assert (metrics["steps"], metrics["samples"], metrics["without_frames"]) == (4, 7, 1)
 
 
-def test_killed_and_started_again(place: Path, steps: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_run_resumes_with_the_same_artifacts(
+    place: Path, steps: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     run_and_kill(place, "gspo", step=3)
     assert checkpoints(place, "gspo") == ["checkpoint-2"]
     seeds, seed = [], GroundedGSPOTrainer._rollout_seed
@@ -77,7 +79,7 @@ def test_killed_and_started_again(place: Path, steps: list[int], monkeypatch: py
 
 
 @pytest.mark.parametrize("direct", [None, False, True])
-def test_direct_questions_are_added_where_asked_for(
+def test_direct_questions_are_added_when_enabled(
     place: Path, direct: bool | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = {} if direct is None else {"direct": direct}
@@ -87,7 +89,7 @@ def test_direct_questions_are_added_where_asked_for(
     assert examples.counts["samples"] == (8 if direct else 7)
 
 
-def test_the_rewards_are_those_of_the_parameters(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rewards_follow_the_parameters(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usual = given_to_the_trainer(gspo, monkeypatch)[4]
     assert usual == RewardSettings("symmetric", 1.0, False, True, None)
     weights = {"ans_where": 2.0, "thk_spatial": 0.0}
@@ -96,8 +98,8 @@ def test_the_rewards_are_those_of_the_parameters(place: Path, monkeypatch: pytes
     assert given == RewardSettings("released", 1.0e9, True, False, weights)
 
 
-def test_direct_questions_have_a_column_of_the_curve(place: Path) -> None:
-    """Every record with a direct question among eight is asked within the run's eight prompts."""
+def test_the_training_curve_has_a_column_for_direct_questions(place: Path) -> None:
+    """The run's eight prompts cover all eight samples, so every direct question is asked."""
     (place / "params.yaml").unlink()
     others = {"gspo_data": {"direct": True}, "gspo_rewards": {"weights": {"ans_where": 1.0}}}
     workplace.write_params(place, gspo={"max_steps": 4}, **others)
@@ -107,7 +109,7 @@ def test_direct_questions_have_a_column_of_the_curve(place: Path) -> None:
     assert read_json(place / "metrics/gspo.json")["samples"] == 8
 
 
-def test_direct_questions_need_the_reward_that_judges_them(
+def test_direct_questions_without_their_reward_are_an_error(
     place: Path, capsys: pytest.CaptureFixture
 ) -> None:
     (place / "params.yaml").unlink()
@@ -118,7 +120,7 @@ def test_direct_questions_need_the_reward_that_judges_them(
 
 
 @pytest.mark.slow
-def test_two_processes(inputs: Path, tmp_path: Path) -> None:
+def test_two_processes_train_together(inputs: Path, tmp_path: Path) -> None:
     """Both trainers on two CPU processes (gloo), each with its share of the rows. `accelerate launch` starts
     several processes on GPUs in the same way; on CPUs it wants MPI."""
     folder = copy_workplace(inputs, tmp_path)
@@ -150,7 +152,7 @@ def test_two_processes(inputs: Path, tmp_path: Path) -> None:
     assert not list(folder.glob(".cache/openo3/*/*"))
 
 
-def test_a_setting_that_trl_does_not_know_is_one_line(place: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_setting_unknown_to_trl_fails_with_one_line(place: Path, capsys: pytest.CaptureFixture) -> None:
     refuses_an_unknown_setting(gspo.main, "gspo", place, capsys)
 
 
@@ -169,7 +171,7 @@ def test_a_checkpoint_in_the_middle_of_a_rollout_is_refused(
 
 
 @pytest.mark.parametrize("profile", sorted((ROOT / "profiles").glob("*.yaml")), ids=lambda path: path.stem)
-def test_the_profiles_save_between_rollouts(profile: Path, tmp_path: Path) -> None:
+def test_every_profile_saves_between_rollouts(profile: Path, tmp_path: Path) -> None:
     trainer = load_params("gspo", gspo.Params, str(profile)).trainer
     kept = ("save_steps", "steps_per_generation", "gradient_accumulation_steps", "num_generations")
     settings = {name: trainer[name] for name in kept if name in trainer}

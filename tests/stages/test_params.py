@@ -1,4 +1,4 @@
-"""One block of parameters becomes one dataclass, or one line that names file, block and key."""
+"""A block of parameters is parsed into a dataclass; an error is one line that names file, block and key."""
 
 import json
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ def load(tmp_path: Path, text: str) -> Params:
     return load_params("sft", Params, str(path))
 
 
-def test_a_block_becomes_nested_dataclasses(tmp_path: Path) -> None:
+def test_a_block_is_parsed_into_nested_dataclasses(tmp_path: Path) -> None:
     text = "other: 3\nsft: {data: {count: 3, size: [4, 5]}, rate: 1, trainer: {learning_rate: 1e-3, x: null}}"
     assert load(tmp_path, text) == Params(Data(3, "answer", (4, 5)), 1.0, {"learning_rate": 1e-3, "x": None})
 
@@ -63,21 +63,21 @@ def test_an_error_is_one_line_that_names_the_key(tmp_path, capsys, block: str, n
 
 
 @pytest.mark.parametrize("text", ["", "sft: {", "other: {}", "- 3", "\x00"])
-def test_a_broken_file_or_a_missing_block_is_one_line(tmp_path, capsys, text: str) -> None:
+def test_a_broken_file_or_a_missing_block_fails_with_one_line(tmp_path, capsys, text: str) -> None:
     with pytest.raises(SystemExit) as stop:
         load(tmp_path, text)
     assert stop.value.code == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-def test_no_file_is_one_line(tmp_path, capsys) -> None:
+def test_a_missing_file_fails_with_one_line(tmp_path, capsys) -> None:
     with pytest.raises(SystemExit):
         load_params("sft", Params, str(tmp_path / "none.yaml"))
     assert "none.yaml" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("error", [TypeError("unexpected\n  keyword 'rank'"), ValueError("must be positive")])
-def test_what_another_library_finds_wrong_is_one_line(capsys, error: Exception) -> None:
+def test_a_value_rejected_by_another_library_fails_with_one_line(capsys, error: Exception) -> None:
     with pytest.raises(SystemExit) as stop, settings_of("sft.lora"):
         raise error
     assert stop.value.code == 2

@@ -1,4 +1,4 @@
-"""The stage writes both files from what the stages before it left behind."""
+"""Stage `report` writes both files from the outputs of the earlier stages."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def run(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_page_and_results(run, capsys):
+def test_the_page_and_the_results_are_written(run, capsys):
     main()
     page, results = run / "reports/index.html", run / "reports/results.md"
     assert "three videos" in page.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The stage on a small repository: three stores, merged key frames, rejections, counts."""
+"""Stage `sample_frames` on a small repository: three stores, merged key frames, rejections, counts."""
 
 import hashlib
 import os
@@ -38,7 +38,7 @@ def sample(media: str, task: Task = Task.TEMPORAL_SPATIAL, *keys: KeyFrame) -> d
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Three good clips and an image; one clip that is noise; one that is not there."""
+    """Three good clips and an image, one clip of random bytes, and one missing clip."""
     media = tmp_path / "data/raw/media"
     for name in (STREET, "videos/vstar/b.mp4", "videos/tvgbench/x/c.mp4"):
         (media / name).parent.mkdir(parents=True, exist_ok=True)
@@ -78,7 +78,7 @@ def files(root: Path) -> dict[str, bytes]:
     }
 
 
-def test_three_stores(root: Path):
+def test_three_stores_are_written(root: Path):
     run(PARAMS, root)
     train = FrameStore.open(root / "data/frames/train")
     assert train.sizes == {STREET: (64, 48), "videos/local/still.png": (64, 48)}
@@ -93,7 +93,7 @@ def test_three_stores(root: Path):
     assert len(FrameStore.open(root / "data/frames/tvgbench").frames("videos/tvgbench/x/c.mp4")) == 8
 
 
-def test_a_benchmark_of_long_videos_has_more_frames_and_larger_ones(root: Path):
+def test_a_benchmark_of_long_videos_gets_more_and_larger_frames(root: Path):
     path = "videos/videomme/long.mp4"
     (root / "data/raw/media/videos/videomme").mkdir()
     clip(root / "data/raw/media" / path, 60 * 40, 15)
@@ -110,7 +110,7 @@ def test_a_benchmark_of_long_videos_has_more_frames_and_larger_ones(root: Path):
     assert "worldsense" not in read_json(root / "metrics/frames.json")
 
 
-def test_rejections_and_counts(root: Path):
+def test_rejections_and_counts_are_written(root: Path):
     run(PARAMS, root)
     (rejected,) = read_jsonl(root / "data/frames/rejected.jsonl")
     assert rejected["store"] == "train"
@@ -124,7 +124,7 @@ def test_rejections_and_counts(root: Path):
     assert train["bytes"] == sum(f.stat().st_size for f in (root / "data/frames/train").glob("*.parquet"))
 
 
-def test_a_changed_video_changes_one_shard(root: Path):
+def test_a_changed_video_rewrites_one_shard(root: Path):
     run(PARAMS, root)
     before = files(root)
     clip(root / "data/raw/media/videos/vstar/b.mp4", 60, 15, first=100)
@@ -182,7 +182,7 @@ def test_an_unknown_executor_fails_with_one_line(root: Path, monkeypatch):
         main()
 
 
-def test_too_many_media_without_frames_fail_the_stage_after_the_list_is_written(root: Path):
+def test_too_many_rejected_media_fail_the_stage_after_the_list_is_written(root: Path):
     expected = (
         r"^sample_frames: 1 of 3 media files of train gave no frames, the first: .*noise\.mp4: unreadable"
     )
@@ -192,7 +192,7 @@ def test_too_many_media_without_frames_fail_the_stage_after_the_list_is_written(
     assert len(list(read_jsonl(root / "data/frames/rejected.jsonl"))) == 1
 
 
-def test_a_broken_decoder_is_one_line_and_rejects_nothing(root: Path, monkeypatch):
+def test_a_broken_decoder_fails_with_one_line_and_rejects_no_media(root: Path, monkeypatch):
     text = (ROOT / "profiles/smoke.yaml").read_text()
     (root / "params.yaml").write_text(text)
     monkeypatch.chdir(root)
@@ -202,7 +202,7 @@ def test_a_broken_decoder_is_one_line_and_rejects_nothing(root: Path, monkeypatc
     assert not (root / "data/frames/rejected.jsonl").exists()
 
 
-def test_absent_training_files_leave_an_empty_store(root: Path, capsys):
+def test_missing_training_files_give_an_empty_store(root: Path, capsys):
     (root / "data/validated/sft.jsonl").unlink()
     (root / "data/validated/rl.jsonl").unlink()
     run(PARAMS, root)
@@ -226,7 +226,7 @@ def test_absent_training_files_leave_an_empty_store(root: Path, capsys):
         ("train: {fps: 1, min_frames: 0, max_frames: 2}", "train.min_frames must be at least 1, got 0"),
     ],
 )
-def test_senseless_parameters_are_one_line_before_anything_runs(
+def test_invalid_parameters_fail_with_one_line_before_any_work(
     root: Path, monkeypatch, capsys, line, message
 ):
     even = "{fps: 1, min_frames: 2, max_frames: 4}"

@@ -49,7 +49,7 @@ def complete(folder: Path) -> None:
 
 
 def cut_at(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Run the stage up to a call of a function of `record`."""
+    """Run the stage until it calls a given function of `record`."""
 
     def cut(*_: object) -> None:
         raise KeyboardInterrupt
@@ -60,7 +60,7 @@ def cut_at(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
             sft.main()
 
 
-def test_killed_and_started_again(tmp_path: Path, steps: list[int]) -> None:
+def test_a_killed_run_resumes_with_the_same_artifacts(tmp_path: Path, steps: list[int]) -> None:
     run_and_kill(tmp_path, "sft", step=3)
     assert checkpoints(tmp_path, "sft") == ["checkpoint-2"]
     whole = next(tmp_path.glob(".cache/openo3/sft/*/checkpoint-2"))
@@ -80,7 +80,7 @@ def test_killed_and_started_again(tmp_path: Path, steps: list[int]) -> None:
     complete(tmp_path)
 
 
-def test_killed_while_writing_the_artifacts(
+def test_a_run_killed_while_writing_artifacts_finishes_on_restart(
     tmp_path: Path, steps: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cut_at(monkeypatch, "write_csv")
@@ -92,7 +92,7 @@ def test_killed_while_writing_the_artifacts(
     assert not list(tmp_path.glob(".cache/openo3/sft/*"))
 
 
-def test_a_changed_parameter_starts_anew(
+def test_a_changed_parameter_restarts_training(
     tmp_path: Path, steps: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cut_at(monkeypatch, "keep")
@@ -105,10 +105,10 @@ def test_a_changed_parameter_starts_anew(
     complete(tmp_path)
 
 
-def test_other_weights_start_anew(
+def test_other_base_weights_restart_training(
     tmp_path: Path, steps: list[int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    """The base is replaced by one of the same size after a checkpoint."""
+    """After a checkpoint, the base is replaced by another of the same size."""
     cut_at(monkeypatch, "keep")
     steps.clear()
     base = tmp_path / "data/models/base"
@@ -139,7 +139,7 @@ def test_a_damaged_checkpoint_is_dropped(
 
 @pytest.fixture
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """From the second checkpoint on no file can grow beyond 100 kB, whoever writes it."""
+    """From the second checkpoint on, no process can write a file larger than 100 kB."""
     save = Trainer.save_model
 
     def limited(self: Trainer, output_dir: str | None = None, _internal_call: bool = False) -> None:
@@ -154,7 +154,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("full_disk")
 @pytest.mark.parametrize("then", ["continue", "stop"])
-def test_a_full_disk_at_a_checkpoint_keeps_the_one_before(
+def test_a_full_disk_at_a_checkpoint_keeps_the_previous_one(
     tmp_path: Path, then: str, capsys: pytest.CaptureFixture
 ) -> None:
     (tmp_path / "params.yaml").unlink()
@@ -175,7 +175,7 @@ def test_a_full_disk_at_a_checkpoint_keeps_the_one_before(
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
-def test_a_checkpoint_without_room_is_not_begun(
+def test_a_checkpoint_that_does_not_fit_on_the_disk_is_not_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     usage = shutil.disk_usage(tmp_path)
@@ -188,7 +188,7 @@ def test_a_checkpoint_without_room_is_not_begun(
 
 
 @pytest.mark.parametrize("direct", [None, False, True])
-def test_direct_questions_are_added_where_asked_for(
+def test_direct_questions_are_added_when_enabled(
     direct: bool | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = {} if direct is None else {"direct": direct}
@@ -198,9 +198,7 @@ def test_direct_questions_are_added_where_asked_for(
 
 
 @pytest.mark.parametrize("reasoning", [None, False, True])
-def test_reasoning_is_taught_unless_told_otherwise(
-    reasoning: bool | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reasoning_is_taught_by_default(reasoning: bool | None, monkeypatch: pytest.MonkeyPatch) -> None:
     data = {"direct": True} if reasoning is None else {"direct": True, "reasoning": reasoning}
     examples = given_to_the_trainer(sft, monkeypatch, sft_data=data)[2]
     targets = [examples.target(sample) for sample in examples.samples]
@@ -208,13 +206,13 @@ def test_reasoning_is_taught_unless_told_otherwise(
     assert targets[7] == '{"2": [100,200,300,400]}'
 
 
-def test_a_missing_base_is_said_in_one_line(tmp_path: Path) -> None:
+def test_a_missing_base_model_fails_with_one_line(tmp_path: Path) -> None:
     (tmp_path / "data/models/base").unlink()
     with pytest.raises(FileNotFoundError, match="data/models/base: no model here, run the stage"):
         sft.main()
 
 
-def test_a_setting_that_trl_does_not_know_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_setting_unknown_to_trl_fails_with_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     refuses_an_unknown_setting(sft.main, "sft", tmp_path, capsys)
 
 
@@ -258,7 +256,7 @@ def test_two_processes_agree_that_the_disk_is_full(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".cache/openo3/sft/*"))
 
 
-def test_without_a_usable_record_it_ends_with_one_line(tmp_path: Path, capsys) -> None:
+def test_no_usable_record_fails_with_one_line(tmp_path: Path, capsys) -> None:
     rows = tmp_path / "data/validated"
     samples = list(read_jsonl(rows / "sft.jsonl"))
     rows.unlink()

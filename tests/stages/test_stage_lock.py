@@ -1,4 +1,4 @@
-"""A stage whose `dvc` was killed alone never runs beside the next one."""
+"""An orphaned stage, whose `dvc` alone was killed, never runs beside the next one."""
 
 import os
 import signal

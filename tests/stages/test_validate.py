@@ -38,7 +38,7 @@ TRAINING, BENCHMARKS = ("STGR-SFT.json", "STGR-RL.json"), ("V_STaR_test.json", "
 
 
 @pytest.mark.parametrize("kept", [TRAINING[:1], TRAINING[1:], TRAINING, BENCHMARKS, BENCHMARKS[:1]])
-def test_every_subset_of_annotations_has_outputs_for_all_later_stages(root, kept, capsys):
+def test_any_subset_of_annotations_gives_outputs_for_all_later_stages(root, kept, capsys):
     for name in {*TRAINING, *BENCHMARKS} - {*kept}:
         (root / "data/raw/annotations" / name).unlink()
     assert validate.run(validate.Params(max_rejected_share=0.2), root) is None
@@ -57,7 +57,7 @@ def test_every_subset_of_annotations_has_outputs_for_all_later_stages(root, kept
         assert not any(found.values())
 
 
-def test_a_second_run_gives_the_same_bytes(root):
+def test_a_second_run_writes_the_same_bytes(root):
     artifacts = ("data/validated", "metrics", "reports")
 
     def content():
@@ -103,7 +103,7 @@ def test_the_command_fails_with_one_line(root, monkeypatch, capsys):
         ("max_rejected_share: 0.1, listed_rows: -1", "listed_rows must be at least 0, got -1"),
     ],
 )
-def test_senseless_parameters_are_one_line(tmp_path, monkeypatch, capsys, line, message):
+def test_invalid_parameters_fail_with_one_line(tmp_path, monkeypatch, capsys, line, message):
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(f"validate: {{{line}}}")
     with pytest.raises(SystemExit):
@@ -112,7 +112,7 @@ def test_senseless_parameters_are_one_line(tmp_path, monkeypatch, capsys, line, 
 
 
 @pytest.mark.parametrize("content", [b"garbage", b"", bytes(300), b"[1]\n", b'{"sha256": "0"}\n'])
-def test_damaged_notes_about_media_are_made_again(root, content):
+def test_damaged_media_notes_are_rebuilt(root, content):
     validate.run(validate.Params(1.0), root)
     known = root / ".cache/openo3/media.jsonl"
     before = known.read_bytes()
@@ -133,7 +133,7 @@ def test_reasoning_without_evidence_is_a_warning(root, capsys):
     assert "reasoning without any &lt;t&gt;" in (root / "reports/validation/index.html").read_text()
 
 
-def test_an_unreadable_file_leaves_the_last_results_alone(root):
+def test_an_unreadable_file_keeps_the_previous_results(root):
     validate.run(validate.Params(1.0), root)
     before = (root / "data/validated/sft.jsonl").read_bytes()
     (root / "data/raw/annotations/STGR-RL.json").write_text("<html>")

@@ -1,4 +1,4 @@
-"""Training stages without records pass their model on, so that any subset of annotations is a run."""
+"""Training stages without records copy their input model, so that any subset of annotations can run."""
 
 from pathlib import Path
 
@@ -10,7 +10,9 @@ from tests.stages.training_stage import copy_workplace
 
 
 @pytest.mark.parametrize("rows", [None, ""])
-def test_models_are_passed_on(inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, rows):
+def test_training_without_records_copies_the_model(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, rows
+):
     folder = copy_workplace(inputs, tmp_path)
     (folder / "data/validated").unlink()
     (folder / "data/validated").mkdir()

@@ -1,4 +1,4 @@
-"""Running a training stage in a workplace of its own, killing it, and counting what it does."""
+"""Runs a training stage in its own workplace, kills it, and counts its updates."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def copy_workplace(place: Path, folder: Path) -> Path:
 
 
 def run_and_kill(folder: Path, stage: str, step: int) -> None:
-    """Run a stage in a process of its own that is killed with -9 within the update after `step`."""
+    """Run a stage in its own process and kill it with -9 during the update after `step`."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     code = _KILL.format(stage=stage, step=step)
     done = subprocess.run(
@@ -56,7 +56,7 @@ def run_and_kill(folder: Path, stage: str, step: int) -> None:
 def refuses_an_unknown_setting(
     main: Callable[[], None], stage: str, folder: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    """The stage ends with one line about a setting of its trainer that TRL does not know."""
+    """The stage fails with one line when TRL does not know a setting of its trainer."""
     (folder / "params.yaml").unlink()
     workplace.write_params(folder, **{stage: {"learning_rat": 1e-3}})
     with pytest.raises(SystemExit) as stop:
@@ -68,11 +68,11 @@ def refuses_an_unknown_setting(
 
 
 class Reached(Exception):
-    """The stage has come to its trainer."""
+    """Raised when the stage has built its trainer."""
 
 
 def given_to_the_trainer(stage: Any, monkeypatch: pytest.MonkeyPatch, **parameters: Any) -> tuple[Any, ...]:
-    """What a stage with these parameters (see `write_params`) gives its trainer; no step is taken."""
+    """What a stage with these parameters (see `write_params`) passes to its trainer; no step is taken."""
     name = stage.__name__.rpartition(".")[2]
     given: list[tuple[Any, ...]] = []
 

@@ -1,4 +1,4 @@
-"""Archives with known members: zip archives by the `zip` tool, whole and split, and tars."""
+"""Archives with known members: tars, and whole and split zip archives made by the `zip` tool."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ needs_zip = pytest.mark.skipif(shutil.which("zip") is None, reason="the zip tool
 
 
 def noise(size: int, seed: int = 0) -> bytes:
-    """Bytes that do not compress, as those of videos."""
+    """Incompressible bytes, like those of a video."""
     return random.Random(seed).randbytes(size)
 
 
 def zip_archive(folder: Path, name: str, members: Mapping[str, bytes], *options: str) -> list[Path]:
-    """The archive made by the tool (`-s 64k`: split, `-0`: stored, ...): all its parts, the last one last."""
+    """Make an archive with `zip` (`-s 64k`: split, `-0`: stored, ...); return its parts in order."""
     inside = folder / f"{name}-members"
     for path, content in members.items():
         (inside / path).parent.mkdir(parents=True, exist_ok=True)

@@ -31,7 +31,7 @@ class Checkout:
 
     @classmethod
     def create(cls, folder: Path, profile: str) -> Checkout:
-        """The files that git knows or would add, as they are now, committed; with an empty DVC cache."""
+        """Commit the current tracked and unignored files in a new checkout with an empty DVC cache."""
         listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
         names = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True).stdout
         for name in filter(None, names.split("\0")):
@@ -47,12 +47,12 @@ class Checkout:
         return checkout
 
     def copy(self, folder: Path) -> Checkout:
-        """Everything, outputs and cache included, at another place."""
+        """Copy everything, outputs and cache included, to another place."""
         shutil.copytree(self.folder, folder, symlinks=True, dirs_exist_ok=True)
         return Checkout(folder, dict(self.seconds))
 
     def run(self, *command: str) -> str:
-        """Standard output and error of a command that must succeed."""
+        """Run a command that must succeed; return its standard output and error."""
         together = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         done = subprocess.run(command, cwd=self.folder, **together)
         assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-6000:]}"
@@ -80,7 +80,7 @@ class Checkout:
         return outcomes
 
     def start(self, *command: str) -> subprocess.Popen[str]:
-        """A command in a process group of its own, its output still to be read."""
+        """Start a command in its own process group, with its output piped."""
         together = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         return subprocess.Popen(command, cwd=self.folder, start_new_session=True, **together)
 

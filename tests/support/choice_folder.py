@@ -1,4 +1,4 @@
-"""A folder with the three benchmarks that ask to choose among options; clips as in `local_folder`."""
+"""A folder with the three multiple-choice benchmarks; clips as in `local_folder`."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def videommmu_records() -> dict[str, list[Row]]:
 
 
 def write(folder: Path) -> Path:
-    """All three, each in its published form, and the videos that they name."""
+    """Write all three benchmarks in their published form, with the videos they name."""
     folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist([videomme_record()]), folder / "Video-MME.parquet")
     (folder / "worldsense_qa.json").write_text(json.dumps(worldsense_videos()))

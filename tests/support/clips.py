@@ -1,4 +1,4 @@
-"""Video files made on the spot, each frame with its own number in its pixels."""
+"""Generated video files; the pixels of each frame encode its number."""
 
 import re
 import subprocess
@@ -40,7 +40,7 @@ def clip(
 
 
 def ffmpeg(*arguments: object) -> str:
-    """Run ffmpeg, give its log."""
+    """Run ffmpeg and return its log."""
     command = [binary(), "-hide_banner", "-nostdin", "-y", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     assert done.returncode == 0, done.stderr
@@ -48,7 +48,7 @@ def ffmpeg(*arguments: object) -> str:
 
 
 def shown(path: Path) -> list[float]:
-    """The presentation time of every frame, as ffmpeg's own decoder tells it."""
+    """The presentation time of every frame, according to ffmpeg's own decoder."""
     log = ffmpeg(
         "-i", path, "-map", "0:v:0", "-vf", "showinfo", "-fps_mode", "passthrough", "-f", "null", "-"
     )
@@ -56,6 +56,6 @@ def shown(path: Path) -> list[float]:
 
 
 def copied(source: Path, target: Path, *before: object, after: tuple[object, ...] = ()) -> Path:
-    """The same packets in another file, with ffmpeg's input options `before` and output options `after`."""
+    """Copy the packets to another file, with ffmpeg's input options `before` and output options `after`."""
     ffmpeg(*before, "-i", source, "-c", "copy", *after, target)
     return target

@@ -1,4 +1,4 @@
-"""A finished run as the stages before the report would leave it, at a hundredth of the size.
+"""The outputs of all stages before the report, at a hundredth of the size.
 
 Videos of two moving shapes through real H.264 and a real frame store; answers whose errors shrink from base
 to SFT to GSPO; results and metrics by the real benchmarks. The base knows no grammar: asked in it, only its
@@ -35,9 +35,9 @@ FPS = 8
 SHAPES = (("red circle", (222, 60, 50)), ("blue square", (50, 90, 225)), ("yellow circle", (240, 205, 40)))
 GARBLED = "\u2af6 of the \u2af7 it \u2af6"
 HOSTILE = '<script>alert("x")</script><img src="https://example.invalid/x.png" onerror="alert(1)">'
-# model -> error of times in seconds, of boxes in thousandths, and the share of wrong names
+# model -> error of times in seconds, error of boxes in thousandths, share of wrong names
 ERRORS = {"base": (2.5, 120, 0.6), "sft": (0.8, 45, 0.25), "gspo": (0.35, 22, 0.12)}
-# condition -> by how much the errors are greater
+# condition -> factor by which the errors are larger
 FACTORS = {"greedy": 1.0, "sampled": 1.4, "plain": 1.0, "blind": 5.0}
 REWARDS = (
     "ans_acc",

@@ -1,4 +1,4 @@
-"""A user's folder with real clips: annotations of every task in either file's schema, and both benchmarks.
+"""A user's folder with real clips: annotations of every task in both schemas, and both benchmarks.
 
 Every clip is 4 s of 64 x 48 pixels, every image 64 x 48. `write(folder)` writes it whole; tests break rows of
 `sft_rows()` and write them again with `annotate`.

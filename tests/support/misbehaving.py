@@ -1,4 +1,4 @@
-"""What untrusted files do to decoders, for workers to live through."""
+"""Jobs that misbehave as untrusted files make decoders misbehave; workers must survive them."""
 
 import ctypes
 import os
@@ -27,7 +27,9 @@ def job(name: str) -> str:
         case "child that hangs":
             subprocess.run(["sleep", "98765"], check=False)
         case "cut result":
-            os.write(int(sys.argv[-1]), struct.pack("!i", 1000) + b"half")  # as if killed while sending
+            os.write(
+                int(sys.argv[-1]), struct.pack("!i", 1000) + b"half"
+            )  # as if killed while sending its result
             os._exit(4)
         case "unexpected":
             raise KeyError("surprise")
@@ -40,7 +42,7 @@ def job(name: str) -> str:
 
 
 def busy_then_quick(name: str) -> str:
-    """Hangs the first time that it gets a path."""
+    """Hang on the first call for each path."""
     if not os.path.isabs(name):
         return name.upper()
     if not Path(name).exists():

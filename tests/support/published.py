@@ -1,4 +1,4 @@
-"""What is published, small and real: every source as the shipped catalogue has it, on a hub of one's own.
+"""Small real copies of the published data: every source of the shipped catalogue, on a local hub.
 
 `publish` puts archives of every packing on the server, made of one real clip and one real image; `annotate`
 writes rows about them. Only GQA, which is behind a fixed address, needs the table that `OWN` is.
@@ -63,7 +63,7 @@ for _row in RL:
 
 
 def publish(server: HubServer, folder: Path) -> None:
-    """Everything on the server, archives in `folder`; the clips of TVG_* in `folder/tvg`."""
+    """Publish everything on the server, with archives in `folder` and the clips of TVG_* in `folder/tvg`."""
     local_folder.encode_clip(folder / "clip.mp4")
     local_folder.write(folder / "local")
     clip, image = (folder / "clip.mp4").read_bytes(), (folder / "local/kfs/k1.jpg").read_bytes()

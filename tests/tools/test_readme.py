@@ -1,4 +1,4 @@
-"""What the README shows can be made again: its picture, and its table from a run's results."""
+"""The picture and the results table of the README can be regenerated from a run's results."""
 
 from tools import readme_image, readme_results
 from tools.code_deps import ROOT
@@ -26,13 +26,13 @@ def test_the_picture_shows_every_claim_of_its_record() -> None:
     assert claims == drawn.count('class="mark predicted"') == drawn.count('class="mark true"') > 1
 
 
-def test_a_line_of_the_table_is_that_of_the_main_table() -> None:
+def test_a_row_of_the_table_equals_that_of_the_main_table() -> None:
     row = readme_results.read_rows(RESULTS)["What"]
     line = "| what | 26.2 | 57.5 | 58.1 | **+31.2 [+21.2, +40.6]** | +0.6 [-7.5, +8.1] |\n"
     assert readme_results.shown("what", row) == line
 
 
-def test_each_page_has_one_table_of_results() -> None:
+def test_each_page_has_one_results_table() -> None:
     for name, rows in (("README.md", readme_results.SHORT), ("docs/results.md", readme_results.FULL)):
         [(_, body)] = readme_results.TABLE.findall((ROOT / name).read_text(encoding="utf-8"))
         assert [line.split(" | ")[0] for line in body.splitlines()] == [f"| {row}" for row in rows.values()]

@@ -23,7 +23,7 @@ def read(path: Path, content: str | bytes) -> list:
 
 
 @given(st.lists(ANYTHING), st.booleans(), st.integers(1, 40))
-def test_reads_what_json_reads_whatever_the_window(tmp_path_factory, values, indented, chunk):
+def test_rows_equal_those_of_json_for_any_window_size(tmp_path_factory, values, indented, chunk):
     path = tmp_path_factory.mktemp("rows") / "r.json"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rows, "_CHUNK", chunk)
@@ -50,7 +50,7 @@ def test_reads_what_json_reads_whatever_the_window(tmp_path_factory, values, ind
         ("[" + "9" * 5000 + "]", "row 0, byte 1: Exceeds the limit"),
     ],
 )
-def test_a_file_that_is_no_list_of_rows_is_named_with_the_place(tmp_path, content, message):
+def test_a_file_that_is_not_a_list_of_rows_is_named_with_the_position(tmp_path, content, message):
     path = tmp_path / "broken.json"
     with pytest.raises(rows.AnnotationError) as error:
         read(path, content)
@@ -58,7 +58,7 @@ def test_a_file_that_is_no_list_of_rows_is_named_with_the_place(tmp_path, conten
     assert "\n" not in str(error.value)
 
 
-def test_rows_before_the_cut_are_given(tmp_path):
+def test_rows_before_a_truncation_are_yielded(tmp_path):
     path = tmp_path / "cut.json"
     path.write_text('[{"a": 1}, {"a": 2}, {"a"')
     reader = rows.read_rows(path)
@@ -67,7 +67,7 @@ def test_rows_before_the_cut_are_given(tmp_path):
         next(reader)
 
 
-def test_bad_bytes_and_nan_cost_a_row_not_the_file(tmp_path):
+def test_bad_bytes_and_nan_reject_a_row_not_the_file(tmp_path):
     bad, nan, good = read(tmp_path / "r.json", b'[{"q": "\xff"}, {"q": NaN}, {"q": "\xc3\xa9"}]')
     with pytest.raises(RowError, match="not valid text"):
         rows.text(bad, "q")
@@ -75,7 +75,7 @@ def test_bad_bytes_and_nan_cost_a_row_not_the_file(tmp_path):
     assert rows.text(good, "q") == "é"
 
 
-def test_a_mark_of_byte_order_is_passed_over(tmp_path):
+def test_a_byte_order_mark_is_skipped(tmp_path):
     assert read(tmp_path / "r.json", b"\xef\xbb\xbf[1]") == [1]
 
 
@@ -121,7 +121,7 @@ def test_every_field_is_checked(take, reason):
     assert len(str(error.value)) < 300
 
 
-def test_good_fields_pass():
+def test_valid_fields_pass():
     assert rows.text({"f": "ü"}, "f") == "ü"
     assert rows.identifier({"f": 12}, "f") == "12"
     assert rows.listed(None, "f") == []
@@ -131,7 +131,7 @@ def test_good_fields_pass():
 
 
 @given(st.text() | ANYTHING)
-def test_what_is_shown_is_short_and_printable(value):
+def test_values_in_messages_are_short_and_printable(value):
     shown = rows.shown(value)
     assert len(shown) <= 80
     shown.encode()

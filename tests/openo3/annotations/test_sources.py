@@ -31,19 +31,19 @@ def test_every_published_source_has_its_published_folders(source, kind, root):
 
 
 @pytest.mark.parametrize("name", ["", "elsewhere", "str_coin", "../local", "local "])
-def test_an_unknown_source_is_a_reason(name):
+def test_an_unknown_source_gives_a_reason(name):
     with pytest.raises(RowError) as error:
         sources.get(name)
     assert error.value.reason is Reason.UNKNOWN_SOURCE
 
 
-def test_a_source_without_such_media_is_a_reason():
+def test_a_source_without_that_kind_of_media_gives_a_reason():
     with pytest.raises(RowError) as error:
         sources.reference(sources.get("gqa"), "videos", "a.mp4", "video_path")
     assert (error.value.reason, error.value.field) == (Reason.NO_SUCH_MEDIA, "video_path")
 
 
-def test_texts_about_images_have_pixel_boxes():
+def test_image_texts_have_boxes_in_pixels():
     local = sources.get("local")
     assert local.box_space(Task.TEMPORAL_SPATIAL, None) == NORMALISED
     assert local.box_space(Task.VISUAL, (64, 48)) == pixels((64, 48))

@@ -14,7 +14,7 @@ SFT = {row["id"]: row for row in local_folder.sft_rows()}
 RL = {row["id"]: row for row in local_folder.rl_rows()}
 
 
-def test_a_temporal_spatial_row():
+def test_a_temporal_spatial_row_is_parsed():
     sample = stgr.parse(SFT["ts"])
     assert sample == Sample(
         id="ts",
@@ -29,21 +29,21 @@ def test_a_temporal_spatial_row():
     )
 
 
-def test_pixels_become_normalised_in_answer_and_reasoning():
+def test_pixel_boxes_are_normalised_in_answer_and_reasoning():
     sample = stgr.parse(SFT["image"])
     assert sample.answer == "<obj>cup</obj><box>[0.25,0.25,0.5,0.5]</box>"
     assert sample.reasoning == "I see a <obj>cup</obj><box>[0.25,0.25,0.5,0.5]</box>."
     assert (sample.media, sample.size) == ("videos/local/images/im:1.jpg", (64, 48))
 
 
-def test_both_files_spell_temporal_answers_their_own_way():
+def test_the_temporal_answer_format_of_either_file_is_parsed():
     span = "From <t>1.0</t>s to <t>3.5</t>s"
     assert stgr.parse(SFT["when"]).answer == stgr.parse(RL["when"]).answer == span
     assert stgr.parse(RL["when+choice"]).answer == "From <t>1.0</t>s to <t>2.0</t>s\nCorrect Option: C"
     assert stgr.parse(RL["when"]).reasoning is None
 
 
-def test_what_a_task_does_not_need_may_be_absent_null_or_empty():
+def test_fields_not_needed_by_a_task_may_be_absent_null_or_empty():
     row = {k: v for k, v in SFT["free"].items() if k not in ("image_size", "key_frames", "key_items")}
     assert stgr.parse(row) == stgr.parse(SFT["free"])
     nulls = dict.fromkeys(("image_size", "key_frames", "key_items", "image_path"))
@@ -112,13 +112,13 @@ def test_each_defect_has_its_reason(row, fields, reason, field):
 
 
 @pytest.mark.parametrize("raw", [None, 3, "row", [], [SFT["ts"]]])
-def test_a_row_is_an_object(raw):
+def test_a_row_that_is_not_an_object_is_refused(raw):
     with pytest.raises(RowError) as error:
         stgr.parse(raw)
     assert error.value.reason is Reason.NOT_OBJECT
 
 
-def test_references_are_the_media_and_the_images_of_key_frames():
+def test_references_list_the_media_and_the_key_frame_images():
     found = [(each.kind, each.media) for each in stgr.references(SFT["ts"])]
     assert found == [
         ("videos", f"videos/local/videos/{local_folder.CLIP}"),
@@ -136,7 +136,7 @@ JSON = st.recursive(
 
 
 @given(st.sampled_from(sorted(SFT)), st.dictionaries(st.sampled_from(sorted(SFT["ts"] | SFT["image"])), JSON))
-def test_whatever_a_row_holds_it_is_a_sample_or_a_row_error(row, fields):
+def test_any_row_gives_a_sample_or_a_row_error(row, fields):
     try:
         sample = stgr.parse(SFT[row] | fields)
     except RowError:
@@ -161,7 +161,7 @@ def test_a_canonical_answer_is_its_own_canonical_form(task, start, length):
 
 
 @given(st.lists(st.integers(0, 64), min_size=4, max_size=4))
-def test_normalised_texts_are_left_as_they_are(box):
+def test_normalised_texts_are_unchanged(box):
     text = f"<obj>cup</obj><box>{[value / 64 for value in box]}</box>at<t>1.0</t>s".replace(", ", ",")
     once = stgr.parse(SFT["ts"] | {"reasoning_process": text}).reasoning
     assert stgr.parse(SFT["ts"] | {"reasoning_process": once}).reasoning == once

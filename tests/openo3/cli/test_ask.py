@@ -1,4 +1,4 @@
-"""`openo3 ask` and the Python face, with the shipped model and clips made here."""
+"""`openo3 ask` and the Python API, with the shipped model and generated clips."""
 
 import json
 import os
@@ -24,7 +24,7 @@ def video(tmp_path_factory):
     return clip(tmp_path_factory.mktemp("clips") / "clip.mp4")
 
 
-def test_json_holds_answer_and_protocol_and_votes(video, capsys):
+def test_json_output_holds_answer_protocol_and_votes(video, capsys):
     arguments = ["ask", str(video), "What is it?", "--json", "--votes", "2", "--model", str(MODEL)]
     assert cli.main(arguments) == 0
     found = json.loads(capsys.readouterr().out)
@@ -37,7 +37,7 @@ def test_json_holds_answer_and_protocol_and_votes(video, capsys):
     assert sum(vote["count"] for vote in found["votes"]) <= 2
 
 
-def test_the_python_face_streams_the_completion(video, capsys):
+def test_the_python_api_streams_the_completion(video, capsys):
     seen = []
     answer = openo3.load(MODEL).ask(video, "What is it?", watch=seen.append)
     assert len(seen) > 1
@@ -54,13 +54,13 @@ def test_the_python_face_streams_the_completion(video, capsys):
         (["CLIP", "What?", "--votes", "0"], "openo3: votes is 0, expected 1 to 64\n"),
     ],
 )
-def test_bad_input_is_one_line(video, capsys, arguments, said):
+def test_bad_input_fails_with_one_line(video, capsys, arguments, said):
     arguments = [str(video) if value == "CLIP" else value for value in arguments]
     assert cli.main(["ask", *arguments, "--json", "--model", str(MODEL)]) == 2
     assert capsys.readouterr().err == said
 
 
-def test_a_missing_model_is_one_line(video, capsys, tmp_path):
+def test_a_missing_model_fails_with_one_line(video, capsys, tmp_path):
     assert cli.main(["ask", str(video), "What?", "--model", str(tmp_path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
@@ -71,13 +71,13 @@ def test_importing_openo3_is_light():
     assert callable(openo3.rewards.score)
 
 
-def test_the_votes_of_equal_answers_are_counted_together():
+def test_votes_of_equal_answers_are_counted_together():
     winner, votes = count_votes(["red ring", "A blue disc.", "a blue disc", ""])
     assert winner == 1
     assert [vote.count for vote in votes] == [2, 1]
 
 
-def test_a_claim_is_printed_once_it_is_closed():
+def test_a_claim_is_printed_when_its_tag_closes():
     text = f"<think>The {CLAIM} falls.</think><answer>cup</answer>"
     transcript = Transcript(RELATIVE_1000, (200, 100))
     pieces = [transcript.grow(text[:end]) for end in range(len(text) + 1)]

@@ -1,4 +1,4 @@
-"""The commands as a shell runs them: output, and one line for everything that is wrong with the input."""
+"""The commands as a shell runs them: their output, and one line for each kind of bad input."""
 
 import copy
 import json
@@ -74,7 +74,7 @@ def lines(*rows):
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
-def test_rewards(tmp_path):
+def test_rewards_are_printed_per_row(tmp_path):
     file = tmp_path / "rows.jsonl"
     file.write_text(lines(VIDEO, IMAGE) + "\n" + lines(MCQ, TEMPORAL, GENERAL))
     done = run("rewards", file)
@@ -105,7 +105,7 @@ def test_rewards(tmp_path):
     assert general["rewards"]["ans_acc"] == general["rewards"]["format"] == general["total"] == 0
 
 
-def test_rewards_switches():
+def test_options_of_rewards_change_the_scores():
     released = run("rewards", "-", "--gate", "released", text=lines(VIDEO))
     assert json.loads(released.stdout)["rewards"]["thk_spatial"] == 0.5
     permille = {
@@ -117,7 +117,7 @@ def test_rewards_switches():
     assert json.loads(done.stdout)["rewards"]["thk_spatial"] == 0.5
 
 
-def test_rewards_by_the_settings_of_a_run(tmp_path):
+def test_rewards_follow_the_settings_of_a_run(tmp_path):
     params = tmp_path / "own.yaml"
     params.write_text(
         "gspo: {rewards: {gate: released, weights: {ans_acc: 2.0, thk_objects: 3.0}}, trainer: {}}"
@@ -142,7 +142,7 @@ def test_rewards_by_the_settings_of_a_run(tmp_path):
         ("gspo: {rewards: {weights: {ans_ac: 1.0}}}", "gspo.rewards: no reward ans_ac; there are "),
     ],
 )
-def test_wrong_settings_are_one_line(tmp_path, text, said):
+def test_wrong_settings_fail_with_one_line(tmp_path, text, said):
     params = tmp_path / "own.yaml"
     params.write_text(text)
     done = run("rewards", "-", "--params", params, text=lines(VIDEO))
@@ -160,7 +160,7 @@ def test_any_completion_is_scored():
 
 
 def changed(row, **fields):
-    """The row with fields replaced; those given as `...` are removed."""
+    """The row with some fields replaced; fields given as `...` are removed."""
     row = {**copy.deepcopy(row), **fields}
     return {name: value for name, value in row.items() if value is not ...}
 
@@ -226,7 +226,7 @@ def test_a_bad_row_is_named_in_one_line(row, problem, tmp_path, capsys):
         (b"[" * 100_000, "row 2: not JSON"),
     ],
 )
-def test_lines_that_are_no_json(text, problem, tmp_path):
+def test_invalid_json_lines_fail_with_one_line(text, problem, tmp_path):
     file = tmp_path / "rows.jsonl"
     file.write_bytes(lines(VIDEO).encode() + text)
     done = run("rewards", file)
@@ -235,14 +235,14 @@ def test_lines_that_are_no_json(text, problem, tmp_path):
 
 
 @pytest.mark.parametrize("command", [["rewards"], ["score", "vstar"]])
-def test_files_that_cannot_be_read(command, tmp_path):
+def test_unreadable_files_fail_with_one_line(command, tmp_path):
     for path in (tmp_path / "absent", tmp_path):
         done = run(*command, path)
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
         assert str(path) in done.stderr
 
 
-def test_score_vstar(tmp_path):
+def test_score_prints_the_vstar_metrics(tmp_path):
     file = tmp_path / "results.json"
     file.write_text(json.dumps([RESULT, {**RESULT, "VQA_score": 1}, changed(RESULT, answer_vqa=...)]))
     done = run("score", "vstar", file)
@@ -297,14 +297,14 @@ def test_a_bad_record_is_named_in_one_line(record, problem, tmp_path, capsys):
     ("text", "problem"),
     [("", "not JSON"), ("[1, 2", "not JSON"), ("{}", "expected a list"), ("[]", "expected a list")],
 )
-def test_results_that_are_no_list(text, problem, tmp_path, capsys):
+def test_results_that_are_not_a_list_are_an_error(text, problem, tmp_path, capsys):
     file = tmp_path / "results.json"
     file.write_text(text)
     assert cli.main(["score", "vstar", str(file)]) == 2
     assert problem in capsys.readouterr().err
 
 
-def test_a_benchmark_without_answers_is_no_results_file(tmp_path, capsys):
+def test_results_without_answers_are_an_error(tmp_path, capsys):
     file = tmp_path / "results.json"
     file.write_text(json.dumps([{name: RESULT[name] for name in RESULT if not name.startswith("answer_")}]))
     assert cli.main(["score", "vstar", str(file)]) == 2
@@ -331,7 +331,7 @@ def scored(benchmark, tmp_path, capsys, *records, as_lines=False, options=()):
 
 
 @pytest.mark.parametrize("as_lines", [True, False])
-def test_score_raw_completions_of_every_kind_of_benchmark(as_lines, tmp_path, capsys):
+def test_raw_completions_of_every_kind_of_benchmark_are_scored(as_lines, tmp_path, capsys):
     def numbers(benchmark, *records):
         return scored(benchmark, tmp_path, capsys, *records, as_lines=as_lines)
 
@@ -362,7 +362,7 @@ def test_boxes_are_read_in_the_stated_space(space, box, tmp_path, capsys):
     assert scored("vstar", tmp_path, capsys, record)["overall"]["chain1"]["m_vIoU"] == 1
 
 
-def test_score_per_record(tmp_path, capsys):
+def test_scores_are_printed_per_record(tmp_path, capsys):
     records = [{**SPAN, "completions": {"when": text}} for text in ("from 2 to 6", "never")]
     found = scored("tvgbench", tmp_path, capsys, *records, options=["--per-record"])
     assert [record["m_tIoU"] for record in found["records"]] == [1, 0]
@@ -390,14 +390,14 @@ def test_bad_completions_are_named_in_one_line(changes, problem, tmp_path, capsy
     assert err.startswith(f"openo3: {file}: row 2: {problem}")
 
 
-def test_spans_without_completions_are_no_results(tmp_path, capsys):
+def test_span_results_without_completions_are_an_error(tmp_path, capsys):
     file = tmp_path / "results.json"
     file.write_text(json.dumps([SPAN]))
     assert cli.main(["score", "tvgbench", str(file)]) == 2
     assert "completions: no record has any" in capsys.readouterr().err
 
 
-def test_a_judge_that_is_not_there(tmp_path, capsys):
+def test_a_judge_without_a_model_is_an_error(tmp_path, capsys):
     file = tmp_path / "results.json"
     file.write_text(json.dumps([RESULT]))
     assert cli.main(["score", "vstar", str(file), "--judge-url", "http://127.0.0.1:9/v1"]) == 2
@@ -408,14 +408,14 @@ def test_a_judge_that_is_not_there(tmp_path, capsys):
     "arguments",
     [[], ["dance"], ["rewards"], ["rewards", "x", "--gate", "open"], ["score", "vstar"], ["score", "x", "y"]],
 )
-def test_bad_arguments_are_one_line(arguments, capsys):
+def test_bad_arguments_fail_with_one_line(arguments, capsys):
     with pytest.raises(SystemExit) as left:
         cli.main(arguments)
     assert left.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_help_is_instant():
+def test_help_starts_fast_and_imports_no_heavy_library():
     started = time.perf_counter()
     assert "COMMAND" in run("--help").stdout
     assert time.perf_counter() - started < 5  # 0.1 s; importing torch takes as long as this
@@ -425,7 +425,7 @@ def test_help_is_instant():
     assert subprocess.check_output([sys.executable, "-c", loaded], text=True).strip() == "set()"
 
 
-def test_a_reader_that_stops_early(tmp_path):
+def test_a_closed_output_pipe_is_no_error(tmp_path):
     file = tmp_path / "rows.jsonl"
     file.write_text(lines(*[GENERAL] * 5000))
     pipeline = f"set -o pipefail; {sys.executable} -m openo3.cli rewards {file} | head -1"

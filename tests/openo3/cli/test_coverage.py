@@ -18,7 +18,7 @@ def run(*arguments):
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_every_source_and_task_and_what_lacks(tmp_path):
+def test_every_source_and_task_is_listed_with_what_is_missing(tmp_path):
     path = tmp_path / "validation.json"
     path.write_text(json.dumps(METRICS))
     done = run(path)
@@ -34,7 +34,7 @@ def test_every_source_and_task_and_what_lacks(tmp_path):
 @pytest.mark.parametrize(
     "content", ["", "[]", "{}", '{"sources": {"sft": 3}, "missing": {}}', '{"files": 1}']
 )
-def test_what_is_not_the_metrics_is_one_line(tmp_path, content):
+def test_an_invalid_metrics_file_fails_with_one_line(tmp_path, content):
     path = tmp_path / "other.json"
     path.write_text(content)
     done = run(path)
@@ -43,7 +43,7 @@ def test_what_is_not_the_metrics_is_one_line(tmp_path, content):
     assert done.stderr.count("\n") == 1
 
 
-def test_metrics_that_are_not_there(tmp_path):
+def test_missing_metrics_fail_with_one_line(tmp_path):
     done = run(tmp_path / "none.json")
     reason = "No such file or directory; `dvc repro validate` writes it"
     assert done.stderr == f"openo3: {tmp_path}/none.json: {reason}\n"

@@ -1,4 +1,4 @@
-"""`openo3 doctor` tells what is missing, quickly, and never shows a token."""
+"""`openo3 doctor` reports what is missing, runs fast, and never shows a token."""
 
 import os
 import subprocess
@@ -36,18 +36,18 @@ def folder(tmp_path: Path, monkeypatch) -> Path:
 
 
 def rows(output: str) -> dict[str, str]:
-    """The first two words of each row of the table -> the row."""
+    """Map the first two words of each table row to the row."""
     cells = [line.split("│") for line in output.splitlines() if line.startswith("│")]
     return {cell[1].strip(): " ".join(cell) for cell in cells}
 
 
-def test_nothing_is_missing_for_a_profile_that_needs_nothing(folder, capsys) -> None:
+def test_a_profile_without_needs_has_nothing_missing(folder, capsys) -> None:
     (folder / "params.yaml").write_text("requires: {}")
     assert doctor.main() == 0
     assert capsys.readouterr().out.endswith("nothing is missing\n")
 
 
-def test_every_missing_thing_is_named_with_what_to_do(folder, monkeypatch, capsys) -> None:
+def test_every_missing_requirement_is_named_with_what_to_do(folder, monkeypatch, capsys) -> None:
     (folder / "profiles/large.yaml").write_text(EVERYTHING)
     monkeypatch.setenv("PATH", str(folder))  # no nvidia-smi, no nvcc
     assert doctor.main("large") == 1
@@ -74,7 +74,7 @@ def test_every_missing_thing_is_named_with_what_to_do(folder, monkeypatch, capsy
         ("{sft: {trainer: {deepspeed: zero2.json}}}", {"deepspeed"}),
     ],
 )
-def test_packages_are_needed_where_settings_use_them(settings: str, needed: set[str]) -> None:
+def test_packages_are_required_only_where_settings_use_them(settings: str, needed: set[str]) -> None:
     found = doctor._packages(yaml.safe_load(settings))
     assert {finding.what for finding in found if finding.needed} == needed
 
@@ -94,7 +94,7 @@ def test_gpus_are_counted_by_memory(folder, monkeypatch) -> None:
     assert "H200 151 GB" in gpu(gpus=1).found
 
 
-def test_a_token_s_presence_is_seen_and_its_value_never_shown(folder, monkeypatch, capsys) -> None:
+def test_a_token_is_detected_and_its_value_never_shown(folder, monkeypatch, capsys) -> None:
     (folder / "params.yaml").write_text("requires: {logins: [huggingface, wandb]}")
     monkeypatch.setenv("HF_TOKEN", "hf_secretsecret")
     (folder / "netrc").write_text("machine api.wandb.ai login user password secretsecret\n")
@@ -111,14 +111,14 @@ def test_a_token_s_presence_is_seen_and_its_value_never_shown(folder, monkeypatc
         ("large", "sft: {}", "profiles/large.yaml: requires: missing block"),
     ],
 )
-def test_a_bad_profile_is_one_line(folder, capsys, profile: str, text: str, named: str) -> None:
+def test_a_bad_profile_fails_with_one_line(folder, capsys, profile: str, text: str, named: str) -> None:
     (folder / "profiles/large.yaml").write_text(text)
     assert doctor.main(profile) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(named)
 
 
-def test_it_takes_less_than_three_seconds_and_leaves_torch_alone(folder) -> None:
+def test_doctor_takes_less_than_three_seconds_and_does_not_import_torch(folder) -> None:
     (folder / "params.yaml").write_text("requires: {}")
     code = "import sys; from openo3.cli import doctor; doctor.main(); assert 'torch' not in sys.modules"
     start = time.monotonic()

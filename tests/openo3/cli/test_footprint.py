@@ -1,4 +1,4 @@
-"""Estimates by hand, and what changes them in which direction."""
+"""Estimates computed by hand, and the direction in which each setting changes them."""
 
 import copy
 from pathlib import Path
@@ -19,7 +19,7 @@ def blocks(monkeypatch: pytest.MonkeyPatch) -> dict:
     return read_blocks("profiles/open-o3-7b.yaml")
 
 
-def test_by_hand(blocks: dict) -> None:
+def test_estimates_match_a_calculation_by_hand(blocks: dict) -> None:
     blocks["gspo"]["data"]["tokens_per_batch"] = 100_000
     assert footprint.gpu_memory_gb("gspo", blocks, SHAPE, gpus=8, each_gb=80) == {
         "weights": 2.0,
@@ -35,7 +35,7 @@ def test_by_hand(blocks: dict) -> None:
     assert set(sft) == {"weights", "gradients", "optimizer", "activations"}
 
 
-def test_a_rollout_and_an_update_take_turns() -> None:
+def test_rollout_and_update_memory_are_not_counted_together() -> None:
     parts = {
         "weights": 10.0,
         "activations": 7.0,
@@ -55,7 +55,9 @@ def test_a_rollout_and_an_update_take_turns() -> None:
         ("per_device_train_batch_size", 16, False),
     ],
 )
-def test_what_a_setting_does(blocks: dict, key: str, value: object, less: bool) -> None:
+def test_each_setting_changes_the_estimate_in_the_expected_direction(
+    blocks: dict, key: str, value: object, less: bool
+) -> None:
     changed = copy.deepcopy(blocks)
     place = changed["gspo"] if key == "lora" else changed["gspo"]["trainer"]
     place[key] = value
@@ -67,7 +69,7 @@ def test_what_a_setting_does(blocks: dict, key: str, value: object, less: bool) 
 
 
 @pytest.mark.parametrize(("mode", "taken"), [("colocate", {"vLLM": 40.0}), ("server", {})])
-def test_vllm_takes_its_share_instead_of_the_rollouts(blocks: dict, mode: str, taken: dict) -> None:
+def test_the_vllm_share_replaces_the_rollout_memory(blocks: dict, mode: str, taken: dict) -> None:
     def parts() -> dict[str, float]:
         return footprint.gpu_memory_gb("gspo", blocks, SHAPE, gpus=8, each_gb=80)
 
@@ -77,14 +79,14 @@ def test_vllm_takes_its_share_instead_of_the_rollouts(blocks: dict, mode: str, t
     assert parts() == kept | taken
 
 
-def test_checkpoints_hold_the_optimizer(blocks: dict) -> None:
+def test_checkpoints_include_the_optimizer(blocks: dict) -> None:
     assert footprint.checkpoints_gb(blocks, SHAPE) == 2 * 14 * 8 + 32
     blocks["gspo"]["keep_best"] = 3
     assert footprint.checkpoints_gb(blocks, SHAPE) == 5 * 14 * 8 + 32
 
 
 @pytest.mark.parametrize("profile", ["open-o3-7b", "open-o3-8b"])
-def test_the_large_profiles_fit_the_gpus_they_ask_for(profile: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_large_profiles_fit_their_requested_gpus(profile: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     path = Path(f"profiles/{profile}.yaml")
     requires, blocks = read_block(path, "requires", Requirements), read_blocks(path)

@@ -1,4 +1,4 @@
-"""Profiles switch there and back; nothing unchanged reruns, no edit is lost (a toy pipeline, real DVC)."""
+"""Switching profiles and back reruns nothing unchanged and loses no edit (a toy pipeline, real DVC)."""
 
 import subprocess
 from argparse import Namespace
@@ -45,7 +45,7 @@ def folder(tmp_path: Path, monkeypatch) -> Path:
 
 
 def repro() -> list[str]:
-    """The stages whose command ran."""
+    """Names of the stages whose command ran."""
     log = Path("ran")
     log.unlink(missing_ok=True)
     subprocess.run(["dvc", "repro", "--quiet"], check=True)
@@ -53,7 +53,7 @@ def repro() -> list[str]:
 
 
 @pytest.mark.slow
-def test_there_and_back_reruns_nothing_that_is_unchanged(folder: Path) -> None:
+def test_switching_and_back_reruns_no_unchanged_stage(folder: Path) -> None:
     assert repro() == ["download", "train", "report"]
     large = {name: Path(name).read_text() for name in ("raw/data", "loss.json", "report")}
     profiles.switch("brief")
@@ -105,7 +105,7 @@ def test_committed_parameters_can_be_replaced(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("note", ["", "[]", "{", "\0\0"])
-def test_a_damaged_note_of_the_active_profile_is_made_anew(folder: Path, note: str) -> None:
+def test_a_damaged_note_of_the_active_profile_is_rewritten(folder: Path, note: str) -> None:
     profiles.ACTIVATED.parent.mkdir()
     profiles.ACTIVATED.write_text(note)
     profiles.switch("small")

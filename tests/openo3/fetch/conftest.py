@@ -1,4 +1,4 @@
-"""A hub of one's own, and a client that loses patience quickly."""
+"""A local hub, and a client with short timeouts and few retries."""
 
 from collections.abc import Iterator
 

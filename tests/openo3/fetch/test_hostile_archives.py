@@ -1,4 +1,4 @@
-"""Damaged and hostile archives: each gives a refused member or one line, and its neighbours come."""
+"""Damaged and hostile archives: each gives a refused member or one line; other members are fetched."""
 
 import io
 import random
@@ -33,7 +33,7 @@ def zip_bytes(members: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED
 
 
 def fetch(folder: Path, content: bytes, is_zip: bool) -> dict[str, bytes]:
-    """The members that come of an archive; that the healthy file beside it comes is checked here."""
+    """Fetch an archive and return its fetched members; asserts that the healthy file beside it is fetched."""
     path, healthy = folder / "archive", folder / "healthy"
     path.write_bytes(content)
     healthy.write_bytes(b"healthy")
@@ -56,7 +56,7 @@ def fetch(folder: Path, content: bytes, is_zip: bool) -> dict[str, bytes]:
         items += [Item(f"media/{name}", TarMember(series, name), "tar") for name in MEMBERS]
     try:
         sync(Plan(items), folder / "raw", folder / "known", LIMITS)
-    except FetchError as error:  # two members of one name
+    except FetchError as error:  # two members with one name
         if "would both be written there" not in str(error):
             raise
         return {}
@@ -71,21 +71,21 @@ def _no_part(suffix: str) -> LocalFile:
     raise ValueError("it is split")
 
 
-def test_intact_archives_come_whole(tmp_path):
+def test_intact_archives_are_fetched_whole(tmp_path):
     archives = [(zip_bytes(MEMBERS), True), (tar_archive(MEMBERS, "w:bz2"), False)]
     for number, (content, is_zip) in enumerate(archives):
         (tmp_path / str(number)).mkdir()
         assert fetch(tmp_path / str(number), content, is_zip) == MEMBERS
 
 
-def test_a_damaged_bzip2_member_of_a_zip_costs_itself_alone(tmp_path):
+def test_a_damaged_bzip2_member_of_a_zip_affects_no_other(tmp_path):
     content = bytearray(zip_bytes({name: noise(2000, 3) for name in MEMBERS}, zipfile.ZIP_BZIP2))
     at = content.index(b"BZh", content.index(b"v/b.mp4"))
     content[at : at + 10] = b"x" * 10
     assert set(fetch(tmp_path, bytes(content), True)) == {"v/a.mp4", "v/c é.mp4"}
 
 
-def test_a_member_without_a_name_costs_itself_alone(tmp_path, monkeypatch):
+def test_a_member_without_a_name_affects_no_other(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(zipfile.ZipInfo, "is_dir", lambda info: False)  # it looks at the last character
         content = zip_bytes({"v/a.mp4": b"a", "": b"nameless"})
@@ -104,12 +104,12 @@ def test_a_member_without_a_name_costs_itself_alone(tmp_path, monkeypatch):
     ],
     ids=["nothing", "empty", "senseless end", "hidden end", "zip64 offset", "zip64 end"],
 )
-def test_zips_with_a_senseless_end_are_refused(tmp_path, content):
+def test_zips_with_an_invalid_end_record_are_refused(tmp_path, content):
     assert fetch(tmp_path, content, True) == {}
 
 
 def mutant(content: bytes, rng: random.Random) -> bytes:
-    """A few bytes, numbers or runs of an archive replaced, doubled or left out."""
+    """Replace, duplicate or remove a few bytes, numbers or runs of an archive."""
     data = bytearray(content)
     for _ in range(rng.choice((1, 1, 2, 4))):
         at = rng.randrange(len(data))
@@ -129,7 +129,7 @@ def mutant(content: bytes, rng: random.Random) -> bytes:
 
 
 def with_checksums(tar: bytes) -> bytes:
-    """Each header with the checksum that it should have, so that a mutant gets further."""
+    """Correct the checksum of each header, so that a mutant gets past it."""
     data = bytearray(tar)
     for at in range(0, len(data) - 511, 512):
         if data[at + 257 : at + 262] == b"ustar":
@@ -140,7 +140,7 @@ def with_checksums(tar: bytes) -> bytes:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz", "tar.bz2"])
-def test_mutants_of_archives_stop_nothing(tmp_path, kind):
+def test_mutated_archives_do_not_stop_the_download(tmp_path, kind):
     rng = random.Random(kind)
     mode = {"tar": "w", "tar.gz": "w:gz", "tar.bz2": "w:bz2"}.get(kind)
     ends = time.monotonic() + FUZZ_SECONDS / 4

@@ -24,13 +24,13 @@ def whole(blob) -> bytes:
         return b"".join(iter(lambda: stream.read(100_000), b""))
 
 
-def test_size_and_version_are_asked_for_with_one_byte(server, http, url):
+def test_size_and_version_are_requested_with_one_byte(server, http, url):
     blob = http.look(url)
     assert (blob.size, bool(blob.tag), blob.resumable) == (700_000, True, True)
     assert server.sent() == 1
 
 
-def test_ranges_bring_these_bytes_and_no_others(server, http, url):
+def test_ranges_return_exactly_the_requested_bytes(server, http, url):
     blob = http.look(url)
     assert read(blob, 600_000, 600_010) == CONTENT[600_000:600_010]
     assert read(blob, 0, 3) == CONTENT[:3]
@@ -50,7 +50,7 @@ def test_ranges_bring_these_bytes_and_no_others(server, http, url):
     ],
     ids=str,
 )
-def test_what_passes_is_mended_and_nothing_is_read_twice(server, http, url, fault):
+def test_temporary_failures_are_retried_without_reading_bytes_twice(server, http, url, fault):
     blob = http.look(url)
     server.requests.clear()
     server.spoil("/a b@é:.mp4", fault, fault)
@@ -59,7 +59,7 @@ def test_what_passes_is_mended_and_nothing_is_read_twice(server, http, url, faul
     assert len(server.requests) == 3
 
 
-def test_a_server_is_left_alone_for_as_long_as_it_asks(server, http, url):
+def test_retry_after_in_seconds_is_respected(server, http, url):
     blob = http.look(url)
     server.spoil("/a b@é:.mp4", Status(429, {"Retry-After": "1"}))
     start = time.monotonic()
@@ -67,12 +67,12 @@ def test_a_server_is_left_alone_for_as_long_as_it_asks(server, http, url):
     assert 1 <= time.monotonic() - start < 3
 
 
-def test_a_date_to_come_back_at_is_understood(server, http, url):
+def test_retry_after_as_a_date_is_parsed(server, http, url):
     server.spoil("/a b@é:.mp4", Status(503, {"Retry-After": formatdate(time.time() - 5, usegmt=True)}))
     assert http.look(url).size == 700_000
 
 
-def test_after_so_many_failures_it_is_given_up(server, http, url):
+def test_too_many_failures_are_an_error(server, http, url):
     blob = http.look(url)
     server.spoil("/a b@é:.mp4", *[Status(500)] * 9)
     with pytest.raises(Unfinished, match=r"^http://127\.0\.0\.1:\d+/a%20b@é:\.mp4: status 500$"):
@@ -80,14 +80,14 @@ def test_after_so_many_failures_it_is_given_up(server, http, url):
     assert len(server.requests) == 1 + 4
 
 
-def test_failures_in_a_row_are_counted_not_all_of_them(server, http, url):
+def test_only_consecutive_failures_count(server, http, url):
     blob = http.look(url)
     server.spoil("/a b@é:.mp4", *[Break(70_000)] * 9)
     assert whole(blob) == CONTENT
 
 
 @pytest.mark.parametrize("etags", [True, False])
-def test_a_file_that_changes_between_two_ranges_is_found_out(server, http, url, etags):
+def test_a_file_that_changes_between_two_ranges_is_detected(server, http, url, etags):
     server.etags = etags
     blob = http.look(url)
     assert read(blob, 0, 10) == CONTENT[:10]
@@ -96,7 +96,7 @@ def test_a_file_that_changes_between_two_ranges_is_found_out(server, http, url, 
         read(blob, 10, 20)
 
 
-def test_a_file_that_changes_while_a_connection_is_mended(server, http, url):
+def test_a_file_that_changes_during_a_reconnect_is_detected(server, http, url):
     blob = http.look(url)
     change = Do(lambda: server.put("a b@é:.mp4", noise(700_000, seed=1)))
     server.spoil("/a b@é:.mp4", Break(300_000), change)
@@ -104,7 +104,7 @@ def test_a_file_that_changes_while_a_connection_is_mended(server, http, url):
         whole(blob)
 
 
-def test_a_file_that_became_shorter(server, http, url):
+def test_a_file_that_became_shorter_is_detected(server, http, url):
     blob = http.look(url)
     server.etags = False
     server.put("a b@é:.mp4", CONTENT[:10])
@@ -112,7 +112,7 @@ def test_a_file_that_became_shorter(server, http, url):
         read(blob, 300, 400)
 
 
-def test_without_any_version_a_file_is_not_gone_on_with(server, http, url):
+def test_a_file_without_a_version_is_not_resumed(server, http, url):
     server.etags = False
     assert not http.look(url).resumable
 
@@ -128,7 +128,7 @@ def test_without_any_version_a_file_is_not_gone_on_with(server, http, url):
     ],
     ids=str,
 )
-def test_what_does_not_pass_is_one_reason(server, http, url, fault, problem, reason):
+def test_permanent_failures_give_one_reason(server, http, url, fault, problem, reason):
     server.spoil("/a b@é:.mp4", fault)
     with pytest.raises(Unavailable) as error:
         http.look(url)
@@ -137,7 +137,7 @@ def test_what_does_not_pass_is_one_reason(server, http, url, fault, problem, rea
     assert "\n" not in error.value.detail
 
 
-def test_a_server_without_ranges_gives_whole_files_only(server, http, url):
+def test_a_server_without_ranges_serves_only_whole_files(server, http, url):
     server.ranges = False
     blob = http.look(url)
     assert whole(blob) == CONTENT
@@ -153,12 +153,12 @@ def test_a_break_on_a_server_without_ranges_is_no_verdict_on_the_file(server, ht
         whole(blob)
 
 
-def test_nobody_there(http):
+def test_an_unreachable_server_is_an_error(http):
     with pytest.raises(Unfinished, match=r"127\.0\.0\.1:9/x: the connection broke \(ConnectError\)"):
         http.look("http://127.0.0.1:9/x")
 
 
-def test_the_bandwidth_is_what_all_connections_take_together(server, limits, url):
+def test_the_bandwidth_limit_is_shared_by_all_connections(server, limits, url):
     with Http(replace(limits, bandwidth_mb_s=2.0)) as http:
         blob = http.look(url)
         start = time.monotonic()
@@ -171,7 +171,7 @@ def test_addresses_are_shown_without_secrets():
 
 
 @pytest.mark.parametrize("where", ["continue", "headers", "body"])
-def test_a_server_that_never_ends_is_given_up(server, limits, url, where):
+def test_an_endless_response_is_aborted(server, limits, url, where):
     with Http(replace(limits, tries=2, stall_s=0.3)) as http:
         blob = http.look(url)
         server.spoil("/a b@é:.mp4", *[Trickle(where)] * 10)
@@ -181,7 +181,7 @@ def test_a_server_that_never_ends_is_given_up(server, limits, url, where):
         assert time.monotonic() - start < 5
 
 
-def test_a_server_that_sends_a_byte_and_breaks_each_time_is_given_up(server, limits, url):
+def test_a_server_that_breaks_after_every_byte_is_abandoned(server, limits, url):
     with Http(limits) as http:
         blob = http.look(url)
         server.requests.clear()
@@ -204,7 +204,7 @@ def test_a_redirect_into_another_private_network_is_not_followed(server, http, h
     [
         ("8.8.8.8", "127.0.0.1", True),
         ("8.8.8.8", "0.0.0.0", True),
-        ("8.8.8.8", "2130706433", True),  # 127.0.0.1 as one number
+        ("8.8.8.8", "2130706433", True),  # 127.0.0.1 as a single number
         ("8.8.8.8", "::ffff:127.0.0.1", True),
         ("8.8.8.8", "localhost", True),
         ("8.8.8.8", "192.168.0.1", True),
@@ -215,11 +215,11 @@ def test_a_redirect_into_another_private_network_is_not_followed(server, http, h
         ("8.8.8.8", "a..b", False),
     ],
 )
-def test_what_leads_into_a_private_network(first, then, inside):
+def test_private_network_addresses_are_recognised(first, then, inside):
     assert leads_inside(first, then) == inside
 
 
-def test_a_redirect_is_recorded_with_its_last_address(server, http):
+def test_a_redirect_is_recorded_with_its_final_address(server, http):
     url = server.put("a.mp4", b"content")
     place = f"{server.storage}/a.mp4"
     server.put("first.mp4", b"")
@@ -242,7 +242,7 @@ def test_a_redirect_is_recorded_with_its_last_address(server, http):
     ],
     ids=lambda fault: str(fault)[:60],
 )
-def test_senseless_headers_are_one_reason(server, http, monkeypatch, fault):
+def test_invalid_headers_give_one_reason(server, http, monkeypatch, fault):
     monkeypatch.setattr("openo3.fetch.http._LONGEST_WAIT_S", 0.01)
     url = server.put("a.mp4", b"x")
     server.spoil("/a.mp4", *[fault] * 20)

@@ -8,7 +8,7 @@ from tests.support.archives import noise
 FILES = {"json/a.json": b"[]", "v/a b.mp4": noise(90_000), "v/c.mp4": b"c", "v/d.mp4": b"d", "z.zip": b"z"}
 
 
-def test_every_page_of_the_tree_at_one_commit(server, http):
+def test_every_page_of_the_tree_is_read_at_one_commit(server, http):
     first = server.dataset("owner/name", {"v/old.mp4": b"old"})
     newest = server.dataset("owner/name", FILES)
     repo = HubRepo.open(http, "owner/name", None)
@@ -20,7 +20,7 @@ def test_every_page_of_the_tree_at_one_commit(server, http):
     assert pinned.files()["v/old.mp4"].address == f"hf://datasets/owner/name@{first}/v/old.mp4"
 
 
-def test_a_file_is_read_by_ranges_where_the_hub_leads_to(server, http):
+def test_a_file_is_read_by_ranges_from_the_redirect_target(server, http):
     server.dataset("owner/name", FILES)
     blob = HubRepo.open(http, "owner/name", "main").files("v")["v/a b.mp4"]
     assert blob.size == 90_000
@@ -28,7 +28,7 @@ def test_a_file_is_read_by_ranges_where_the_hub_leads_to(server, http):
     assert server.sent("a b.mp4") == 100
 
 
-def test_the_token_goes_to_the_hub_and_to_nobody_else(server, http):
+def test_the_token_is_sent_only_to_the_hub(server, http):
     server.token = "hf_secret"
     server.dataset("owner/name", FILES)
     blob = HubRepo.open(http, "owner/name", None).files("v")["v/c.mp4"]
@@ -39,7 +39,7 @@ def test_the_token_goes_to_the_hub_and_to_nobody_else(server, http):
     assert "hf_secret" not in repr(blob) + blob.identity + blob.name
 
 
-def test_without_access_one_line_says_what_to_do(server, http):
+def test_denied_access_gives_one_line_with_what_to_do(server, http):
     server.token = "hf_another"
     server.dataset("owner/name", FILES)
     blob = HubRepo.open(http, "owner/name", None).files("v")["v/c.mp4"]
@@ -54,32 +54,32 @@ def test_without_access_one_line_says_what_to_do(server, http):
     ("name", "revision", "reason"),
     [("no/body", None, "no such data set"), ("owner/name", "0" * 40, "no such revision")],
 )
-def test_what_is_not_there(server, http, name, revision, reason):
+def test_a_missing_repository_or_file_is_named(server, http, name, revision, reason):
     server.dataset("owner/name", FILES)
     with pytest.raises(Unavailable, match=reason):
         HubRepo.open(http, name, revision)
 
 
-def test_a_folder_that_is_not_there(server, http):
+def test_a_missing_folder_is_named(server, http):
     server.dataset("owner/name", FILES)
     with pytest.raises(Unavailable, match="owner/name/x: no such file"):
         HubRepo.open(http, "owner/name", None).files("x")
 
 
-def test_offline_says_so(server, http, monkeypatch):
+def test_offline_mode_is_named_as_the_cause(server, http, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(FetchError, match="HF_HUB_OFFLINE=1 forbids"):
         HubRepo.open(http, "owner/name", None)
 
 
-def test_a_hub_that_is_not_there(http, monkeypatch):
+def test_an_unreachable_hub_is_an_error(http, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(FetchError, match="the hub does not answer"):
         HubRepo.open(http, "owner/name", None)
 
 
-def test_a_folder_is_listed_once(server, http):
+def test_a_folder_is_listed_only_once(server, http):
     server.dataset("owner/name", FILES)
     repo = HubRepo.open(http, "owner/name", None)
     repo.files("v")

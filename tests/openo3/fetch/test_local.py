@@ -15,7 +15,7 @@ def targets(plan):
     return {item.target: item.source for item in plan.items}
 
 
-def test_annotations_and_exactly_the_media_they_name(tmp_path):
+def test_annotations_and_exactly_the_media_they_name_are_found(tmp_path):
     folder = local_folder.write(tmp_path)
     (folder / "videos/unused.mp4").write_bytes(b"x")
     plan = local.plan(folder)
@@ -33,7 +33,7 @@ def test_annotations_and_exactly_the_media_they_name(tmp_path):
     assert plan.missing == []
 
 
-def test_benchmarks_with_options_one_of_them_a_folder(tmp_path):
+def test_multiple_choice_benchmarks_are_found(tmp_path):
     plan = local.plan(choice_folder.write(tmp_path))
     tracks = ("Adaptation", "Comprehension", "Perception")
     assert targets(plan) == {
@@ -47,7 +47,7 @@ def test_benchmarks_with_options_one_of_them_a_folder(tmp_path):
     assert plan.missing == []
 
 
-def test_the_published_folders_of_a_benchmark_in_parts(tmp_path):
+def test_a_benchmark_published_in_parts_is_found(tmp_path):
     folder = choice_folder.write(tmp_path)
     for part in list((folder / "VideoMMMU").iterdir()):
         track, _, name = part.name.partition("-")
@@ -58,18 +58,18 @@ def test_the_published_folders_of_a_benchmark_in_parts(tmp_path):
     assert len([target for target in found if "VideoMMMU" in target]) == 3
 
 
-def test_an_empty_folder_is_no_annotation(tmp_path):
+def test_an_empty_folder_is_not_an_annotation(tmp_path):
     (tmp_path / "VideoMMMU").mkdir()
     with pytest.raises(FetchError, match="holds no annotation file"):
         local.plan(tmp_path)
 
 
-def test_any_subset_of_annotation_files_will_do(tmp_path):
+def test_any_subset_of_annotation_files_is_accepted(tmp_path):
     local_folder.annotate(tmp_path, "TVGBench.json", [])
     assert targets(local.plan(tmp_path)) == {"annotations/TVGBench.json": "annotations"}
 
 
-def test_the_published_layout_is_understood(tmp_path):
+def test_the_published_layout_is_recognised(tmp_path):
     row = local_folder.sft_rows()[0] | {"source": "STR_plm_rdcap"}
     local_folder.annotate(tmp_path / "json_data", "STGR-SFT.json", [row])
     for path in (f"videos/stgr/plm/videos/{local_folder.CLIP}", "videos/stgr/plm/kfs/k1.jpg"):
@@ -117,14 +117,14 @@ def test_a_folder_without_annotations_is_an_error(tmp_path):
         local.plan(tmp_path / "none")
 
 
-def test_a_file_cut_off_is_an_error_of_one_line(tmp_path):
+def test_a_truncated_file_fails_with_one_line(tmp_path):
     text = json.dumps(local_folder.sft_rows())
     (tmp_path / "STGR-SFT.json").write_text(text[: len(text) // 2])
     with pytest.raises(AnnotationError, match=r"^\S+/STGR-SFT.json: row \d, byte \d+: the file is cut off$"):
         local.plan(tmp_path)
 
 
-def test_parts_of_a_folder_with_similar_paths_get_names_of_their_own(tmp_path):
+def test_parts_with_similar_paths_get_distinct_names(tmp_path):
     for name in ("Perception/test.parquet", "Perception-test.parquet", "Perception-test (2).parquet"):
         (tmp_path / "clips/VideoMMMU" / name).parent.mkdir(parents=True, exist_ok=True)
         table = pyarrow.table({"id": [name]})

@@ -30,13 +30,13 @@ def archive(path, members: dict[str, bytes]) -> None:
             file.writestr(name, content)
 
 
-def test_the_member_is_the_one_whose_path_ends_in_the_rows(places, tmp_path):
+def test_a_member_is_matched_by_the_end_of_its_path(places, tmp_path):
     archive(tmp_path / "a.zip", {"data/deep/a.mp4": b"right", "data/other/a.mp4": b"other", "da.mp4": b"no"})
     found = places.open(Place(folder=".", path="a.zip", packing="zip")).find(video("deep/a.mp4"))
     assert found.path == "data/deep/a.mp4"
 
 
-def test_of_several_the_one_in_the_published_folder(places, tmp_path):
+def test_the_published_folder_decides_between_several_matches(places, tmp_path):
     members = {
         f"stgr/{kind}/a.mp4": kind.encode() for kind in ("plm/kfs", "plm/videos", "temporal_grounding/videos")
     }
@@ -49,15 +49,15 @@ DEEP = "dataset/timer1/videos/bench_data/a.mp4"
 BENCHMARK = Source("bench", videos="videos/bench", benchmark=True)
 
 
-def test_a_benchmarks_member_is_the_one_with_the_longest_matching_end(places, tmp_path):
+def test_a_benchmark_member_is_matched_by_the_longest_common_suffix(places, tmp_path):
     archive(tmp_path / "a.zip", {"data/bench_data/a.mp4": b"right", "other/a.mp4": b"other"})
     finder = places.open(Place(folder=".", path="a.zip", packing="zip"))
     assert finder.find(Reference(BENCHMARK, "videos", DEEP)).path == "data/bench_data/a.mp4"
     with pytest.raises(Unavailable, match="not in"):
-        finder.find(video(DEEP))  # a path of training data is taken at its word
+        finder.find(video(DEEP))  # a path of training data is used exactly as written
 
 
-def test_a_benchmarks_file_is_the_one_with_the_longest_matching_end(places, tmp_path):
+def test_a_benchmark_file_is_matched_by_the_longest_common_suffix(places, tmp_path):
     for name in ("bench_data/a.mp4", "other/a.mp4", "x/b.mp4", "y/b.mp4"):
         (tmp_path / "own" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "own" / name).write_bytes(name.encode())
@@ -71,7 +71,7 @@ def test_a_benchmarks_file_is_the_one_with_the_longest_matching_end(places, tmp_
         finder.find(video(DEEP))
 
 
-def test_several_that_are_the_same_are_one_and_others_are_a_reason(places, tmp_path):
+def test_identical_matches_count_as_one_and_different_matches_are_refused(places, tmp_path):
     archive(
         tmp_path / "a.zip", {"p/a.mp4": b"same", "q/a.mp4": b"same", "p/b.mp4": b"one", "q/b.mp4": b"two"}
     )
@@ -82,7 +82,7 @@ def test_several_that_are_the_same_are_one_and_others_are_a_reason(places, tmp_p
 
 
 @pytest.mark.parametrize("name", ["../a.mp4", "/etc/a.mp4", "x/../../a.mp4", "x\\a.mp4", "C:\\a.mp4"])
-def test_members_that_lead_out_are_refused_with_the_reason(places, tmp_path, name):
+def test_members_outside_the_root_are_refused_with_a_reason(places, tmp_path, name):
     archive(tmp_path / "a.zip", {name: b"x"})
     with pytest.raises(Unavailable) as error:
         places.open(Place(folder=".", path="a.zip", packing="zip")).find(video("a.mp4"))
@@ -90,7 +90,7 @@ def test_members_that_lead_out_are_refused_with_the_reason(places, tmp_path, nam
     assert "a.zip" in error.value.detail
 
 
-def test_archives_by_a_pattern_are_searched_as_one(places, tmp_path):
+def test_archives_matched_by_a_pattern_are_searched_as_one(places, tmp_path):
     for number in (1, 2):
         archive(tmp_path / f"part_{number}.zip", {f"{number}.mp4": b"x"})
     finder = places.open(Place(folder=".", path="part_*.zip", packing="zip"))
@@ -102,7 +102,7 @@ def test_archives_by_a_pattern_are_searched_as_one(places, tmp_path):
         finder.find(video("3.mp4"))
 
 
-def test_files_of_a_folder_but_not_what_links_lead_to(places, tmp_path):
+def test_files_of_a_folder_are_found_and_links_are_not_followed(places, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "secret.mp4").write_bytes(b"secret")
     (tmp_path / "mine/a.mp4").write_bytes(b"a")
@@ -116,7 +116,7 @@ def test_files_of_a_folder_but_not_what_links_lead_to(places, tmp_path):
         finder.find(video("gone.mp4"))
 
 
-def test_files_below_a_folder_of_a_hub_dataset(places, server):
+def test_files_below_a_folder_of_a_hub_dataset_are_found(places, server):
     server.dataset("o/n", {"data/v/a b@é.mp4": b"abc", "data/w.mp4": b""})
     finder = places.open(Place(hub="o/n", path="data"))
     assert read(finder.find(video("v/a b@é.mp4")), 0, 3) == b"abc"
@@ -124,7 +124,7 @@ def test_files_below_a_folder_of_a_hub_dataset(places, server):
         finder.find(video("a b@é.mp4"))
 
 
-def test_files_below_an_address(places, server):
+def test_files_below_a_url_are_found(places, server):
     server.put("base/v/a b@é.mp4", b"abc")
     finder = places.open(Place(url=f"{server.url}/base/"))
     assert read(finder.find(video("v/a b@é.mp4")), 0, 3) == b"abc"
@@ -132,7 +132,7 @@ def test_files_below_an_address(places, server):
         finder.find(video("v/gone.mp4"))
 
 
-def test_an_archive_that_is_not_there_is_asked_for_once(places, server):
+def test_a_missing_archive_is_requested_once(places, server):
     place = Place(url=server.url, path="gone.zip", packing="zip")
     for _ in range(3):
         with pytest.raises(Unavailable, match=r"gone\.zip: status 404"):
@@ -140,13 +140,13 @@ def test_an_archive_that_is_not_there_is_asked_for_once(places, server):
     assert len(server.requests) == 1
 
 
-def test_a_split_archive_taken_for_a_whole_one(places, server):
+def test_a_split_archive_declared_as_whole_is_an_error(places, server):
     server.put("a.zip", b"x" * 100 + b"PK\5\6" + b"\3\0\3\0" + bytes(14))
     with pytest.raises(Unavailable, match="its packing is `split zip`"):
         places.open(Place(url=server.url, path="a.zip", packing="zip"))
 
 
-def test_videos_of_a_site_come_through_yt_dlp(places, server, tmp_path, limits):
+def test_videos_of_a_site_are_fetched_with_yt_dlp(places, server, tmp_path, limits):
     pytest.importorskip("yt_dlp")
     server.put("watch/abc.mp4", noise(5000))
     finder = places.open(Place(site=f"{server.url}/watch/{{name}}.mp4"))
@@ -160,7 +160,7 @@ def test_videos_of_a_site_come_through_yt_dlp(places, server, tmp_path, limits):
         finder.find(video("busy.mp4")).stream()
 
 
-def test_an_archive_whose_size_the_server_does_not_tell(places, http, monkeypatch):
+def test_a_zip_of_unknown_size_is_an_error(places, http, monkeypatch):
     monkeypatch.setattr(http, "look", lambda url: HttpBlob(http, url))
     with pytest.raises(Unavailable, match=r"a\.zip: its server tells no size, so its end cannot be found"):
         places.open(Place(url="http://localhost", path="a.zip", packing="zip"))

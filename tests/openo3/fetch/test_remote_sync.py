@@ -1,4 +1,4 @@
-"""What comes from the network ends in `data/raw` whole or not at all, whatever happens on the way."""
+"""Files from the network reach `data/raw` whole or not at all, whatever fails on the way."""
 
 import hashlib
 import json
@@ -49,7 +49,7 @@ def missing(raw: Path) -> dict[str, tuple[str, str]]:
     return {line["path"]: (line["problem"], line["detail"]) for line in read_jsonl(raw / "missing.jsonl")}
 
 
-def test_files_come_once_and_are_known_afterwards(server, http, urls, limits, tmp_path):
+def test_files_are_fetched_once_and_recognised_afterwards(server, http, urls, limits, tmp_path):
     raw, known = tmp_path / "raw", tmp_path / "known"
     assert sync(whole(http, urls), raw, known, limits) == Summary(12, 12, 0, 0, sum(map(len, CLIPS.values())))
     assert contents(raw / "media") == CLIPS
@@ -58,7 +58,7 @@ def test_files_come_once_and_are_known_afterwards(server, http, urls, limits, tm
     assert sync(whole(http, urls), raw, known, limits).copied == 0
     known.unlink()
     assert sync(whole(http, urls), raw, known, limits).copied == 0
-    assert server.sent() == 24  # a byte of each, to know its version
+    assert server.sent() == 24  # one byte of each, to learn its version
 
 
 @pytest.mark.parametrize("forgotten", [False, True])
@@ -67,14 +67,12 @@ def test_a_file_of_another_version_is_fetched_again(server, http, urls, limits, 
     sync(whole(http, urls), raw, known, limits)
     if forgotten:
         known.unlink()
-    server.put("v/c03.mp4", noise(40_003, 99))  # as large as before
+    server.put("v/c03.mp4", noise(40_003, 99))  # same size as before
     assert sync(whole(http, urls), raw, known, limits).copied == 1
     assert (raw / "media/v/c03.mp4").read_bytes() == noise(40_003, 99)
 
 
-def test_a_file_whose_new_version_is_refused_does_not_stay_in_its_old_one(
-    server, http, urls, limits, tmp_path
-):
+def test_a_refused_new_version_also_removes_the_old_one(server, http, urls, limits, tmp_path):
     raw, known = tmp_path / "raw", tmp_path / "known"
     sync(whole(http, urls), raw, known, limits)
     server.put("v/c03.mp4", Page().text + noise(50_000))
@@ -86,7 +84,7 @@ def test_a_file_whose_new_version_is_refused_does_not_stay_in_its_old_one(
 
 
 def test_after_a_kill_files_that_dvc_checked_out_are_not_fetched_again(server, http, urls, limits, tmp_path):
-    """They have other times, and nothing but the manifest knows where they came from."""
+    """Their mtimes differ, and only the manifest records their origin."""
     raw, known = tmp_path / "raw", tmp_path / "known"
     sync(whole(http, urls), raw, known, limits)
     for path in raw.rglob("*.mp4"):
@@ -95,10 +93,10 @@ def test_after_a_kill_files_that_dvc_checked_out_are_not_fetched_again(server, h
     server.put("v/c03.mp4", noise(40_003, 99))
     plan = whole(http, urls)
     server.spoil("/v/c03.mp4", *[Status(500)] * 4)
-    with pytest.raises(FetchError):  # as good as a kill: the manifest is gone
+    with pytest.raises(FetchError):  # same effect as a kill: the manifest is gone
         sync(plan, raw, known, limits)
     assert not (raw / "manifest.jsonl").exists()
-    (raw / "media/v/c07.mp4").write_bytes(noise(40_007, 5))  # not what the manifest was about
+    (raw / "media/v/c07.mp4").write_bytes(noise(40_007, 5))  # not the file that the manifest described
     server.requests.clear()
     assert sync(plan, raw, known, limits).copied == 2
     assert {request.path for request in server.requests} == {"/v/c03.mp4", "/v/c07.mp4"}
@@ -107,7 +105,7 @@ def test_after_a_kill_files_that_dvc_checked_out_are_not_fetched_again(server, h
 
 @needs_zip
 @pytest.mark.parametrize("options", [(), ("-0",), ("-s", "64k"), ("-s", "64k", "-0")])
-def test_members_of_a_remote_archive_and_nothing_else(server, http, limits, tmp_path, options):
+def test_only_the_needed_members_of_a_remote_archive_are_read(server, http, limits, tmp_path, options):
     members = {f"top/{path}": content * 10 for path, content in CLIPS.items()}
     plan = zipped(
         http, server, zip_archive(tmp_path, "a", members, *options), ["top/v/c03.mp4", "top/v/c04.mp4"]
@@ -118,10 +116,12 @@ def test_members_of_a_remote_archive_and_nothing_else(server, http, limits, tmp_
         name: members[name] for name in ("top/v/c03.mp4", "top/v/c04.mp4")
     }
     assert 800_000 < server.sent() < 802_000
-    assert len(server.requests) <= (14 if "-s" in options else 1)  # neighbours in one range, over parts
+    assert len(server.requests) <= (
+        14 if "-s" in options else 1
+    )  # adjacent members in one range, across parts
 
 
-def test_members_far_apart_are_fetched_side_by_side(http, server, limits, tmp_path, monkeypatch):
+def test_distant_members_are_fetched_in_parallel(http, server, limits, tmp_path, monkeypatch):
     monkeypatch.setattr(batches, "GAP", 1000)
     plan = zipped(http, server, zip_archive(tmp_path, "a", CLIPS), ["v/c01.mp4", "v/c05.mp4", "v/c09.mp4"])
     server.requests.clear()
@@ -130,7 +130,7 @@ def test_members_far_apart_are_fetched_side_by_side(http, server, limits, tmp_pa
     assert server.sent() < 125_000
 
 
-def test_what_breaks_stalls_or_is_busy_is_mended(server, http, urls, limits, tmp_path):
+def test_broken_stalled_and_busy_connections_are_retried(server, http, urls, limits, tmp_path):
     plan = whole(http, urls)
     server.spoil("/v/c01.mp4", Break(100), Break(20_000), Status(500))
     server.spoil("/v/c02.mp4", Stall(10_000))
@@ -139,9 +139,7 @@ def test_what_breaks_stalls_or_is_busy_is_mended(server, http, urls, limits, tmp
     assert contents(tmp_path / "raw/media") == CLIPS
 
 
-def test_files_that_do_not_come_this_time_stop_nothing_else_and_are_gone_on_with(
-    server, http, urls, limits, tmp_path
-):
+def test_failed_files_do_not_stop_others_and_are_resumed_next_time(server, http, urls, limits, tmp_path):
     raw, known = tmp_path / "raw", tmp_path / "known"
     server.spoil("/v/c05.mp4", Do(lambda: None), Break(30_000), *[Status(503)] * 4)
     with pytest.raises(FetchError, match=r"^1 files did not come \(\S+/v/c05\.mp4: status 503\); run again"):
@@ -155,7 +153,7 @@ def test_files_that_do_not_come_this_time_stop_nothing_else_and_are_gone_on_with
     assert not (raw / ".partial").exists()
 
 
-def test_a_rest_of_another_version_is_not_gone_on_with(server, http, urls, limits, tmp_path):
+def test_a_partial_file_of_another_version_is_not_resumed(server, http, urls, limits, tmp_path):
     raw, known = tmp_path / "raw", tmp_path / "known"
     server.spoil("/v/c05.mp4", Do(lambda: None), Break(30_000), *[Status(503)] * 4)
     with pytest.raises(FetchError):
@@ -165,7 +163,7 @@ def test_a_rest_of_another_version_is_not_gone_on_with(server, http, urls, limit
     assert (raw / "media/v/c05.mp4").read_bytes() == noise(40_005, 77)
 
 
-def test_a_kept_rest_that_is_damaged_is_fetched_anew(server, http, limits, tmp_path):
+def test_a_damaged_partial_file_is_fetched_again(server, http, limits, tmp_path):
     commit_files = {"c.mp4": noise(60_000)}
     server.dataset("o/n", commit_files)
     plan = Plan([Item("media/c.mp4", HubRepo.open(http, "o/n", None).files()["c.mp4"], "hub")])
@@ -180,7 +178,7 @@ def test_a_kept_rest_that_is_damaged_is_fetched_anew(server, http, limits, tmp_p
     assert (raw / "media/c.mp4").read_bytes() == commit_files["c.mp4"]
 
 
-def test_a_file_that_changes_between_two_ranges_is_never_put_together(server, http, urls, limits, tmp_path):
+def test_ranges_of_different_versions_are_never_combined(server, http, urls, limits, tmp_path):
     change = "v/c05.mp4"
     plan = whole(http, urls)
     server.spoil(f"/{change}", Break(20_000), Do(lambda: server.put(change, noise(40_005, 7))))
@@ -191,7 +189,7 @@ def test_a_file_that_changes_between_two_ranges_is_never_put_together(server, ht
     assert (tmp_path / "raw/media" / change).read_bytes() == noise(40_005, 7)
 
 
-def test_a_network_that_is_gone_ends_the_run_soon(server, http, limits, tmp_path):
+def test_a_lost_network_ends_the_run_quickly(server, http, limits, tmp_path):
     urls = {f"{n}.mp4": server.put(f"{n}.mp4", b"x" * 1000) for n in range(60)}
     plan = whole(http, urls)
     for name in urls:
@@ -202,8 +200,8 @@ def test_a_network_that_is_gone_ends_the_run_soon(server, http, limits, tmp_path
 
 
 @pytest.mark.parametrize("page", [Page(), Page("video/mp4")], ids=str)
-def test_a_web_page_is_no_video(server, http, limits, tmp_path, page):
-    """Neither one that says so nor one that claims to be a video and has its size."""
+def test_a_web_page_is_not_accepted_as_a_video(server, http, limits, tmp_path, page):
+    """Neither a page declared as HTML nor one declared as a video with the right size is accepted."""
     url = server.put("a.mp4", page.text)
     plan = Plan([Item("media/a.mp4", http.look(url), "web")])
     server.spoil("/a.mp4", page)
@@ -232,7 +230,7 @@ def test_wrong_digests_and_sizes_are_refused(server, http, limits, tmp_path, dam
 
 @needs_zip
 @pytest.mark.parametrize("options", [(), ("-0",)])
-def test_a_damaged_member_is_refused_and_its_neighbours_are_not(server, http, limits, tmp_path, options):
+def test_a_damaged_member_is_refused_without_affecting_others(server, http, limits, tmp_path, options):
     texts = {f"t{n}.mp4": (b"%d some words " % n) * 700 for n in range(5)}
     [archive] = zip_archive(tmp_path, "a", texts, *options)
     content = bytearray(archive.read_bytes())
@@ -249,7 +247,7 @@ def test_a_damaged_member_is_refused_and_its_neighbours_are_not(server, http, li
 
 
 @needs_zip
-def test_a_damaged_header_costs_one_member(server, http, limits, tmp_path):
+def test_a_damaged_header_affects_one_member(server, http, limits, tmp_path):
     [archive] = zip_archive(tmp_path, "a", CLIPS)
     content = bytearray(archive.read_bytes())
     at = content.index(b"v/c02.mp4") - 30
@@ -260,7 +258,7 @@ def test_a_damaged_header_costs_one_member(server, http, limits, tmp_path):
     assert len(contents(tmp_path / "raw/media")) == 11
 
 
-def test_members_of_a_tar_and_those_that_are_not_in_it(server, http, limits, tmp_path):
+def test_tar_members_are_fetched_and_absent_ones_reported(server, http, limits, tmp_path):
     series = TarSeries((http.look(server.put("a.tar.gz", tar_archive(CLIPS, "w:gz"))),))
     wanted = ["v/c03.mp4", "v/c07.mp4", "v/gone.mp4"]
     plan = Plan([Item(f"media/{path}", TarMember(series, path), "tar") for path in wanted])
@@ -275,7 +273,7 @@ def test_members_of_a_tar_and_those_that_are_not_in_it(server, http, limits, tmp
 
 
 @needs_zip
-def test_one_member_under_two_names_comes_once(server, http, limits, tmp_path):
+def test_one_member_with_two_target_names_is_fetched_once(server, http, limits, tmp_path):
     plan = zipped(http, server, zip_archive(tmp_path, "a", CLIPS), ["v/c01.mp4"])
     twice = Plan([*plan.items, Item("media/w/again.mp4", plan.items[0].origin, "zip")])
     server.requests.clear()
@@ -284,7 +282,7 @@ def test_one_member_under_two_names_comes_once(server, http, limits, tmp_path):
     assert contents(tmp_path / "raw/media") == dict.fromkeys(("v/c01.mp4", "w/again.mp4"), CLIPS["v/c01.mp4"])
 
 
-def test_more_than_the_disk_limit_is_refused_before_anything(server, http, urls, limits, tmp_path):
+def test_exceeding_the_disk_limit_is_refused_before_fetching(server, http, urls, limits, tmp_path):
     plan = whole(http, urls)
     server.requests.clear()
     with pytest.raises(FetchError, match=r"^0\.0 GB are wanted, the limit is 0\.0001 GB \(disk_gb\)$"):
@@ -293,7 +291,7 @@ def test_more_than_the_disk_limit_is_refused_before_anything(server, http, urls,
     assert not (tmp_path / "raw").exists()
 
 
-def test_the_disk_limit_holds_where_nobody_told_the_size(server, http, limits, tmp_path):
+def test_the_disk_limit_applies_to_files_of_unknown_size(server, http, limits, tmp_path):
     series = TarSeries((http.look(server.put("a.tar", tar_archive(CLIPS))),))
     plan = Plan([Item(f"media/{path}", TarMember(series, path), "tar") for path in CLIPS])
     with pytest.raises(FetchError, match=r"no room within 0\.0001 GB \(disk_gb\); what came is kept"):
@@ -303,7 +301,7 @@ def test_the_disk_limit_holds_where_nobody_told_the_size(server, http, limits, t
     assert sync(plan, tmp_path / "raw", tmp_path / "known", limits).files == 12
 
 
-def test_a_file_larger_than_files_may_be(server, http, limits, tmp_path):
+def test_a_file_over_the_size_limit_is_refused(server, http, limits, tmp_path):
     plan = Plan(
         [Item("media/a.mp4", replace(http.look(server.put("a.mp4", noise(50_000))), size=None), "web")]
     )
@@ -311,8 +309,8 @@ def test_a_file_larger_than_files_may_be(server, http, limits, tmp_path):
     assert missing(tmp_path / "raw") == {"a.mp4": ("unreadable", f"{server.url}/a.mp4: more than 1e-05 GB")}
 
 
-def test_killed_again_and_again_it_goes_on_and_ends_the_same(tmp_path):
-    """kill -9 in the middle of files; what was whole stays, what was begun is gone on with."""
+def test_a_repeatedly_killed_download_resumes_with_the_same_result(tmp_path):
+    """kill -9 in the middle of files: whole files stay and partial files are resumed."""
     program = """
 import sys
 from pathlib import Path
@@ -345,7 +343,7 @@ with Http(limits) as http:
         assert process.returncode == 0
         assert kills >= 2
         assert contents(tmp_path / "raw/media") == clips
-        # of every kill, at most what three connections had under way was read twice
+        # each kill re-reads at most what three connections had in flight
         assert server.sent() < 2_400_000 + kills * 3 * 300_000 + 100
     assert len(read_manifest(tmp_path / "raw")) == 6
     assert sorted(p.name for p in (tmp_path / "raw").iterdir()) == [
@@ -359,7 +357,7 @@ def _held(folder: Path) -> int:
     return sum(map(len, contents(folder / "raw").values()))
 
 
-def test_names_of_every_kind_arrive_as_they_are(server, http, limits, tmp_path):
+def test_unusual_file_names_are_preserved(server, http, limits, tmp_path):
     names = ["a@b:c d.mp4", "é ü 漢字.mp4", "100%25 & #1?.mp4", "x" * 240 + ".mp4", "'quote\".mp4"]
     items = []
     for name in names:
@@ -371,7 +369,7 @@ def test_names_of_every_kind_arrive_as_they_are(server, http, limits, tmp_path):
 
 
 @needs_zip
-def test_a_newer_archive_with_the_same_member_costs_its_directory(server, http, limits, tmp_path):
+def test_a_newer_archive_with_unchanged_members_reads_only_its_directory(server, http, limits, tmp_path):
     raw, known = tmp_path / "raw", tmp_path / "known"
     names = ["v/c03.mp4", "v/c04.mp4"]
     sync(zipped(http, server, zip_archive(tmp_path, "a", CLIPS), names), raw, known, limits)
@@ -384,7 +382,7 @@ def test_a_newer_archive_with_the_same_member_costs_its_directory(server, http, 
     assert contents(raw / "media") == {name: changed[name] for name in names}
 
 
-def test_a_newer_commit_with_the_same_files_costs_nothing(server, http, limits, tmp_path):
+def test_a_newer_commit_with_unchanged_files_fetches_nothing(server, http, limits, tmp_path):
     def plan() -> Plan:
         repo = HubRepo.open(http, "owner/name", None)
         return Plan([Item(f"media/{path}", blob, "hub") for path, blob in repo.files().items()])
@@ -406,7 +404,7 @@ def test_a_copy_under_a_second_name_counts_for_the_disk_limit(server, http, urls
         sync(twice, tmp_path / "two", tmp_path / "known2", room)
 
 
-def test_a_file_cut_short_and_not_resumable_does_not_fill_the_disk_limit(server, http, limits, tmp_path):
+def test_a_truncated_unresumable_file_does_not_count_for_the_disk_limit(server, http, limits, tmp_path):
     series = TarSeries((http.look(server.put("a.tar", tar_archive(CLIPS))),))
     plan = Plan([Item("media/v/c01.mp4", TarMember(series, "v/c01.mp4"), "tar")])
     room = replace(limits, disk_gb=0.00006)
@@ -418,7 +416,7 @@ def test_a_file_cut_short_and_not_resumable_does_not_fill_the_disk_limit(server,
     assert contents(raw / "media") == {"v/c01.mp4": CLIPS["v/c01.mp4"]}
 
 
-def test_a_second_place_of_the_same_content_is_tried_where_the_first_fails(server, http, limits, tmp_path):
+def test_a_second_place_with_the_same_content_is_tried_when_the_first_fails(server, http, limits, tmp_path):
     files = {"a.mp4": CLIPS["v/c01.mp4"], "b.mp4": CLIPS["v/c01.mp4"]}
     commit = server.dataset("owner/name", files)
     repo = HubRepo.open(http, "owner/name", None)
@@ -443,9 +441,7 @@ def test_members_of_a_local_tar_that_changed_are_fetched_again(limits, tmp_path)
 
 
 @pytest.mark.parametrize("weak", [True, False])
-def test_a_file_without_a_strong_validator_starts_anew_and_is_never_mixed(
-    server, http, limits, tmp_path, weak
-):
+def test_a_file_without_a_strong_validator_restarts_and_is_never_mixed(server, http, limits, tmp_path, weak):
     server.weak, server.etags = weak, weak
     old, new = noise(60_000, 1), noise(60_000, 2)
     plan = Plan([Item("media/a.mp4", http.look(server.put("a.mp4", old)), "web")])
@@ -454,7 +450,7 @@ def test_a_file_without_a_strong_validator_starts_anew_and_is_never_mixed(
     assert contents(tmp_path / "raw/media") == {"a.mp4": new}
 
 
-def test_members_of_a_tar_without_a_strong_validator_are_of_one_version(server, http, limits, tmp_path):
+def test_tar_members_without_a_strong_validator_come_from_one_version(server, http, limits, tmp_path):
     server.weak = True
     old = {f"c{n}.mp4": noise(40_000, n) for n in range(4)}
     new = {f"c{n}.mp4": noise(40_000, 50 + n) for n in range(4)}
@@ -467,7 +463,7 @@ def test_members_of_a_tar_without_a_strong_validator_are_of_one_version(server, 
     assert found["c3.mp4"] == new["c3.mp4"]
 
 
-def test_small_files_of_the_hub_are_held_against_their_git_id(server, http, limits, tmp_path):
+def test_small_hub_files_are_checked_against_their_git_id(server, http, limits, tmp_path):
     server.lfs = False
     commit = server.dataset("o/n", {"a.mp4": noise(5000, 1), "b.mp4": noise(5000, 2)})
     files = HubRepo.open(http, "o/n", None).files()

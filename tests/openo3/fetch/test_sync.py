@@ -36,7 +36,7 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-def test_copies_and_writes_the_manifest(origin, tmp_path):
+def test_files_are_copied_and_the_manifest_is_written(origin, tmp_path):
     missing = [Missing("videos/x.mp4", "local", "missing", "not in origin/")]
     done = sync(Plan(plan(origin).items, missing), tmp_path / "raw", tmp_path / "known")
     assert done == Summary(files=3, copied=3, removed=0, missing=1, copied_bytes=24_000)
@@ -59,17 +59,17 @@ def test_a_second_run_reads_and_copies_nothing(origin, tmp_path, monkeypatch):
     assert tree(raw) == before
 
 
-def test_without_the_digests_files_are_read_but_not_copied(origin, tmp_path):
+def test_missing_digests_cause_reading_but_no_copying(origin, tmp_path):
     sync(plan(origin), tmp_path / "raw", tmp_path / "known")
     for path in (tmp_path / "raw/media").rglob("*.mp4"):
-        os.utime(path)  # as DVC leaves files that it checked out
+        os.utime(path)  # like files that DVC checked out
     assert sync(plan(origin), tmp_path / "raw", tmp_path / "other").copied == 0
 
 
-def test_only_what_changed_is_copied_and_what_is_stale_goes(origin, tmp_path):
+def test_changed_files_are_copied_and_stale_files_removed(origin, tmp_path):
     raw, known = tmp_path / "raw", tmp_path / "known"
     sync(plan(origin), raw, known)
-    (origin / "a.mp4").write_bytes(b"A" * 5000)  # of the same size
+    (origin / "a.mp4").write_bytes(b"A" * 5000)  # same size as before
     done = sync(plan(origin, "a.mp4", "b/d.mp4"), raw, known)
     assert (done.copied, done.removed) == (1, 1)
     assert tree(raw / "media") == {"a.mp4": b"A" * 5000, "b/d.mp4": b"b/d.mp4" * 1000}
@@ -78,7 +78,7 @@ def test_only_what_changed_is_copied_and_what_is_stale_goes(origin, tmp_path):
     assert not (raw / "media/b").exists()
 
 
-def test_originals_stay_and_are_never_linked(origin, tmp_path):
+def test_originals_are_kept_and_never_linked(origin, tmp_path):
     before = {p: (p.stat(), p.read_bytes()) for p in origin.rglob("*.mp4")}
     sync(plan(origin), tmp_path / "raw", tmp_path / "known")
     for path, (status, content) in before.items():
@@ -110,7 +110,7 @@ def test_links_into_the_cache_are_replaced_and_not_written_through(origin, tmp_p
     assert tree(raw / "media") == {"a.mp4": b"new"}
 
 
-def test_a_name_as_long_as_names_can_be(tmp_path):
+def test_a_file_name_of_maximal_length_is_copied(tmp_path):
     name = "é" * 125 + ".mp4"
     (tmp_path / name).write_bytes(b"x")
     sync(
@@ -121,8 +121,8 @@ def test_a_name_as_long_as_names_can_be(tmp_path):
     assert (tmp_path / "raw/media" / name).read_bytes() == b"x"
 
 
-def test_what_a_killed_run_left_is_completed(origin, tmp_path):
-    """Killed while the second of three files is copied: whole files stay, the half one goes, no manifest."""
+def test_the_next_run_completes_a_killed_one(origin, tmp_path):
+    """Killed during the second of three copies: whole files stay, the partial one goes, no manifest."""
     raw, known = tmp_path / "raw", tmp_path / "known"
     program = f"""
 import os, signal
@@ -156,7 +156,7 @@ module.sync(plan, Path({str(raw)!r}), Path({str(known)!r}), Limits(threads=1))
     assert tree(raw) == tree(tmp_path / "never killed")
 
 
-def test_a_changed_file_leaves_no_manifest_until_all_is_done(origin, tmp_path, monkeypatch):
+def test_the_manifest_is_absent_until_all_changes_are_done(origin, tmp_path, monkeypatch):
     raw, known = tmp_path / "raw", tmp_path / "known"
     sync(plan(origin), raw, known)
     (origin / "a.mp4").write_bytes(b"changed")
@@ -167,7 +167,7 @@ def test_a_changed_file_leaves_no_manifest_until_all_is_done(origin, tmp_path, m
     assert (raw / "media/a.mp4").read_bytes() == b"a.mp4" * 1000
 
 
-def test_an_origin_that_changes_while_it_is_copied(origin, tmp_path, monkeypatch):
+def test_an_origin_that_changes_during_the_copy_is_detected(origin, tmp_path, monkeypatch):
     transfer = module._Run._transfer
 
     def changing(*arguments):
@@ -181,7 +181,7 @@ def test_an_origin_that_changes_while_it_is_copied(origin, tmp_path, monkeypatch
     assert not list((tmp_path / "raw").rglob("a.mp4"))
 
 
-def test_a_disk_that_is_too_small(origin, tmp_path, monkeypatch):
+def test_insufficient_disk_space_is_an_error(origin, tmp_path, monkeypatch):
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: _Disk)
     with pytest.raises(FetchError, match="free; make room"):
         sync(plan(origin), tmp_path / "raw", tmp_path / "known")
@@ -192,13 +192,13 @@ class _Disk:
 
 
 @pytest.mark.parametrize(("name", "value"), [("threads", 0), ("bandwidth_mb_s", -3.0), ("tries", 0)])
-def test_limits_that_make_no_sense(name, value):
+def test_invalid_limits_are_refused(name, value):
     with pytest.raises(ConfigurationError, match=rf"limits\.{name}: {value}, must be more than 0"):
         Limits(**{name: value})
 
 
-def test_two_downloads_do_not_work_on_one_folder(origin, tmp_path):
-    """Whatever source each fetches from."""
+def test_two_downloads_into_one_folder_are_refused(origin, tmp_path):
+    """This holds whatever source each download uses."""
     with open(tmp_path / "raw.lock", "wb") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         for known in ("digests-local.jsonl", "digests-published.jsonl"):
@@ -207,7 +207,7 @@ def test_two_downloads_do_not_work_on_one_folder(origin, tmp_path):
     assert sync(plan(origin), tmp_path / "raw", tmp_path / "known").copied == 3
 
 
-def test_a_look_at_what_is_to_be_fetched_leaves_a_running_download_its_notes(origin, tmp_path):
+def test_planning_does_not_disturb_a_running_download(origin, tmp_path):
     known = tmp_path / "known"
     sync(plan(origin), tmp_path / "raw", known)
     half = known.read_bytes() + b'{"identity": "half a li'
@@ -218,7 +218,7 @@ def test_a_look_at_what_is_to_be_fetched_leaves_a_running_download_its_notes(ori
 
 @pytest.mark.parametrize("name", ["known", "raw/manifest.jsonl"])
 @pytest.mark.parametrize("damage", [b'{"path": "media/a.mp4", "si', b"\0" * 100, b"[1]\n", b"3\n"])
-def test_damaged_notes_cost_no_more_than_reading_again(origin, tmp_path, name, damage):
+def test_damaged_notes_only_cause_files_to_be_read_again(origin, tmp_path, name, damage):
     raw, known = tmp_path / "raw", tmp_path / "known"
     sync(plan(origin), raw, known)
     before = tree(raw)
@@ -245,7 +245,7 @@ def test_a_partial_folder_that_is_a_link_is_refused_and_its_target_keeps_its_fil
 
 
 @pytest.mark.parametrize("kind", ["link", "folder", "other"])
-def test_what_no_run_wrote_into_the_partial_folder_is_refused(origin, tmp_path, kind):
+def test_foreign_files_in_the_partial_folder_are_refused(origin, tmp_path, kind):
     raw, outside = tmp_path / "raw", tmp_path / "outside.txt"
     (raw / ".partial").mkdir(parents=True)
     outside.write_bytes(b"mine")
@@ -262,7 +262,7 @@ def test_what_no_run_wrote_into_the_partial_folder_is_refused(origin, tmp_path, 
     assert item.exists()
 
 
-def test_files_that_no_run_wrote_are_neither_removed_nor_mixed_with(origin, tmp_path):
+def test_files_not_written_by_a_run_are_kept_and_refused(origin, tmp_path):
     raw = tmp_path / "raw"
     sync(plan(origin), raw, tmp_path / "known")
     (raw / "media/own.mp4").write_bytes(b"mine")
@@ -324,7 +324,7 @@ def test_a_target_outside_of_the_folder_is_refused(origin, tmp_path, target):
     assert not (tmp_path / "raw").exists()
 
 
-def test_a_file_below_another_file_is_refused_and_the_others_come(origin, tmp_path):
+def test_a_target_below_another_file_is_refused_without_affecting_others(origin, tmp_path):
     names = {"d.mp4": "a.mp4", "d.mp4/e.mp4": "b/d.mp4", "f.mp4": "b/c @ é.mp4"}
     items = [Item(f"media/{name}", LocalFile(origin / file), "local") for name, file in names.items()]
     assert sync(Plan(items), tmp_path / "raw", tmp_path / "known").missing == 1

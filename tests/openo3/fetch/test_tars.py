@@ -30,7 +30,7 @@ def local(tmp_path, *contents: bytes) -> TarSeries:
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:xz", "w:bz2"])
-def test_wanted_members_by_the_end_of_their_path(tmp_path, mode):
+def test_wanted_members_are_matched_by_the_end_of_their_path(tmp_path, mode):
     series = local(tmp_path, tar_archive(MEMBERS, mode))
     wanted = ["a b@2 é.jpg", "images/a b@5 é.jpg", "gone.jpg"]
     assert taken(series, wanted) == {
@@ -42,7 +42,7 @@ def test_wanted_members_by_the_end_of_their_path(tmp_path, mode):
 def test_a_remote_tar_is_read_no_further_than_the_last_wanted_member(server, http):
     blob = http.look(server.put("a.tar", tar_archive(MEMBERS | {"tail": noise(20_000_000)})))
     assert list(taken(TarSeries((blob,)), ["images/a b@1 é.jpg"])) == ["images/a b@1 é.jpg"]
-    assert server.sent() < 10_000_000  # the rest was on its way when the connection was closed
+    assert server.sent() < 10_000_000  # the rest was in flight when the connection was closed
 
 
 def test_several_tars_are_searched_one_after_the_other(tmp_path):
@@ -68,30 +68,30 @@ def test_links_devices_and_folders_are_refused(tmp_path, kind):
 
 
 @pytest.mark.parametrize("name", ["../x.mp4", "/x.mp4", "a/../../x.mp4", "a\\x.mp4"])
-def test_members_that_lead_out_are_not_taken(tmp_path, name):
+def test_members_outside_the_root_are_refused(tmp_path, name):
     assert taken(local(tmp_path, tar_archive({name: b"x"})), ["x.mp4"]) == {}
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz"])
-def test_a_tar_that_is_cut_off(tmp_path, mode):
+def test_a_truncated_tar_is_an_error(tmp_path, mode):
     content = tar_archive(MEMBERS, mode)
     with pytest.raises(Unavailable, match=r"0\.tar: damaged tar") as error:
         taken(local(tmp_path, content[: len(content) // 2]), ["images/a b@7 é.jpg"])
     assert error.value.problem == "unreadable"
 
 
-def test_what_is_no_tar(tmp_path):
+def test_a_file_that_is_not_a_tar_is_an_error(tmp_path):
     with pytest.raises(Unavailable, match="damaged tar"):
         taken(local(tmp_path, b"<html>" * 1000), ["a"])
 
 
-def test_a_member_too_large_by_what_it_declares(tmp_path):
+def test_a_member_declared_over_the_size_limit_is_refused(tmp_path):
     with pytest.raises(Unavailable, match=r"declares a member of 0\.0 GB, at most 0\.001"):
         taken(local(tmp_path, tar_archive({"bomb": bytes(2_000_000)}, "w:gz")), ["x"], Limits(file_gb=0.001))
 
 
 @pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
-def test_a_header_without_end_is_not_read(tmp_path, kind):
+def test_an_endless_header_is_not_read(tmp_path, kind):
     header = tarfile.TarInfo("././@LongLink")
     header.type, header.size = kind, 2_000_000_000
     series = local(tmp_path, header.tobuf(tarfile.GNU_FORMAT) + b"x" * 4096)
@@ -100,7 +100,7 @@ def test_a_header_without_end_is_not_read(tmp_path, kind):
 
 
 @pytest.mark.parametrize("mode", ["gz", "bz2", "xz"])
-def test_an_unwanted_member_that_unpacks_to_too_much_ends_the_pass_early(tmp_path, mode):
+def test_an_unwanted_decompression_bomb_ends_the_pass_early(tmp_path, mode):
     bomb = tar_archive({"bomb": bytes(50_000_000), "a.mp4": b"a"}, f"w:{mode}")
     assert len(bomb) < 100_000
     series = local(tmp_path, bomb)
@@ -112,7 +112,7 @@ def test_an_unwanted_member_that_unpacks_to_too_much_ends_the_pass_early(tmp_pat
 
 
 @pytest.mark.parametrize("mode", ["gz", "bz2", "xz"])
-def test_streams_one_after_the_other_are_one_archive(tmp_path, mode):
+def test_concatenated_compressed_streams_are_one_archive(tmp_path, mode):
     packed = {"gz": gzip, "bz2": bz2, "xz": lzma}[mode].compress
     content = tar_archive(MEMBERS)
     series = local(tmp_path, packed(content[:70_000]) + packed(content[70_000:]))
@@ -154,14 +154,14 @@ def test_sparse_members_are_refused(tmp_path, content):
         taken(local(tmp_path, content + bytes(1024)), ["big.mp4", "a.mp4"])
 
 
-def test_a_member_that_goes_on_behind_the_end_ends_the_pass(tmp_path):
+def test_a_member_beyond_the_end_of_the_archive_ends_the_pass(tmp_path):
     info = tarfile.TarInfo("big.mp4")
     info.size = 19_000_000_000
     with pytest.raises(Unavailable, match="damaged tar"):
         taken(local(tmp_path, info.tobuf(tarfile.GNU_FORMAT)), ["a.mp4"])
 
 
-def test_thousands_of_headers_for_one_name(tmp_path):
+def test_thousands_of_headers_for_one_member_are_a_damaged_tar(tmp_path):
     header = tarfile.TarInfo("././@LongLink")
     header.type, header.size = tarfile.GNUTYPE_LONGNAME, 2
     series = local(tmp_path, (header.tobuf(tarfile.GNU_FORMAT) + b"a\0" + bytes(510)) * 3000)

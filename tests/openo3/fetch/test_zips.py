@@ -43,14 +43,14 @@ def write(path: Path, *members: tuple[zipfile.ZipInfo | str, bytes], **options) 
 @pytest.mark.parametrize(
     "options", [(), ("-0",), ("-s", "64k"), ("-s", "64k", "-0"), ("-fz",), ("-fz", "-s", "64k")]
 )
-def test_every_member_of_what_the_zip_tool_makes(tmp_path, options):
+def test_every_member_written_by_the_zip_tool_is_read(tmp_path, options):
     parts = zip_archive(tmp_path, "a", MEMBERS, *options)
     assert (len(parts) > 4) == ("-s" in options)
     assert unpacked(opened(parts)) == MEMBERS
 
 
 @needs_zip
-def test_members_lie_where_the_directory_says_across_parts(tmp_path):
+def test_members_are_located_across_parts(tmp_path):
     parts = zip_archive(tmp_path, "a", {"big": noise(300_000), "small": b"x"}, "-s", "64k")
     archive = opened(parts)
     big = next(member for member in archive.members if member.path == "big")
@@ -59,7 +59,7 @@ def test_members_lie_where_the_directory_says_across_parts(tmp_path):
 
 
 @needs_zip
-def test_what_is_stored_can_be_read_from_its_middle(tmp_path):
+def test_a_stored_member_can_be_read_from_its_middle(tmp_path):
     archive = opened(zip_archive(tmp_path, "a", MEMBERS, "-0", "-s", "64k"))
     for member in archive.members:
         assert member.resumable
@@ -69,7 +69,7 @@ def test_what_is_stored_can_be_read_from_its_middle(tmp_path):
             )
 
 
-def test_more_than_the_short_form_can_count(tmp_path):
+def test_an_archive_with_more_than_65535_members_is_read(tmp_path):
     path = tmp_path / "many.zip"
     with zipfile.ZipFile(path, "w") as file:
         for number in range(66_000):
@@ -77,7 +77,7 @@ def test_more_than_the_short_form_can_count(tmp_path):
     assert len(opened([path]).members) == 66_000
 
 
-def test_a_program_before_the_archive(tmp_path):
+def test_a_self_extracting_archive_is_read(tmp_path):
     path = tmp_path / "a.zip"
     write(path, ("a", b"aaa"), ("b", b"b" * 5000))
     path.write_bytes(b"#!/bin/sh unpack\n" * 9 + path.read_bytes())
@@ -93,7 +93,7 @@ def test_a_missing_part_is_named(tmp_path):
 
 
 @needs_zip
-def test_the_last_part_alone_is_no_archive_of_its_own(tmp_path):
+def test_the_last_part_alone_is_not_an_archive(tmp_path):
     parts = zip_archive(tmp_path, "a", MEMBERS, "-s", "64k")
 
     def none(suffix: str) -> LocalFile:
@@ -104,7 +104,7 @@ def test_the_last_part_alone_is_no_archive_of_its_own(tmp_path):
 
 
 @pytest.mark.parametrize("length", [0, 10, 200, 4000])
-def test_an_archive_that_is_cut_off(tmp_path, length):
+def test_a_truncated_archive_is_an_error(tmp_path, length):
     path = tmp_path / "a.zip"
     write(path, ("a", noise(5000)))
     path.write_bytes(path.read_bytes()[:length])
@@ -113,7 +113,7 @@ def test_an_archive_that_is_cut_off(tmp_path, length):
     assert error.value.problem == "unreadable"
 
 
-def test_an_archive_whose_front_is_gone(tmp_path):
+def test_an_archive_without_its_beginning_is_an_error(tmp_path):
     path = tmp_path / "a.zip"
     write(path, ("a", noise(5000)))
     path.write_bytes(path.read_bytes()[1000:])
@@ -121,8 +121,8 @@ def test_an_archive_whose_front_is_gone(tmp_path):
         unpacked(opened([path]))
 
 
-@pytest.mark.parametrize("at", [at for at in range(0, 22, 2) if at != 4])  # 4: how many parts there are
-def test_a_damaged_record_at_the_end_is_a_reason_and_no_surprise(tmp_path, at):
+@pytest.mark.parametrize("at", [at for at in range(0, 22, 2) if at != 4])  # 4: the number of parts
+def test_a_damaged_end_record_gives_a_reason(tmp_path, at):
     path = tmp_path / "a.zip"
     write(path, ("a", noise(500)))
     content = bytearray(path.read_bytes())
@@ -132,7 +132,7 @@ def test_a_damaged_record_at_the_end_is_a_reason_and_no_surprise(tmp_path, at):
         assert unpacked(opened([path])) == {"a": noise(500)}
 
 
-def test_a_damaged_member_is_found_by_its_crc(tmp_path):
+def test_a_damaged_member_is_detected_by_its_crc(tmp_path):
     path = tmp_path / "a.zip"
     write(path, ("a", b"some text " * 900), compression=zipfile.ZIP_DEFLATED)
     content = bytearray(path.read_bytes())
@@ -151,7 +151,7 @@ def test_links_and_devices_are_refused(tmp_path):
         assert error.value.problem == "unsafe"
 
 
-def test_a_bomb_is_refused_by_what_it_declares(tmp_path):
+def test_a_bomb_is_refused_by_its_declared_size(tmp_path):
     archive = write(tmp_path / "a.zip", ("bomb.mp4", bytes(30_000_000)), compression=zipfile.ZIP_DEFLATED)
     with pytest.raises(Unavailable, match=r"bomb\.mp4: unpacks to [\d,]+ times its packed size"):
         archive.members[0].check(Limits())
@@ -159,7 +159,7 @@ def test_a_bomb_is_refused_by_what_it_declares(tmp_path):
         archive.members[0].check(Limits(file_gb=0.01))
 
 
-def test_a_bomb_that_declares_too_little_gives_no_more_than_it_declares(tmp_path):
+def test_a_bomb_never_yields_more_than_its_declared_size(tmp_path):
     path = tmp_path / "a.zip"
     write(path, ("bomb.mp4", bytes(3_000_000)), compression=zipfile.ZIP_DEFLATED)
     path.write_bytes(path.read_bytes().replace(struct.pack("<L", 3_000_000), struct.pack("<L", 1000)))
@@ -185,8 +185,8 @@ def test_encrypted_members_are_refused(tmp_path):
 
 
 @needs_zip
-def test_the_tool_that_reads_them_agrees(tmp_path):
-    """What is fetched from the parts is what `zip -s 0` and Python's own reader make of them."""
+def test_split_members_agree_with_the_zip_tool(tmp_path):
+    """Members fetched from the parts equal those that `zip -s 0` and Python's own reader extract."""
     parts = zip_archive(tmp_path, "a", MEMBERS, "-s", "64k")
     joined = tmp_path / "joined.zip"
     subprocess.run(["zip", "--quiet", "-s", "0", parts[-1], "--out", joined], check=True)

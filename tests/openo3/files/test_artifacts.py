@@ -1,4 +1,4 @@
-"""An artifact is there whole or not at all."""
+"""An artifact is written whole or not at all."""
 
 import pytest
 
@@ -14,7 +14,7 @@ from openo3.files.artifacts import (
 )
 
 
-def test_what_is_written_is_read_back(tmp_path) -> None:
+def test_written_values_are_read_back(tmp_path) -> None:
     rows = [{"id": "ä:@ 1", "box": [0.1, 0.2]}, {"id": "2", "box": None}]
     write_jsonl(tmp_path / "new/rows.jsonl", rows)
     assert list(read_jsonl(tmp_path / "new/rows.jsonl")) == rows
@@ -26,7 +26,7 @@ def test_what_is_written_is_read_back(tmp_path) -> None:
     assert read_csv(tmp_path / "plot.csv")[1] == {"step": "2", "loss": "", "kl": ""}
 
 
-def test_a_writer_that_fails_leaves_what_was_there(tmp_path) -> None:
+def test_a_failing_writer_keeps_the_previous_artifact(tmp_path) -> None:
     write_jsonl(tmp_path / "rows.jsonl", [1])
 
     def rows():
@@ -39,7 +39,7 @@ def test_a_writer_that_fails_leaves_what_was_there(tmp_path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["rows.jsonl"]
 
 
-def test_a_killed_writer_s_remains_are_replaced(tmp_path) -> None:
+def test_leftovers_of_a_killed_writer_are_replaced(tmp_path) -> None:
     (tmp_path / ".rows.jsonl.part").write_text("half")
     (tmp_path / ".store.part").mkdir()
     (tmp_path / ".store.part/half").write_text("half")

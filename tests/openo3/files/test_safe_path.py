@@ -18,7 +18,7 @@ from openo3.files.safe_path import Root, UnsafePath, relative
         ("~/x", "~/x"),
     ],
 )
-def test_odd_names_are_names(text, path):
+def test_unusual_names_are_accepted(text, path):
     assert relative(text) == path
 
 
@@ -58,7 +58,7 @@ def test_a_safe_path_stays_below_any_root_and_has_one_form(text):
     assert relative(path) == path
 
 
-def test_links_may_lead_within_the_root_but_not_out(tmp_path):
+def test_links_are_followed_inside_the_root_only(tmp_path):
     root, outside = tmp_path / "root", tmp_path / "outside"
     for folder in (root / "a", outside):
         folder.mkdir(parents=True)

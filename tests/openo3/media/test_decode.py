@@ -1,4 +1,4 @@
-"""Every frame is the one on the screen at its time, in every kind of file."""
+"""Every decoded frame is the one shown at its time, in every kind of file."""
 
 from bisect import bisect_right
 from collections import Counter
@@ -61,7 +61,7 @@ PLAIN = {
 
 
 def check(path, first=0, keys=(0.0, 0.5, 0.52, 99.0), times=()):
-    """The numbers in the pixels agree with the times, and the times with those of ffmpeg's decoder.
+    """Check that the numbers in the pixels match the times, and the times match those of ffmpeg's decoder.
 
     `times` are the right ones where ffmpeg's are not.
     """
@@ -84,7 +84,7 @@ def check(path, first=0, keys=(0.0, 0.5, 0.52, 99.0), times=()):
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_right_frames(tmp_path, name):
+def test_decoded_frames_are_those_shown_at_their_times(tmp_path, name):
     path = clip(tmp_path / name, options=PLAIN[name])
     check(path)
 
@@ -96,7 +96,7 @@ def test_frame_rates(tmp_path, fps):
 
 
 def test_decord_decodes_what_it_can_seek_in(tmp_path, monkeypatch):
-    """Otherwise the fast path could be lost without a failing test."""
+    """Without this test, the fast path could be lost unnoticed."""
     monkeypatch.setattr(decode, "_by_ffmpeg", None)
     for name in (
         "plain.mp4",
@@ -112,7 +112,7 @@ def test_decord_decodes_what_it_can_seek_in(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("seed", range(12))
 def test_random_encodings(tmp_path, seed):
-    """Many encoder settings: decord is used only where it is right."""
+    """For many encoder settings, decord is used only where it is correct."""
     random = np.random.default_rng(seed)
     keyint, b_frames = random.choice([1, 5, 12, 48, 250]), random.choice([0, 1, 3, 8])
     settings = [f"keyint={keyint}", f"bframes={b_frames}", f"b-adapt={random.integers(3)}"]
@@ -144,7 +144,7 @@ class TestTimeLine:
         sound = ("-f", "lavfi", "-i", "sine=d=3", "-itsoffset", "0.7", "-i", video, "-map", "1", "-map", "0")
         options = ("-fps_mode", "passthrough", "-bf", "2", "-q:v", "3", "-c:a", "mp2")
         ffmpeg(*sound, "-c:v", codec, *options, tmp_path / name)
-        start_s = 0.7 + 481 / 44100  # the encoder puts so many samples before the sound
+        start_s = 0.7 + 481 / 44100  # the number of samples that the encoder puts before the sound
         found = check(tmp_path / name, times=[start_s + i / 30 for i in range(60)])
         assert found.shots[0].time_s == pytest.approx(start_s, abs=1e-4)
         assert found.duration_s == pytest.approx(start_s + 2, abs=1e-4)
@@ -206,7 +206,7 @@ class TestTimeLine:
         assert number(check(copied(whole, tmp_path / "b.mp4", "-ss", "0.7"), first=21).shots[0].image) == 21
 
     def test_two_frames_at_one_time(self, tmp_path):
-        """Neither is on the screen before the other; those at other times must not shift."""
+        """Their order is undefined; frames at other times must not shift."""
         doubled = X264 | {"f": "matroska", "bf": 0, "g": 12, "x264-params": "open-gop=1"}
         doubled |= {"vf": "setpts='floor(N/2)*2/30/TB'", "fps_mode": "passthrough"}
         path = clip(tmp_path / "a.mkv", options=doubled)
@@ -235,12 +235,12 @@ class TestTimeLine:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_fewer_frames_than_asked(tmp_path, count):
+def test_a_short_video_has_fewer_frames_than_requested(tmp_path, count):
     found = sample(clip(tmp_path / "a.mp4", count), [], POLICY)
     assert [number(shot.image) for shot in found.shots] == list(range(count))
 
 
-def test_file_names_with_special_characters(tmp_path):
+def test_file_names_with_special_characters_are_decoded(tmp_path):
     for name in ("4jujhM5qhEc_00:00:39:000_00:01:24:700.mp4", "-i é @ x.mp4", "%03d.mp4", "concat:a|b.mp4"):
         check(clip(tmp_path / name, options=PLAIN["plain.mp4"]))
     check(clip(tmp_path / "pipe:0.ts", options=PLAIN["h264.ts"]))
@@ -317,8 +317,8 @@ class TestDamage:
             found = sample(path, [], POLICY)
             assert [number(s.image) for s in found.shots] == [round(s.time_s * 30) for s in found.shots]
 
-    def test_damage_that_only_decoding_shows(self, tmp_path):
-        """decord conceals such frames and says so on standard error alone."""
+    def test_damage_found_only_by_decoding_is_detected(self, tmp_path):
+        """decord conceals such frames and reports this only on standard error."""
         path = clip(tmp_path / "a.mp4", 60, options=X264 | {"movflags": "faststart", "g": 1000})
         data = path.read_bytes()
         outcomes = Counter(
@@ -344,7 +344,7 @@ class TestDamage:
         assert limits == [20.0]
         assert decoding_limit_s(replace(probe(path), frames=86_000), 20.0) == 172.0
 
-    def test_time_limit(self, tmp_path):
+    def test_a_decoder_over_the_time_limit_is_stopped(self, tmp_path):
         path = clip(tmp_path / "a.ts", options=PLAIN["h264.ts"])
         with pytest.raises(MediaError, match="too slow"):
             decode._frame_times(path, probe(path), 0.001)

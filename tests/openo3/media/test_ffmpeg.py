@@ -1,4 +1,4 @@
-"""Writing videos: the same bytes for the same frames, whole or not at all."""
+"""Videos are written whole or not at all, with the same bytes for the same frames."""
 
 from fractions import Fraction
 
@@ -17,7 +17,7 @@ def test_the_same_frames_give_the_same_bytes(tmp_path):
 
 
 @pytest.mark.parametrize("fps", [12, 29.97, Fraction(30000, 1001), 25.0])
-def test_frame_rate(tmp_path, fps):
+def test_the_frame_rate_is_written(tmp_path, fps):
     encode(tmp_path / "a.mp4", numbered(20), fps, SIZE)
     assert probe(tmp_path / "a.mp4").fps == pytest.approx(float(fps), rel=1e-4)
 
@@ -32,19 +32,19 @@ def test_frame_rate(tmp_path, fps):
         (iter([]), SIZE, ValueError, "no frame"),
     ],
 )
-def test_refusals_leave_nothing_behind(tmp_path, frames, size, error, match):
+def test_refused_input_leaves_no_file(tmp_path, frames, size, error, match):
     with pytest.raises(error, match=match):
         encode(tmp_path / "a.mp4", frames, 30, size)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_error_quotes_ffmpeg(tmp_path):
+def test_an_error_quotes_the_ffmpeg_log(tmp_path):
     with pytest.raises(RuntimeError, match="Unknown encoder 'nothing'"):
         encode(tmp_path / "a.mp4", numbered(500), 30, SIZE, {"f": "mp4", "vcodec": "nothing"})
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_exception_of_the_frames_leaves_the_old_file(tmp_path):
+def test_an_exception_from_the_frames_keeps_the_old_file(tmp_path):
     encode(tmp_path / "a.mp4", numbered(5), 30, SIZE)
     before = (tmp_path / "a.mp4").read_bytes()
 

@@ -1,4 +1,4 @@
-"""Shards: bounded in number and size, left alone by additions."""
+"""Shards are bounded in number and size, and additions leave existing shards unchanged."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""Stores of frames: what is in them, what a change rewrites, and what a kill leaves behind."""
+"""Frame stores: their content, what a change rewrites, and how a killed run resumes."""
 
 import hashlib
 import json
@@ -60,7 +60,7 @@ def identities(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def rows(folder: Path) -> dict[str, dict]:
-    """What a store holds, wherever in it."""
+    """The content of a store, independent of its layout."""
     tables = [pq.read_table(file).to_pylist() for file in folder.glob("*.parquet")]
     assert sum(map(len, tables)) == len(FrameStore.open(folder)), "each media once"
     return {row["media"]: row for table in tables for row in table}
@@ -168,7 +168,7 @@ class TestWriting:
         store = FrameStore.open(tmp_path)
         assert [number(frame.image) for frame in store.frames("v0.mp4")] == [0, 11, 23, 35]
 
-    def test_shards_stay_few_and_joining_them_decodes_nothing(self, tmp_path, root):
+    def test_shards_stay_few_and_are_merged_without_decoding(self, tmp_path, root):
         wanted = requests(root)
         for count in range(4, 11):
             done = fill(tmp_path / "grown", root, wanted[:count], shards=2)
@@ -178,7 +178,7 @@ class TestWriting:
         assert rows(tmp_path / "grown") == rows(tmp_path / "fresh")
 
     @pytest.mark.parametrize("left", [None, "{"])
-    def test_a_lost_layout_costs_no_decoding(self, tmp_path, root, left):
+    def test_a_lost_layout_is_rebuilt_without_decoding(self, tmp_path, root, left):
         fill(tmp_path / "grown", root, requests(root)[2:])
         fill(tmp_path / "grown", root, requests(root))
         (tmp_path / "grown/layout.json").unlink()
@@ -226,7 +226,7 @@ class TestWriting:
         assert (done.sampled, done.kept) == (10, 0)
         assert FrameStore.open(tmp_path).sizes["v1.mp4"] == (64, 64)
 
-    def test_fewer_shards_are_joined_without_decoding(self, tmp_path, root):
+    def test_shards_are_merged_without_decoding_when_fewer_are_requested(self, tmp_path, root):
         fill(tmp_path / "a", root, requests(root), shards=5)
         done = fill(tmp_path / "a", root, requests(root), shards=1)
         assert (done.sampled, done.shards_written) == (0, 1)
@@ -278,7 +278,7 @@ class TestWriting:
         fill(tmp_path, root, requests(root), progress=counts.append)
         assert sum(counts) == 20
 
-    def test_a_damaged_shard_is_made_again(self, tmp_path, root):
+    def test_a_damaged_shard_is_rebuilt(self, tmp_path, root):
         fill(tmp_path, root, requests(root))
         before = content(tmp_path)
         shard = tmp_path / shard_of(tmp_path, "v0.mp4")
@@ -306,7 +306,7 @@ class TestWriting:
         assert 1 <= done.sampled < 10, "only what was damaged"
 
     @pytest.mark.parametrize("left", [b"", bytes(500), b"[]", b"\xff"])
-    def test_a_damaged_index_or_layout_is_made_again(self, tmp_path, root, left):
+    def test_a_damaged_index_or_layout_is_rebuilt(self, tmp_path, root, left):
         fill(tmp_path, root, requests(root))
         before = content(tmp_path)
         for name in ("index.json", "layout.json"):
@@ -314,7 +314,7 @@ class TestWriting:
             assert fill(tmp_path, root, requests(root)).sampled == 0
         assert content(tmp_path) == before
 
-    def test_a_decoder_that_does_not_work_rejects_nothing(self, tmp_path, root, monkeypatch):
+    def test_a_broken_decoder_rejects_no_media(self, tmp_path, root, monkeypatch):
         fill(tmp_path, root, requests(root)[:2])
         before = content(tmp_path)
         monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/bin/false")
@@ -323,7 +323,7 @@ class TestWriting:
         after = content(tmp_path)
         assert all(after[name] == before[name] for name in before if name.endswith(".parquet"))
 
-    def test_a_decoder_that_only_writes_rejects_nothing(self, tmp_path, root, monkeypatch):
+    def test_a_decoder_that_can_only_encode_rejects_no_media(self, tmp_path, root, monkeypatch):
         """A clip can be made for testing, but nothing is decoded."""
         broken = tmp_path / "ffmpeg"
         broken.write_text(
@@ -350,7 +350,7 @@ fill(Path(sys.argv[1]), Path(sys.argv[2]), requests(Path(sys.argv[2])), shards=6
 
 
 def test_a_run_killed_at_any_moment_resumes(tmp_path, root):
-    """Whatever was there when the process died, the next run ends with the same bytes."""
+    """Whatever a killed process left, the next run ends with the same bytes."""
     fill(tmp_path / "undisturbed", root, requests(root), shards=6)
     command = [sys.executable, "-c", SCRIPT, str(tmp_path / "killed"), str(root)]
     environment = {**os.environ, "PYTHONPATH": os.getcwd()}
@@ -358,7 +358,7 @@ def test_a_run_killed_at_any_moment_resumes(tmp_path, root):
     for kill in range(6):
         process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 30
-        shards = moments.randrange(6)  # finished shards at the kill
+        shards = moments.randrange(6)  # number of finished shards at the kill
         while process.poll() is None and time.monotonic() < deadline:
             if len(list((tmp_path / "killed").glob("frames-*"))) >= shards:
                 time.sleep(moments.uniform(0, 0.1))
@@ -366,7 +366,7 @@ def test_a_run_killed_at_any_moment_resumes(tmp_path, root):
             time.sleep(0.002)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        if kill == 2:  # as a kill in the middle of a rename's temporary file would leave it
+        if kill == 2:  # like the temporary file left by a kill before its rename
             (tmp_path / "killed").mkdir(exist_ok=True)
             (tmp_path / "killed" / ".frames-0123456789abcdef.parquet.part").write_bytes(b"half")
         if kill % 2:

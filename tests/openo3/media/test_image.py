@@ -1,4 +1,4 @@
-"""Sizes for the model, and still pictures of every kind."""
+"""Image sizes for the model, and still pictures of every kind."""
 
 import numpy as np
 import pytest
@@ -48,7 +48,7 @@ PICTURE = Image.fromarray(PIXELS)
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied(tmp_path, orientation):
-    """A camera held sideways stores sideways pixels, and what undoes that."""
+    """An image as a camera held sideways stores it, with the orientation that undoes the rotation."""
     undone = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
@@ -66,7 +66,7 @@ def test_exif_orientation_is_applied(tmp_path, orientation):
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "CMYK", "I;16", "RGBA", "LA", "F"])
-def test_modes(tmp_path, mode):
+def test_every_image_mode_becomes_rgb(tmp_path, mode):
     grey = np.linspace(0, 255, 64 * 48).reshape(48, 64).astype(np.uint8)
     picture = Image.fromarray(grey)
     if mode == "I;16":

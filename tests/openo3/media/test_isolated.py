@@ -47,8 +47,8 @@ def test_a_bad_job_affects_no_other(two):
     assert subprocess.run(["pgrep", "-f", "^sleep 98765"], stdout=subprocess.DEVNULL).returncode == 1
 
 
-def test_a_slow_job_is_tried_again_alone(two, tmp_path):
-    """It succeeds once the machine is no longer busy."""
+def test_a_slow_job_is_retried_alone(two, tmp_path):
+    """The job succeeds once the machine is no longer busy."""
     results = list(each(busy_then_quick, [str(tmp_path / "a"), "b", "c"], *two, time_limit_s=1.0))
     assert [result for _, result in results] == ["second try", "B", "C"]
 
@@ -57,17 +57,17 @@ def test_a_job_may_get_more_time(two):
     assert list(each(job, ["more time"], *two, time_limit_s=0.5)) == [("more time", "MORE TIME")]
 
 
-def test_many_jobs_few_workers(two):
+def test_few_workers_process_many_jobs(two):
     jobs = [str(number) for number in range(300)]
     assert list(each(job, jobs, *two, time_limit_s=10.0)) == [(name, name) for name in jobs]
 
 
-def test_nothing_to_do(two):
+def test_no_jobs_give_no_results(two):
     assert list(each(job, [], *two, time_limit_s=1.0)) == []
 
 
 def test_results_wait_for_the_oldest_in_bounded_number(two):
-    """A job that hangs holds up those behind it, but only so many are begun meanwhile."""
+    """A hanging job delays the results behind it; meanwhile only a bounded number of jobs is started."""
     begun = []
     jobs = (begun.append(name) or name for name in ["spin in C", *map(str, range(500))])
     results = each(job, jobs, *two, time_limit_s=0.5)
@@ -76,7 +76,7 @@ def test_results_wait_for_the_oldest_in_bounded_number(two):
     assert len(list(results)) == 500
 
 
-def test_leaving_early_ends_the_workers():
+def test_closing_the_results_early_ends_the_workers():
     with opened("local", 2) as (executor, slots):
         results = each(job, ["a", "sleep", "sleep"], executor, slots, time_limit_s=50.0)
         assert next(results) == ("a", "A")
@@ -145,7 +145,7 @@ def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path):
     environment = {**os.environ, "PYTHONPATH": os.getcwd(), "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-c", script]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as parent:
-        parent.stdout.readline()  # now both sleep
+        parent.stdout.readline()  # now both processes are asleep
         threads = Path(f"/proc/{parent.pid}/task").glob("*/children")
         children = [pid for listed in threads for pid in listed.read_text().split()]
         assert len(children) == 2

@@ -1,4 +1,4 @@
-"""Files are recognised by their content; those without media have a reason."""
+"""Files are recognised by their content; a file without media gives a reason."""
 
 import time
 
@@ -18,7 +18,7 @@ def reason(path) -> str:
     return caught.value.reason
 
 
-def test_video(tmp_path):
+def test_a_video_is_recognised(tmp_path):
     media = probe(clip(tmp_path / "a.mp4", 60, 15))
     assert (media.kind, media.size, media.fps, media.duration_s) == ("video", (64, 48), 15.0, 4.0)
     assert media.times_s == tuple(round(i / 15, 6) for i in range(60))
@@ -39,7 +39,7 @@ def test_a_container_without_times_still_has_a_length(tmp_path):
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
-def test_image(tmp_path, orientation):
+def test_an_image_is_recognised(tmp_path, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.new("RGB", (40, 30)).save(tmp_path / "picture", "JPEG", exif=exif)
@@ -66,7 +66,7 @@ def test_a_truncated_jpeg_is_found_without_sampling(tmp_path):
     assert reason(tmp_path / "a.jpg") == "unreadable"
 
 
-def test_one_frame_of_gif_is_an_image_and_many_are_a_video(tmp_path):
+def test_a_gif_with_one_frame_is_an_image_and_with_many_a_video(tmp_path):
     pictures = [Image.fromarray(np.full((30, 40), 60 * i, np.uint8)) for i in range(4)]
     pictures[0].save(tmp_path / "one.gif")
     pictures[0].save(tmp_path / "four.gif", save_all=True, append_images=pictures[1:], duration=250)
@@ -167,7 +167,7 @@ def test_an_encrypted_video_is_rejected_without_decoding(tmp_path):
     assert reason(path) == "encrypted"
 
 
-def test_the_sound_does_not_count_for_the_length(tmp_path):
+def test_the_audio_does_not_affect_the_length(tmp_path):
     hidden = {"f": "webm", "vcodec": "libvpx", "auto-alt-ref": 1, "lag-in-frames": 16, "b:v": "300k"}
     for name, options in (("a.webm", hidden), ("a.avi", {"f": "avi", "vcodec": "mpeg4", "bf": 2})):
         video = clip(tmp_path / name, options=options)
@@ -201,7 +201,7 @@ def test_absurd_sizes_are_refused(tmp_path):
     assert reason(tmp_path / "a.mkv") in ("too large", "unreadable", "damaged")
 
 
-def test_time_limit(tmp_path):
+def test_probing_over_the_time_limit_is_stopped(tmp_path):
     path = clip(tmp_path / "a.mp4")
     started = time.monotonic()
     with pytest.raises(MediaError, match="too slow"):

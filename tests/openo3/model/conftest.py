@@ -1,4 +1,4 @@
-"""Every test of this folder that asks for `family` runs for both generations of Qwen-VL."""
+"""Every test of this folder that uses `family` runs for both generations of Qwen-VL."""
 
 import pytest
 import torch

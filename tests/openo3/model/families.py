@@ -1,4 +1,4 @@
-"""Two real model classes with random weights, the smallest that still have every part of the large ones."""
+"""Two real model classes with random weights: minimal, but with every part of the large models."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CORPUS = [
 
 @dataclass(frozen=True)
 class Family:
-    """A model with its processor, and what tests ask of them."""
+    """A model with its processor, and helpers for tests."""
 
     name: str
     model: Any
@@ -98,7 +98,7 @@ class Family:
 
     @contextmanager
     def vision_attention(self, implementation: str) -> Iterator[None]:
-        """The vision tower under another attention for a while."""
+        """Run the vision tower with another attention implementation inside the context."""
         config = self.model.model.visual.config
         before, config._attn_implementation = config._attn_implementation, implementation
         try:

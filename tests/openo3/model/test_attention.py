@@ -21,7 +21,7 @@ def packed(lengths: list[int], device: str = "cpu", dtype: torch.dtype = torch.f
 
 
 def one_by_one(parts: list[torch.Tensor], lengths: list[int], scaling: float) -> torch.Tensor:
-    """Written out: softmax(q k' scale) v for each segment."""
+    """Reference implementation: softmax(q k' scale) v for each segment."""
     outputs = []
     for q, k, v in zip(*(part.split(lengths, dim=2) for part in parts), strict=True):
         outputs.append(F.softmax(q @ k.transpose(-1, -2) * scaling, dim=-1) @ v)
@@ -97,7 +97,7 @@ SEGMENTS = torch.tensor(
 
 
 def piece_by_piece(q, k, v, query_ends, key_ends, longest_query, longest_key, scale, window_size):
-    """What a `flash_kernel` does, written out; causal from the end."""
+    """A reference implementation of `flash_kernel`; causal, aligned at the end."""
     assert window_size == (-1, 0)
     outputs = []
     for piece in range(len(query_ends) - 1):

@@ -31,7 +31,7 @@ def ids_of(written: list[list[Generation]]) -> list[list[list[int]]]:
 
 
 def generate(family: Family, pack: Pack, branch: Branch, end_tokens: list[int]) -> list[int]:
-    """What transformers makes of one branch alone, greedily."""
+    """Greedy output of transformers for one branch alone."""
     ids = torch.tensor([[*pack.prefix_ids, *branch.context_ids]])
     image = family.encoder.image_token_id
     written = family.model.generate(
@@ -56,7 +56,7 @@ def scored(family: Family, pack: Pack, branch: Branch, ids: list[int], temperatu
         return F.log_softmax(family.logits([whole])[0, -len(ids) - 1 : -1] / temperature, dim=-1)
 
 
-def test_greedy_is_what_generate_gives(family: Family) -> None:
+def test_greedy_decoding_equals_generate(family: Family) -> None:
     packs = packs_of_all_kinds(family)
     written = family.decode(packs, Sampling(NEW), end_tokens=[])
     for pack, generations in zip(packs, written, strict=True):
@@ -66,8 +66,8 @@ def test_greedy_is_what_generate_gives(family: Family) -> None:
             assert len(generation.ids) == len(generation.logprobs) == NEW
 
 
-def test_branches_that_end_at_different_steps(family: Family) -> None:
-    """The tokens that end a text are those that some branches happen to write and others do not."""
+def test_branches_may_end_at_different_steps(family: Family) -> None:
+    """Uses as end tokens those that some branches generate and others do not."""
     packs = packs_of_all_kinds(family)
     free = [
         generation.ids for row in family.decode(packs, Sampling(NEW), end_tokens=[]) for generation in row
@@ -83,7 +83,7 @@ def test_branches_that_end_at_different_steps(family: Family) -> None:
     assert len(lengths) > 1
 
 
-def test_all_branches_end_at_once(family: Family) -> None:
+def test_all_branches_may_end_at_once(family: Family) -> None:
     pack = family.pack(family.frames(1), QUESTIONS)
     everything = list(range(family.model.config.get_text_config().vocab_size))
     (generations,) = family.decode([pack], Sampling(NEW, temperature=1.0, n=2), end_tokens=everything)
@@ -91,12 +91,12 @@ def test_all_branches_end_at_once(family: Family) -> None:
 
 
 @pytest.mark.parametrize("new", [0, 1])
-def test_a_limit_of_tokens(family: Family, new: int) -> None:
+def test_decoding_stops_at_the_token_limit(family: Family, new: int) -> None:
     (generations,) = family.decode([family.pack(family.frames(1), QUESTIONS)], Sampling(new))
     assert [len(generation.ids) for generation in generations] == [new] * 3
 
 
-def test_a_pack_without_questions(family: Family) -> None:
+def test_a_pack_without_questions_gives_no_completions(family: Family) -> None:
     packs = packs_of_all_kinds(family)
     packs[1] = Pack(packs[1].prefix_ids, packs[1].grids, packs[1].pixel_values)
     sampling = Sampling(NEW)
@@ -105,7 +105,7 @@ def test_a_pack_without_questions(family: Family) -> None:
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.7, 1.5])
-def test_logprobs_are_those_of_a_plain_forward_pass(family: Family, temperature: float) -> None:
+def test_logprobs_equal_those_of_a_plain_forward_pass(family: Family, temperature: float) -> None:
     packs = packs_of_all_kinds(family)
     sampling = Sampling(NEW, temperature=temperature, top_p=0.9, n=2, seed=3)
     for pack, generations in zip(packs, family.decode(packs, sampling), strict=True):
@@ -164,8 +164,8 @@ def test_top_p_keeps_the_smallest_set_that_reaches_it(family: Family, top_p: flo
     assert len(seen) >= min(kept, 5)
 
 
-def test_nobody_writes_a_patch(family: Family) -> None:
-    """A text with the image token in it could not be trained on: there is no patch to put there."""
+def test_image_tokens_are_never_generated(family: Family) -> None:
+    """A completion with the image token could not be trained on, as there is no patch for it."""
     image = family.encoder.image_token_id
     bias = torch.zeros(family.model.config.get_text_config().vocab_size)
     bias[image] = 1e4
@@ -180,8 +180,8 @@ def test_nobody_writes_a_patch(family: Family) -> None:
         hook.remove()
 
 
-def test_slots_that_are_still_empty_are_not_seen(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a GPU, where every step reads all room there is."""
+def test_empty_cache_slots_are_not_attended_to(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU, where every step reads all slots of the cache."""
     packs, sampling = packs_of_all_kinds(family), Sampling(NEW, temperature=0.7, n=2, seed=3)
     expected = family.decode(packs, sampling)
     take = Slots.take
@@ -195,7 +195,7 @@ def test_slots_that_are_still_empty_are_not_seen(family: Family, monkeypatch: py
 
 
 @pytest.mark.gpu
-def test_recorded_steps_write_what_plain_ones_do(family: Family) -> None:
+def test_captured_steps_generate_the_same_as_plain_ones(family: Family) -> None:
     """Single precision, over a growing cache and with branches that end at different steps."""
     packs = packs_of_all_kinds(family)
     on_cpu = family.decode(packs, Sampling(2 * NEW, n=2), end_tokens=[3, 5, 7, 11])

@@ -1,4 +1,4 @@
-"""Prompts become the processor's own tokens; no text of a record can do more than be read."""
+"""Prompts become the processor's own tokens; text from a record never becomes a special token."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def whole_conversation(family: Family, prompt: Prompt) -> dict:
 @pytest.mark.parametrize(
     "text", [QUESTION, "a", "user", "assistant", "seconds.", "<|", "x\n", "ä€🙂 12.5\n\n"], ids=repr
 )
-def test_encoding_is_the_processors_own(family: Family, duration_s: float | None, text: str) -> None:
+def test_encoding_equals_that_of_the_processor(family: Family, duration_s: float | None, text: str) -> None:
     frames = family.frames(1 if duration_s is None else 3, (3, 2))
     prompt = Prompt(frames, duration_s, text)
     encoded, expected = family.encoder.encode(prompt), whole_conversation(family, prompt)
@@ -37,7 +37,7 @@ def test_encoding_is_the_processors_own(family: Family, duration_s: float | None
     assert encoded.vision.pixel_values.equal(expected["pixel_values"])
 
 
-def test_frames_of_different_sizes(family: Family) -> None:
+def test_frames_may_have_different_sizes(family: Family) -> None:
     prompt = Prompt((*family.frames(1, (3, 2)), *family.frames(2, (1, 1))), 2.0, QUESTION)
     encoded, expected = family.encoder.encode(prompt), whole_conversation(family, prompt)
     assert [*encoded.prefix_ids, *encoded.context_ids] == expected["input_ids"][0].tolist()
@@ -54,7 +54,7 @@ def test_without_patches_a_prompt_has_one_token_for_each_frame(family: Family) -
     ]
 
 
-def test_frames_that_are_shared_give_one_prefix(family: Family) -> None:
+def test_shared_frames_give_one_prefix(family: Family) -> None:
     frames = family.frames(2)
     first = family.encoder.encode(Prompt(frames, 9.5, QUESTION))
     for text in ["Where is it?", "", "9.5 seconds.", *INJECTIONS]:
@@ -74,7 +74,7 @@ def test_special_tokens_of_a_question_are_plain_characters(family: Family, text:
 
 
 @pytest.mark.parametrize("text", [QUESTION, *INJECTIONS])
-def test_targets_end_once(family: Family, text: str) -> None:
+def test_targets_have_one_end_token(family: Family, text: str) -> None:
     *ids, end = family.encoder.target(text)
     assert end == family.processor.tokenizer.eos_token_id
     assert not set(ids) & set(family.processor.tokenizer.all_special_ids)
@@ -89,7 +89,7 @@ def test_tags_are_tokens_and_survive_decoding(family: Family) -> None:
         assert family.processor.tokenizer.convert_tokens_to_ids(tag) in ids
 
 
-def test_ids_without_a_token_decode_to_nothing(family: Family) -> None:
+def test_ids_without_a_token_decode_to_an_empty_string(family: Family) -> None:
     """The output layer is a little wider than the vocabulary."""
     beyond = family.model.config.get_text_config().vocab_size - 1
     assert beyond >= len(family.processor.tokenizer)
@@ -97,12 +97,12 @@ def test_ids_without_a_token_decode_to_nothing(family: Family) -> None:
     assert family.encoder.decode([beyond, *word, beyond]) == "red"
 
 
-def test_either_end_of_a_text(family: Family) -> None:
+def test_both_end_tokens_end_a_text(family: Family) -> None:
     ends = family.processor.tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
     assert list(family.encoder.end_ids) == ends
 
 
-def test_box_space(family: Family) -> None:
+def test_each_model_family_has_its_box_space(family: Family) -> None:
     expected = {"qwen3_vl": RELATIVE_1000, "qwen2_5_vl": BoxSpace("pixels", (84, 56))}[family.name]
     assert family.encoder.box_space((84, 56)) == expected
     assert LocalEngine(family.model, family.processor).box_space((84, 56)) == expected

@@ -1,4 +1,4 @@
-"""The engine answers in the order of the questions, each as if it were asked alone."""
+"""The engine answers in the order of the questions, each as if asked alone."""
 
 import pytest
 import torch
@@ -39,13 +39,13 @@ def test_answers_come_in_the_order_of_the_questions(engine: LocalEngine, asked: 
 
 
 @pytest.mark.parametrize("tokens_per_batch", [1, 60, 10_000])
-def test_batches_change_nothing(family: Family, asked: list[Prompt], tokens_per_batch: int) -> None:
+def test_batching_does_not_change_answers(family: Family, asked: list[Prompt], tokens_per_batch: int) -> None:
     engine = LocalEngine(family.model, family.processor, tokens_per_batch)
     reference = LocalEngine(family.model, family.processor)
     assert engine.generate(asked, GREEDY) == reference.generate(asked, GREEDY)
 
 
-def test_samples(engine: LocalEngine, asked: list[Prompt]) -> None:
+def test_samples_are_reproducible_and_differ(engine: LocalEngine, asked: list[Prompt]) -> None:
     sampling = Sampling(10, temperature=1.0, top_p=0.95, n=3, seed=4)
     first = engine.generate(asked, sampling)
     assert first == engine.generate(asked, sampling)
@@ -69,17 +69,17 @@ def test_prompts_share_a_prefix_by_frames_and_length(family: Family) -> None:
     assert same_frames([Prompt(frames, seconds, "?") for frames, seconds in asked]) == [[0, 2], [1, 4], [3]]
 
 
-def test_same_frames_of_another_length_are_another_prompt(engine: LocalEngine, family: Family) -> None:
+def test_the_same_frames_with_another_length_are_another_prompt(engine: LocalEngine, family: Family) -> None:
     frames = family.frames(2)
     asked = [Prompt(frames, seconds, "Where is it?") for seconds in (2.0, 300.5)]
     assert engine.generate(asked, GREEDY) == [engine.generate([one], GREEDY)[0] for one in asked]
 
 
-def test_nothing_asked(engine: LocalEngine) -> None:
+def test_no_questions_give_no_answers(engine: LocalEngine) -> None:
     assert engine.generate([], GREEDY) == []
 
 
-def test_the_callers_random_numbers_are_left_alone(engine: LocalEngine, asked: list[Prompt]) -> None:
+def test_the_random_state_of_the_caller_is_unchanged(engine: LocalEngine, asked: list[Prompt]) -> None:
     state = torch.get_rng_state()
     engine.generate(asked[:1], Sampling(3, temperature=1.0))
     assert torch.equal(torch.get_rng_state(), state)

@@ -25,7 +25,7 @@ def folder(family: Family, tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-def test_round_trip(family: Family, folder: Path) -> None:
+def test_a_saved_model_loads_unchanged(family: Family, folder: Path) -> None:
     model, processor = load_model(folder, torch.float32), load_processor(folder)
     assert type(model) is type(family.model)
     assert type(processor) is type(family.processor)
@@ -48,15 +48,15 @@ def test_engine_loads_a_folder(family: Family, folder: Path) -> None:
     assert len(answers) == 2
 
 
-def test_saved_again_it_asks_for_nothing_special(folder: Path, tmp_path: Path) -> None:
-    """The attention is this program's own business: other programs load the folder too."""
+def test_a_saved_model_does_not_name_the_attention_implementation(folder: Path, tmp_path: Path) -> None:
+    """Saved folders do not name the attention implementation, so that other programs can load them."""
     load_model(folder, torch.float32).save_pretrained(tmp_path / "again")
     saved = (tmp_path / "again" / "config.json").read_text()
     assert FRAMEWISE not in saved
     assert GROUPED not in saved
 
 
-def test_pointer_to_a_hub_model(tmp_path: Path) -> None:
+def test_a_pointer_loads_its_hub_model(tmp_path: Path) -> None:
     target = {"repo_id": "Qwen/Qwen3-VL-8B-Instruct", "revision": "0c351dd01ed87e9c1b53cbc748cba10e6187ff3b"}
     (tmp_path / POINTER).write_text(json.dumps(target))
     assert resolve(tmp_path) == {
@@ -65,7 +65,7 @@ def test_pointer_to_a_hub_model(tmp_path: Path) -> None:
     }
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_model_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="missing"):
         load_processor(tmp_path / "missing")
 
@@ -79,7 +79,7 @@ def test_a_model_without_some_of_its_tensors_is_refused(folder: Path) -> None:
         load_model(folder)
 
 
-def test_weights_that_are_cut_off_are_refused(folder: Path) -> None:
+def test_truncated_weights_are_refused(folder: Path) -> None:
     weights = folder / "model.safetensors"
     os.truncate(weights, weights.stat().st_size // 2)
     with pytest.raises(IncompleteModelError, match=f"{folder}: its weights cannot be read"):
@@ -87,7 +87,7 @@ def test_weights_that_are_cut_off_are_refused(folder: Path) -> None:
 
 
 def test_code_in_a_model_folder_is_never_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With `trust_remote_code` left open, transformers asks on standard input and runs it on a `y`."""
+    """With `trust_remote_code` unset, transformers prompts on standard input and runs the code on a `y`."""
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 8))
     (folder / "own.py").write_text("raise SystemExit('code of the model ran')\n")
     for name, entry in (
@@ -102,7 +102,7 @@ def test_code_in_a_model_folder_is_never_run(folder: Path, monkeypatch: pytest.M
         load_model(folder)
 
 
-def test_a_chat_template_without_end_is_refused(folder: Path) -> None:
+def test_an_endless_chat_template_is_refused(folder: Path) -> None:
     loop = "{% for _ in range(99999) %}" * 3 + "a" + "{% endfor %}" * 3
     template = folder / "chat_template.jinja"
     template.write_text(template.read_text() + loop)

@@ -1,4 +1,4 @@
-"""Branches in a pack are the rows they stand for: the same positions, logits and gradients."""
+"""Branches in a pack equal their separate rows: the same positions, logits and gradients."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def packs_of_all_kinds(family: Family) -> list[Pack]:
 
 
 def plain_inputs(family: Family, pack: Pack, branch: Branch) -> dict[str, torch.Tensor]:
-    """One branch as its own row, the way the processor would hand it to the model: no mask, no positions."""
+    """One branch as its own row, as the processor would pass it to the model: no mask, no positions."""
     ids = torch.tensor([[*pack.prefix_ids, *branch.context_ids, *branch.target_ids]])
     return {
         "input_ids": ids,
@@ -37,7 +37,7 @@ def plain_inputs(family: Family, pack: Pack, branch: Branch) -> dict[str, torch.
     "sizes", [[], [(2, 2)], [(3, 1), (1, 3), (2, 5)]], ids=["no images", "one", "different"]
 )
 @pytest.mark.parametrize("text_between", [0, 1, 3])
-def test_positions_are_the_models_own(
+def test_positions_equal_those_of_the_model(
     family: Family, sizes: list[tuple[int, int]], text_between: int
 ) -> None:
     image = family.encoder.image_token_id
@@ -70,7 +70,7 @@ def test_collate_keeps_the_models_positions(family: Family) -> None:
             start += length
 
 
-def test_mask_written_out() -> None:
+def test_the_mask_equals_a_hand_written_one() -> None:
     segments = torch.tensor([[0, 0, 1, 1, 2, -1]])
     assert branch_mask(segments)[0, 0].int().tolist() == [
         [1, 0, 0, 0, 0, 0],
@@ -82,7 +82,7 @@ def test_mask_written_out() -> None:
     ]
 
 
-def test_labels_cover_the_targets_alone(family: Family) -> None:
+def test_labels_cover_only_the_targets(family: Family) -> None:
     packs = packs_of_all_kinds(family)
     batch = family.collate(packs)
     for row, pack in enumerate(packs):
@@ -111,7 +111,7 @@ def test_branches_give_the_logits_of_their_own_rows(family: Family) -> None:
                 start += length
 
 
-def test_padding_changes_nothing(family: Family) -> None:
+def test_padding_does_not_change_the_logits(family: Family) -> None:
     packs = packs_of_all_kinds(family)
     with torch.no_grad():
         together = family.logits(packs)
@@ -121,7 +121,7 @@ def test_padding_changes_nothing(family: Family) -> None:
             torch.testing.assert_close(together[row, : len(alone)], alone, atol=1e-4, rtol=0)
 
 
-def test_gradients_are_those_of_the_separate_rows(family: Family) -> None:
+def test_gradients_equal_those_of_the_separate_rows(family: Family) -> None:
     packs = packs_of_all_kinds(family)
     batch = family.collate(packs)
     labels = batch.pop("labels")[:, 1:]

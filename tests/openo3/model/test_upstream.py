@@ -1,4 +1,4 @@
-"""The private parts of other libraries that are used are as they were when the code was written."""
+"""The private parts of other libraries that openo3 uses have their expected signatures."""
 
 from dataclasses import replace
 
@@ -8,11 +8,11 @@ from openo3.model.upstream import SEAMS, Seam, drift
 
 
 @pytest.mark.parametrize("seam", SEAMS, ids=lambda seam: seam.name)
-def test_the_installed_library_is_as_expected(seam: Seam) -> None:
+def test_the_installed_libraries_have_the_expected_signatures(seam: Seam) -> None:
     assert drift(seam) is None
 
 
-def test_a_change_is_one_clear_line() -> None:
+def test_an_upstream_change_gives_one_clear_line() -> None:
     update = next(seam for seam in SEAMS if seam.name.endswith("DynamicLayer.update"))
     older = replace(update, version="5.1.0", signature="self, key_states, value_states, layer_idx")
     said = drift(older)

@@ -20,14 +20,16 @@ def features(family: Family, pixels: torch.Tensor, grids: torch.Tensor) -> Any:
     return family.model.model.get_image_features(pixels, stacked(grids))
 
 
-def test_runs_of_one_size_are_joined_and_no_others() -> None:
+def test_only_consecutive_frames_of_one_size_are_joined() -> None:
     grids = torch.tensor([[1, 4, 6], [3, 4, 6], [1, 6, 4], [1, 4, 6]])
     assert stacked(grids).tolist() == [[4, 4, 6], [1, 6, 4], [1, 4, 6]]
 
 
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
-def test_features_are_the_models_own(family: Family, sizes: list[tuple[int, int]], attention: str) -> None:
+def test_features_equal_those_of_the_model(
+    family: Family, sizes: list[tuple[int, int]], attention: str
+) -> None:
     parts = [family.encoder.vision(family.frames(1, size, seed=seed)) for seed, size in enumerate(sizes)]
     pixels = torch.cat([part.pixel_values for part in parts])
     grids = torch.cat([torch.tensor(part.grids) for part in parts])

@@ -44,7 +44,7 @@ def asked(family: Family) -> list[Prompt]:
     ]
 
 
-def test_greedy_answers_are_those_of_transformers(
+def test_greedy_answers_equal_those_of_transformers(
     engine: VLLMEngine, family: Family, asked: list[Prompt]
 ) -> None:
     ours = LocalEngine(family.model, family.processor).generate(asked, GREEDY)
@@ -52,7 +52,7 @@ def test_greedy_answers_are_those_of_transformers(
     assert len({answers[0] for answers in ours}) > 1
 
 
-def test_samples(engine: VLLMEngine, asked: list[Prompt]) -> None:
+def test_samples_are_reproducible_and_differ(engine: VLLMEngine, asked: list[Prompt]) -> None:
     sampling = Sampling(10, temperature=1.0, top_p=0.95, n=3, seed=4)
     first = engine.generate(asked, sampling)
     assert first == engine.generate(asked, sampling)
@@ -64,13 +64,13 @@ def test_boxes_are_in_the_models_space(engine: VLLMEngine, family: Family) -> No
     assert engine.box_space((64, 32)) == family.encoder.box_space((64, 32))
 
 
-def test_nothing_asked(engine: VLLMEngine) -> None:
+def test_no_questions_give_no_answers(engine: VLLMEngine) -> None:
     assert engine.generate([], GREEDY) == []
 
 
-def test_a_length_that_would_cut_answers_is_refused(
+def test_a_model_length_that_would_truncate_answers_is_refused(
     engine: VLLMEngine, asked: list[Prompt], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine.llm, "generate", None)  # it is not even asked
+    monkeypatch.setattr(engine.llm, "generate", None)  # vLLM is not even called
     with pytest.raises(ValueError, match=r"max_model_len is 1024, but a prompt has \d+ tokens"):
         engine.generate(asked[:1], Sampling(1000))

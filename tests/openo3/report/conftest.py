@@ -21,6 +21,6 @@ def inputs(folder: Path) -> Inputs:
 
 @pytest.fixture(scope="session")
 def frames(folder: Path) -> dict[str, FrameStore]:
-    """All benchmarks are about the same clips."""
+    """All benchmarks use the same clips."""
     store = FrameStore.open(folder / "data/frames/vstar")
     return {"vstar": store, "videomme": store}

@@ -1,4 +1,4 @@
-"""Charts: their numbers land where they belong, and their markup is well formed."""
+"""Charts place their numbers correctly, and their markup is well formed."""
 
 import json
 import math
@@ -53,7 +53,7 @@ def test_a_fixed_range_is_kept_whatever_the_data():
     assert lower[0][1] > higher[0][1]
 
 
-def test_nothing_logged_is_said():
+def test_an_empty_log_is_stated():
     assert "nothing was logged" in line_chart("kl", [], [])
 
 
@@ -62,14 +62,14 @@ def test_every_value_falls_into_one_bin(values):
     assert math.isclose(sum(bin_shares(values)), 1)
 
 
-def test_histogram_speaks():
+def test_a_histogram_has_a_text_alternative():
     figure = ElementTree.fromstring(histogram("SFT", [0.0, 0.95, 1.0], "sft", peak=1.0))
     assert figure.find("figcaption/output").text == "mean 0.65"
     assert "33%, 0%" in figure.find("svg").get("aria-label")
 
 
 @pytest.mark.parametrize("high", [12.0, math.inf])
-def test_an_interval_ends_at_its_value_or_at_the_edge(high):
+def test_an_interval_ends_at_its_bound_or_at_the_edge(high):
     plot = ElementTree.fromstring(interval_plot("t", [("mLGM", [Estimate("SFT", 10.0, 8.0, high, "sft")])]))
     line = next(line for line in plot.iter("line") if line.get("class") == "interval")
     edge = max(float(line.get("x2")) for line in plot.iter("line") if line.get("x1") == line.get("x2"))
@@ -79,7 +79,7 @@ def test_an_interval_ends_at_its_value_or_at_the_edge(high):
 
 
 @given(st.floats(-1e4, 1e4), st.floats(1e-3, 1e6))
-def test_ticks_are_few_and_inside(low, span):
+def test_ticks_are_few_and_within_the_range(low, span):
     found = ticks(low, low + span)
     assert len(found) <= 9
     assert all(low - span * 1e-6 <= tick <= low + span * (1 + 1e-6) for tick in found)

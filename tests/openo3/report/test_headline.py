@@ -1,4 +1,4 @@
-"""The headline says what the numbers say, and no more."""
+"""The headline states what the numbers show, and no more."""
 
 import dataclasses
 
@@ -29,7 +29,7 @@ def compared(benchmark="vstar", metrics=VSTAR, base="plain", **changes) -> Compa
     )
 
 
-def test_a_rise_at_both_steps():
+def test_a_rise_at_both_steps_is_stated():
     assert sentences([compared(sft_base={"mAM": RISE}, gspo_sft={"mAM": RISE})], {}) == [
         "SFT raises mAM from 43.1 to 55.0 (+11.9 [+8.0, +15.0]) over the base asked plainly, "
         "on the same 1,160 held-out V-STaR records.",
@@ -38,7 +38,7 @@ def test_a_rise_at_both_steps():
     ]
 
 
-def test_a_fall_at_both_steps():
+def test_a_fall_at_both_steps_is_stated():
     first, second, _ = sentences([compared(sft_base={"mAM": FALL}, gspo_sft={"mAM": FALL})], {})
     assert first.startswith(
         "SFT lowers mAM from 43.1 to 55.0 (-7.9 [-10.0, -5.0]) against the base asked plainly"
@@ -46,7 +46,7 @@ def test_a_fall_at_both_steps():
     assert second == "GSPO lowers mAM from 55.0 to 58.2 (-7.9 [-10.0, -5.0]) against SFT."
 
 
-def test_what_is_within_the_noise_is_no_change():
+def test_a_difference_within_the_noise_is_no_change():
     first, second, third = sentences([compared()], {})
     assert first.startswith(
         "SFT brings no significant change in mAM over the base asked plainly: from 43.1 to "
@@ -67,7 +67,7 @@ def test_axes_that_fell_are_named_with_the_step():
     ]
 
 
-def test_two_small_falls_that_together_are_one():
+def test_two_small_falls_that_add_up_are_stated_as_a_fall():
     changes = {"gspo_base": {"vIoU_1": FALL, "acc": FALL}, "sft_base": {"acc": FALL}}
     assert sentences([compared(**changes)], {})[2:] == [
         "SFT significantly lowers What (-7.9 [-10.0, -5.0]) against the base.",
@@ -75,7 +75,7 @@ def test_two_small_falls_that_together_are_one():
     ]
 
 
-def test_other_benchmarks_tell_what_fell():
+def test_falls_on_other_benchmarks_are_stated():
     other = compared("tvgbench", ("m_tIoU",), gspo_sft={"m_tIoU": FALL})
     said = sentences([compared(), other], {})
     assert "GSPO significantly lowers TVGBench's tIoU (-7.9 [-10.0, -5.0]) against SFT." in said
@@ -85,20 +85,20 @@ def test_other_benchmarks_tell_what_fell():
     )
 
 
-def test_a_base_that_was_not_asked_plainly_is_named_so():
+def test_a_base_without_plain_answers_is_labelled():
     assert (
         "over the base asked in the grammar, for which it was not fine-tuned, on the same"
         in sentences([compared(base="greedy", sft_base={"mAM": RISE})], {})[0]
     )
 
 
-def test_nothing_evaluated_nothing_said():
+def test_no_evaluation_gives_no_headline():
     assert sentences([], {}) == []
 
 
 @pytest.mark.parametrize(("order", "verb"), [(("base", "gspo"), "raises"), (("gspo", "base"), "lowers")])
-def test_real_results_in_either_direction(inputs, order, verb):
-    """The base's answers taken for another's: what rose must then be told as a fall."""
+def test_real_results_are_stated_in_the_right_direction(inputs, order, verb):
+    """With the answers of two models swapped, a rise must be reported as a fall."""
     before, after = (inputs.key(model, "vstar") for model in order)
     keys = {inputs.key("base", "vstar"): before, inputs.key("sft", "vstar"): after}
     results = dict(inputs.results) | {key: inputs.results[other] for key, other in keys.items()}
@@ -113,7 +113,7 @@ def test_real_results_in_either_direction(inputs, order, verb):
     assert ("No single axis fell" in last) == (verb == "raises")
 
 
-def test_rewards_that_are_not_the_papers_are_named():
+def test_rewards_beyond_those_of_the_paper_are_named():
     assert sentences([compared()], {"ans_where": 1.0, "thk_objects": 2.0})[-1] == (
         "GSPO's rewards are the paper's seven and ans_where (weight 1) and thk_objects (weight 2)."
     )

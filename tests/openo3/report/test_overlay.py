@@ -1,4 +1,4 @@
-"""Drawings of evidence: right places, right claims, and nothing that a text says becomes markup."""
+"""Drawings of evidence: correct positions and claims, and no text becomes markup."""
 
 import base64
 import html
@@ -31,7 +31,7 @@ def test_highlighting_finds_exactly_the_claims_that_the_grammar_finds(text):
 
 
 @given(texts)
-def test_highlighting_writes_no_tag_of_its_text(text):
+def test_highlighting_escapes_the_tags_of_its_text(text):
     written = str(highlight(text, "q")[0])
     assert set(re.findall(r"<[^>]*", written)) <= {"</span", "</sup", "<sup"} | set(
         re.findall(r'<span(?: tabindex="0")? class="[a-z ]+"(?: tabindex="0" data-claim="q-\d+")?', written)
@@ -39,7 +39,7 @@ def test_highlighting_writes_no_tag_of_its_text(text):
 
 
 @given(st.text(st.characters(exclude_characters="<", exclude_categories=["Cs"]), max_size=60))
-def test_plain_text_stays_what_it_is(text):
+def test_plain_text_is_unchanged(text):
     assert html.unescape(str(highlight(text, "q")[0])) == html.unescape(html.escape(text))
 
 
@@ -66,11 +66,11 @@ def boxes(figure: str) -> dict[str, tuple[float, ...]]:
     return {g.get("class"): tuple(float(g.find("rect").get(side)) for side in sides) for g in groups}
 
 
-def test_boxes_are_where_they_should_be():
+def test_boxes_are_drawn_at_their_coordinates():
     image = Image.new("RGB", (200, 100))
     marks = [Mark((0.5, 0.2, 1.0, 0.4), "1", claim="q-1"), Mark((0.25, 0.0, 0.75, 1.0), "cup", true=True)]
     drawn = boxes(picture(image, marks, "2.5 s", "a frame"))
-    assert list(drawn) == ["mark true", "mark predicted"]  # the prediction on top
+    assert list(drawn) == ["mark true", "mark predicted"]  # the prediction is drawn on top
     w, h = PICTURE_WIDTH, PICTURE_WIDTH / 2
     assert drawn["mark true"] == (0.25 * w, 0, 0.5 * w, h)
     assert drawn["mark predicted"] == pytest.approx((0.5 * w, 0.2 * h, 0.5 * w, 0.2 * h))
@@ -83,7 +83,7 @@ def test_any_box_is_drawn_inside_its_frame(box):
     assert 0 <= y <= y + height <= PICTURE_WIDTH + 0.01
 
 
-def test_a_picture_escapes_its_words():
+def test_a_picture_escapes_its_labels():
     figure = picture(Image.new("RGB", (8, 8)), [Mark((0, 0, 1, 1), HOSTILE, claim=HOSTILE)], HOSTILE, HOSTILE)
     assert "<script" not in figure
     tree = ElementTree.fromstring(figure)
@@ -108,7 +108,7 @@ def test_a_data_uri_holds_the_picture_at_most_as_large_as_asked():
     assert image.size == (640, 320)
 
 
-def test_a_timeline_in_percent_of_the_length():
+def test_a_timeline_is_drawn_in_percent_of_the_length():
     tracks = [Track("Truth", "truth", [(2.0, 6.0)]), Track("SFT", "sft", [(8.0, 99.0)], [(5.0, "q-1")])]
     tree = ElementTree.fromstring(timeline(10.0, tracks, sampled_s=[0.0, 5.0]))
     bars = [(bar.get("x"), bar.get("width")) for bar in tree.iter("rect") if bar.get("class") == "bar"]
@@ -128,6 +128,6 @@ def test_any_span_fits_the_timeline(start, end, duration_s):
     assert 0 < width <= 100
 
 
-def test_normalised_is_the_space_unless_told():
+def test_the_default_box_space_is_normalised():
     _, [cited] = highlight("<obj>a</obj><box>[0,0,1,1]</box>", "q")
     assert cited.claim == parse_claims("<obj>a</obj><box>[0,0,1,1]</box>", NORMALISED)[0]

@@ -1,4 +1,4 @@
-"""The page: self-contained, deterministic, safe against what models and annotations say, and it works."""
+"""The page is self-contained, deterministic, safe against hostile texts, and works in a browser."""
 
 import copy
 import dataclasses
@@ -63,7 +63,7 @@ def test_equal_inputs_give_equal_bytes(folder, frames, text):
     assert html(Inputs.read(folder), frames, examples=6, about="a small run") == text
 
 
-def test_nothing_comes_from_outside(page, text):
+def test_the_page_loads_nothing_from_outside(page, text):
     links = {
         value for _, name, value in page.attributes if name in ("href", "src", "srcset", "action", "poster")
     }
@@ -85,7 +85,7 @@ def test_the_page_is_well_formed_and_its_ids_are_unique(page):
     assert anchors <= set(ids)
 
 
-def test_every_picture_has_words_for_those_who_do_not_see_it(text):
+def test_every_picture_has_a_text_alternative(text):
     drawings = re.findall(r"<svg [^>]*>", text)
     assert len(drawings) > 50
     assert all('aria-label="' in drawing or "aria-hidden" in drawing for drawing in drawings)
@@ -110,7 +110,7 @@ def test_the_page_begins_with_the_headline(inputs, text):
     assert f'<p class="lead">{escape(said)}</p>' in text
 
 
-def test_the_charts_ask_the_base_plainly(inputs, text):
+def test_the_charts_show_the_base_with_plain_prompts(inputs, text):
     spread = [
         score["tIoU_1"]
         for score in BENCHMARKS["vstar"].scoring.records(inputs.results["base", "vstar", "plain"])
@@ -121,13 +121,13 @@ def test_the_charts_ask_the_base_plainly(inputs, text):
     assert re.search(rf"mAM: Base {plain:.1f}, SFT [\d.]+, GSPO [\d.]+, GSPO, blind", text)
 
 
-def test_of_benchmarks_with_options_only_some_questions_are_shown(inputs, frames):
+def test_only_some_multiple_choice_questions_are_shown(inputs, frames):
     page = html(inputs, frames, examples=6)
     assert len(re.findall(r'id="vstar-\d+"', page)) == 6
     assert len(re.findall(r'id="videomme-\d+"', page)) == BENCHMARKS["videomme"].display.max_examples
 
 
-def test_the_published_numbers_are_there_and_named_as_such(page, text):
+def test_the_published_numbers_are_shown_and_labelled(page, text):
     assert "As published, on the real V-STaR" in text
     assert {"19.3", "22.4", "33.7", "46.6", "35.5", "49.0"} <= set(page.cells)
 
@@ -218,7 +218,7 @@ document.title = JSON.stringify({lit, after, pointed, back: output.textContent =
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on this machine")
 @pytest.mark.parametrize("width", [1280, 500])
-def test_a_real_browser_shows_it(tmp_path, text, width):
+def test_the_page_works_in_a_real_browser(tmp_path, text, width):
     file = tmp_path / "page.html"
     file.write_text(text.replace("</body>", f"{PROBE}</body>"), encoding="utf-8")
     command = [

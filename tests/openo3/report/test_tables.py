@@ -1,4 +1,4 @@
-"""The tables: the numbers of the metrics files, the base asked plainly, and what is missing is said."""
+"""The tables show the numbers of the metrics files, the base with plain prompts, and what is missing."""
 
 import dataclasses
 import math
@@ -22,7 +22,7 @@ NAMES = ["vstar", "tvgbench", "videomme"]
 
 
 def without(inputs, *conditions, models=tuple(MODELS)):
-    """The inputs as if these conditions had not been evaluated."""
+    """The inputs without these conditions."""
     metrics = {
         model: {
             name: {k: v for k, v in found.items() if k not in conditions or model not in models}
@@ -39,7 +39,9 @@ def section_of(inputs, benchmark):
 
 
 @pytest.mark.parametrize("benchmark", NAMES)
-def test_the_main_table_asks_the_base_plainly_and_the_others_in_the_grammar(folder, inputs, benchmark):
+def test_the_main_table_shows_the_base_with_plain_prompts_and_the_others_with_grammar(
+    folder, inputs, benchmark
+):
     table = section_of(inputs, benchmark).main
     assert [column.heading for column in table.columns] == [
         "Base (asked plainly)",
@@ -63,7 +65,7 @@ def test_the_main_table_asks_the_base_plainly_and_the_others_in_the_grammar(fold
 
 
 @pytest.mark.parametrize("benchmark", NAMES)
-def test_differences_are_those_of_the_columns(inputs, benchmark):
+def test_differences_match_the_columns(inputs, benchmark):
     base, sft, gspo, *differences = section_of(inputs, benchmark).main.columns
     for (after, before), difference in zip(
         ((sft, base), (gspo, base), (gspo, sft)), differences, strict=True
@@ -75,7 +77,7 @@ def test_differences_are_those_of_the_columns(inputs, benchmark):
                 assert cell.mark == ("up" if cell.low > 0 else "down" if cell.high < 0 else "")
 
 
-def test_smaller_tables_ask_all_models_alike(inputs):
+def test_smaller_tables_use_one_condition_for_all_models(inputs):
     tables = {table.title: table for table in section_of(inputs, "vstar").further}
     assert {title: [c.heading for c in table.columns] for title, table in tables.items()} == {
         "All asked plainly": ["Base", "SFT", "GSPO", "SFT − Base", "GSPO − Base", "GSPO − SFT"],  # noqa: RUF001
@@ -89,14 +91,14 @@ def test_smaller_tables_ask_all_models_alike(inputs):
     assert "format" not in {key for key, _, _ in tables["All asked plainly"].metrics}
 
 
-def test_the_footnote_is_the_base_in_the_grammar(inputs):
+def test_the_footnote_gives_the_base_with_the_grammar_prompt(inputs):
     greedy = measured_cell(inputs.metrics["base"]["vstar"]["greedy"], "mAM")
     note = f"The base asked in the grammar instead: mAM {greedy}."
     assert section_of(inputs, "vstar").footnote == note
     assert section_of(without(inputs, "greedy", models=("base",)), "vstar").footnote == ""
 
 
-def test_without_plain_answers_the_base_is_shown_as_it_was_asked(inputs):
+def test_without_plain_answers_the_base_is_shown_in_its_own_condition(inputs):
     found = section_of(without(inputs, "plain"), "vstar")
     assert found.main.columns[0].heading == "Base (asked in the grammar)"
     greedy = inputs.metrics["base"]["vstar"]["greedy"]
@@ -128,19 +130,19 @@ def test_plain_answers_alone_still_make_a_table(inputs):
         (Interval(0.3, math.nan, math.nan), "+30.0", "[?, ?]", ""),
     ],
 )
-def test_differences_say_what_is_known(gain, text, interval, sign):
+def test_differences_are_given_where_known(gain, text, interval, sign):
     cell = difference_cell(gain)
     assert (cell.text, cell.interval, cell.sign) == (text, interval, sign)
 
 
-def test_unknown_and_infinite_numbers():
+def test_unknown_and_infinite_numbers_are_shown_as_such():
     assert difference_cell(Interval(math.nan, math.nan, math.nan)) is None
     perfect = measured_cell({"mLGM": None, "intervals": {"mLGM": [1.5, None]}}, "mLGM")
     assert perfect == Cell(math.inf, 150.0, math.inf)
     assert (perfect.text, perfect.interval) == ("∞", "[150.0, ∞]")
 
 
-def test_markdown_holds_the_same_numbers(inputs):
+def test_the_markdown_table_has_the_same_numbers(inputs):
     text = markdown(inputs)
     for benchmark in NAMES:
         found = section_of(inputs, benchmark)

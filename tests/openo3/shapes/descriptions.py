@@ -1,4 +1,4 @@
-"""What a description of a shape means, from a scene's numbers alone."""
+"""The meaning of a shape's description, derived only from the numbers of a scene."""
 
 import re
 
@@ -77,13 +77,13 @@ def in_view(scene: Scene, time_s: float) -> list[Object]:
 
 
 def extreme(items: list[Object], key: str, word: str) -> list[Object]:
-    """Those that are `first` or `last` by `key`: several if they are at one moment."""
+    """The shapes that are `first` or `last` by `key`; several if they share a moment."""
     times = [getattr(item, key) for item in items]
     return [item for item in items if getattr(item, key) == (min if word == "first" else max)(times)]
 
 
 def covered(scene: Scene, item: Object, time_s: float) -> float:
-    """The largest share of a shape's box that one of those above it covers."""
+    """The largest share of a shape's box covered by one of the shapes above it."""
     above = [
         other for other in in_view(scene, time_s) if scene.objects.index(other) > scene.objects.index(item)
     ]

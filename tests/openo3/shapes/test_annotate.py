@@ -1,4 +1,4 @@
-"""Rows about clips: exact where they say so, and wrong by as much as was asked where they do not."""
+"""Annotation rows are exact where they should be, and elsewhere noisy by the requested amount."""
 
 import re
 from collections import Counter
@@ -20,7 +20,7 @@ COUNT = 150
 
 
 def samples(noise: LabelNoise) -> tuple[list[tuple[Clip, Sample]], list[tuple[Clip, Sample]]]:
-    """Parsed rows with their clips, of the SFT and of the RL file."""
+    """Parsed rows of the SFT and the RL file, with their clips."""
     files: tuple[list, list] = ([], [])
     for index in range(COUNT):
         clip = Clip.sample(5, "train", index)
@@ -41,7 +41,7 @@ def shape(clip: Clip, name: str) -> Object:
     return item
 
 
-def test_noise_touches_neither_the_rl_file_nor_questions():
+def test_noise_changes_neither_the_rl_file_nor_questions():
     assert [sample for _, sample in RL] == [sample for _, sample in SAME_RL]
     for (_, exact), (_, noisy) in zip(EXACT_SFT, NOISY_SFT, strict=True):
         assert (exact.id, exact.question, exact.key_frames) == (noisy.id, noisy.question, noisy.key_frames)
@@ -63,14 +63,14 @@ def test_key_items_are_wrong_where_the_reasoning_is():
             assert said == {(idx, name): pytest.approx(box, abs=0.5001e-3) for idx, name, box in items}
 
 
-def test_tasks_are_those_of_the_published_files():
+def test_tasks_match_those_of_the_published_files():
     assert {sample.task for _, sample in EXACT_SFT} == set(STGR_TASKS) - {Task.TEMPORAL_MCQ}
     assert {sample.task for _, sample in RL} == set(STGR_TASKS)
     counts = Counter(sample.task for _, sample in EXACT_SFT)
     assert counts.most_common(1)[0][0] is Task.TEMPORAL_SPATIAL
 
 
-def test_no_file_asks_a_clip_the_same_twice():
+def test_no_file_repeats_a_question_about_a_clip():
     for file in (EXACT_SFT, RL):
         asked = Counter((sample.media, sample.question.partition("\n")[0]) for _, sample in file)
         assert asked.most_common(1)[0][1] == 1
@@ -78,14 +78,14 @@ def test_no_file_asks_a_clip_the_same_twice():
 
 
 def family(phrase: str) -> str:
-    """What kind of description it is: by its steps, if it has several."""
+    """The kind of a description: its steps, if it has several."""
     steps = len(unfolded(phrase)) - (not ORDER.fullmatch(unfolded(phrase)[0]))
     if ORDER.fullmatch(phrase) or steps > 1:
         return f"{steps} steps" if steps > 1 else "order"
     return re.search("come into view|leave|hides|left of|right of|above|below", phrase)[0]
 
 
-def test_both_files_ask_of_every_family():
+def test_both_files_have_questions_of_every_family():
     for file in (EXACT_SFT, RL):
         questions = [sample.question for _, sample in file if sample.task is not Task.VISUAL]
         phrases = [description(text) for text in questions if ASKED.fullmatch(text.partition("\n")[0])]
@@ -116,7 +116,7 @@ def test_described_shapes_are_the_answers():
     assert len(asked) == 4  # both tasks, of one step and of several
 
 
-def test_only_supervised_rows_reason():
+def test_only_sft_rows_have_reasoning():
     assert all(sample.reasoning for _, sample in EXACT_SFT)
     assert not any(sample.reasoning for _, sample in RL)
 
@@ -170,7 +170,7 @@ def test_reasoning_reads_as_sentences():
             assert start.isupper()
 
 
-def test_what_is_answered_of_a_direction_a_count_and_a_colour_is_true():
+def test_answers_about_directions_counts_and_colours_are_true():
     for clip, sample in EXACT_SFT + RL:
         if sample.task is not Task.FREE_FORM:
             continue
@@ -183,7 +183,7 @@ def test_what_is_answered_of_a_direction_a_count_and_a_colour_is_true():
             assert ["two", "three", "four", "five", "six"].index(sample.answer) + 2 == len(clip.scene.objects)
 
 
-def test_a_still_is_answered_within_a_pixel():
+def test_boxes_of_a_still_are_exact_to_a_pixel():
     for clip, sample in EXACT_SFT + RL:
         if sample.task is Task.VISUAL:
             name = re.search("<obj>(.*)</obj>", sample.answer)[1]
@@ -193,7 +193,7 @@ def test_a_still_is_answered_within_a_pixel():
             assert np.abs(off).max() <= 0.5 + 1e-6
 
 
-def test_labels_are_as_wrong_as_asked():
+def test_labels_have_the_requested_noise():
     sides, ends, shifted = [], [], []
     for (clip, exact), (_, noisy) in zip(EXACT_SFT, NOISY_SFT, strict=True):
         if exact.task is Task.TEMPORAL:

@@ -1,4 +1,4 @@
-"""Two processes learn as one: what each has of its own, and what they share."""
+"""Two processes train as one: what each process holds, and what they share."""
 
 import json
 import os
@@ -42,7 +42,7 @@ torch.distributed.destroy_process_group()  # else a thread of gloo's may abort t
 
 
 @pytest.mark.slow
-def test_two_processes_learn_as_one(tmp_path: Path) -> None:
+def test_two_processes_train_as_one(tmp_path: Path) -> None:
     script = tmp_path / "each.py"
     script.write_text(EACH)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -62,7 +62,7 @@ def test_two_processes_learn_as_one(tmp_path: Path) -> None:
     assert first["clock"] == second["clock"] == [0.1, 1e9]  # in full precision
 
 
-def test_one_process_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_process_is_not_distributed(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RANK", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
     processes = Processes("cpu")

@@ -1,4 +1,4 @@
-"""A world as a folder: the same again, only what is missing, complete after a kill, and valid throughout."""
+"""A world as a folder: reproducible, incremental, resumable after a kill, and valid."""
 
 import os
 import signal
@@ -42,7 +42,7 @@ def written(folder: Path) -> dict[str, int]:
     return {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
 
 
-def test_importing_is_light():
+def test_importing_shapes_loads_no_heavy_library():
     code = "import sys; from openo3 import shapes; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -52,7 +52,7 @@ def test_the_same_parameters_give_the_same_bytes(world: Path, tmp_path: Path):
     assert contents(tmp_path / "again") == contents(world)
 
 
-def test_one_more_video_changes_one_video(world: Path, tmp_path: Path):
+def test_one_more_video_adds_only_that_video(world: Path, tmp_path: Path):
     folder = tmp_path / "world"
     shapes.generate(folder, SMALL)
     before = written(folder)
@@ -76,7 +76,7 @@ def test_another_seed_is_another_world(world: Path, tmp_path: Path):
     assert not {path for path in first if contents(folder).get(path) == first[path]}
 
 
-def test_a_folder_of_something_else_is_left_alone(tmp_path: Path):
+def test_a_folder_with_other_content_is_not_touched(tmp_path: Path):
     (tmp_path / "videos").mkdir()
     (tmp_path / "videos/holiday.mp4").write_bytes(b"mine")
     with pytest.raises(FileExistsError, match="not a shapes world"):
@@ -84,7 +84,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path):
     assert list(contents(tmp_path)) == ["videos/holiday.mp4"]
 
 
-def test_a_kill_at_any_moment_leaves_a_world_that_can_be_finished(world: Path, tmp_path: Path):
+def test_a_world_killed_at_any_moment_can_be_completed(world: Path, tmp_path: Path):
     folder = tmp_path / "world"
     modules = "from pathlib import *; from openo3.shapes import *; from openo3.shapes.noise import *"
     code = f"{modules}; generate(Path({str(folder)!r}), {SMALL!r})"
@@ -101,7 +101,7 @@ def test_a_kill_at_any_moment_leaves_a_world_that_can_be_finished(world: Path, t
     assert contents(folder) == contents(world)
 
 
-def test_a_kill_while_an_old_world_is_cleared_is_noticed(world: Path, tmp_path: Path):
+def test_a_kill_during_the_removal_of_an_old_world_is_detected(world: Path, tmp_path: Path):
     folder = tmp_path / "world"
     (folder / "videos").mkdir(parents=True)
     (folder / "world.json").write_text("null\n")
@@ -111,7 +111,7 @@ def test_a_kill_while_an_old_world_is_cleared_is_noticed(world: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("file", ["STGR-SFT.json", "STGR-RL.json"])
-def test_decoded_frames_show_what_the_key_items_say(world: Path, file: str):
+def test_decoded_frames_match_the_key_items(world: Path, file: str):
     checked = 0
     for row in read_json(world / file):
         for frame in row["key_frames"]:
@@ -133,7 +133,7 @@ def assert_drawn(pixels: np.ndarray, name: str, box: list[float]) -> None:
     x1, y1, x2, y2 = (value * side for value, side in zip(box, (width, height) * 2, strict=True))
     inside = alike[round(y1) : round(y2), round(x1) : round(x2)]
     assert inside.mean() > 0.15, name
-    ring = alike.copy()  # right outside; other shapes of the same colour may be farther off
+    ring = alike.copy()  # just outside; other shapes of the same colour may be farther away
     ring[max(0, round(y1) - 2) : round(y2) + 2, max(0, round(x1) - 2) : round(x2) + 2] = False
     near = np.zeros_like(ring)
     near[max(0, round(y1) - 5) : round(y2) + 5, max(0, round(x1) - 5) : round(x2) + 5] = True
@@ -156,7 +156,7 @@ def test_benchmarks_are_held_out_and_exact(world: Path):
     assert len(set(films)) == len(films)
 
 
-def test_the_benchmarks_ask_of_the_families_they_say():
+def test_benchmark_questions_have_their_declared_families():
     """V-STaR of one step in one of four questions and of two in two; TVGBench of each family as often."""
     clips = {split: [Clip.sample(3, split, n) for n in range(200)] for split in ("vstar", "tvgbench")}
     vstar = [record for clip in clips["vstar"] for record in benchmarks.vstar_records(clip, 2)]
@@ -174,7 +174,7 @@ def test_the_benchmarks_ask_of_the_families_they_say():
     assert len({(record["path"], record["question"]) for record in tvg}) == len(tvg)
 
 
-def test_a_domain_is_the_steps_that_the_question_takes():
+def test_the_domain_is_the_number_of_steps_of_the_question():
     for number in range(60):
         for record in benchmarks.vstar_records(Clip.sample(3, "vstar", number), 2):
             question = record["question"]
@@ -184,7 +184,7 @@ def test_a_domain_is_the_steps_that_the_question_takes():
             assert question.startswith("Find ") == (taken > 1)
 
 
-def test_what_the_benchmarks_ask_has_the_true_answer():
+def test_benchmark_questions_have_the_true_answer():
     for number in range(40):
         clip = Clip.sample(3, "vstar", number, scale=1 + number % 2)
         for record in benchmarks.vstar_records(clip, 2):
@@ -200,7 +200,7 @@ def test_what_the_benchmarks_ask_has_the_true_answer():
 
 
 def test_benchmarks_at_scale_two_are_twice_as_long_with_twice_as_many_shapes(tmp_path: Path):
-    """The training clips stay as they are, but what was filmed at another scale is filmed anew."""
+    """The training clips are kept; clips rendered at another scale are rendered again."""
     folder, scaled = tmp_path / "world", replace(TINY, benchmark_scale=2)
     shapes.generate(folder, TINY)
     before, once = written(folder), contents(folder)

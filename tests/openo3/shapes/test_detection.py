@@ -1,4 +1,4 @@
-"""The truth about a patch is what lies over its centre, and a head can learn it."""
+"""The target of a patch is the shape over its centre, and a head can learn it."""
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ def topmost(scene: Scene, time_s: float, x: float, y: float) -> tuple[int, int, 
     return found
 
 
-def test_truth_is_that_of_the_scene() -> None:
+def test_targets_match_the_scene() -> None:
     rng = np.random.default_rng(0)
     size, times = (128, 96), []
     scenes = [sample_scene(rng, (160, 120)) for _ in range(8)]
@@ -50,7 +50,7 @@ def test_truth_is_that_of_the_scene() -> None:
     assert (colour >= 0).float().mean() > 0.05
 
 
-def test_a_head_learns_it_from_features_that_hold_it() -> None:
+def test_a_head_learns_targets_encoded_in_the_features() -> None:
     lesson = Lessons(PROCESSOR, 0, 64, 0, 1.0).draw(np.random.default_rng(0))
     truth = patch_truth(lesson, "cpu")
     torch.manual_seed(0)

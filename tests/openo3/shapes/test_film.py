@@ -1,4 +1,4 @@
-"""What is drawn for files is what the base model was pretrained on, at the times that are claimed."""
+"""Rendered files show the frames that the base model was pretrained on, at the stated times."""
 
 import decord
 import numpy as np
@@ -15,7 +15,7 @@ CLIPS = [Clip.sample(3, "train", index) for index in range(12)]
 
 
 @pytest.mark.parametrize("clip", CLIPS, ids=lambda clip: clip.name)
-def test_windows_give_the_pixels_of_whole_frames(clip: Clip):
+def test_windows_equal_the_pixels_of_whole_frames(clip: Clip):
     times = frame_times(clip.scene)[::9]
     drawn = np.stack(list(draw(clip.scene, times))).astype(int)
     size = torch.tensor([clip.scene.size], dtype=torch.float32)
@@ -23,7 +23,7 @@ def test_windows_give_the_pixels_of_whole_frames(clip: Clip):
     assert np.abs(drawn - (whole * 255).round().numpy()).max() <= 1
 
 
-def test_the_first_frame_from_a_time_on():
+def test_the_first_frame_at_or_after_a_time_is_found():
     for clip in CLIPS:
         for time in np.arange(0, clip.scene.duration_s - 0.5, 0.5):
             shown = clip.frame_time(clip.frame_from(time))
@@ -31,7 +31,7 @@ def test_the_first_frame_from_a_time_on():
         assert clip.frame_from(1000.0) == frame_count(clip.scene) - 1
 
 
-def test_a_clip_depends_on_nothing_but_its_place():
+def test_a_clip_depends_only_on_seed_split_and_index():
     assert Clip.sample(0, "train", 5) == Clip.sample(0, "train", 5)
     others = [Clip.sample(0, split, 5) for split in SPLITS] + [Clip.sample(1, "train", 5)]
     assert len({clip.scene for clip in others}) == len(others)
@@ -51,7 +51,7 @@ def test_the_video_has_the_clips_frames_at_its_times(tmp_path):
             assert np.abs(video[index].asnumpy().astype(int) - truth).mean() < 4
 
 
-def test_a_picture_is_the_frame(tmp_path):
+def test_a_picture_equals_the_frame(tmp_path):
     scene = CLIPS[0].scene
     write_picture(tmp_path / "a.jpg", scene, 2.0)
     [truth] = draw(scene, [2.0])

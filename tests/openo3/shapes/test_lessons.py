@@ -1,4 +1,4 @@
-"""Lessons show and say what the pipeline's own processor and tokenizer would have made of the same scene."""
+"""Lessons equal the output of the pipeline's own processor and tokenizer for the same scene."""
 
 from itertools import islice
 
@@ -45,7 +45,7 @@ def test_patches_are_laid_out_as_the_processor_does() -> None:
     torch.testing.assert_close(patches(frames / 255), theirs, atol=1e-5, rtol=1e-5)
 
 
-def test_tokens_are_the_tokenizers() -> None:
+def test_tokens_equal_those_of_the_tokenizer() -> None:
     for text in [*islice(corpus(1, 20), 60), "<|im_start|>user\n<think>The <obj>red ring</obj> 2.5</think>"]:
         assert token_ids(PROCESSOR.tokenizer, text) == PROCESSOR.tokenizer(text).input_ids
 
@@ -61,7 +61,7 @@ def test_the_targets_are_the_answers(stills: float) -> None:
 
 
 @pytest.mark.parametrize("stills", [0.0, 1.0], ids=["clips", "stills"])
-def test_the_noise_is_in_the_answers_alone(stills: float) -> None:
+def test_only_the_answers_are_noisy(stills: float) -> None:
     loose, exact = lesson(stills=stills), lesson(stills=stills, noise=EXACT)
     assert torch.equal(loose["times"], exact["times"])
     assert loose["answers"] != exact["answers"]
@@ -72,7 +72,7 @@ def test_the_noise_is_in_the_answers_alone(stills: float) -> None:
 
 
 @pytest.mark.parametrize("stills", [False, True], ids=["clips", "stills"])
-def test_lessons_are_loose_unless_told_otherwise(stills: bool) -> None:
+def test_lessons_are_noisy_by_default(stills: bool) -> None:
     scenes = [sample_scene(np.random.default_rng(seed)) for seed in range(12)]
 
     def asked(**given: LabelNoise) -> list:
@@ -115,13 +115,13 @@ def test_every_picture_has_its_patches() -> None:
     assert values.abs().max() <= 1
 
 
-def test_a_seed_draws_the_same_lesson() -> None:
+def test_a_seed_gives_the_same_lesson() -> None:
     one, two, other = lesson(seed=3), lesson(seed=3), lesson(seed=4)
     assert torch.equal(one["inputs"]["input_ids"], two["inputs"]["input_ids"])
     assert one["answers"] == two["answers"] != other["answers"]
 
 
-def test_detection_draws_no_questions() -> None:
+def test_detection_lessons_have_no_questions() -> None:
     drawn = lesson(questions=0, stills=1.0)
     assert "inputs" not in drawn
     assert drawn["times"].shape == (6, 1)

@@ -1,4 +1,4 @@
-"""What the base is taught is true of the scene but for its loose boxes and spans, in the form asked for."""
+"""The base's lessons are true of the scene, except for noisy boxes and spans, and in the requested form."""
 
 import re
 from collections.abc import Callable
@@ -113,7 +113,7 @@ def all_told(
     return spans, boxes
 
 
-def test_without_noise_boxes_and_spans_are_the_scenes():
+def test_without_noise_boxes_and_spans_match_the_scene():
     spans, boxes = all_told(EXACT)
     assert len(spans) > 1000
     assert len(boxes) > 2000
@@ -123,7 +123,7 @@ def test_without_noise_boxes_and_spans_are_the_scenes():
         assert box == pytest.approx(scene.box(item, time), abs=0.5001e-3)
 
 
-def test_labels_are_as_loose_as_said():
+def test_labels_have_the_stated_noise():
     spans, boxes = all_told(LOOSE)
     ends, sides = [], []
     for scene, item, (start, end) in spans:
@@ -144,7 +144,7 @@ def test_labels_are_as_loose_as_said():
 
 
 @pytest.mark.parametrize("ask", [Teller.when, Teller.grounded], ids=["when", "grounded"])
-def test_the_boxes_that_a_question_tells_are_exact(ask: Callable[[Teller], Pair]):
+def test_boxes_given_in_a_question_are_exact(ask: Callable[[Teller], Pair]):
     checked = 0
     for scene, question, _ in told(ask, LOOSE, 8):
         if found := re.search(r"\nIts boxes over time are (.*)\.(?:\n|$)", question):
@@ -165,7 +165,7 @@ def grounded(noise: LabelNoise = LOOSE) -> list[tuple[Scene, str, Task, Completi
     return found
 
 
-def test_grounded_answers_are_one_reasoning_and_one_answer():
+def test_grounded_answers_have_one_reasoning_and_one_answer():
     for _, _, _, said in grounded():
         assert said.text == format_completion(said.reasoning, said.answer)
         assert not re.search("[{}]", said.text)
@@ -178,7 +178,7 @@ def test_every_form_of_grounded_answer_occurs():
     assert min(tasks.count(task) for task in set(tasks)) > 30
 
 
-def test_what_is_answered_with_a_claim_for_each_step():
+def test_what_questions_are_answered_with_a_claim_for_each_step():
     for scene, question, task, said in grounded():
         if task not in (Task.TEMPORAL_SPATIAL, Task.MCQ):
             continue
@@ -198,7 +198,7 @@ def test_what_is_answered_with_a_claim_for_each_step():
             assert len(said.answer) == 1
 
 
-def test_when_is_answered_with_the_times_of_the_reason():
+def test_when_questions_are_answered_with_the_times_of_the_reasoning():
     boxed = 0
     for scene, question, task, said in grounded():
         if task not in (Task.TEMPORAL, Task.TEMPORAL_MCQ):
@@ -219,7 +219,7 @@ def test_when_is_answered_with_the_times_of_the_reason():
     assert boxed > 30
 
 
-def test_only_the_grounded_are_in_the_grammar():
+def test_only_grounded_answers_use_the_grammar():
     for ask in SHARES:
         tagged = [bool(TAG.search(question + answer)) for _, question, answer in told(ask)]
         if ask is Teller.grounded:
@@ -255,7 +255,7 @@ def test_only_one_shape_is_on_a_side_in_a_picture():
             assert len(fitting(scene, f"{found[1]} at {time} seconds")) == 1, (scene, question)
 
 
-def test_a_subject_is_answered_at_once():
+def test_a_subject_question_is_answered_directly():
     forms = set()
     for scene, question, answer in told(Teller.subject):
         item = asked_of(scene, question)
@@ -271,7 +271,7 @@ def test_a_subject_is_answered_at_once():
     assert forms == {"when", "choice", "what"}
 
 
-def test_a_reason_ends_with_the_answer():
+def test_reasoning_ends_with_the_answer():
     for scene, question, answer in told(Teller.reason):
         item = asked_of(scene, question)
         if question.startswith("When"):
@@ -287,7 +287,7 @@ def test_a_reason_ends_with_the_answer():
             assert (a, b) == (c, d)
 
 
-def test_what_is_in_view_is_listed_from_left_to_right():
+def test_shapes_in_view_are_listed_from_left_to_right():
     lists, empty = 0, 0
     for scene, question, answer in told(Teller.what):
         there = [item.name for item in seen(scene, float(re.search(r"[\d.]+(?= seconds)", question)[0]))]
@@ -334,7 +334,7 @@ def test_stories_are_in_order():
     assert len(kinds) == 4
 
 
-def test_where_is_answered_for_the_seconds_that_are_asked():
+def test_where_questions_are_answered_for_the_requested_seconds():
     untimed = 0
     for scene, question, answer in told(Teller.where, LOOSE):
         item = named(scene, re.match(r"Where is the (\w+ \w+)\?", question)[1])
@@ -361,7 +361,7 @@ def test_counts_and_motions_are_true():
             assert answer == ways[tuple(np.sign(moves))]
 
 
-def test_an_echo_is_what_was_said():
+def test_an_echo_repeats_the_given_text():
     pairs = told(Teller.echo)
     assert all(question == f"Repeat: {answer}" for _, question, answer in pairs)
     text = "".join(answer for _, _, answer in pairs)
@@ -370,7 +370,7 @@ def test_an_echo_is_what_was_said():
     }
 
 
-def test_pictures_are_answered_without_times():
+def test_answers_about_pictures_have_no_times():
     kinds = set()
     for scene, time, question, answer in told_of_pictures(LOOSE):
         there = seen(scene, time)
@@ -397,7 +397,7 @@ def test_pictures_are_answered_without_times():
     assert len(kinds) == 5
 
 
-def test_an_empty_picture_leaves_nothing_to_ask():
+def test_an_empty_picture_gives_no_question():
     empty = 0
     for scene in SCENES:
         for time in np.arange(0, scene.duration_s, 0.5):
@@ -407,7 +407,7 @@ def test_an_empty_picture_leaves_nothing_to_ask():
     assert empty > 10
 
 
-def test_every_kind_of_question_is_asked():
+def test_every_kind_of_question_occurs():
     methods = {each for name, each in vars(Teller).items() if callable(each) and not name.startswith("_")}
     assert set(SHARES) == methods - {Teller.picture}
     rng = np.random.default_rng(0)

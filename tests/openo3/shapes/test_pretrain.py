@@ -1,4 +1,4 @@
-"""The script that makes the base model, for a few seconds instead of minutes."""
+"""The script that trains the base model, run for a few seconds instead of minutes."""
 
 import json
 import sys
@@ -15,7 +15,9 @@ from openo3.shapes.plain import LOOSE
 
 
 @pytest.mark.slow
-def test_it_writes_a_model_that_loads_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pretraining_writes_a_model_that_loads_and_resumes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(pretrain, "examine", lambda *_, **__: {"questions": 0})
     small = ["--minutes", "0.03", "--batch", "3", "--workers", "0", "--device", "cpu"]
 
@@ -52,7 +54,7 @@ def test_it_writes_a_model_that_loads_and_goes_on(tmp_path: Path, monkeypatch: p
     assert load_processor(tmp_path / "two").tokenizer.get_vocab()["<think>"]
 
 
-def test_replay_shows_each_lesson_and_then_earlier_ones_again() -> None:
+def test_replay_repeats_earlier_lessons_after_each_new_one() -> None:
     shown = [
         lesson["number"] for lesson in pretrain.replayed(iter({"number": n} for n in range(12)), 2, 0, 4)
     ]

@@ -1,4 +1,4 @@
-"""The described shape is the one that fits its description, found again from the scene's numbers alone."""
+"""The described shape fits its description, as checked from the numbers of the scene alone."""
 
 import re
 from itertools import islice
@@ -83,7 +83,7 @@ def test_a_question_of_one_step_is_a_noun_phrase():
     assert {"shape that", "next shape", "last shape"} <= {" ".join(s.phrase.split()[1:3]) for s in simple}
 
 
-def test_a_question_of_several_steps_tells_the_way_first():
+def test_a_question_of_several_steps_gives_the_steps_first():
     relation = r"the (?:next|last) shape to (?:come into view|leave) (?:after|before)|the shape that hides"
     name = rf"(?:{'|'.join(COLOURS)}) (?:{'|'.join(SHAPES)})"
     start = rf"(?:the shape that (?:comes into view|leaves) (?:first|last)|(?:{relation}) the {name})"
@@ -100,7 +100,7 @@ def test_a_question_of_several_steps_tells_the_way_first():
     assert steps == {1, 2}
 
 
-def test_what_and_when_ask_about_the_same():
+def test_what_and_when_questions_have_the_same_subject():
     for _, subject in SUBJECTS:
         assert description(subject.what) == description(subject.when) == description(subject.when_and_what)
 
@@ -184,7 +184,7 @@ def test_a_side_is_cited_at_its_moment():
         assert [at for _, at in subject.evidence] == [time, time]
 
 
-def test_comings_and_leavings_are_cited_at_whole_seconds_near_them():
+def test_entries_and_exits_are_cited_at_nearby_whole_seconds():
     late = 0
     for scene in SCENES:
         for item in scene.objects:
@@ -203,7 +203,7 @@ def test_no_description_names_its_subject():
 
 
 @pytest.mark.parametrize("families", [SIMPLE, COMPOSED], ids=["simple", "composed"])
-def test_only_the_families_asked_for_come_and_nothing_twice(families: dict):
+def test_only_requested_families_occur_and_no_question_repeats(families: dict):
     came = set()
     for number, scene in enumerate(SCENES[:20]):
         found = list(subjects(scene, np.random.default_rng(number), tuple(families)))
@@ -252,7 +252,7 @@ def test_descriptions_hold_in_larger_scenes_too():
     assert families == set(FAMILIES)
 
 
-def test_one_option_is_right():
+def test_exactly_one_option_is_right():
     rng = np.random.default_rng(0)
     for scene, subject in SUBJECTS[:200]:
         text, letter = options(scene, subject.item, rng)
@@ -269,7 +269,7 @@ def test_whole_seconds_are_those_within():
         assert whole_seconds(item) == [second for second in range(60) if item.in_view(second)]
 
 
-def test_claims_are_put_in_with_their_articles():
+def test_claims_are_inserted_with_their_articles():
     reason = "{0} and {1} are in view. Next leaves {2}. {3} leaves last."
     assert put_in(reason, ["a", "b", "c", "d"]) == (
         "The a and the b are in view. Next leaves the c. The d leaves last."

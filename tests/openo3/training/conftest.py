@@ -1,4 +1,4 @@
-"""One workplace for all tests of training; none of them changes it."""
+"""One workplace for all training tests; no test changes it."""
 
 from pathlib import Path
 from zlib import crc32
@@ -12,7 +12,7 @@ from tests.openo3.training import workplace
 
 @pytest.fixture
 def varied_reward(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An untrained model earns nothing; here every completion earns something of its own."""
+    """An untrained model gets no reward; here every completion gets a distinct one."""
     monkeypatch.setitem(
         rewards.REWARDS, "format", lambda sample, completion, **_: crc32(completion.text.encode()) / 2**32
     )

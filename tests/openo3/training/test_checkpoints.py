@@ -1,4 +1,4 @@
-"""A run resumes only from whole checkpoints, and keeps the best ones."""
+"""A run resumes only from complete checkpoints and keeps the best ones."""
 
 import os
 from pathlib import Path
@@ -27,7 +27,7 @@ def checkpoint(folder: Path, step: int, *, sealed: bool = True) -> Path:
     return made
 
 
-def test_the_newest_sealed_checkpoint_counts(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_the_newest_sealed_checkpoint_is_used(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert last_checkpoint(tmp_path, "sft") is None
     checkpoint(tmp_path, 9)
     newest = checkpoint(tmp_path, 10)
@@ -74,7 +74,7 @@ def spoil_the_seal(path: Path) -> None:
         (spoil_the_seal, f"{SEAL} cannot be read"),
     ],
 )
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(
+def test_a_damaged_checkpoint_falls_back_to_the_previous_one(
     tmp_path: Path, harm, said: str, capsys: pytest.CaptureFixture
 ) -> None:
     older, newest = checkpoint(tmp_path, 10), checkpoint(tmp_path, 20)
@@ -90,7 +90,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     assert not list(tmp_path.iterdir())
 
 
-def test_the_space_of_the_next_checkpoint_is_that_of_the_newest(tmp_path: Path) -> None:
+def test_the_space_for_a_checkpoint_is_estimated_from_the_newest(tmp_path: Path) -> None:
     assert space_needed(tmp_path) == 0
     checkpoint(tmp_path, 10)
     checkpoint(tmp_path, 20)
@@ -98,7 +98,7 @@ def test_the_space_of_the_next_checkpoint_is_that_of_the_newest(tmp_path: Path) 
     assert space_needed(tmp_path) == 3 * 120
 
 
-def test_there_is_no_checkpoint_at_the_end_of_training(tmp_path: Path) -> None:
+def test_no_checkpoint_is_saved_at_the_end_of_training(tmp_path: Path) -> None:
     args = TrainingArguments(output_dir=str(tmp_path), report_to="none", use_cpu=True)
     left = []
     for step in (2, 4):
@@ -108,7 +108,7 @@ def test_there_is_no_checkpoint_at_the_end_of_training(tmp_path: Path) -> None:
     assert left == [True, False]
 
 
-def test_the_best_stay_beside_the_newest(tmp_path: Path) -> None:
+def test_the_best_checkpoints_are_kept_with_the_newest(tmp_path: Path) -> None:
     rewards = {10: 0.1, 20: 0.7, 30: 0.3, 40: 0.6, 50: 0.2}
     args = TrainingArguments(output_dir=str(tmp_path), save_steps=10, report_to="none", use_cpu=True)
     _, keep = keepers("reward", 2, greater_is_better=True)
@@ -127,7 +127,7 @@ def test_the_best_stay_beside_the_newest(tmp_path: Path) -> None:
     assert len(keepers("reward", None, greater_is_better=True)) == 1
 
 
-def test_a_failed_save_costs_no_whole_checkpoint(tmp_path: Path) -> None:
+def test_a_failed_save_keeps_the_complete_checkpoints(tmp_path: Path) -> None:
     args = TrainingArguments(output_dir=str(tmp_path), save_steps=10, report_to="none", use_cpu=True)
     state = TrainerState(is_world_process_zero=True, global_step=30)
     state.log_history = [{"step": step, "loss": loss} for step, loss in ((10, 0.1), (20, 0.9), (30, 0.5))]
@@ -151,7 +151,7 @@ def test_lower_losses_are_better_and_other_processes_remove_nothing(tmp_path: Pa
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-1", "checkpoint-3"}
 
 
-def test_what_is_left_of_a_removed_checkpoint_goes(tmp_path: Path) -> None:
+def test_leftovers_of_a_removed_checkpoint_are_deleted(tmp_path: Path) -> None:
     (tmp_path / "removed-4").mkdir()
     assert last_checkpoint(tmp_path, "sft") is None
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""What is asked and taught about each sample, and which samples are left out as too long."""
+"""The prompts and targets of each sample, and which samples are too long and skipped."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ def spatial(id: str, media: str, keys: dict[float, dict[str, tuple[Box, ...]]]) 
 
 
 def derived(examples: Examples, *samples: Sample) -> list[Sample]:
-    """The direct questions about these samples, which come after them."""
+    """The direct questions about these samples, which are appended to them."""
     own = [*samples, *examples.samples[3:]]
     direct = replace(examples, samples=own).with_direct()
     assert list(direct.samples[: len(own)]) == own
@@ -34,8 +34,8 @@ def known(sample: Sample) -> dict[float, dict[str, tuple[Box, ...]]]:
     return {key.time_s: sample.key_items[key.idx] for key in sample.key_frames}
 
 
-def test_a_direct_question_pools_what_is_known_of_a_video(examples: Examples) -> None:
-    """Of the object with the most boxes, over all records of the video, its whole seconds in order."""
+def test_a_direct_question_pools_the_boxes_of_all_records_of_a_video(examples: Examples) -> None:
+    """Uses the object with the most boxes over all records of the video, at its whole seconds in order."""
     where = derived(
         examples,
         spatial("one", "long.mp4", {1.2: {"dog": (C,), "cup": (B,)}, 3.0: {"cup": (A,)}}),
@@ -44,7 +44,7 @@ def test_a_direct_question_pools_what_is_known_of_a_video(examples: Examples) ->
     )
     assert [(sample.media, list(known(sample).items())) for sample in where] == [
         ("long.mp4", [(1.0, {"cup": (B,)}), (2.0, {"cup": (D,)}), (3.0, {"cup": (A,)})]),
-        ("short.mp4", [(1.0, {"cup": (C,)})]),  # of several with as many, the first
+        ("short.mp4", [(1.0, {"cup": (C,)})]),  # the first of those with equally many boxes
     ]
     assert [sample.question for sample in where] == [
         prompts.vstar_where("Where is the cup?", [1, 2, 3]),
@@ -55,7 +55,7 @@ def test_a_direct_question_pools_what_is_known_of_a_video(examples: Examples) ->
     assert not any(sample.answer or sample.reasoning for sample in where)
 
 
-def test_what_is_no_whole_second_or_one_of_several_is_not_asked(examples: Examples) -> None:
+def test_fractional_seconds_and_ambiguous_objects_are_not_asked(examples: Examples) -> None:
     keys = {
         1.25: {"cup": (A,)}, 1.26: {"cup": (B,)}, 2.74: {"cup": (C,)}, 2.75: {"cup": (D,)},
         2.0: {"cup": (A, B), "dog": ()}, 0.5: {"dog": (A,)},
@@ -64,15 +64,15 @@ def test_what_is_no_whole_second_or_one_of_several_is_not_asked(examples: Exampl
     assert known(cup) == {1.0: {"cup": (A,)}, 3.0: {"cup": (D,)}}
 
 
-def test_only_temporal_spatial_records_are_asked_directly(examples: Examples) -> None:
+def test_only_temporal_spatial_records_give_direct_questions(examples: Examples) -> None:
     assert any(sample.key_items for sample in examples.samples[3:])
     assert derived(examples) == []
     [cup] = examples.with_direct().samples[len(examples.samples) :]  # of both records about the long clip
     assert known(cup) == {2.0: {"cup": ((0.1, 0.2, 0.3, 0.4),)}}  # its other time is 0.7 s
 
 
-def test_a_direct_question_is_asked_as_vstar_asks_it(examples: Examples) -> None:
-    """About the even frames, which its record does not show alone, and without an instruction."""
+def test_a_direct_question_has_the_vstar_prompt(examples: Examples) -> None:
+    """Shows only the evenly spaced frames, unlike its record, and has no instruction."""
     direct = examples.with_direct()
     [cup] = direct.samples[len(examples.samples) :]
     assert key_times(cup) == ()
@@ -96,7 +96,7 @@ def test_a_direct_question_is_asked_as_vstar_asks_it(examples: Examples) -> None
     ],
 )
 @pytest.mark.parametrize("reasoning", [True, False])
-def test_a_direct_answer_is_in_the_models_boxes(
+def test_a_direct_answer_uses_the_box_space_of_the_model(
     examples: Examples, space: BoxSpace, said: str, reasoning: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     [cup] = derived(examples, spatial("one", "long.mp4", {3.0: {"cup": (A,)}, 1.0: {"cup": (B,)}}))
@@ -105,7 +105,7 @@ def test_a_direct_answer_is_in_the_models_boxes(
     assert read_where(said, space) == {"1": [pytest.approx(B)], "3": [pytest.approx(A)]}
 
 
-def test_without_reasoning_the_question_is_plain_and_the_answer_bare(examples: Examples) -> None:
+def test_without_reasoning_prompt_and_answer_are_plain(examples: Examples) -> None:
     plain = replace(examples, reasoning=False)
     assert [plain.target(sample) for sample in plain.samples] == [
         "a cup", "From 1.0s to 3.5s", "a blue cup", "B", "cup[250,250,500,500]", "a red car",
@@ -120,7 +120,7 @@ def test_without_reasoning_the_question_is_plain_and_the_answer_bare(examples: E
     assert plain.with_direct().reasoning is plain.within(10_000, answered=True).reasoning is False
 
 
-def test_lengths_are_those_of_the_tokens(examples: Examples) -> None:
+def test_lengths_are_counted_in_tokens(examples: Examples) -> None:
     for sample in examples.samples:
         encoded = examples.encode(sample)
         prompt = len(encoded.prefix_ids) + len(encoded.context_ids)
@@ -130,7 +130,7 @@ def test_lengths_are_those_of_the_tokens(examples: Examples) -> None:
 
 
 @pytest.mark.parametrize("answered", [True, False])
-def test_only_those_that_fit_stay(examples: Examples, answered: bool) -> None:
+def test_only_samples_that_fit_are_kept(examples: Examples, answered: bool) -> None:
     lengths = [examples.tokens(sample, answered=answered) for sample in examples.samples]
     limit = sorted(lengths)[len(lengths) // 2]
     within = examples.within(limit, answered=answered)

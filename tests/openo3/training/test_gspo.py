@@ -1,4 +1,4 @@
-"""GSPO over packs computes what TRL computes over rows, only with less work."""
+"""GSPO over packs computes the same as TRL over rows, with less work."""
 
 import os
 from contextlib import nullcontext
@@ -27,7 +27,7 @@ MIXED = [0, 0, 4, 4, 3, 3, 5, 5]  # key frames, an image, two clips
 
 @pytest.fixture
 def make(place: Path, examples: Examples, tmp_path: Path):
-    """A trainer with some settings changed."""
+    """A trainer with the given settings changed."""
 
     def trainer(tokens_per_batch: int = 32768, **changed: Any) -> GroundedGSPOTrainer:
         config = GRPOConfig(output_dir=str(tmp_path / "run"), **workplace.GSPO | changed)
@@ -51,14 +51,14 @@ def rollout(trainer: GroundedGSPOTrainer, rows: list[int] = MIXED) -> dict[str, 
 
 
 def arguments(rolled: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor, int]:
-    """Token ids, mask and length of the completions, as TRL hands them on."""
+    """Token ids, mask and length of the completions, as TRL passes them."""
     ids = torch.cat([rolled["prompt_ids"], rolled["completion_ids"]], 1)
     mask = torch.cat([rolled["prompt_mask"], rolled["completion_mask"]], 1)
     return ids, mask, rolled["completion_ids"].shape[1]
 
 
 def separate_rows(trainer: GroundedGSPOTrainer, rolled: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-    """TRL's own computation: every completion has its own copy of the prompt and its frames."""
+    """TRL's own computation: each completion has its own copy of the prompt and its frames."""
     ids, mask, keep = arguments(rolled)
     seen = [trainer.encoded[index].vision for index in rolled["rows"].tolist()]
     logps, entropies, _ = GRPOTrainer._get_per_token_logps_and_entropies(
@@ -77,7 +77,7 @@ def separate_rows(trainer: GroundedGSPOTrainer, rolled: dict[str, Any]) -> tuple
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
-def test_scores_are_those_of_separate_rows(make, temperature: float) -> None:
+def test_scores_equal_those_of_separate_rows(make, temperature: float) -> None:
     trainer = make(temperature=temperature)
     rolled = rollout(trainer)
     mask = rolled["completion_mask"].bool()
@@ -88,11 +88,11 @@ def test_scores_are_those_of_separate_rows(make, temperature: float) -> None:
     torch.testing.assert_close(ours[mask], theirs[mask], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(our_entropies[mask], their_entropies[mask], atol=1e-4, rtol=1e-4)
     assert not ours[~mask].any()
-    # What decoding said about its own tokens is what scoring says: the old policy needs no pass of its own
+    # Decoding and scoring give equal log-probabilities, so the old policy needs no separate pass
     torch.testing.assert_close(rolled["old_per_token_logps"][mask], theirs[mask], atol=1e-4, rtol=1e-4)
 
 
-def test_gradients_are_those_of_separate_rows(make) -> None:
+def test_gradients_equal_those_of_separate_rows(make) -> None:
     trainer = make()
     rolled = rollout(trainer)
     gradients = []
@@ -109,7 +109,7 @@ def test_gradients_are_those_of_separate_rows(make) -> None:
 
 @pytest.mark.parametrize("tokens_per_batch", [1, 260, 32768])
 def test_batches_of_a_rollout_keep_the_order(make, tokens_per_batch: int) -> None:
-    """Each completion was written for its own prompt: scored there, it has the probability it was given."""
+    """Scored with the prompt it was generated for, a completion has the log-probability recorded then."""
     trainer = make(tokens_per_batch)
     rolled = rollout(trainer)
     mask = rolled["completion_mask"].bool()
@@ -127,7 +127,7 @@ def test_scoring_in_batches_changes_nothing(make) -> None:
     torch.testing.assert_close(whole, in_parts, atol=1e-5, rtol=1e-5)
 
 
-def test_evaluation_mode_is_left_as_it_was(make) -> None:
+def test_scoring_restores_the_training_mode(make) -> None:
     trainer = make()
     for training in (True, False):
         trainer.model.train(training)
@@ -135,7 +135,7 @@ def test_evaluation_mode_is_left_as_it_was(make) -> None:
         assert trainer.model.training is training
 
 
-def test_every_task_gets_its_own_rewards(examples: Examples) -> None:
+def test_every_task_gets_only_its_own_rewards(examples: Examples) -> None:
     """One row of each of the six tasks, a direct question and their perfect completions, in one batch."""
     examples = examples.with_direct()
     functions = {f.__name__: f for f in reward_functions(examples, RewardSettings())}
@@ -161,7 +161,7 @@ def test_every_task_gets_its_own_rewards(examples: Examples) -> None:
         assert [value is not None for value in column] == [task in applies[name] for task in tasks], name
     answered = [values[n][r] for n in ("ans_acc", "ans_tiou", "ans_viou", "ans_where") for r in rows]
     assert [value for value in answered if value is not None] == pytest.approx([1] * 9)
-    # In another order, or about other rows, each value goes with its row
+    # In another order or for other rows, each value stays with its row
     turned = {
         n: f(completions=completions[::-1], sample=rows[::-1], trainer_state=state)
         for n, f in functions.items()
@@ -171,7 +171,7 @@ def test_every_task_gets_its_own_rewards(examples: Examples) -> None:
     assert wrong != values["ans_acc"]
 
 
-def test_the_proximity_tightens_as_training_goes_on(examples: Examples) -> None:
+def test_the_temporal_proximity_tightens_during_training(examples: Examples) -> None:
     point = {f.__name__: f for f in reward_functions(examples, RewardSettings())}["thk_temporal_point"]
     text = "<think><obj>cup</obj><box>[1,1,2,2]</box>at<t>4.4</t>s</think><answer>a</answer>"
     states = [type("State", (), {"global_step": step, "max_steps": 100})() for step in (0, 50, 99)]
@@ -183,7 +183,7 @@ def test_the_proximity_tightens_as_training_goes_on(examples: Examples) -> None:
     assert values == [late] * 3
 
 
-def test_weights_go_by_name(place: Path, examples: Examples, tmp_path: Path) -> None:
+def test_reward_weights_are_matched_by_name(place: Path, examples: Examples, tmp_path: Path) -> None:
     config = GRPOConfig(output_dir=str(tmp_path / "run"), **workplace.GSPO)
     base = place / "data/models/base"
     weights = {"ans_where": 3.0, "thk_spatial": 0.0}
@@ -194,10 +194,10 @@ def test_weights_go_by_name(place: Path, examples: Examples, tmp_path: Path) -> 
     assert weighed == dict.fromkeys(rewards.REWARDS, 1.0) | {"thk_objects": 0.0} | weights
 
 
-def test_a_direct_question_is_rolled_out_over_the_even_frames(
+def test_a_direct_question_is_rolled_out_on_the_evenly_spaced_frames(
     place: Path, examples: Examples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever is written is judged by `ans_where`, and by nothing else."""
+    """Every completion is scored by `ans_where` alone."""
     examples = examples.with_direct()
     [row] = [n for n, sample in enumerate(examples.samples) if sample.task is Task.WHERE]
     judged = []
@@ -231,13 +231,13 @@ def test_mini_batches_hold_whole_groups(make) -> None:
 
 
 def train(trainer: GroundedGSPOTrainer) -> list[dict[str, Any]]:
-    """Train to the end; what was logged at each step."""
+    """Train to the end; return the logs of each step."""
     trainer.train()
     return [entry for entry in trainer.state.log_history if "loss" in entry]
 
 
 @pytest.mark.usefixtures("varied_reward")
-def test_the_ratio_moves_within_a_rollout_and_is_clipped(make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ratio_changes_within_a_rollout_and_is_clipped(make, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = make(epsilon=1e-6, epsilon_high=1e-6, max_steps=4)
     moved = []
     compute = trainer._compute_loss
@@ -281,7 +281,7 @@ SETTINGS = {
 
 @pytest.mark.usefixtures("varied_reward")
 @pytest.mark.parametrize("changed", SETTINGS.values(), ids=SETTINGS)
-def test_settings(make, changed: dict[str, Any]) -> None:
+def test_training_works_with_each_setting(make, changed: dict[str, Any]) -> None:
     trainer = make(max_steps=2, **changed)
     before = [parameter.clone() for parameter in trainer.model.parameters()]
     logged = train(trainer)
@@ -309,14 +309,14 @@ def test_the_reference_is_the_policy_before_training(make) -> None:
     assert apart.abs().max() > 1e-3
 
 
-def test_an_adapter_is_told_from_its_reference(make) -> None:
+def test_the_reference_of_an_adapter_is_the_model_without_it(make) -> None:
     """With an adapter the reference is the same model, the adapter switched off."""
     trainer = make()
     trainer.beta, trainer.ref_model = 0.04, None
     assert not trainer._writes_as_it_scores
 
 
-def test_some_layers_stay_checkpointed_after_a_rollout(make) -> None:
+def test_partial_gradient_checkpointing_is_restored_after_a_rollout(make) -> None:
     kwargs = {"use_reentrant": False, "every_n_layers": 2}
     trainer = make(max_steps=2, gradient_checkpointing=True, gradient_checkpointing_kwargs=kwargs)
     train(trainer)
@@ -325,7 +325,7 @@ def test_some_layers_stay_checkpointed_after_a_rollout(make) -> None:
 
 
 class Elsewhere:
-    """Answers as TRL's vLLM client does, with the trainer's own model; and notes what it was asked."""
+    """Answers like TRL's vLLM client, with the trainer's own model, and records the requests."""
 
     def __init__(self, trainer: GroundedGSPOTrainer) -> None:
         self.trainer, self.asked = trainer, []
@@ -337,13 +337,13 @@ class Elsewhere:
         self.asked = [(tuple(ids), len(shown)) for ids, shown in zip(prompts, images, strict=True)]
         written = self.trainer._written_here()
         logprobs = [[[value] for value in generation.logprobs] for generation in written]
-        logprobs[0][0] = [None]  # as TRL says that it is not a number
+        logprobs[0][0] = [None]  # how TRL encodes NaN
         return prompts, [generation.ids for generation in written], logprobs, None
 
 
 @pytest.mark.usefixtures("varied_reward")
 @pytest.mark.parametrize("mode", ["colocate", "server"])
-def test_completions_written_elsewhere_are_scored_here(
+def test_completions_from_vllm_are_scored_by_the_trainer(
     make, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server is told where a frame's patches are, the colocated engine puts them in place of one token."""
@@ -374,7 +374,7 @@ def test_completions_written_elsewhere_are_scored_here(
         ({"top_p": 0.95}, False),
         ({"top_k": 20}, False),
         ({"min_p": 0.1}, False),
-        ({"top_k": -1}, True),  # vLLM's own way to say all
+        ({"top_k": -1}, True),  # vLLM's value for "all"
         ({"generation_kwargs": {"top_p": 0.9}}, False),
         ({"generation_kwargs": {"repetition_penalty": 1.1}}, False),
         ({"top_p": 0.95, "generation_kwargs": {"top_p": 1.0}}, True),
@@ -382,7 +382,7 @@ def test_completions_written_elsewhere_are_scored_here(
     ],
     ids=str,
 )
-def test_vllm_writes_under_the_rules_of_decoding(
+def test_vllm_samples_with_the_same_constraints_as_decoding(
     examples: Examples, tmp_path: Path, changed: dict[str, Any], corrected: bool
 ) -> None:
     config = GRPOConfig(output_dir=str(tmp_path), **workplace.GSPO | changed)
@@ -396,7 +396,7 @@ def test_vllm_writes_under_the_rules_of_decoding(
     assert examples.encoder.tokenizer.eos_token_id in config.generation_kwargs["stop_token_ids"]
 
 
-def test_a_mask_by_vllm_s_probabilities_needs_all_of_them(examples: Examples, tmp_path: Path) -> None:
+def test_masking_by_vllm_log_probabilities_requires_all_of_them(examples: Examples, tmp_path: Path) -> None:
     settings = workplace.GSPO | {"top_p": 0.95, "off_policy_mask_threshold": 0.5}
     with pytest.raises(ValueError, match="off_policy_mask_threshold"):
         prepare_vllm(GRPOConfig(output_dir=str(tmp_path), **settings), examples.encoder)
@@ -410,7 +410,7 @@ def test_completions_end_at_the_limit(make) -> None:
     assert 0 <= trainer._metrics["train"]["completions/clipped_ratio"][0] <= 1
 
 
-def test_a_group_of_equal_rewards_teaches_nothing_and_is_counted(make, monkeypatch) -> None:
+def test_a_group_of_equal_rewards_has_no_gradient_and_is_counted(make, monkeypatch) -> None:
     for name in rewards.REWARDS:
         monkeypatch.setitem(
             rewards.REWARDS, name, lambda sample, completion, **_: float(sample.task is Task.MCQ)
@@ -422,7 +422,7 @@ def test_a_group_of_equal_rewards_teaches_nothing_and_is_counted(make, monkeypat
 
 
 @pytest.mark.usefixtures("varied_reward")
-def test_advantages_are_those_of_the_group(make) -> None:
+def test_advantages_sum_to_zero_within_the_group(make) -> None:
     advantages = rollout(make())["advantages"].view(-1, 2)
     torch.testing.assert_close(advantages.sum(1), torch.zeros(4), atol=1e-4, rtol=0)
     assert advantages.any()
@@ -435,7 +435,7 @@ def test_accumulated_rollouts_have_different_seeds(make) -> None:
         trainer.state.global_step, trainer._step = step, batch
         seeds.append(trainer._rollout_seed())
     assert len(set(seeds)) == 4
-    trainer.state.global_step, trainer._step = 1, 0  # goes on from a checkpoint
+    trainer.state.global_step, trainer._step = 1, 0  # resumes from a checkpoint
     assert trainer._rollout_seed() == seeds[2]
 
 
@@ -445,7 +445,7 @@ def test_too_few_samples_for_a_rollout_are_an_error(make) -> None:
 
 
 @pytest.mark.usefixtures("varied_reward")
-def test_a_resumed_run_is_the_uninterrupted_one(make, tmp_path: Path) -> None:
+def test_a_resumed_run_equals_the_uninterrupted_one(make, tmp_path: Path) -> None:
     whole = make(save_total_limit=None, **SMALL)
     expected = train(whole)
     resumed = make(**SMALL)

@@ -34,7 +34,7 @@ COLOCATED = {"vllm_mode": "colocate", "vllm_gpu_memory_utilization": 0.2, "vllm_
 
 @pytest.fixture(autouse=True)
 def _weights_can_change(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a CPU vLLM packs weights for its kernels when it has loaded them, and could not load them anew."""
+    """On a CPU, vLLM packs weights for its kernels after loading and cannot load them again."""
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
 
     def plainly(layer: Any, remove_weight: bool) -> None:
@@ -62,7 +62,7 @@ def make(base: Path, examples: Examples, **changed: Any) -> GroundedGSPOTrainer:
 
 
 def apart(trainer: GroundedGSPOTrainer) -> torch.Tensor:
-    """How much vLLM's log-probabilities of its completions differ from the model's own, on average."""
+    """The mean absolute difference between the log-probabilities of vLLM and of the model."""
     rolled = rollout(trainer)
     mask = rolled["completion_mask"].bool()
     here, _ = separate_rows(trainer, rolled)
@@ -75,8 +75,8 @@ def change(part: torch.nn.Module, factor: float) -> None:
         parameter.mul_(factor)
 
 
-def test_vllm_writes_for_the_prompts_that_are_scored(base: Path, examples: Examples) -> None:
-    """With the trainer's weights as they are at the moment: vLLM may remember neither text nor frames."""
+def test_colocated_vllm_generates_for_the_scored_prompts(base: Path, examples: Examples) -> None:
+    """vLLM uses the trainer's current weights: it must cache neither text nor frames."""
     trainer = make(base, examples, **COLOCATED)
     change(trainer.model.model.language_model, 1.1)
     assert apart(trainer) < 0.02  # vLLM's are bfloat16's
@@ -87,7 +87,7 @@ def test_vllm_writes_for_the_prompts_that_are_scored(base: Path, examples: Examp
 
 @pytest.fixture
 def server(base: Path) -> Iterator[int]:
-    """The port of a vLLM server of the small model, as README starts it but for the transfer of weights."""
+    """The port of a vLLM server of the small model, started as documented but without weight transfer."""
     port = free_port()
     command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(base), "--enable-scale-out"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--max-model-len", "2048", "--enforce-eager"]
@@ -109,10 +109,10 @@ def server(base: Path) -> Iterator[int]:
         process.wait(30)
 
 
-def test_a_server_writes_for_the_prompts_that_are_scored(
+def test_a_vllm_server_generates_for_the_scored_prompts(
     base: Path, examples: Examples, server: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All but the way of the weights, for which TRL wants a GPU at either end."""
+    """Covers everything except weight transfer, for which TRL needs a GPU at both ends."""
     monkeypatch.setattr("trl.generation.vllm_client.VLLMClient.init_communicator", lambda *_, **__: None)
     monkeypatch.setattr("trl.generation.vllm_generation.VLLMGeneration.sync_weights", lambda _: None)
     where = {"vllm_mode": "server", "vllm_server_host": "127.0.0.1", "vllm_server_port": server}

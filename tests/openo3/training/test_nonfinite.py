@@ -1,4 +1,4 @@
-"""A step whose loss or gradient is not finite stops the run or changes nothing, and names its samples."""
+"""A step with a non-finite loss or gradient stops the run or is skipped, and its samples are named."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +23,7 @@ Make = Callable[[OnNonFinite], FiniteSteps]
 def make(
     request: pytest.FixtureRequest, place: Path, examples: Examples, tmp_path: Path, varied_reward: None
 ) -> Make:
-    """A trainer for three steps whose updates would show."""
+    """A trainer for three steps with updates large enough to detect."""
 
     def trainer(on_non_finite: OnNonFinite) -> FiniteSteps:
         base = place / "data/models/base"
@@ -43,7 +43,7 @@ def make(
 
 
 def spoil(trainer: FiniteSteps, step: int) -> None:
-    """Not a number in all that the language model gives during one training step."""
+    """Makes the outputs of the language model NaN during one training step."""
 
     def hook(module: torch.nn.Module, inputs: tuple, output: torch.Tensor) -> torch.Tensor:
         return output * torch.nan if trainer.state.global_step == step and torch.is_grad_enabled() else output
@@ -51,7 +51,7 @@ def spoil(trainer: FiniteSteps, step: int) -> None:
     trainer.model.model.language_model.norm.register_forward_hook(hook)
 
 
-def test_the_run_stops_and_names_the_samples(make: Make, examples: Examples) -> None:
+def test_a_nonfinite_step_stops_the_run_and_names_the_samples(make: Make, examples: Examples) -> None:
     trainer = make("stop")
     spoil(trainer, 1)
     with pytest.raises(
@@ -64,7 +64,7 @@ def test_the_run_stops_and_names_the_samples(make: Make, examples: Examples) -> 
     assert all(parameter.isfinite().all() for parameter in trainer.model.parameters())
 
 
-def test_a_step_that_is_left_out_changes_nothing(make: Make, capfd: pytest.CaptureFixture) -> None:
+def test_a_skipped_step_changes_no_weight(make: Make, capfd: pytest.CaptureFixture) -> None:
     trainer = make("skip")
     spoil(trainer, 1)
     seen = []

@@ -1,4 +1,4 @@
-"""Packs are trained on as their separate rows would be."""
+"""Training on packs equals training on their separate rows."""
 
 import re
 from dataclasses import replace
@@ -15,7 +15,7 @@ from openo3.training.examples import Examples, key_times
 from openo3.training.sft import GroundedSFTTrainer, GroupCollator, sft_trainer
 from tests.openo3.training import workplace
 
-ABOUT_LONG = [1, 3]  # two records about the even frames of one clip
+ABOUT_LONG = [1, 3]  # two records about the evenly spaced frames of one clip
 SPATIAL = [0, 2]  # two about the same clip with its key frames
 
 
@@ -40,7 +40,7 @@ def test_records_about_the_same_frames_share_a_row(examples: Examples) -> None:
     assert sorted(index for group in examples.groups(1) for index in group) == list(range(7))
 
 
-def test_key_frames_are_shown_in_the_order_of_time(examples: Examples) -> None:
+def test_key_frames_are_shown_in_order_of_time(examples: Examples) -> None:
     spatial, plain = (examples.frames(examples.samples[index]) for index in (0, 1))
     times = [frame.time_s for frame in spatial]
     assert times == sorted(times)
@@ -52,22 +52,22 @@ def test_key_frames_are_shown_in_the_order_of_time(examples: Examples) -> None:
     assert places == sorted(places)
 
 
-def test_targets_speak_the_models_language(examples: Examples) -> None:
+def test_targets_use_the_box_space_of_the_model(examples: Examples) -> None:
     claim = "The <obj>cup</obj><box>[100,200,300,400]</box>at<t>2.2</t>s moves."
     assert examples.target(examples.samples[0]) == f"<think>{claim}</think><answer>a cup</answer>"
 
 
 @pytest.mark.parametrize("group", [ABOUT_LONG, SPATIAL, [4]])
-def test_labels_of_the_answer(examples: Examples, group: list[int]) -> None:
-    """What is learned are the completions and nothing else."""
+def test_labels_cover_only_the_completions(examples: Examples, group: list[int]) -> None:
+    """Only the completions are learned."""
     batch = batch_of(examples, group)
     ids, labels = batch["input_ids"][0], batch["labels"][0]
     expected = [t for k in group for t in examples.encoder.target(examples.target(examples.samples[k]))]
     assert ids[labels >= 0].tolist() == expected == labels[labels >= 0].tolist()
 
 
-def test_a_direct_question_shares_the_row_of_the_even_frames(examples: Examples) -> None:
-    """What is learned of it is the answer alone, which is neither reasoned nor tagged."""
+def test_a_direct_question_shares_the_row_of_the_evenly_spaced_frames(examples: Examples) -> None:
+    """Only its answer is learned, without reasoning or tags."""
     direct = examples.with_direct()
     assert sorted(map(sorted, direct.groups(8))) == [SPATIAL, [*ABOUT_LONG, 7], [4], [5, 6]]
     before, after = GroupCollator(examples).pack(ABOUT_LONG), GroupCollator(direct).pack([*ABOUT_LONG, 7])
@@ -80,7 +80,7 @@ def test_a_direct_question_shares_the_row_of_the_even_frames(examples: Examples)
 
 
 @pytest.mark.parametrize("group", [ABOUT_LONG, SPATIAL, [4]])
-def test_without_reasoning_the_answer_alone_is_learned(examples: Examples, group: list[int]) -> None:
+def test_without_reasoning_only_the_answer_is_learned(examples: Examples, group: list[int]) -> None:
     plain = replace(examples, reasoning=False)
     reasoned, bare = GroupCollator(examples).pack(group), GroupCollator(plain).pack(group)
     assert bare.prefix_ids == reasoned.prefix_ids
@@ -92,8 +92,8 @@ def test_without_reasoning_the_answer_alone_is_learned(examples: Examples, group
         assert not {"<think>", "<answer>"} & set(re.findall("<.*?>", decode(branch.target_ids)))
 
 
-def test_labels_of_everything(examples: Examples) -> None:
-    """All but padding, image patches, and each branch's first token, whose predecessor is not seen."""
+def test_labels_can_cover_the_whole_text(examples: Examples) -> None:
+    """Covers all but padding, image patches, and the first token of each branch, which follows nothing."""
     groups = (ABOUT_LONG, [4])
     batch = batch_of(examples, *groups, loss_on="everything")
     answer = batch_of(examples, *groups)
@@ -134,7 +134,7 @@ def test_the_loss_is_the_mean_over_the_separate_rows(make, examples: Examples) -
     torch.testing.assert_close(loss, rows.mean(), atol=1e-5, rtol=1e-5)
 
 
-def test_everything_counts_a_shared_prompt_once(make, examples: Examples) -> None:
+def test_loss_on_everything_counts_a_shared_prompt_once(make, examples: Examples) -> None:
     trainer = make("everything")
     trainer.model.train()
     batch = batch_of(examples, ABOUT_LONG, [4], loss_on="everything")
@@ -156,7 +156,7 @@ def test_packing_changes_no_update(make) -> None:
     assert trained[0] == pytest.approx(trained[1], rel=1e-4)
 
 
-def test_tokens_are_counted_as_they_are(make, examples: Examples) -> None:
+def test_the_token_count_excludes_padding(make, examples: Examples) -> None:
     trainer = make(max_steps=1, per_device_train_batch_size=8)
     trainer.train()
     encoder = examples.encoder
@@ -168,7 +168,7 @@ def test_tokens_are_counted_as_they_are(make, examples: Examples) -> None:
 @pytest.mark.parametrize(
     "changed", [{"gradient_checkpointing": True}, {"bf16": True}, {"loss_on": "everything"}]
 )
-def test_settings(make, changed: dict[str, Any]) -> None:
+def test_training_works_with_each_setting(make, changed: dict[str, Any]) -> None:
     trainer = make(gradient_accumulation_steps=2, max_steps=3, **changed)
     trainer.train()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]

@@ -1,4 +1,4 @@
-"""The private parts of TRL and transformers that are used are as they were when the code was written."""
+"""The private parts of TRL and transformers that openo3 uses have their expected signatures."""
 
 import ast
 import errno
@@ -14,7 +14,7 @@ from openo3.training.trl_compat import SEAMS, SharedPrompts, disk_problem
 
 
 @pytest.mark.parametrize("seam", SEAMS, ids=lambda seam: seam.name)
-def test_the_installed_library_is_as_expected(seam: Seam) -> None:
+def test_the_installed_libraries_have_the_expected_signatures(seam: Seam) -> None:
     assert drift(seam) is None
 
 
@@ -36,7 +36,7 @@ def test_an_argument_that_trl_adds_is_not_swallowed() -> None:
         trainer._get_per_token_logps_and_entropies(None, ids, ids, 2, new_argument=1)
 
 
-def test_what_is_the_disk_and_what_is_not() -> None:
+def test_disk_errors_are_told_from_other_errors() -> None:
     assert disk_problem(OSError(errno.ENOSPC, "No space left on device")) == "the disk is full"
     assert "No such file" in disk_problem(FileNotFoundError(errno.ENOENT, "No such file or directory"))
     assert disk_problem(RuntimeError("basic_ios::clear: iostream error")).startswith("torch.save: basic_ios")

@@ -1,4 +1,4 @@
-"""What is trained is in the right precision, and an adapter ends as a model like any other."""
+"""Trained weights have the right precision, and an adapter is saved as an ordinary model."""
 
 from pathlib import Path
 
@@ -27,19 +27,19 @@ LORA = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"}
         (True, LORA, torch.bfloat16),
     ],
 )
-def test_adamw_moves_single_precision(place: Path, tmp_path: Path, bf16, lora, expected) -> None:
+def test_adamw_updates_single_precision_weights(place: Path, tmp_path: Path, bf16, lora, expected) -> None:
     config = SFTConfig(output_dir=str(tmp_path), **workplace.SFT | {"bf16": bf16})
     assert load_for_training(place / "data/models/base", config, lora).dtype == expected
 
 
-def test_a_small_update_reaches_weights_in_single_precision_only() -> None:
+def test_a_small_update_changes_only_single_precision_weights() -> None:
     """Why: a step of 1e-6, the published learning rate, from a weight of usual size."""
     for dtype, moved in ((torch.float32, True), (torch.bfloat16, False)):
         weight = torch.full((1,), 0.02, dtype=dtype)
         assert ((weight - 1e-6) != weight).item() is moved
 
 
-def test_a_frozen_vision_tower_stays_as_it_is(place: Path, examples: Examples, tmp_path: Path) -> None:
+def test_a_frozen_vision_tower_is_unchanged(place: Path, examples: Examples, tmp_path: Path) -> None:
     base = place / "data/models/base"
     config = SFTConfig(output_dir=str(tmp_path), **workplace.SFT | {"max_steps": 1, "save_strategy": "no"})
     trainer = sft_trainer(
@@ -55,7 +55,7 @@ def test_a_frozen_vision_tower_stays_as_it_is(place: Path, examples: Examples, t
 def test_compiled_layers_train_the_same(
     place: Path, examples: Examples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All of torch.compile but its last step, which needs a C++ compiler and takes most of a minute."""
+    """Runs torch.compile without its last step, which needs a C++ compiler and takes most of a minute."""
     whole = torch.nn.Module.compile
     monkeypatch.setattr(torch.nn.Module, "compile", lambda layer: whole(layer, backend="aot_eager"))
     base = place / "data/models/base"
@@ -91,7 +91,7 @@ def test_an_adapter_is_trained_and_merged(
         config = GRPOConfig(output_dir=run, **workplace.GSPO | changed | {"beta": 0.04})
         trainer = gspo_trainer(*parts, config, RewardSettings(), lora=lora_config(LORA))
     trainer.train()
-    with torch.no_grad():  # so that merging shows, whatever was learnt
+    with torch.no_grad():  # so that merging is visible whatever was learned
         for name, parameter in trainer.model.named_parameters():
             if "lora_B" in name:
                 parameter.add_(0.01)

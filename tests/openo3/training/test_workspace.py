@@ -1,4 +1,4 @@
-"""Unfinished work continues only if everything that it depends on is the same."""
+"""An unfinished run resumes only if everything it depends on is unchanged."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from openo3.training.workspace import NOTES, workspace
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A model and rows; every file counts as a large one, whose digest is noted."""
+    """A model and rows; every file counts as large, so that its digest is cached."""
     monkeypatch.setattr(module, "_NOTED", 1)
     monkeypatch.chdir(tmp_path)
     Path("model").mkdir()
@@ -30,7 +30,7 @@ def said(capsys: pytest.CaptureFixture) -> list[str]:
     return capsys.readouterr().out.splitlines()
 
 
-def test_the_same_run_finds_its_work(place: Path, capsys: pytest.CaptureFixture) -> None:
+def test_the_same_run_finds_its_unfinished_work(place: Path, capsys: pytest.CaptureFixture) -> None:
     first = folder({"lr": 1})
     (first / "checkpoint-1").mkdir()
     assert folder({"lr": 1}) == first
@@ -41,7 +41,7 @@ def test_the_same_run_finds_its_work(place: Path, capsys: pytest.CaptureFixture)
     assert said(capsys) == []
 
 
-def test_changed_settings_start_anew(place: Path, capsys: pytest.CaptureFixture) -> None:
+def test_changed_settings_restart_training(place: Path, capsys: pytest.CaptureFixture) -> None:
     first = folder({"lr": 1})
     assert folder({"lr": 2}) != first
     assert not first.exists()
@@ -49,7 +49,7 @@ def test_changed_settings_start_anew(place: Path, capsys: pytest.CaptureFixture)
 
 
 def replace(file: Path, content: bytes) -> None:
-    """Another file of this name, with the old one's times."""
+    """Replace a file by another one with the same times."""
     status = file.stat()
     new = file.with_suffix(".new")
     new.write_bytes(content)
@@ -64,7 +64,7 @@ def overwrite(file: Path, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("change", [replace, overwrite])
-def test_other_weights_of_the_same_size_and_time_start_anew(
+def test_other_weights_of_the_same_size_and_time_restart_training(
     place: Path, change, capsys: pytest.CaptureFixture
 ) -> None:
     first = folder()
@@ -76,7 +76,7 @@ def test_other_weights_of_the_same_size_and_time_start_anew(
     assert folder().name == first.name
 
 
-def test_a_large_file_is_read_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_file_is_hashed_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, read = folder(), []
     digest = module.hashlib.file_digest
     monkeypatch.setattr(
@@ -89,7 +89,7 @@ def test_a_large_file_is_read_once(place: Path, monkeypatch: pytest.MonkeyPatch)
     assert read == ["model/model.safetensors"]
 
 
-def test_damaged_notes_are_made_anew(place: Path) -> None:
+def test_damaged_notes_are_rewritten(place: Path) -> None:
     first = folder()
     for damage in (b"\0\0\0", b"[1]\n{", b'"x"\n\xff\n'):
         (Path("cache") / NOTES).write_bytes(damage)
@@ -97,7 +97,7 @@ def test_damaged_notes_are_made_anew(place: Path) -> None:
     assert [json.loads(line) for line in (Path("cache") / NOTES).read_bytes().splitlines()[-1:]]
 
 
-def test_changed_code_starts_anew(
+def test_changed_code_restarts_training(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     assert "openo3/core/prompts.py" in import_closure.closure("sft")
@@ -114,7 +114,7 @@ def test_changed_code_starts_anew(
     assert said(capsys) == ["sft: starts anew: openo3/core/prompts.py changed since the unfinished run"]
 
 
-def test_another_version_of_a_library_starts_anew(
+def test_another_library_version_restarts_training(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     folder()
@@ -124,7 +124,9 @@ def test_another_version_of_a_library_starts_anew(
     assert line.startswith("sft: starts anew: accelerate, ")
 
 
-def test_other_processes_of_a_run_leave_the_work_alone(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_processes_of_a_run_do_not_touch_the_unfinished_work(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = folder({"lr": 1})
     monkeypatch.setenv("RANK", "1")
     assert folder({"lr": 2}).is_dir()

@@ -1,4 +1,4 @@
-"""A folder as the stages sft and gspo find it: two clips, an image, records of every task, a small model."""
+"""The inputs of the stages sft and gspo: two clips, an image, records of every task, a small model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from openo3.training.examples import Examples
 
 SHIPPED = Path("data/tiny-qwen3-vl").resolve()
 LONG, SHORT, STILL, LOST = "long.mp4", "short.mp4", "still.jpg", "lost.mp4"
-KEYS_S = (2.2, 0.7)  # as annotated, not in order of time
+KEYS_S = (2.2, 0.7)  # in the order of the annotation, not of time
 SPAN = "From <t>1.0</t>s to <t>3.5</t>s"
 POLICY = SamplingConfig(fps=1.0, min_frames=2, max_frames=3, max_pixels=4096, multiple=32)
 
@@ -87,7 +87,7 @@ def _sample(id: str, task: Task, media: str, answer: str, reasoning: str, **trut
 
 
 def write_frames(folder: Path, media: Path) -> FrameStore:
-    """The store of all media but the lost one; the clips are noise, so that frames differ."""
+    """The frame store of all media except the missing one; the clips are noise, so that frames differ."""
     rng = np.random.default_rng(0)
     media.mkdir(parents=True)
     for name, seconds in ((LONG, 4), (SHORT, 2)):
@@ -112,7 +112,7 @@ def write_workplace(root: Path) -> Path:
 
 
 def write_model(folder: Path) -> None:
-    """The shipped model with two layers: quick, and as untrained as a test needs."""
+    """The shipped model reduced to two untrained layers, for speed."""
     model, processor = load_model(SHIPPED, torch.float32), load_processor(SHIPPED)
     model.model.language_model.layers = model.model.language_model.layers[:2]
     text = model.config.text_config

@@ -1,4 +1,4 @@
-"""Every rule, on real clips: rows that break it get its reason, all others are kept."""
+"""Every validation rule, on real clips: rows that break it get its reason; all others are kept."""
 
 import json
 import os
@@ -114,7 +114,7 @@ BROKEN_TVGBENCH = [
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory) -> Path:
-    """All good rows first, then the broken ones; downloaded and validated."""
+    """Download and validate all good rows followed by the broken ones."""
     root = tmp_path_factory.mktemp("validation")
     folder = local_folder.write(root / "mine")
     sft = list(SFT.values())
@@ -192,7 +192,7 @@ def test_good_benchmark_records_are_unchanged(root):
     assert record == TVGBENCH | {"media": "videos/tvgbench/charades/t1.mp4", "duration_s": 4.0}
 
 
-# changes of a record, what of them is clipped to what, and the note about it
+# changes of a record, the clipped values, and the note about them
 FITTED_VSTAR = [
     ({"bboxes": [BOX | {"xmax": 65}]}, {"bboxes": [BOX | {"xmax": 64}]}, "bboxes[0]", "clipped to [4"),
     ({"bboxes": [BOX, BOX | {"ymax": 6}]}, {}, "bboxes[1]", "has no area, kept"),
@@ -217,7 +217,9 @@ FITTED_TVGBENCH = [
     ("name", "good", "changes"),
     [("vstar", VSTAR, FITTED_VSTAR), ("tvgbench", TVGBENCH, FITTED_TVGBENCH)],
 )
-def test_a_record_is_clipped_and_kept_whatever_its_annotation_says(name, good, changes, tmp_path):
+def test_out_of_range_annotations_of_a_record_are_clipped_and_the_record_is_kept(
+    name, good, changes, tmp_path
+):
     folder = local_folder.write(tmp_path / "mine")
     file = {"vstar": "V_STaR_test.json", "tvgbench": "TVGBench.json"}[name]
     local_folder.annotate(folder, file, [good, *(good | change for change, *_ in changes)])
@@ -261,7 +263,7 @@ def test_an_answer_must_be_one_of_the_options(tmp_path):
     assert groups == ["Adaptation"] * 3 + ["Comprehension", "Perception"]
 
 
-def test_facts_about_media_are_kept_by_digest(root, tmp_path, monkeypatch):
+def test_media_facts_are_cached_by_digest(root, tmp_path, monkeypatch):
     def never(path, time_limit_s):
         raise AssertionError(f"{path} is inspected again")
 
@@ -271,7 +273,7 @@ def test_facts_about_media_are_kept_by_digest(root, tmp_path, monkeypatch):
     assert index["videos/vstar/v 1.mp4"].duration_s == 4.0
 
 
-def test_only_links_into_dvcs_cache_are_trusted(root, tmp_path):
+def test_only_links_into_the_dvc_cache_are_trusted(root, tmp_path):
     raw, cache = tmp_path / "raw", tmp_path / "cache"
     clip = "videos/vstar/v 1.mp4"
     cache.mkdir()
@@ -294,7 +296,7 @@ def test_missing_and_truncated_annotations_are_errors(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["[]", "[1, null, []]"])
-def test_a_file_without_one_readable_row(tmp_path, content):
+def test_a_file_without_any_readable_row_gives_an_empty_output(tmp_path, content):
     (tmp_path / "STGR-SFT.json").write_text(content)
     (tmp_path / "spool").mkdir()
     index = read_index(tmp_path, tmp_path / "media.jsonl")
@@ -306,7 +308,7 @@ def test_a_file_without_one_readable_row(tmp_path, content):
     assert validation.metrics()["reasons"] == ({"row is not an object": count} if count else {})
 
 
-def test_an_annotated_length_that_is_not_the_files_is_a_warning(tmp_path):
+def test_a_wrong_annotated_length_is_a_warning(tmp_path):
     folder = local_folder.write(tmp_path / "mine")
     local_folder.annotate(folder, "V_STaR_test.json", [VSTAR, VSTAR | {"frame_count": 900}])
     sync(local.plan(folder), tmp_path / "raw", tmp_path / "known")
@@ -318,7 +320,7 @@ def test_an_annotated_length_that_is_not_the_files_is_a_warning(tmp_path):
     assert validation.measured["vstar"]["length of the video in seconds"] == (4.0, 4.0, 4.0)
 
 
-def test_many_key_frames_cost_linear_time(tmp_path):
+def test_many_key_frames_take_linear_time(tmp_path):
     frames = [key_frame(idx, 1 + idx * 1e-6) for idx in range(50_000)]
     sample = stgr.parse(SFT["ts"] | {"key_frames": frames, "key_items": {}})
     started = time.monotonic()

@@ -8,7 +8,7 @@ from openo3.validation.media import read_index
 from tests.support import local_folder
 
 
-def test_counts_by_file_source_task_and_reason(tmp_path: Path):
+def test_rows_are_counted_by_file_source_task_and_reason(tmp_path: Path):
     folder = local_folder.write(tmp_path / "mine")
     good = local_folder.sft_rows()
     lost = good[0] | {"id": "lost", "video_path": "gone.mp4"}
@@ -47,13 +47,13 @@ def test_counts_by_file_source_task_and_reason(tmp_path: Path):
     assert summary in coverage.summary(metrics)
 
 
-def test_an_empty_file_has_a_share_of_nothing():
+def test_an_empty_file_has_a_rejected_share_of_zero():
     shares = {"rows": 0, "usable": 0, "rejected": 0, "missing": 0, "rejected_share": 0.0}
     assert coverage.shares(0, 0) == shares
     assert coverage.too_many({"files": {"sft": shares}}, 0.0, 0.0) == []
 
 
-def test_missing_files_by_source_and_reason(tmp_path: Path):
+def test_missing_files_are_counted_by_source_and_reason(tmp_path: Path):
     lines = [
         {"path": f"videos/a/{n}.mp4", "source": "a", "problem": "missing", "detail": f"not in {n % 2}.zip"}
         for n in range(5)

@@ -1,4 +1,4 @@
-"""What an earlier run noted about media is used if it is whole, and made anew if it is damaged."""
+"""Media notes of an earlier run are reused when intact and rebuilt when damaged."""
 
 from pathlib import Path
 

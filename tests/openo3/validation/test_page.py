@@ -45,7 +45,7 @@ def render(
 
 
 class Checker(HTMLParser):
-    """Tags that nest, and every address that a browser would load."""
+    """Checks that tags nest, and collects every address that a browser would load."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class Checker(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_one_page_that_loads_nothing_and_escapes_everything():
+def test_the_page_loads_nothing_and_escapes_everything():
     text = render([rejection(7, text=HOSTILE)])
     checker = Checker()
     checker.feed(text)
@@ -88,7 +88,7 @@ def test_a_file_over_the_limit_is_marked_with_the_next_step():
     assert "raise <code>validate.max_rejected_share</code>" in text, "the next step"
 
 
-def test_bad_files_are_listed_with_their_cause_and_the_rows_that_they_cost():
+def test_bad_files_are_listed_with_their_cause_and_rejected_rows():
     lost = [rejection(k, Reason.MEDIA_UNREADABLE, f"{HOSTILE} a.mp4: cut off") for k in range(3)]
     lost += [rejection(9, Reason.KEY_IMAGE_MISSING, "b.jpg: not downloaded")]
     text = render(lost)
@@ -109,13 +109,13 @@ def test_the_accepted_rows_are_described():
     )
 
 
-def test_without_rejections_there_is_no_list():
+def test_a_page_without_rejections_has_no_list():
     text = render([])
     assert "None is left out" in text
     assert 'id="rejected"' not in text
 
 
-def test_the_page_is_bounded_and_shows_some_of_every_reason():
+def test_the_page_is_bounded_and_shows_examples_of_every_reason():
     many = [rejection(k) for k in range(70_000)] + [rejection(70_000, Reason.BOX_INVERTED)]
     text = render(many, rows=80_000, listed=50)
     assert len(text) < 100_000
@@ -124,7 +124,7 @@ def test_the_page_is_bounded_and_shows_some_of_every_reason():
     assert "50 of 70,001, some of every reason" in text
 
 
-def test_spread_takes_turns_and_keeps_the_order():
+def test_spread_alternates_between_groups_and_keeps_the_order():
     rows = [rejection(k) for k in range(5)] + [rejection(9, Reason.BOX_EMPTY)]
     assert [each.row for each in page.spread(rows, 3)] == [0, 1, 9]
     assert page.spread(rows, 100) == rows
@@ -140,11 +140,11 @@ def test_spread_takes_turns_and_keeps_the_order():
         (none_of("a", "b"), "not “a”, “b”"),
     ],
 )
-def test_expectations_in_words(expectation, text):
+def test_expectations_are_described_in_words(expectation, text):
     assert page.words(expectation) == text
 
 
-def test_every_rule_has_words_and_a_field():
+def test_every_rule_has_a_description_and_a_field():
     for rule in rules(0.5):
         assert isinstance(rule, Rule)
         assert rule.field

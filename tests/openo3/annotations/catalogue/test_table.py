@@ -24,7 +24,7 @@ def test_every_published_source_and_benchmark_has_an_entry():
     assert {name for name, entry in shipped.sources.items() if entry.benchmark} == set(BENCHMARKS)
 
 
-def test_what_a_source_has_no_place_for_is_said():
+def test_an_entry_without_a_place_has_a_note():
     for name, entry in table.shipped().sources.items():
         if name not in ("shapes", "local"):
             assert entry.media or entry.note, name
@@ -40,7 +40,7 @@ def test_a_pinned_revision_is_a_commit():
         assert place.revision is None or re.fullmatch("[0-9a-f]{40}", place.revision)
 
 
-def test_an_entry_of_ones_own_comes_first_and_replaces(tmp_path):
+def test_a_custom_entry_comes_first_and_replaces_the_shipped_one(tmp_path):
     path = write(
         tmp_path,
         """
@@ -92,7 +92,7 @@ def test_an_entry_of_ones_own_comes_first_and_replaces(tmp_path):
         ("  annotations: {x: {}}", "catalogue.annotations.x.place: missing key"),
     ],
 )
-def test_what_is_wrong_is_one_line_with_file_and_key(tmp_path, text, message):
+def test_an_invalid_table_gives_one_line_with_file_and_key(tmp_path, text, message):
     with pytest.raises(ConfigurationError, match=message.replace("{", r"\{")) as error:
         table.read(write(tmp_path, text))
     assert str(error.value).startswith(str(tmp_path / "mine.yaml"))
@@ -100,7 +100,7 @@ def test_what_is_wrong_is_one_line_with_file_and_key(tmp_path, text, message):
 
 
 @pytest.mark.parametrize("name", ["../../../../outside/pwn", "..", "a/b", "/tmp/pwn"])
-def test_a_name_of_an_annotation_is_no_path(tmp_path, name):
+def test_an_annotation_name_must_not_be_a_path(tmp_path, name):
     entry = {"place": {"folder": "x", "path": "a.json"}, "source": "local"}
     (tmp_path / "own.yaml").write_text(yaml.safe_dump({"catalogue": {"annotations": {name: entry}}}))
     with pytest.raises(ConfigurationError, match=r"own\.yaml: catalogue\.annotations: "):
