@@ -60,7 +60,7 @@ FAMILIES_ASKED = (*SIMPLE, *4 * tuple(COMPOSED))
 
 
 @dataclass(frozen=True)
-class Asked:
+class GroundedQuestion:
     """A question with its exact truth.
 
     `evidence` is the shapes to cite with the index of the frame that shows each; `reason` is the text around
@@ -92,40 +92,42 @@ def rows_of_clip(clip: Clip, per_file: int, noise: LabelNoise) -> tuple[list[Row
     return files[0], files[1]
 
 
-def _ask_what(clip: Clip, subject: Subject, rng: np.random.Generator) -> Asked:
-    return Asked(subject.what, f"the {subject.item.name}", subject.reason, _evidence(clip, subject))
+def _ask_what(clip: Clip, subject: Subject, rng: np.random.Generator) -> GroundedQuestion:
+    return GroundedQuestion(
+        subject.what, f"the {subject.item.name}", subject.reason, _evidence(clip, subject)
+    )
 
 
-def _ask_when(clip: Clip, subject: Subject, rng: np.random.Generator) -> Asked:
+def _ask_when(clip: Clip, subject: Subject, rng: np.random.Generator) -> GroundedQuestion:
     item = subject.item
     reason = whereabouts(subject, "{start}", "{end}")
-    return Asked(subject.when, "", reason, span_s=(item.enter_s, item.leave_s))
+    return GroundedQuestion(subject.when, "", reason, span_s=(item.enter_s, item.leave_s))
 
 
-def _ask_when_and_what(clip: Clip, subject: Subject, rng: np.random.Generator) -> Asked:
+def _ask_when_and_what(clip: Clip, subject: Subject, rng: np.random.Generator) -> GroundedQuestion:
     choices, letter = options(clip.scene, subject.item, rng)
     question = f"{subject.when_and_what}\n{choices}"
     return replace(_ask_when(clip, subject, rng), question=question, answer=letter)
 
 
-def _ask_choice(clip: Clip, subject: Subject, rng: np.random.Generator) -> Asked | None:
+def _ask_choice(clip: Clip, subject: Subject, rng: np.random.Generator) -> GroundedQuestion | None:
     if rng.random() < 0.3:
         return _ask_direction(clip, rng, choice=True)
     choices, letter = options(clip.scene, subject.item, rng)
-    return Asked(f"{subject.what}\n{choices}", letter, subject.reason, _evidence(clip, subject))
+    return GroundedQuestion(f"{subject.what}\n{choices}", letter, subject.reason, _evidence(clip, subject))
 
 
-def _ask_free_form(clip: Clip, subject: Subject, rng: np.random.Generator) -> Asked | None:
+def _ask_free_form(clip: Clip, subject: Subject, rng: np.random.Generator) -> GroundedQuestion | None:
     kind = rng.integers(3)
     if kind == 0:
         return _ask_count(clip)
     return _ask_direction(clip, rng, choice=False) if kind == 1 else _ask_colour(clip, rng)
 
 
-def _ask_count(clip: Clip) -> Asked:
+def _ask_count(clip: Clip) -> GroundedQuestion:
     first, *others = sorted(clip.scene.objects, key=lambda item: item.enter_s)
     names = " and ".join(f"the {item.name}" for item in others)
-    return Asked(
+    return GroundedQuestion(
         "How many shapes come into view?",
         NUMBERS[len(clip.scene.objects)],
         f"{{0}} comes first. Next {'comes' if len(others) == 1 else 'come'} {names}.",
@@ -133,7 +135,7 @@ def _ask_count(clip: Clip) -> Asked:
     )
 
 
-def _ask_direction(clip: Clip, rng: np.random.Generator, choice: bool) -> Asked | None:
+def _ask_direction(clip: Clip, rng: np.random.Generator, choice: bool) -> GroundedQuestion | None:
     item = clip.scene.objects[rng.integers(len(clip.scene.objects))]
     first, last = (clip.frame_from(time) for time in (item.enter_s + 0.5, item.leave_s - 0.5))
     if not all(clip.scene.seen(item, clip.frame_time(index)) for index in (first, last)):
@@ -143,18 +145,20 @@ def _ask_direction(clip: Clip, rng: np.random.Generator, choice: bool) -> Asked 
     if choice:
         choices, answer = direction_options(item, rng)
         question = f"{question}\n{choices}"
-    return Asked(question, answer, f"{{0}} is in view. Next {{1}} is {where}.", ((item, first), (item, last)))
+    return GroundedQuestion(
+        question, answer, f"{{0}} is in view. Next {{1}} is {where}.", ((item, first), (item, last))
+    )
 
 
-def _ask_colour(clip: Clip, rng: np.random.Generator) -> Asked | None:
+def _ask_colour(clip: Clip, rng: np.random.Generator) -> GroundedQuestion | None:
     item = clip.scene.objects[rng.integers(len(clip.scene.objects))]
     if sum(other.shape == item.shape for other in clip.scene.objects) > 1:
         return None
     evidence = ((item, clip.frame_from(arrival(clip.scene, item))),)
-    return Asked(f"What colour is the {item.shape}?", item.colour, "{0} is in view.", evidence)
+    return GroundedQuestion(f"What colour is the {item.shape}?", item.colour, "{0} is in view.", evidence)
 
 
-Ask = Callable[[Clip, Subject, np.random.Generator], Asked | None]
+Ask = Callable[[Clip, Subject, np.random.Generator], GroundedQuestion | None]
 ASK: Mapping[Task, Ask] = {
     Task.TEMPORAL_SPATIAL: _ask_what,
     Task.TEMPORAL: _ask_when,
@@ -191,7 +195,7 @@ def _row(clip: Clip, number: int, task: Task, question: str, answer: str) -> Row
     }
 
 
-def _video_row(clip: Clip, number: int, task: Task, asked: Asked, noise: LabelNoise | None) -> Row:
+def _video_row(clip: Clip, number: int, task: Task, asked: GroundedQuestion, noise: LabelNoise | None) -> Row:
     """`noise` is None for the RL file."""
     rng = clip.noise_rng(number)
     boxes = [clip.scene.box(item, clip.frame_time(index)) for item, index in asked.evidence]
@@ -215,7 +219,7 @@ def _video_row(clip: Clip, number: int, task: Task, asked: Asked, noise: LabelNo
     return row | {"reasoning_process": _reasoning(clip, asked, boxes, noise.shift_s(rng), rng)}
 
 
-def _keys(clip: Clip, asked: Asked, boxes: Sequence[Box]) -> Row:
+def _keys(clip: Clip, asked: GroundedQuestion, boxes: Sequence[Box]) -> Row:
     """Key frames in order of time, with the boxes of the evidence in each."""
     indices = sorted({index for _, index in asked.evidence})
     return {
@@ -235,7 +239,7 @@ def _keys(clip: Clip, asked: Asked, boxes: Sequence[Box]) -> Row:
 
 
 def _reasoning(
-    clip: Clip, asked: Asked, boxes: Sequence[Box], shift_s: float, rng: np.random.Generator
+    clip: Clip, asked: GroundedQuestion, boxes: Sequence[Box], shift_s: float, rng: np.random.Generator
 ) -> str:
     """The sentences with their claims, the time of one moment being off by `shift_s`."""
     indices = sorted({index for _, index in asked.evidence})
@@ -262,11 +266,12 @@ def row_of_still(clip: Clip, noise: LabelNoise | None) -> tuple[Row, int]:
     return _still_row(clip, index, questions[rng.integers(len(questions))], noise), index
 
 
-def _still_questions(clip: Clip, index: int, seen: list[Object]) -> list[Asked]:
+def _still_questions(clip: Clip, index: int, seen: list[Object]) -> list[GroundedQuestion]:
     """Where is a named shape, or the one on a side of another."""
     time = clip.frame_time(index)
     found = [
-        Asked(f"Where is the {item.name}?", item.name, "{0} is in view.", ((item, index),)) for item in seen
+        GroundedQuestion(f"Where is the {item.name}?", item.name, "{0} is in view.", ((item, index),))
+        for item in seen
     ]
     there = [item for item in clip.scene.objects if item.in_view(time)]
     for anchor in seen:
@@ -275,11 +280,13 @@ def _still_questions(clip: Clip, index: int, seen: list[Object]) -> list[Asked]:
             if beside in seen:
                 reason = f"{{0}} is in view. It has {{1}} {side} it."
                 question = f"Where is the shape {side} the {anchor.name}?"
-                found.append(Asked(question, beside.name, reason, ((anchor, index), (beside, index))))
+                found.append(
+                    GroundedQuestion(question, beside.name, reason, ((anchor, index), (beside, index)))
+                )
     return found
 
 
-def _still_row(clip: Clip, index: int, asked: Asked, noise: LabelNoise | None) -> Row:
+def _still_row(clip: Clip, index: int, asked: GroundedQuestion, noise: LabelNoise | None) -> Row:
     time, size = clip.frame_time(index), clip.scene.size
     item = asked.evidence[-1][0]
     answer = f"<obj>{item.name}</obj>{format_box(_pixels(clip.scene.box(item, time), size))}"

@@ -50,22 +50,22 @@ class World:
         self.media[path] = partial(film.write_picture, scene=clip.scene, time_s=clip.frame_time(index))
 
 
-def generate(folder: Path, extent: ShapesConfig) -> None:
-    """Bring `folder` to the world of this extent; it must be empty or hold a shapes world.
+def generate(folder: Path, config: ShapesConfig) -> None:
+    """Bring `folder` to the world that `config` describes; it must be empty or hold a shapes world.
 
     Raises `FileExistsError` for a folder of something else.
     """
     _settle(
         folder,
         {
-            "seed": extent.seed,
-            "scale": extent.benchmark_scale,
+            "seed": config.seed,
+            "scale": config.benchmark_scale,
             "code": _digest(module.__file__ for module in DRAWING),
         },
     )
     world = World()
-    _add_training(world, extent)
-    _add_benchmarks(world, extent)
+    _add_training(world, config)
+    _add_benchmarks(world, config)
     _make(folder, world.media)
     for name, rows in world.files.items():
         _write_rows(folder / name, rows)
@@ -74,36 +74,36 @@ def generate(folder: Path, extent: ShapesConfig) -> None:
             path.unlink()
 
 
-def _add_training(world: World, extent: ShapesConfig) -> None:
+def _add_training(world: World, config: ShapesConfig) -> None:
     supervised, reinforced = [], []
-    for index in range(extent.videos):
-        clip = Clip.sample(extent.seed, "train", index)
+    for index in range(config.videos):
+        clip = Clip.sample(config.seed, "train", index)
         world.film("videos", clip)
-        sft, rl = annotate.rows_of_clip(clip, extent.rows_per_video, extent.label_noise)
+        sft, rl = annotate.rows_of_clip(clip, config.rows_per_video, config.label_noise)
         supervised += sft
         reinforced += rl
         for frame in (frame for row in sft + rl for frame in row["key_frames"]):
             world.picture(f"kfs/{frame['path']}", clip, annotate.key_frame_index(frame["path"]))
-    for index in range(extent.images):
-        clip = Clip.sample(extent.seed, "still", index)
-        rows, errors = (reinforced, None) if index % 2 else (supervised, extent.label_noise)
+    for index in range(config.images):
+        clip = Clip.sample(config.seed, "still", index)
+        rows, errors = (reinforced, None) if index % 2 else (supervised, config.label_noise)
         row, frame = annotate.row_of_still(clip, errors)
         rows.append(row)
         world.picture(f"images/{row['image_path']}", clip, frame)
     world.files |= {"STGR-SFT.json": supervised, "STGR-RL.json": reinforced}
 
 
-def _add_benchmarks(world: World, extent: ShapesConfig) -> None:
-    count = extent.benchmark_videos
+def _add_benchmarks(world: World, config: ShapesConfig) -> None:
+    count = config.benchmark_videos
     for name, split, number, records in (
         ("V_STaR_test.json", "vstar", count, benchmarks.vstar_records),
         ("TVGBench.json", "tvgbench", count // 2, benchmarks.tvgbench_records),
     ):
         world.files[name] = []
         for index in range(number):
-            clip = Clip.sample(extent.seed, split, index, extent.benchmark_scale)
+            clip = Clip.sample(config.seed, split, index, config.benchmark_scale)
             world.film(split, clip)
-            world.files[name] += records(clip, extent.records_per_video)
+            world.files[name] += records(clip, config.records_per_video)
 
 
 def _settle(folder: Path, made_from: Mapping[str, Any]) -> None:
