@@ -25,7 +25,10 @@ _NUMBER = re.compile(rf"\s*[-+]?{_SECONDS}(?:[eE][-+]?[0-9]{{1,3}})?\s*")
 _BOX = re.compile(r"<box>\[([^][<>]*)\]</box>")
 _TIME = re.compile(rf"<t>({_SECONDS})</t>s")
 _SPAN = re.compile(rf"<t>({_SECONDS})</t>s to <t>({_SECONDS})</t>s")
-_CLAIM = re.compile(rf"<obj>([^<]*)</obj>((?:<box>[^<]*</box>)+)(?:at<t>({_SECONDS})</t>s)?")
+_CLAIM = re.compile(
+    rf"<obj>([^<]*)</obj>((?:<box>[^<]*</box>)+)"
+    rf"(?:\s{{0,4}}at\s{{0,4}}<t>\s{{0,4}}({_SECONDS})\s{{0,4}}</t>\s{{0,4}}s)?"
+)
 _WHERE = re.compile(  # "3": [..] or "3": [[..], [..]]
     r"(?<![\w.:])([0-9]{1,9}(?:\.[0-9]{1,9})?) ?s?[\"']?\s*:\s*(\[(?:[\s,]*\[[^][]*\])+|\[[^][]*\])"
 )

@@ -93,7 +93,7 @@ _BOXED = re.compile(r"\\f?box(?:ed)?\s{0,4}\{([^{}]{0,500})\}")
 _OPEN = r"[\s(\[{<\"'“”‘’«„*【「『〔]{0,6}"
 _CLOSE = r"[\s)\]}>\"'“”‘’»*】」』〕]{0,6}"
 _ALONE = re.compile(rf"{_OPEN}([A-Za-z]){_CLOSE}[\s.,:;!。、,]{{0,4}}{_CLOSE}")
-_AT = re.compile(rf"({_OPEN})([A-Z])(?![{_WORD}_])({_CLOSE})")
+_AT = re.compile(rf"({_OPEN})([A-Z])(?![{_WORD}_]|['’][A-Za-z])({_CLOSE})")
 _AT_LOWER = re.compile(
     r"[(\[【]\s{0,2}([a-z])\s{0,2}[)\]】]|([a-z])\s{0,2}\)|([a-z])(?=\s{0,3}(?:[.。]?\s{0,3}$|[\n,;]))"
 )
@@ -107,13 +107,14 @@ _AFTER = re.compile(
 )
 _ALSO = re.compile(  # another letter beside it: "A or B", "A, B and C"
     r"\s{0,4}[.)]?\s{0,4}(?:/|,|&|、|or|and|und|oder|et|ou|o|y|e|и|или|和|或|또는|と|か)\s{0,4}"
-    rf"(?:(?:or|and)\s)?(?:option\s)?\(?[A-Z](?![{_WORD}'])\)?(?!\s(?!(?:or|and|und|oder|et|ou|o|"
+    rf"(?:(?:or|and|maybe|perhaps|possibly)\s){{0,2}}(?:option\s)?\(?[A-Z](?![{_WORD}'])\)?(?!\s(?!(?:or|and|und|oder|et|ou|o|"
     rf"y|e)\s)[a-z])"
 )
 _DENIES = re.compile(
     r"\s{0,4}(?:is|are|was|seems|looks|ist|est|es|è|é|不|は)\s{0,4}(?:not|n't|wrong|incorrect|"
     r"false|nicht|falsch|pas|no |non |não|不|错)|"
-    r"\s{0,4}(?:isn't|isn’t|不是|不对|错误|is definitely not|n'est pas|no es|не )",
+    r"\s{0,4}(?:isn't|isn’t|不是|不对|错误|(?:가|이|는|은)\s?아[니닙]|"
+    r"では?(?:ない|なく|ありません)|でない|is definitely not|n'est pas|no es|не )",
     re.IGNORECASE,
 )
 _RIGHT = (
@@ -134,7 +135,7 @@ _IS_RIGHT = re.compile(
 _ANSWER = re.compile(
     r"(?<![A-Za-zÀ-ɏЀ-ӿ])(?:answers?|ans|conclusion|antwort|lösung|respuesta|réponse|reponse|"
     r"resposta|risposta|ответ)(?![A-Za-zÀ-ɏЀ-ӿ])"
-    r"|정답|답변|답|答案|答え|正解|解答|回答|答|应选|应该选|故选|選ぶ",
+    r"|정답|답변|답|答案|答え|正解|【答案】|解答|回答|答|应选|应该选|故选|選ぶ",
     re.IGNORECASE,
 )
 _OPTION = re.compile(
@@ -164,6 +165,7 @@ _DENIED = re.compile(
     r"(?i:\b(?:not|neither|nor|never|wrong|incorrect|except)\b|n['’]t\b|不|ない|nicht|ningun|не\b)"
 )
 _LISTED = re.compile(r"^[ \t*(\-\[]{0,6}([A-Z])[ \t]{0,2}[.):、\]][ \t*]{0,4}(?=\S)", re.MULTILINE)
+_MARKED = re.compile(r"(?<!\S)\(?([A-Z])[:)]\s")
 _ANSWER_KEYS = frozenset(
     [
         "answer",
@@ -224,7 +226,7 @@ class _Options:
         if values:
             letter = self.read(values[-1], 0)[0]
             return (letter, "json") if letter else ("", "")
-        said = _MARKUP.sub("", _FENCE.sub("", said)).strip()
+        said = _MARKUP.sub("", _FENCE.sub("", said)).strip("|_\u200b\ufeff \t\r\n").removeprefix("- ")
         if alone := _ALONE.fullmatch(said):
             return self.known(alone[1].upper(), "alone")
         if worded := self.words(said):
@@ -335,6 +337,8 @@ class _Options:
     def recited(self, said: str) -> bool:
         if len(set(_LISTED.findall(said))) > 1:
             return True
+        if len(set(_MARKED.findall(said))) > 1:
+            return True
         plain = _plain(said)
         told = sum(
             any(f"{key.lower()}{mark}{option}" in plain for mark in (". ", ") ", ": ", "、", "."))
@@ -439,7 +443,7 @@ _COUNTS = re.compile(
 )
 _MINUTE_OF = re.compile(r"(?:minutes?|min|minuto|hours?|минута|minuta)\s{1,3}$", re.IGNORECASE)
 _NOT_SECONDS = re.compile(
-    r"\s{0,3}(?:%|°|px|percent|frames?(?![a-z])|fps|x\d|帧|个|個|フレーム|프레임|번째|番目|회)|\.[0-9]|[A-Za-zÀ-ɏЀ-ӿ_]|/\s?[0-9]",
+    r"\s{0,3}(?:%|°|px|percent|(?:km|cm|mm|kg|people|persons|men|women|times|years?|dollars|euros?|am|pm)\b|frames?(?![a-z])|fps|x\d|帧|个|個|フレーム|프레임|번째|番目|회)|\.[0-9]|[A-Za-zÀ-ɏЀ-ӿ_]|/\s?[0-9]",
     re.IGNORECASE,
 )
 _START_KEYS = frozenset(

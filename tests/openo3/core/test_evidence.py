@@ -126,6 +126,7 @@ def test_first_blocks_count():
     [
         ("<obj>a dog</obj><box>[1,2,3,4]</box>at<t>2</t>s", [("a dog", 1, 2.0)]),
         ("<obj> dog </obj><box>[1, 2, 3, 4]</box><box>[5,6,7,8]</box>at<t>2.</t>s", [("dog", 2, 2.0)]),
+        ("<obj>dog</obj><box>[1,2,3,4]</box> at <t> 2.5 </t> s", [("dog", 1, 2.5)]),
         ("<obj>dog</obj><box>[1,2,3,4]</box>", [("dog", 1, None)]),
         ("<obj>dog</obj><box>[1,2,3,4]</box>at<t>nan</t>s", [("dog", 1, None)]),
         ("<obj>dog</obj><box>[1,2,3,4]</box>at<t>-2</t>s", [("dog", 1, None)]),

@@ -8,8 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openo3.core.evidence import parse_completion
+from openo3.core.format_check import format_share
 from openo3.core.geometry import BoxSpace
 from openo3.core.reading import final_answer, read_choice, read_times, read_where
+from openo3.core.schema import Task
 
 CHOICES = ["a red cup", "a blue cup", "neither", "B"]
 
@@ -234,3 +237,8 @@ def test_any_text_is_read(text):
     assert span is None or all(0 <= second <= 1e9 for second in span)
     for boxes in read_where(text).values():
         assert all(abs(side) <= 1e6 for box in boxes for side in box)
+
+
+def test_empty_reasoning_earns_half_of_the_format():
+    texts = ("<think> </think><answer>B</answer>", "<think>blue</think><answer>B</answer>")
+    assert [format_share(Task.MCQ, parse_completion(text)) for text in texts] == [0.5, 1.0]
