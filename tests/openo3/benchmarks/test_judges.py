@@ -24,6 +24,17 @@ from openo3.benchmarks.judges import JudgeParams, RougeJudge, parse_rating
         ("there", "it is", 0),
         ("一个红杯", "一个红杯", 3),
         ("red cup", "cup " * 300_000, 0),
+        ("蓝色的车", "蓝色的车。", 3),
+        ("파란 자동차", "파란 자동차!", 3),
+        ("синяя машина", "Синяя машина", 3),
+        ("12", "\uff11\uff12", 3),
+        ("-7", "7", 0),
+        ("-7", "\u22127", 3),
+        ("y<2", "y>2", 0),
+        ("n+3", "n-3", 0),
+        ("30%", "$30", 0),
+        ("1.5", "15", 0),
+        ("30%", "It is 30%.", 3),
     ],
 )
 def test_words(truth, candidate, rating):
