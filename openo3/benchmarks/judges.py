@@ -28,6 +28,7 @@ from typing import Literal, Protocol
 
 from tqdm import tqdm
 
+from openo3.core.reading import final_answer
 from openo3.core.rouge import rouge
 
 Item = tuple[str, str, str]
@@ -57,6 +58,17 @@ Reference: {truth}
 Candidate: {candidate}
 Grade:"""
 _CANDIDATE_CHARS = 4000
+_REPLY_BYTES = 4_000_000
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Turns a redirect into an error, so that the key never reaches another host."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
+_OPENER = urllib.request.build_opener(_NoRedirect)
 _BUSY = (408, 429, 500, 502, 503, 504)
 
 
@@ -72,7 +84,8 @@ class Judge(Protocol):
 class JudgeParams:
     """Which judge, and for a served one where: `url` is the endpoint's base, up to and with `/v1`.
 
-    `key_env` names the environment variable that holds the endpoint's key, if it wants one.
+    `key_env` names the environment variable that holds the endpoint's key, if it wants one. `max_tokens`
+    leaves a judge room to reason before its grade.
     """
 
     kind: Literal["rouge", "served"] = "rouge"
@@ -82,6 +95,7 @@ class JudgeParams:
     concurrency: int = 16
     attempts: int = 5
     timeout_s: float = 120.0
+    max_tokens: int = 2048
 
 
 def load(params: JudgeParams) -> Judge:
@@ -143,7 +157,7 @@ class ServedJudge:
     def _rate(self, item: Item) -> int:
         question, truth, candidate = item
         text = _PROMPT.format(question=question, truth=truth, candidate=candidate[:_CANDIDATE_CHARS])
-        body = {"model": self.params.model, "temperature": 0, "max_tokens": 16}
+        body = {"model": self.params.model, "temperature": 0, "max_tokens": self.params.max_tokens}
         return parse_rating(self._ask({**body, "messages": [{"role": "user", "content": text}]}))
 
     def _ask(self, body: dict) -> str:
@@ -152,8 +166,8 @@ class ServedJudge:
             if attempt:
                 time.sleep(min(2**attempt / 4, 30))
             try:
-                with urllib.request.urlopen(self._request(body), timeout=self.params.timeout_s) as reply:
-                    return _content(reply.read())
+                with _OPENER.open(self._request(body), timeout=self.params.timeout_s) as reply:
+                    return _content(reply.read(_REPLY_BYTES))
             except urllib.error.HTTPError as error:
                 problem = f"HTTP {error.code} {error.reason}"
                 if error.code not in _BUSY:
@@ -175,7 +189,7 @@ def parse_rating(text: str) -> int:
     >>> [parse_rating(text) for text in ("2", " Grade: 3.", "2 or 3", "10", "no idea", "")]
     [2, 3, -1, -1, -1, -1]
     """
-    grades = set(re.findall(r"(?<![\w.])-?[0-9]+(?:\.[0-9]+)?(?!\w)", text))
+    grades = set(re.findall(r"(?<![\w.])-?[0-9]+(?:\.[0-9]+)?(?!\w)", final_answer(text)))
     return int(grades.pop()) if len(grades) == 1 and grades <= {"0", "1", "2", "3"} else UNPARSABLE
 
 

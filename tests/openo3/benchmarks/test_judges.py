@@ -52,6 +52,8 @@ def served(replies):
             requests.append((self.path, self.headers["Authorization"], body))
             status, reply = replies(body["messages"][-1]["content"], len(requests))
             self.send_response(status)
+            if status == 307:
+                self.send_header("Location", f"http://localhost:{self.server.server_port}/elsewhere")
             self.end_headers()
             self.wfile.write(reply)
 
@@ -109,6 +111,14 @@ def test_a_refusal_is_an_error_at_once():
         assert len(requests) == 1
 
 
+def test_a_redirect_is_refused_and_never_gets_the_key(monkeypatch):
+    monkeypatch.setenv("SOME_KEY", "secret")
+    with served(lambda *_: (307, b"")) as (url, requests):
+        with pytest.raises(ConnectionError, match="HTTP 307"):
+            judge(url, key_env="SOME_KEY").rate([("?", "a", "b")])
+        assert len(requests) == 1
+
+
 def test_no_server_is_an_error():
     with pytest.raises(ConnectionError, match="judge at http://127"):
         judge("http://127.0.0.1:9").rate([("?", "a", "b")])
@@ -116,7 +126,18 @@ def test_no_server_is_an_error():
 
 @pytest.mark.parametrize(
     ("text", "rating"),
-    [("3", 3), ("**2**", 2), ("4", -1), ("2.5", -1), ("-1", -1), ("1, not 2", -1), ("2-3", -1), ("3/3", 3)],
+    [
+        ("3", 3),
+        ("**2**", 2),
+        ("4", -1),
+        ("2.5", -1),
+        ("-1", -1),
+        ("1, not 2", -1),
+        ("2-3", -1),
+        ("3/3", 3),
+        ("<think>1 or 2</think>2", 2),
+        ("<think>2, as", -1),
+    ],
 )
 def test_ratings(text, rating):
     assert parse_rating(text) == rating
