@@ -37,6 +37,9 @@ Item = tuple[str, str, str]
 UNPARSABLE = -1
 """The rating of an answer about which the judge said nothing that can be read; counts as wrong."""
 
+MOST_UNREADABLE = 0.05
+"""The share of ratings that may be unreadable: a judge of which more are does not measure anything."""
+
 CORRECT = 2
 """An answer with at least this rating is correct."""
 
@@ -149,16 +152,30 @@ class ServedJudge:
         """Ratings in the order of the items; a busy or absent server is tried again, ever later.
 
         Raises:
+            ValueError: more than `MOST_UNREADABLE` of the ratings are unreadable.
             ConnectionError: the server refused, or could not be reached in `attempts` attempts.
         """
         with ThreadPoolExecutor(self.params.concurrency) as pool:
-            return list(tqdm(pool.map(self._rate, items), "judge", len(items), disable=None))
+            ratings = list(tqdm(pool.map(self._rate, items), "judge", len(items), disable=None))
+        unreadable = ratings.count(UNPARSABLE)
+        if unreadable:
+            print(f"judge at {self.url}: {unreadable} of {len(items)} ratings are unreadable")
+        if unreadable > MOST_UNREADABLE * len(items):
+            raise ValueError(
+                f"judge at {self.url}: {unreadable} of {len(items)} ratings are unreadable, more than "
+                f"{MOST_UNREADABLE:.0%}; check judge.model, or raise judge.max_tokens"
+            )
+        return ratings
 
     def _rate(self, item: Item) -> int:
         question, truth, candidate = item
         text = _PROMPT.format(question=question, truth=truth, candidate=candidate[:_CANDIDATE_CHARS])
         body = {"model": self.params.model, "temperature": 0, "max_tokens": self.params.max_tokens}
-        return parse_rating(self._ask({**body, "messages": [{"role": "user", "content": text}]}))
+        body["messages"] = [{"role": "user", "content": text}]
+        rating = parse_rating(self._ask(body))
+        if rating == UNPARSABLE:  # an empty reply, or one that was cut off: again, with more room
+            rating = parse_rating(self._ask({**body, "max_tokens": 2 * self.params.max_tokens}))
+        return rating
 
     def _ask(self, body: dict) -> str:
         """The text that the model replies; empty if the server's reply holds none."""
@@ -209,9 +226,10 @@ def _words(text: str) -> str:
 
 
 def _content(reply: bytes) -> str:
-    """`choices[0].message.content` of a chat completion."""
+    """`choices[0].message.content` of a chat completion, empty for one that was cut off."""
     try:
-        content = json.loads(reply)["choices"][0]["message"]["content"]
-    except (ValueError, LookupError, TypeError):
+        choice = json.loads(reply)["choices"][0]
+        content = "" if choice.get("finish_reason") == "length" else choice["message"]["content"]
+    except (ValueError, LookupError, TypeError, AttributeError):
         return ""
     return content if isinstance(content, str) else ""

@@ -100,8 +100,19 @@ def test_a_busy_server_is_asked_again():
 
 @pytest.mark.parametrize("reply", [says("I cannot say"), (200, b"not JSON"), (200, b"[]"), says(None)])
 def test_replies_without_a_grade(reply):
-    with served(lambda *_: reply) as (url, _):
-        assert judge(url).rate([("?", "a", "b"), ("?", "a", "c")]) == [-1, -1]
+    with served(lambda *_: reply) as (url, _), pytest.raises(ValueError, match="2 of 2 ratings are unread"):
+        judge(url).rate([("?", "a", "b"), ("?", "a", "c")])
+
+
+def test_an_unreadable_reply_is_asked_for_again_with_more_room_then_counted(capsys):
+    def reply(text, _):
+        return says(None if "Candidate: lost" in text else "3")
+
+    with served(reply) as (url, requests):
+        ratings = judge(url).rate([("?", "a", "lost")] + [("?", "a", "b")] * 19)
+    assert ratings == [-1] + [3] * 19
+    assert sorted({body["max_tokens"] for *_, body in requests}) == [2048, 4096]
+    assert "1 of 20 ratings are unreadable" in capsys.readouterr().out
 
 
 def test_a_refusal_is_an_error_at_once():
