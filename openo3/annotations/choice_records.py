@@ -10,6 +10,7 @@ Without options the question is open, and `answer` is the truth in words.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from string import ascii_uppercase
@@ -19,6 +20,8 @@ from openo3.annotations import rows, sources
 from openo3.annotations.rejections import Reason, RowError
 from openo3.annotations.rows import AnnotationError
 from openo3.annotations.sources import Reference
+
+_LETTERED = re.compile(r"[(（]?([A-Z])(?:[)：．）、]|\.(?![A-Z]\.)|:(?=\s))\s*(?=\S)")  # noqa: RUF001 (full-width marks)
 
 
 def parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -98,6 +101,7 @@ def without_letters(options: Sequence[str]) -> list[str]:
     """
     stripped = [option.strip() for option in options]
     pairs = list(zip(ascii_uppercase, stripped, strict=False))
-    if all(option.startswith((f"{letter}. ", f"{letter}) ", f"{letter}: ")) for letter, option in pairs):
-        return [option[2:].strip() for option in stripped]
+    found = [_LETTERED.match(option) for option in stripped]
+    if all(match and match[1] == letter for match, (letter, _) in zip(found, pairs, strict=True)):
+        return [option[match.end() :].strip() for match, option in zip(found, stripped, strict=True)]
     return stripped

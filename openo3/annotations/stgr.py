@@ -132,6 +132,10 @@ def _key_items(raw: Mapping[str, Any]) -> KeyItems:
     for key, objects in rows.mapping(raw.get("key_items"), "key_items").items():
         if not (key.isdecimal() and len(key) < 10):
             raise RowError(Reason.WRONG_TYPE, "key_items", f"expected an idx, found {rows.shown(key)}")
+        if int(key) in items:
+            raise RowError(
+                Reason.WRONG_TYPE, "key_items", f"idx {int(key)} is given twice: {rows.shown(key)}"
+            )
         items[int(key)] = {
             rows.check_text(name, "key_items"): _boxes(boxes)
             for name, boxes in rows.mapping(objects, "key_items").items()

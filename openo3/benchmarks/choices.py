@@ -26,9 +26,10 @@ from openo3.annotations.sources import Reference
 from openo3.benchmarks.base import Benchmark, Display, Facts, Record, Results, Scoring, Truth
 from openo3.benchmarks.judges import CORRECT, Judge
 from openo3.core import prompts
-from openo3.core.evidence import parse_completion, read_choice
+from openo3.core.evidence import parse_completion
 from openo3.core.format_check import format_share
 from openo3.core.geometry import BoxSpace
+from openo3.core.reading import final_answer, read_choice
 from openo3.core.schema import Task
 
 
@@ -49,7 +50,7 @@ class MultipleChoice:
         text = completions.get("which", "")
         completion = parse_completion(text)
         options, task = record["options"], Task.MCQ if record["options"] else Task.FREE_FORM
-        said = read_choice(text, options) if options else completion.said
+        said = read_choice(text, options)[0] if options else final_answer(text)
         correct = None if said and not options else float(said == record["answer"])
         formed = bool(said) and format_share(task, completion) == 1
         return {**record, "said": said, "completion": text, "correct": correct, "format": float(formed)}

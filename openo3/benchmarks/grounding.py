@@ -27,10 +27,11 @@ from openo3.benchmarks.base import (
     Truth,
 )
 from openo3.core import prompts
-from openo3.core.evidence import parse_completion, read_times
+from openo3.core.evidence import parse_completion
 from openo3.core.format_check import format_share
 from openo3.core.geometry import BoxSpace, Span, tiou
 from openo3.core.metrics import SPAN_THRESHOLDS
+from openo3.core.reading import read_times
 from openo3.core.schema import Task
 
 TrueSpan = Callable[[Mapping[str, Any]], Span]

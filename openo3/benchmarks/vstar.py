@@ -38,9 +38,10 @@ from openo3.benchmarks.base import (
 )
 from openo3.benchmarks.vstar_scores import ANSWERS, SCORING, SIDES, answered, rate, report, true_boxes
 from openo3.core import prompts
-from openo3.core.evidence import parse_completion, read_times, read_where
+from openo3.core.evidence import parse_completion
 from openo3.core.format_check import format_share
 from openo3.core.geometry import BoxSpace, Span, pixels
+from openo3.core.reading import final_answer, read_times, read_where
 from openo3.core.schema import Box, Task
 
 _TEXTS = ("question", "answer", "temporal_question", "spatial_question", "spatial_question_2")
@@ -132,7 +133,7 @@ def result(record: Mapping[str, Any], completions: Mapping[str, str], space: Box
     `format` is the share of the five completions in the form that was asked for.
     """
     said = {kind: completions.get(kind, "") for kind in ("what", "when", "where", "where_2", "when_2")}
-    answers = {"answer_vqa": parse_completion(said["what"]).said, "answer_vqa_raw_output": said["what"]}
+    answers = {"answer_vqa": final_answer(said["what"]), "answer_vqa_raw_output": said["what"]}
     for suffix in ("", "_2"):
         when, where = said[f"when{suffix}"], said[f"where{suffix}"]
         answers[f"answer_temporal{suffix}"] = list(read_times(when) or ())

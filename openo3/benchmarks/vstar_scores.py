@@ -20,7 +20,7 @@ from openo3.annotations import rows
 from openo3.annotations.rejections import Reason, RowError
 from openo3.benchmarks.base import Results, Scoring
 from openo3.benchmarks.judges import CORRECT, UNPARSABLE, Judge
-from openo3.core.evidence import parse_completion, read_times, second_key
+from openo3.core.evidence import second_key
 from openo3.core.geometry import box_iou, tiou
 from openo3.core.metrics import (
     arithmetic_mean,
@@ -29,6 +29,7 @@ from openo3.core.metrics import (
     log_geometric_mean,
     span_metrics,
 )
+from openo3.core.reading import final_answer, read_times
 from openo3.core.schema import Box
 
 CHAINS = ("", "_2")
@@ -185,7 +186,7 @@ def _rating(record: Mapping[str, Any], index: int) -> int:
 
 
 def _said(record: Mapping[str, Any]) -> str:
-    return parse_completion(record.get("answer_vqa") or "").said
+    return final_answer(record.get("answer_vqa") or "")
 
 
 def _tiou(record: Mapping[str, Any], suffix: str) -> float:

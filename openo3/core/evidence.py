@@ -1,4 +1,4 @@
-"""The evidence grammar, read and written: the only parser of model output.
+"""The evidence grammar, read and written: the strict parser, which rewards use (`reading` is lenient).
 
     <think>The <obj>red circle</obj><box>[12,30,48,66]</box>at<t>2.5</t>s stops.</think>
     <answer>From <t>2.5</t>s to <t>4.0</t>s</answer>
@@ -15,7 +15,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from string import ascii_uppercase
 
 from openo3.core.geometry import NORMALISED, BoxSpace, Span
 from openo3.core.schema import Box
@@ -26,21 +25,13 @@ _NUMBER = re.compile(rf"\s*[-+]?{_SECONDS}(?:[eE][-+]?[0-9]{{1,3}})?\s*")
 _BOX = re.compile(r"<box>\[([^][<>]*)\]</box>")
 _TIME = re.compile(rf"<t>({_SECONDS})</t>s")
 _SPAN = re.compile(rf"<t>({_SECONDS})</t>s to <t>({_SECONDS})</t>s")
-_CLAIM = re.compile(rf"<obj>([^<]*)</obj>((?:<box>[^<]*</box>)+)(?:at<t>({_SECONDS})</t>s)?")
-_CLOCK = re.compile(  # h:mm:ss, m:ss or a plain number, not inside a word ("clip12", "2nd")
-    r"(?<![\w.:])(?:([0-9]{1,9}):)?(?:([0-9]{1,9}):)?([0-9]{1,320}(?:\.[0-9]{1,320})?)"
-    r"(?=(?:s|secs?|seconds?)?\b)(?!:[0-9])"
+_CLAIM = re.compile(
+    rf"<obj>([^<]*)</obj>((?:<box>[^<]*</box>)+)"
+    rf"(?:\s{{0,4}}at\s{{0,4}}<t>\s{{0,4}}({_SECONDS})\s{{0,4}}</t>\s{{0,4}}s)?"
 )
 _WHERE = re.compile(  # "3": [..] or "3": [[..], [..]]
     r"(?<![\w.:])([0-9]{1,9}(?:\.[0-9]{1,9})?) ?s?[\"']?\s*:\s*(\[(?:[\s,]*\[[^][]*\])+|\[[^][]*\])"
 )
-_ALONE = re.compile(r"[\s\[(*]{0,4}([A-Z])[\s\])*.:]{0,4}")  # C  (C)  C.  **C**
-_LED = re.compile(r"[\[(*]{0,4}([A-Z])[\])*.:]{1,4}\s")  # C. a cat  (C) a cat
-_MENTIONED = re.compile(  # not the A of "A man", nor the I of "I see"
-    r"(?<![\w'])([A-Z])(?![\w'])(?! (?!(?:or|and|nor|but)\b)[a-z])"
-)
-_CALLED = re.compile(r"(?:^|\b(?i:answer|option|choice|is)[ :]{1,3})[\[(*]{0,4}([A-Z])(?![\w'])")
-_DENIED = re.compile(r"(?i:\b(?:not|neither|nor|never|wrong|incorrect|except)\b|n't\b)")
 _BRACKETS = re.compile(r"\[([^][]*)\]")
 
 _FAR_FRAMES = 1e6  # a coordinate beyond this many frame widths overlaps nothing; keeps arithmetic finite
@@ -135,52 +126,6 @@ def parse_span(text: str) -> Span | None:
         return None
     start, end = (_seconds(time) for time in found.groups())
     return (start, end) if start <= end else None
-
-
-def read_times(text: str) -> Span | None:
-    """A span in a model's own words, as V-STaR reads it: exactly two numbers in the answer (or the text).
-
-    `m:ss` and `h:mm:ss` count as one number; so does `5s`. The span may be inverted.
-
-    >>> read_times("from 0:05 to 1:10"), read_times("from 3 to 5 or 9")
-    ((5.0, 70.0), None)
-    """
-    found = _CLOCK.findall(parse_completion(text).said)
-    if len(found) != 2:
-        return None
-    first, second = (_clock_s(hours, minutes, seconds) for hours, minutes, seconds in found)
-    return first, second
-
-
-def read_choice(text: str, options: Sequence[str]) -> str:
-    """The letter of the one option that an answer (or the text) names, else "": never a guess.
-
-    It may be the letter alone or with the option after it, the option's own words, or a sentence that calls
-    one letter the answer, mentions no other and denies nothing.
-
-    >>> [read_choice(said, ["a cat", "a dog"]) for said in ("B", "(B) a dog", "A dog!", "The answer is B.")]
-    ['B', 'B', 'B', 'B']
-    >>> [read_choice(said, ["a cat", "a dog"]) for said in ("A cat or a dog", "C", "A or B", "It is not A.")]
-    ['', '', '', '']
-    """
-    said = parse_completion(text).said.strip()
-    options = dict(zip(ascii_uppercase, map(_plain, options), strict=False))
-    own = _plain(said)
-    if alone := _ALONE.fullmatch(said):
-        named = {alone[1]}
-    elif (led := _LED.match(said)) and options.get(led[1]) == _plain(said[led.end() :]):
-        named = {led[1]}
-    elif own and own in options.values():
-        named = {letter for letter, option in options.items() if option == own}
-    else:
-        named = set() if _DENIED.search(said) else set(_MENTIONED.findall(said))
-        named = named if named <= set(_CALLED.findall(said)) else set()
-    return named.pop() if len(named) == 1 and named <= options.keys() else ""
-
-
-def _plain(text: str) -> str:
-    """A text without what does not tell options apart: case, white space, the end of a sentence."""
-    return " ".join(text.casefold().split()).strip(" .!\"'")
 
 
 def read_where(text: str, space: BoxSpace = NORMALISED) -> dict[str, list[Box]]:
@@ -289,14 +234,6 @@ def _read_box(content: str, space: BoxSpace) -> Box | None:
 
 def _seconds(digits: str) -> float:
     return min(float(digits), _FAR_SECONDS)
-
-
-def _clock_s(hours: str, minutes: str, seconds: str) -> float:
-    """Seconds of a `_CLOCK` match; with one colon the regex puts the minutes in the first group."""
-    if hours and not minutes:
-        hours, minutes = "", hours
-    minutes_s = int(hours or 0) * 3600 + int(minutes or 0) * 60
-    return min(minutes_s + float(seconds), _FAR_SECONDS)
 
 
 def _decimal(value: float) -> str:

@@ -14,7 +14,7 @@ _OBJECT_BOX = re.compile(r"<obj>[^<]*</obj><box>\[[^<]*\]</box>")
 
 
 def format_share(task: Task, completion: Completion) -> float:
-    """1 for balanced blocks with the evidence that the task wants, 0.5 without that evidence, else 0.
+    """1 for balanced blocks with the evidence that the task wants, 0.5 without it or any reasoning, else 0.
 
     >>> from openo3.core.evidence import parse_completion
     >>> blocks = "<think>{}</think><answer>?</answer>"
@@ -35,7 +35,7 @@ def format_share(task: Task, completion: Completion) -> float:
         cited = _OBJECT_BOX.search(text) is not None
     else:
         cited = all(tag in reasoning for tag in ("<obj>", "<box>", "<t>"))
-    return 1.0 if cited else 0.5
+    return 1.0 if cited and reasoning.strip() else 0.5
 
 
 def _balanced(text: str, *tags: str) -> bool:

@@ -16,8 +16,9 @@ from markupsafe import Markup
 from openo3.benchmarks.base import frames_of
 from openo3.benchmarks.conditions import Condition
 from openo3.benchmarks.registry import BENCHMARKS
-from openo3.core.evidence import Completion, parse_completion, read_times, read_where, second_key
+from openo3.core.evidence import Completion, parse_completion, second_key
 from openo3.core.geometry import BoxSpace, box_iou
+from openo3.core.reading import final_answer, read_times, read_where
 from openo3.core.schema import Box
 from openo3.media.frame_store import Frame, FrameStore
 from openo3.report.inputs import MODELS, Answers, Inputs
@@ -163,7 +164,7 @@ def _with_parts(
     column = replace(column, scores=said)
     if "when" in parts:
         when = scene.completion("when")
-        text, _ = _highlighted(when.said, f"{scene.key}-when", when.space, "no answer")
+        text, _ = _highlighted(final_answer(when.text), f"{scene.key}-when", when.space, "no answer")
         span = read_times(when.text)
         column, track = replace(column, when=text), replace(track, spans=[span] if span else [])
     if "where" in parts:
@@ -177,7 +178,7 @@ def _column(model: str, title: str, scene: Scene, scores: Mapping[str, float]) -
     said = scene.completion(kind)
     missing = "none was asked for" if scene.asked.bare else "no reasoning block"
     reasoning, cited = _highlighted(said.reasoning, f"{scene.key}-{kind}", said.space, missing)
-    answer, _ = _highlighted(said.said, f"{scene.key}-answer", said.space, "no answer")
+    answer, _ = _highlighted(final_answer(said.text), f"{scene.key}-answer", said.space, "no answer")
     column = Column(
         model=model,
         asked=scene.asked,

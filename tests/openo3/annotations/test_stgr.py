@@ -84,6 +84,7 @@ BROKEN = [
     ("ts", {"key_items": [1]}, Reason.WRONG_TYPE, "key_items"),
     ("ts", {"key_items": {"one": {}}}, Reason.WRONG_TYPE, "key_items"),
     ("ts", {"key_items": {"1" * 5000: {}}}, Reason.WRONG_TYPE, "key_items"),
+    ("ts", {"key_items": {"1": {}, "01": {}}}, Reason.WRONG_TYPE, "key_items"),
     ("ts", {"key_items": {"1": [1]}}, Reason.WRONG_TYPE, "key_items"),
     ("ts", {"key_items": {"1": {"cup": [0.1, 0.2, 0.3, 0.4]}}}, Reason.WRONG_TYPE, "key_items"),
     ("ts", {"key_items": {"1": {"cup": [[0.1, 0.2, 0.3]]}}}, Reason.WRONG_TYPE, "key_items"),

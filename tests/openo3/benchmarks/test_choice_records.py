@@ -99,6 +99,14 @@ def test_each_defect_has_its_reason(fields, reason, field):
     assert (error.value.reason, error.value.field) == (reason, field)
 
 
+@pytest.mark.parametrize("style", ["{}.{}", "({}) {}", "{}\u3001{}", "{}. {}", "{}) {}", "{}: {}"])
+def test_letters_of_every_style_are_removed(style):
+    assert choice_records.without_letters([style.format("A", "cat"), style.format("B", "dog")]) == [
+        "cat",
+        "dog",
+    ]
+
+
 @pytest.mark.parametrize("options", [["A.M. only", "B.C. only"], ["A. a", "C. b"], ["a", "b"]])
 def test_letters_that_are_not_those_of_the_options_stay(options):
     assert choice_records.without_letters(options) == options

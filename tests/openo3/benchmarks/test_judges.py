@@ -24,6 +24,17 @@ from openo3.benchmarks.judges import JudgeParams, RougeJudge, parse_rating
         ("there", "it is", 0),
         ("一个红杯", "一个红杯", 3),
         ("red cup", "cup " * 300_000, 0),
+        ("蓝色的车", "蓝色的车。", 3),
+        ("파란 자동차", "파란 자동차!", 3),
+        ("синяя машина", "Синяя машина", 3),
+        ("12", "\uff11\uff12", 3),
+        ("-7", "7", 0),
+        ("-7", "\u22127", 3),
+        ("y<2", "y>2", 0),
+        ("n+3", "n-3", 0),
+        ("30%", "$30", 0),
+        ("1.5", "15", 0),
+        ("30%", "It is 30%.", 3),
     ],
 )
 def test_words(truth, candidate, rating):
@@ -41,6 +52,8 @@ def served(replies):
             requests.append((self.path, self.headers["Authorization"], body))
             status, reply = replies(body["messages"][-1]["content"], len(requests))
             self.send_response(status)
+            if status == 307:
+                self.send_header("Location", f"http://localhost:{self.server.server_port}/elsewhere")
             self.end_headers()
             self.wfile.write(reply)
 
@@ -87,14 +100,33 @@ def test_a_busy_server_is_asked_again():
 
 @pytest.mark.parametrize("reply", [says("I cannot say"), (200, b"not JSON"), (200, b"[]"), says(None)])
 def test_replies_without_a_grade(reply):
-    with served(lambda *_: reply) as (url, _):
-        assert judge(url).rate([("?", "a", "b"), ("?", "a", "c")]) == [-1, -1]
+    with served(lambda *_: reply) as (url, _), pytest.raises(ValueError, match="2 of 2 ratings are unread"):
+        judge(url).rate([("?", "a", "b"), ("?", "a", "c")])
+
+
+def test_an_unreadable_reply_is_asked_for_again_with_more_room_then_counted(capsys):
+    def reply(text, _):
+        return says(None if "Candidate: lost" in text else "3")
+
+    with served(reply) as (url, requests):
+        ratings = judge(url).rate([("?", "a", "lost")] + [("?", "a", "b")] * 19)
+    assert ratings == [-1] + [3] * 19
+    assert sorted({body["max_tokens"] for *_, body in requests}) == [2048, 4096]
+    assert "1 of 20 ratings are unreadable" in capsys.readouterr().out
 
 
 def test_a_refusal_is_an_error_at_once():
     with served(lambda *_: (401, b"no key")) as (url, requests):
         with pytest.raises(ConnectionError, match="HTTP 401"):
             judge(url).rate([("?", "a", "b")])
+        assert len(requests) == 1
+
+
+def test_a_redirect_is_refused_and_never_gets_the_key(monkeypatch):
+    monkeypatch.setenv("SOME_KEY", "secret")
+    with served(lambda *_: (307, b"")) as (url, requests):
+        with pytest.raises(ConnectionError, match="HTTP 307"):
+            judge(url, key_env="SOME_KEY").rate([("?", "a", "b")])
         assert len(requests) == 1
 
 
@@ -105,7 +137,18 @@ def test_no_server_is_an_error():
 
 @pytest.mark.parametrize(
     ("text", "rating"),
-    [("3", 3), ("**2**", 2), ("4", -1), ("2.5", -1), ("-1", -1), ("1, not 2", -1), ("2-3", -1), ("3/3", 3)],
+    [
+        ("3", 3),
+        ("**2**", 2),
+        ("4", -1),
+        ("2.5", -1),
+        ("-1", -1),
+        ("1, not 2", -1),
+        ("2-3", -1),
+        ("3/3", 3),
+        ("<think>1 or 2</think>2", 2),
+        ("<think>2, as", -1),
+    ],
 )
 def test_ratings(text, rating):
     assert parse_rating(text) == rating
