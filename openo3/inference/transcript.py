@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 
-from openo3.core.evidence import parse_claims, parse_completion
+from openo3.core.evidence import parse_claims
 from openo3.core.geometry import BoxSpace, pixels
+from openo3.core.reading import final_answer
 
 _CLAIM = re.compile(r"<obj>[^<]*</obj>(?:<box>[^<]*</box>)+(?:at<t>[^<]*</t>s)?")
 _TIME = re.compile(r"<t>([^<]*)</t>s")
@@ -75,4 +76,4 @@ class Transcript:
 
 def answer_text(text: str, space: BoxSpace, size: tuple[int, int]) -> str:
     """The answer of a completion, readable."""
-    return readable(parse_completion(text, space).said, space, size)
+    return readable(final_answer(text), space, size)
