@@ -109,7 +109,7 @@ def read(path: Path) -> Any:
 
 
 def parameters(settings: argparse.Namespace, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The default profile, for so many held-out clips and steps, with other values by dotted name."""
+    """The default profile with the command's clips and steps; `changes` override values by dotted name."""
     params = YAML().load(ROOT / "profiles" / "shapes.yaml")
     common: dict[str, Any] = {"download.shapes.benchmark_videos": settings.videos}
     for name in ("sft", "gspo"):  # a run that is cut off starts again: it takes minutes
@@ -126,7 +126,7 @@ def parameters(settings: argparse.Namespace, changes: Mapping[str, Any]) -> dict
 
 
 def begin(folder: Path, params: Mapping[str, Any]) -> None:
-    """Write the parameters. Others than those that the folder was begun with would give a table of both."""
+    """Write the parameters. A folder begun with other parameters is refused: its table would mix both."""
     (folder / "data" / "models").mkdir(parents=True, exist_ok=True)
     begun = folder / "params.yaml"
     part = folder / "params.part"
@@ -137,7 +137,7 @@ def begin(folder: Path, params: Mapping[str, Any]) -> None:
 
 
 def stage(folder: Path, made: str, *names: str, gpu: int | None = None) -> None:
-    """Run a stage in `folder`, unless what it makes is there. What it prints goes to a log there."""
+    """Run a stage in `folder` unless its output `made` exists. Its log is `folder/log.txt`."""
     if (folder / made).exists():
         return
     print("-", folder.name, *names, flush=True)
@@ -256,7 +256,7 @@ def tables(by_variant: Mapping[str, Sequence[Run]]) -> str:
 
 
 def compared(name: str) -> tuple[str, ...]:
-    """What a row's difference is taken from."""
+    """The rows that a row is compared with."""
     if name == "base":
         return ()
     if name == "sft-answers":

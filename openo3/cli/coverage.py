@@ -21,7 +21,7 @@ HELP = "show how much of each source and task is usable"
 
 
 class CoverageError(ValueError):
-    """The file is not what `validate` writes; the message names it."""
+    """The file is not one that `validate` writes; the message names the file."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -110,7 +110,7 @@ def main(profile: str | None = None) -> int:
 
 
 def examine(requires: Requirements, blocks: Mapping[str, Any]) -> Iterator[Finding]:
-    """Everything that is looked at, cheap things first. torch is imported only if GPUs are needed."""
+    """Run all checks, the cheap ones first. torch is imported only if GPUs are needed."""
     yield from _machine(requires, blocks)
     yield _locked_packages()
     yield _ffmpeg()
@@ -182,7 +182,7 @@ def _decord() -> Finding:
 
 
 def _packages(blocks: Mapping[str, Any]) -> Iterator[Finding]:
-    """Those beyond the everyday lock, needed where a stage's settings use them."""
+    """Check the packages outside the everyday lock that a stage's settings use."""
     trainers = [(blocks.get(stage) or {}).get("trainer") or {} for stage in ("sft", "gspo")]
     written_by_vllm = any(trainer.get("use_vllm") for trainer in trainers)
     answered_by_vllm = (blocks.get("evaluate") or {}).get("vllm") is not None
@@ -219,7 +219,7 @@ def _gpus(requires: Requirements, blocks: Mapping[str, Any]) -> Iterator[Finding
 
 
 def _gpu_memory(requires: Requirements, blocks: Mapping[str, Any], least_gb: float) -> Iterator[Finding]:
-    """What each stage takes of a GPU, against the smallest here; without any, against the profile's."""
+    """Compare the memory that each stage needs with the smallest GPU here, else with the profile's."""
     for stage in ("sft", "gspo"):
         parts = footprint.gpu_memory_gb(stage, blocks, requires.model, max(1, requires.gpus), least_gb)
         most = footprint.most_at_once_gb(parts)

@@ -1,4 +1,4 @@
-"""What training takes of a GPU's memory and of the disk, estimated from a profile before it is launched.
+"""Estimate the GPU memory and the disk space that a profile's training needs, before it is launched.
 
 Weights, gradients and AdamW's states are exact by arithmetic; activations are those of the Qwen family's
 layers, within a fifth or so.
@@ -66,7 +66,7 @@ def _rollout_gb(block: Mapping[str, Any], shape: Shape, zero: int, each_gb: floa
 
 
 def most_at_once_gb(parts: Mapping[str, float]) -> float:
-    """A rollout and an update take turns."""
+    """The peak in GB: a rollout and an update take turns, so the larger of the two counts."""
     turns = {"rollout": 0.0, "update": 0.0, "always": 0.0}
     for name, size in parts.items():
         turn = "rollout" if name.endswith("rollout") else "update" if name == "activations" else "always"
@@ -75,7 +75,10 @@ def most_at_once_gb(parts: Mapping[str, float]) -> float:
 
 
 def checkpoints_gb(blocks: Mapping[str, Any], shape: Shape) -> float:
-    """Of the stage that keeps more: each holds weights and the optimizer's states."""
+    """Disk space in GB for the checkpoints of the stage that keeps more, and for both trained models.
+
+    A checkpoint holds weights and the optimizer's states.
+    """
     sizes = []
     for stage in ("sft", "gspo"):
         block = blocks[stage]

@@ -63,7 +63,7 @@ class Answer:
 
     @property
     def spans(self) -> tuple[Span, ...]:
-        """The `(start_s, end_s)` of the answer: one or none."""
+        """The `(start_s, end_s)` that the answer names, at most one."""
         span = self.completion.answer_span
         return () if span is None else (span,)
 

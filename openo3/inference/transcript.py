@@ -20,7 +20,7 @@ _LONGEST_CLAIM = 400  # characters; what is longer is broken and is shown as it 
 
 
 def printable(text: str) -> str:
-    """Text without control characters, which a terminal would obey."""
+    """Remove control characters, which a terminal would interpret."""
     return "".join(mark if mark.isprintable() or mark == "\n" else " " for mark in text)
 
 
