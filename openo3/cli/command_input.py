@@ -246,6 +246,8 @@ def _key_items(raw: Mapping[str, Any], known: set[int]) -> dict[int, dict[str, t
         field = f"key_items.{rows.shown(key)}"
         if not (key.isdecimal() and len(key) < 10 and int(key) in known):
             raise RowError(Reason.KEY_UNKNOWN, field, f"key_frames have idx {rows.shown(sorted(known))}")
+        if int(key) in items:
+            raise RowError(Reason.WRONG_TYPE, field, f"idx {int(key)} is given twice")
         items[int(key)] = {
             name: tuple(_true_box(box, f"{field}.{rows.shown(name)}") for box in rows.listed(boxes, field))
             for name, boxes in rows.mapping(objects, field).items()

@@ -191,6 +191,7 @@ BAD_ROWS = [
     (changed(VIDEO, key_frames=[{"idx": "1", "time": 2}]), "key_frames[0].idx: wrong type"),
     (changed(VIDEO, key_frames=[3]), "key_frames[0]: wrong type"),
     (changed(VIDEO, key_items={"9": {}}), 'key_items."9": key_items of an unknown key frame'),
+    (changed(VIDEO, key_items={"1": {}, "01": {}}), 'key_items."01": wrong type (idx 1 is given twice)'),
     (changed(VIDEO, key_items=[1]), "key_items: wrong type"),
     (changed(VIDEO, key_items={"1": {"a\nb": [[1, 2, 3]]}}), 'key_items."1"."a\\nb": wrong type'),
     (changed(VIDEO, key_items={"1": {"a": [[10, 20, 30, 40]]}}), "box in the wrong coordinate space"),
