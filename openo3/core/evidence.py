@@ -35,7 +35,8 @@ _WHERE = re.compile(  # "3": [..] or "3": [[..], [..]]
 _BRACKETS = re.compile(r"\[([^][]*)\]")
 
 _FAR_FRAMES = 1e6  # a coordinate beyond this many frame widths overlaps nothing; keeps arithmetic finite
-_FAR_SECONDS = 1e9
+FAR_SECONDS = 1e9
+"""A time beyond this is read as this."""
 
 
 @dataclass(frozen=True)
@@ -228,12 +229,17 @@ def _read_box(content: str, space: BoxSpace) -> Box | None:
     numbers = content.split(",")
     if not all(_NUMBER.fullmatch(number) for number in numbers):
         return None
+    return bounded_box(numbers, space)
+
+
+def bounded_box(numbers: Sequence[str | float], space: BoxSpace) -> Box:
+    """Four numbers, or texts of numbers, in `space` as a normalised box with finite coordinates."""
     box = space.to_normalised(tuple(float(number) for number in numbers))
     return tuple(min(max(value, -_FAR_FRAMES), _FAR_FRAMES) for value in box)
 
 
 def _seconds(digits: str) -> float:
-    return min(float(digits), _FAR_SECONDS)
+    return min(float(digits), FAR_SECONDS)
 
 
 def _decimal(value: float) -> str:

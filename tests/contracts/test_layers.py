@@ -47,6 +47,11 @@ def modules(package: str) -> list[str]:
     return sorted(name.removesuffix(".__init__") for name in names)
 
 
+def source_of(module: str) -> str:
+    path = ROOT.joinpath(*module.split("."))
+    return (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text(encoding="utf-8")
+
+
 EVERY = [module for layer in BELOW for module in modules(layer)]
 
 
@@ -65,7 +70,7 @@ def test_packages_import_only_lower_layers(module: str) -> None:
 
 @pytest.mark.parametrize("module", CORE)
 def test_the_core_is_pure(module: str) -> None:
-    tree = ast.parse(ROOT.joinpath(*module.split(".")).with_suffix(".py").read_text(encoding="utf-8"))
+    tree = ast.parse(source_of(module))
     used = {
         name.split(".")[0]
         for node in ast.walk(tree)
@@ -83,8 +88,7 @@ def test_no_module_reads_parameters_or_the_command_line(module: str) -> None:
 
     A module that is a process of its own (`python -m`) may read its own arguments.
     """
-    path = ROOT.joinpath(*module.split("."))
-    source = (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text(encoding="utf-8")
+    source = source_of(module)
     if module not in ("openo3.cli.doctor", "openo3.cli.profile", "openo3.inference.checkout"):
         assert "params.yaml" not in source
     if module != "openo3.cli.main" and '__name__ == "__main__"' not in source:
