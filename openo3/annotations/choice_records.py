@@ -16,7 +16,7 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
-from openo3.annotations import rows, sources
+from openo3.annotations import rows
 from openo3.annotations.rejections import Reason, RowError
 from openo3.annotations.rows import AnnotationError
 from openo3.annotations.sources import Reference
@@ -51,12 +51,6 @@ def _is_text(kind: Any) -> bool:
         return _is_text(kind.value_type)
     plain = (types.is_string, types.is_large_string, types.is_integer, types.is_null)
     return any(is_it(kind) for is_it in plain)
-
-
-def video(source: str, raw: Any, field: str) -> list[Reference]:
-    """The video of a record, which `field` names without its suffix. Raises `RowError`."""
-    name = rows.identifier(rows.record(raw), field)
-    return [sources.reference(sources.get(source), "videos", f"{name}.mp4", field)]
 
 
 def options(raw: Mapping[str, Any], field: str) -> list[str]:

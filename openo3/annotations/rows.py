@@ -58,6 +58,23 @@ def read_rows(path: str | Path) -> Iterator[Any]:
             window.stop("text after the end of the list")
 
 
+def read_videos(path: str | Path) -> dict[str, Any]:
+    """The JSON object in `path`, whose keys are videos.
+
+    Bytes that are no UTF-8 become lone surrogates, which `text` rejects; NaN is read too: both cost one row
+    and not the file.
+
+    Raises `AnnotationError` for a file that holds no JSON object.
+    """
+    try:
+        videos = json.loads(Path(path).read_text(encoding="utf-8-sig", errors="surrogateescape"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise AnnotationError(f"{path}: {error}") from None
+    if not isinstance(videos, dict):
+        raise AnnotationError(f"{path}: not a JSON object of videos, found {shown(videos)}")
+    return videos
+
+
 class _Window:
     """The part of the file that is in memory, and where in the file it begins."""
 

@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
+from typing import Any
 
 from openo3.annotations.catalogue.table import BoxKind, Kind, SourceEntry, shipped
 from openo3.annotations.rejections import Reason, RowError
-from openo3.annotations.rows import shown
+from openo3.annotations.rows import identifier, record, shown
 from openo3.core.geometry import NORMALISED, BoxSpace, pixels
 from openo3.core.schema import Task
 from openo3.files.safe_path import UnsafePath, relative
@@ -109,3 +110,9 @@ def reference(source: Source, kind: Kind, path: str, field: str) -> Reference:
         return Reference(source, kind, relative(path))
     except UnsafePath as error:
         raise RowError(Reason.UNSAFE_PATH, field, f"{shown(path)} {error}") from None
+
+
+def video(source: str, raw: Any, field: str) -> list[Reference]:
+    """The video of a record, which `field` names without its suffix `.mp4`. Raises `RowError`."""
+    name = identifier(record(raw), field)
+    return [reference(get(source), "videos", f"{name}.mp4", field)]

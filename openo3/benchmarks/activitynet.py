@@ -14,7 +14,6 @@ Metrics are those of the published tables: `R1@0.3`, `R1@0.5`, `R1@0.7` and `mIo
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 from pathlib import Path
@@ -34,12 +33,8 @@ def rows(path: str | Path) -> Iterator[dict[str, Any]]:
 
     Raises `AnnotationError` for a file that holds no JSON object of videos.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig", errors="surrogateescape")
-        videos = json.loads(text)  # NaN too: it costs one row and not the file
-    except (OSError, ValueError, RecursionError) as error:
-        raise AnnotationError(f"{path}: {error}") from None
-    if not isinstance(videos, dict) or not all(isinstance(facts, dict) for facts in videos.values()):
+    videos = fields.read_videos(path)
+    if not all(isinstance(facts, dict) for facts in videos.values()):
         raise AnnotationError(f"{path}: not a JSON object of videos, found {fields.shown(videos)}")
     for video, facts in videos.items():
         spans, sentences = (
@@ -53,16 +48,7 @@ def rows(path: str | Path) -> Iterator[dict[str, Any]]:
 
 def references(raw: Any) -> list[Reference]:
     """The record's video."""
-    name = fields.identifier(fields.record(raw), "video")
-    return [sources.reference(sources.get("activitynet"), "videos", f"{name}.mp4", "video")]
-
-
-def parse(raw: Any) -> Record:
-    """The record with its `media`. Raises `RowError` if a field is absent or of a wrong type."""
-    [video] = references(raw)
-    fields.text(raw, "question")
-    true_span(raw)
-    return {**raw, "media": video.media}
+    return sources.video("activitynet", raw, "video")
 
 
 def true_span(record: Mapping[str, Any]) -> Span:
@@ -82,7 +68,6 @@ ACTIVITYNET = grounding_benchmark(
     "ActivityNet-Captions.json",
     rows=rows,
     references=references,
-    parse=parse,
     fit=fit,
     true_span=true_span,
     media_field="video",

@@ -60,16 +60,7 @@ def _record(number: int, match: re.Match[str]) -> dict[str, Any]:
 
 def references(raw: Any) -> list[Reference]:
     """The record's video."""
-    name = fields.identifier(fields.record(raw), "video")
-    return [sources.reference(sources.get("charades"), "videos", f"{name}.mp4", "video")]
-
-
-def parse(raw: Any) -> Record:
-    """The record with its `media`. Raises `RowError` if a field is absent or of a wrong type."""
-    [video] = references(raw)
-    fields.text(raw, "question")
-    true_span(raw)
-    return {**raw, "media": video.media}
+    return sources.video("charades", raw, "video")
 
 
 def true_span(record: Mapping[str, Any]) -> Span:
@@ -89,7 +80,6 @@ CHARADES = grounding_benchmark(
     "charades_sta_test.txt",
     rows=rows,
     references=references,
-    parse=parse,
     fit=fit,
     true_span=true_span,
     media_field="video",

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from openo3.annotations import rows as fields
 from openo3.annotations.rows import read_rows
 from openo3.annotations.sources import Reference
 from openo3.benchmarks.base import (
@@ -36,6 +37,14 @@ from openo3.core.schema import Task
 
 TrueSpan = Callable[[Mapping[str, Any]], Span]
 """A record's true `(start_s, end_s)`; raises `RowError` if it has none."""
+
+
+def parse_record(references: Callable[[Any], list[Reference]], true_span: TrueSpan, raw: Any) -> Record:
+    """The record with its `media`. Raises `RowError` if a field is absent or of a wrong type."""
+    [video] = references(raw)
+    fields.text(raw, "question")
+    true_span(raw)
+    return {**raw, "media": video.media}
 
 
 def facts(record: Record) -> Facts:
@@ -86,23 +95,26 @@ def grounding_benchmark(
     filename: str,
     *,
     references: Callable[[Any], list[Reference]],
-    parse: Callable[[Any], Record],
     fit: Callable[[Record, tuple[int, int] | None, float], Fitted],
     true_span: TrueSpan,
     media_field: str,
     id_field: str = "",
+    parse: Callable[[Any], Record] | None = None,
     rows: Callable[[str | Path], Iterator[Any]] = read_rows,
     sampling: FrameSampling = LONG,
     mean: str = "m_tIoU",
 ) -> Benchmark:
-    """A benchmark about spans, whose mean temporal IoU is called `mean`; see `Benchmark` for the rest."""
+    """A benchmark about spans, whose mean temporal IoU is called `mean`; see `Benchmark` for the rest.
+
+    Without a `parse` of its own, records need a question, a true span and a video.
+    """
     return Benchmark(
         name=name,
         title=title,
         filename=filename,
         rows=rows,
         references=references,
-        parse=parse,
+        parse=parse or partial(parse_record, references, true_span),
         facts=facts,
         fit=fit,
         media_field=media_field,

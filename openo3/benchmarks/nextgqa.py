@@ -95,8 +95,7 @@ def _questions(path: Path) -> Iterator[dict[str, Any]]:
 
 def references(raw: Any) -> list[Reference]:
     """The record's video."""
-    name = fields.identifier(fields.record(raw), "video_id")
-    return [sources.reference(sources.get("nextgqa"), "videos", f"{name}.mp4", "video_id")]
+    return sources.video("nextgqa", raw, "video_id")
 
 
 def parse(raw: Any) -> Record:

@@ -23,7 +23,7 @@ from openo3.annotations import rows, sources
 from openo3.annotations.rejections import Reason, RowError
 from openo3.annotations.sources import Reference
 from openo3.benchmarks.base import Fitted, Record, fit_span
-from openo3.benchmarks.grounding import grounding_benchmark
+from openo3.benchmarks.grounding import grounding_benchmark, parse_record
 from openo3.core.geometry import Span
 
 _SPAN = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*-\s*([0-9]+(?:\.[0-9]+)?)\s*")
@@ -40,13 +40,10 @@ def parse(raw: Any) -> Record:
 
     Raises `RowError` if a field is absent or of a wrong type, or the answer is not `start-end`.
     """
-    [video] = references(raw)
-    rows.text(raw, "question")
-    true_span(raw)
-    record = {**raw, "media": video.media}
+    record = parse_record(references, true_span, raw)
     if segment := _segment(raw):
         start, end = segment
-        record |= {"segment": [start, end], "frames": f"{video.media}#t={start:.3f},{end:.3f}"}
+        record |= {"segment": [start, end], "frames": f"{record['media']}#t={start:.3f},{end:.3f}"}
     return record
 
 

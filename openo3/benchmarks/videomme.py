@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from openo3.annotations import choice_records
+from openo3.annotations import choice_records, sources
 from openo3.annotations.sources import Reference
 from openo3.benchmarks.base import Record
 from openo3.benchmarks.choices import choice_benchmark
@@ -23,7 +23,7 @@ def rows(path: str | Path) -> Iterator[dict[str, Any]]:
 
 def references(raw: Any) -> list[Reference]:
     """The record's video."""
-    return choice_records.video("videomme", raw, "videoID")
+    return sources.video("videomme", raw, "videoID")
 
 
 def parse(raw: Any) -> Record:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from openo3.annotations import choice_records
+from openo3.annotations import choice_records, sources
 from openo3.annotations.rejections import Reason, RowError
 from openo3.annotations.rows import shown
 from openo3.annotations.sources import Reference
@@ -38,7 +38,7 @@ def rows(path: str | Path) -> Iterator[dict[str, Any]]:
 
 def references(raw: Any) -> list[Reference]:
     """The record's video."""
-    return choice_records.video("videommmu", raw, "id")
+    return sources.video("videommmu", raw, "id")
 
 
 def parse(raw: Any) -> Record:

@@ -50,8 +50,7 @@ _QUESTIONS = tuple(field for field in _TEXTS if field != "answer")
 
 def references(raw: Any) -> list[Reference]:
     """The record's video."""
-    name = rows.identifier(rows.record(raw), "vid")
-    return [sources.reference(sources.get("vstar"), "videos", f"{name}.mp4", "vid")]
+    return sources.video("vstar", raw, "vid")
 
 
 def parse(raw: Any) -> Record:

@@ -6,13 +6,12 @@ group is its `task_domain`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from openo3.annotations import choice_records
-from openo3.annotations.rows import AnnotationError, shown
+from openo3.annotations import choice_records, sources
+from openo3.annotations.rows import read_videos
 from openo3.annotations.sources import Reference
 from openo3.benchmarks.base import Record
 from openo3.benchmarks.choices import choice_benchmark
@@ -23,14 +22,7 @@ def rows(path: str | Path) -> Iterator[dict[str, Any]]:
 
     Raises `AnnotationError` for a file that holds no JSON object.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig", errors="surrogateescape")
-        videos = json.loads(text)  # NaN and lone surrogates too: they cost one row and not the file
-    except (ValueError, RecursionError) as error:
-        raise AnnotationError(f"{path}: {error}") from None
-    if not isinstance(videos, dict):
-        raise AnnotationError(f"{path}: not a JSON object of videos, found {shown(videos)}")
-    for video, facts in videos.items():
+    for video, facts in read_videos(path).items():
         tasks = facts.items() if isinstance(facts, dict) else [("task0", facts)]
         for name, task in tasks:
             if name.startswith("task"):
@@ -40,7 +32,7 @@ def rows(path: str | Path) -> Iterator[dict[str, Any]]:
 
 def references(raw: Any) -> list[Reference]:
     """The record's video."""
-    return choice_records.video("worldsense", raw, "video")
+    return sources.video("worldsense", raw, "video")
 
 
 def parse(raw: Any) -> Record:
