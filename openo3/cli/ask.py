@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from openo3.inference.answer import Answer
     from openo3.inference.model import Model
 
-HELP = "ask a model about a video or an image"
 TASKS = {task.name.lower().replace("_", "-"): task for task in STGR_TASKS}
 MAX_CLIP_BYTES = 2 << 30
 
@@ -71,7 +70,7 @@ def _answer(clip: Path, arguments: argparse.Namespace) -> None:
 
 
 def _asked(model: Model, clip: Path, arguments: argparse.Namespace) -> Answer:
-    from openo3.inference.transcript import Transcript, answer_text, readable
+    from openo3.inference.transcript import Transcript, readable
     from openo3.media.probe import probe
 
     task: Task | None = TASKS.get(arguments.task)
@@ -95,14 +94,10 @@ def _asked(model: Model, clip: Path, arguments: argparse.Namespace) -> Answer:
         watch=watch if streams else None,
     )
     if not arguments.json:
-        space = answer.completion.space
-        if not streams and answer.reasoning:
-            print(readable(answer.reasoning, space, size), end="")
-        if answer.reasoning:
-            print("\n")
-        print(f"Answer: {answer_text(answer.completion.text, space, size)}")
+        answer.show(reasoning=not streams)
         for vote in answer.votes:
-            print(f"  {vote.count} of {arguments.votes}: {readable(vote.answer, space, size)}")
+            said = readable(vote.answer, answer.completion.space, size)
+            print(f"  {vote.count} of {arguments.votes}: {said}")
     return answer
 
 

@@ -17,8 +17,6 @@ from rich.table import Table
 
 from openo3.cli.errors import refuse
 
-HELP = "show how much of each source and task is usable"
-
 
 class CoverageError(ValueError):
     """The file is not one that `validate` writes; the message names the file."""

@@ -35,7 +35,6 @@ from rich.table import Table
 from openo3.cli import footprint
 from openo3.configuration import ConfigurationError, read_block, read_blocks
 
-HELP = "check that this machine can run a profile"
 GB = 1e9
 
 

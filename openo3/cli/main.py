@@ -10,13 +10,19 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import NoReturn
 
-from openo3.cli import ask, coverage, doctor, profile, rewards, score
-
-COMMANDS = (ask, rewards, score, coverage, doctor, profile)
-"""Modules named like their commands, each with `HELP`, `add_arguments(parser)` and `run(arguments)`, whose
-result is the exit status."""
+COMMANDS = {
+    "ask": "ask a model about a video or an image",
+    "rewards": "score completions with the rewards",
+    "score": "score the results of a benchmark",
+    "coverage": "show how much of each source and task is usable",
+    "doctor": "check that this machine can run a profile",
+    "profile": "switch the pipeline to another profile",
+}
+"""Commands with their help. `openo3.cli.NAME` has `add_arguments(parser)` and `run(arguments)`, whose result
+is the exit status; it is imported only for the command that is run."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -28,7 +34,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the result is the exit status."""
-    arguments = _parser().parse_args(argv)
+    arguments = _parser(sys.argv[1:] if argv is None else argv).parse_args(argv)
     try:
         status = arguments.run(arguments)
         sys.stdout.flush()
@@ -38,14 +44,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    """All commands; only the one that `argv` names has arguments."""
     parser = _Parser(
         prog="openo3",
-        description="Grounded video reasoning: ask a model, score answers, check up.",
+        description="Grounded video reasoning: ask a model, score answers, check the machine.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in COMMANDS:
-        command = commands.add_parser(module.__name__.rpartition(".")[2], help=module.HELP)
-        module.add_arguments(command)
-        command.set_defaults(run=module.run)
+    for name, text in COMMANDS.items():
+        command = commands.add_parser(name, help=text)
+        if name in argv[:1]:
+            module = import_module(f"openo3.cli.{name}")
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
     return parser

@@ -21,7 +21,6 @@ from pathlib import Path
 from openo3.cli.errors import refuse
 from openo3.files.artifacts import read_json, write_json
 
-HELP = "switch params.yaml to another profile"
 PARAMS = Path("params.yaml")
 LOCK = Path("dvc.lock")
 PROFILES = Path("profiles")

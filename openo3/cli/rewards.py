@@ -12,8 +12,6 @@ from openo3.configuration import ConfigurationError, parse_block, read_blocks
 if TYPE_CHECKING:
     from openo3.core.rewards import RewardSettings
 
-HELP = "score completions with the rewards"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("rows", metavar="ROWS.jsonl", help="one row a line; - reads standard input")

@@ -18,8 +18,6 @@ from typing import Any
 
 from openo3.cli.errors import refuse
 
-HELP = "score the results of a benchmark"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("benchmark", type=_benchmark, metavar="BENCHMARK", help="its name in the registry")

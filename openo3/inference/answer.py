@@ -11,6 +11,7 @@ from typing import Any
 
 from openo3.core.evidence import Claim, Completion, parse_claims
 from openo3.core.geometry import Span, pixels
+from openo3.core.reading import final_answer
 from openo3.inference.transcript import readable
 from openo3.media.probe import Media
 
@@ -44,8 +45,8 @@ class Answer:
 
     @property
     def answer(self) -> str:
-        """The text inside `<answer>`, or the whole text of a model that does not use the blocks."""
-        return self.completion.said
+        """The answer as evaluation reads it, without the reasoning; see `final_answer`."""
+        return final_answer(self.completion.text)
 
     @property
     def reasoning(self) -> str | None:
@@ -94,11 +95,15 @@ class Answer:
     def __str__(self) -> str:
         return json.dumps(self.to_json(), indent=2, ensure_ascii=False)
 
-    def show(self) -> None:
-        """Print the reasoning and the answer: boxes in source pixels, times in seconds."""
+    def show(self, *, reasoning: bool = True) -> None:
+        """Print the reasoning, unless it was printed before, and the answer.
+
+        Boxes are in source pixels, times in seconds.
+        """
         size = self.media.size
         if self.reasoning:
-            print(readable(self.reasoning, self.completion.space, size), end="\n\n")
+            shown = readable(self.reasoning, self.completion.space, size) if reasoning else ""
+            print(shown, end="\n\n")
         print(f"Answer: {readable(self.answer, self.completion.space, size)}")
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from openo3.core import prompts
 from openo3.core.evidence import parse_completion
 from openo3.core.geometry import BoxSpace
+from openo3.core.reading import final_answer
 from openo3.core.schema import Task
 from openo3.core.voting import majority
 from openo3.inference.answer import Answer, Vote
@@ -44,7 +45,7 @@ def load(model: str | os.PathLike[str] | None = None, *, frames: SamplingConfig 
     Args:
         model: a folder with a model of the Qwen-VL family; without it the last checkpoint of this checkout
             (GSPO, else SFT, else base), else the model shipped with the repository.
-        frames: how frames are sampled; without it as evaluation does in the checkout around the model.
+        frames: how frames are sampled; without it as in training, in the checkout around the model.
 
     Raises:
         FileNotFoundError: the folder holds no model.
@@ -117,7 +118,7 @@ class Model:
         )
         space = self.engine.box_space(video.size)
         completions = [parse_completion(written, space) for written in texts]
-        winner, counted = count_votes([completion.said for completion in completions])
+        winner, counted = count_votes([final_answer(written) for written in texts])
         return Answer(
             question=question.strip(),
             completion=completions[winner],

@@ -9,7 +9,6 @@ import re
 
 from openo3.core.evidence import parse_claims
 from openo3.core.geometry import BoxSpace, pixels
-from openo3.core.reading import final_answer
 
 _CLAIM = re.compile(r"<obj>[^<]*</obj>(?:<box>[^<]*</box>)+(?:at<t>[^<]*</t>s)?")
 _TIME = re.compile(r"<t>([^<]*)</t>s")
@@ -72,8 +71,3 @@ class Transcript:
                 return start
         found = _OPEN.search(text, start + 5 if start >= 0 else 0)
         return found.start() if found and not text.endswith("</t>s") else len(text)
-
-
-def answer_text(text: str, space: BoxSpace, size: tuple[int, int]) -> str:
-    """The answer of a completion, readable."""
-    return readable(final_answer(text), space, size)
