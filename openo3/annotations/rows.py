@@ -14,7 +14,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, Literal, NoReturn, TextIO, overload
 
 from openo3.annotations.rejections import Reason, RowError, printable
 
@@ -23,7 +23,7 @@ MAX_CHARS = 50_000
 
 CUT_OFF = "the file is cut off"
 _CHUNK = 1 << 20  # characters read at a time
-_SPACE = re.compile(r"[ \t\r\n]*")
+_NOT_SPACE = re.compile(r"[^ \t\r\n]")
 _DECODER = json.JSONDecoder()  # reads NaN and Infinity too, so that they cost one row and not the file
 
 
@@ -93,7 +93,8 @@ class _Window:
     def peek(self) -> str:
         """The next character that is no white space; empty at the end of the file."""
         while True:
-            self.start = _SPACE.match(self.text, self.start).end()
+            found = _NOT_SPACE.search(self.text, self.start)
+            self.start = found.start() if found else len(self.text)
             if self.start < len(self.text):
                 return self.text[self.start]
             if not self.more():
@@ -193,6 +194,10 @@ def integer(value: Any, field: str) -> int:
     return int(as_float)
 
 
+@overload
+def numbers(value: Any, field: str, count: Literal[2]) -> tuple[float, float]: ...
+@overload
+def numbers(value: Any, field: str, count: Literal[4]) -> tuple[float, float, float, float]: ...
 def numbers(value: Any, field: str, count: int) -> tuple[float, ...]:
     """A list of exactly `count` finite numbers."""
     if not isinstance(value, list) or len(value) != count or None in value:

@@ -89,8 +89,7 @@ def read_times(text: str) -> Span | None:
     said = _JOINED.sub(r" \1\2 ", _TIME_TAG.sub(" ", _CLAIMED.sub(" ", MARKUP.sub("", said))))
     said = _ATTACHED.sub(r"\1 ", said)
     said = _with_decimal_points(said)
-    times = None if said is None else _times(said)
-    if times is None:
+    if said is None or (times := _times(said)) is None:
         return None
     if len(times) == 3 and _LENGTH.search(said[: times[2][1]][-40:]):
         length = times[1][0] - times[0][0]
