@@ -14,7 +14,7 @@ import pickle
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeGuard
 
 import orjson
 
@@ -100,9 +100,11 @@ class Table:
 
     def _rejection(self, block: Block, row: int, rule: Rule, detail: str) -> Rejection:
         facts = block.frame.loc[row]
-        labels = (facts[name] if isinstance(facts[name], str) else None for name in ("id", "source", "task"))
+        id_, source, task = (
+            facts[name] if isinstance(facts[name], str) else None for name in ("id", "source", "task")
+        )
         field = self.format.media_fields[facts["kind"]] if rule.field == "media" else rule.field
-        return Rejection(self.path.name, row, *labels, rule.reason, field, detail)
+        return Rejection(self.path.name, row, id_, source, task, rule.reason, field, detail)
 
     def write(self, path: Path, rejected: Container[int], index: MediaIndex, time_tolerance_s: float) -> None:
         """Write the records of the rows that are not rejected, with length and size of their media, to which
@@ -147,7 +149,7 @@ def _annotated_length(record: Mapping[str, Any]) -> float | None:
     return frames / fps if _is_positive(frames) and _is_positive(fps) else None
 
 
-def _is_positive(value: Any) -> bool:
+def _is_positive(value: Any) -> TypeGuard[float]:
     """True for a positive number; what a format does not need may be of any type."""
     return isinstance(value, int | float) and value > 0
 
