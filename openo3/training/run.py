@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from accelerate.utils import broadcast_object_list
-from transformers import Trainer, TrainingArguments
+from transformers import TrainingArguments
 
 from openo3.configuration import NonNegative
 from openo3.files.artifacts import atomic_directory, write_csv, write_json
@@ -20,7 +20,7 @@ from openo3.model.encode import PromptEncoder
 from openo3.training import record
 from openo3.training.checkpoints import last_checkpoint
 from openo3.training.examples import Examples
-from openo3.training.nonfinite import OnNonFinite
+from openo3.training.nonfinite import FiniteSteps, OnNonFinite
 from openo3.training.trl_compat import OnFullDisk, disk_problem
 
 
@@ -101,7 +101,7 @@ def run(
     config: TrainingArguments,
     base: Path,
     artifacts: Artifacts,
-    make: Callable[[], tuple[Trainer, Examples]],
+    make: Callable[[], tuple[FiniteSteps, Examples]],
     *,
     keep_checkpoints: bool = False,
     facts: Mapping[str, Any] | None = None,
@@ -116,7 +116,7 @@ def run(
         trainer, examples = make()
         trainer.train(resume_from_checkpoint=_from_main(is_main, lambda: last_checkpoint(work, stage)))
         try:
-            counts = examples.counts | {"steps_left_out": trainer.steps_left_out} | (facts or {})
+            counts = {**examples.counts, "steps_left_out": trainer.steps_left_out, **(facts or {})}
             record.keep(trainer, base, work, counts)
         except Exception as error:
             if (problem := disk_problem(error)) is None:
