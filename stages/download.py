@@ -79,10 +79,9 @@ def plan_published(params: Params, root: Path) -> Iterator[Plan]:
     """Fetches the annotations at once: they say which media are wanted."""
     path = params.published.table and root / Path(params.published.table).expanduser()
     own = table.read(path) if path else table.Catalogue()
-    sources.use(own.sources)
     catalogue = table.shipped().with_own(own)
     folder = root / CACHE / "annotations"
-    with Http(params.limits) as http:
+    with sources.with_own(own.sources), Http(params.limits) as http:
         places = Places(http, root, params.limits)
         files = published.annotations(catalogue, params.published.annotations, places)
         sync(Plan(list(files)), folder, root / CACHE / "digests-annotations.jsonl", params.limits)

@@ -205,6 +205,16 @@ def numbers(value: Any, field: str, count: int) -> tuple[float, ...]:
     return tuple(number(item, field) for item in value)
 
 
+def size(value: Any, field: str) -> tuple[int, int]:
+    """`(width, height)` of a picture in whole pixels."""
+    if value is None:
+        raise RowError(Reason.FIELD_MISSING, field, "absent or null")
+    width, height = numbers(value, field, 2)
+    if min(width, height) < 1:
+        raise RowError(Reason.WRONG_TYPE, field, f"expected pixels, found {width:g} x {height:g}")
+    return integer(width, field), integer(height, field)
+
+
 def shown(value: Any) -> str:
     """A value as a report shows it: short, on one line."""
     written = json.dumps(value[:80], ensure_ascii=False) if isinstance(value, str) else repr(value)

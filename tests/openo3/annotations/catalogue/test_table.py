@@ -54,13 +54,10 @@ def test_a_custom_entry_comes_first_and_replaces_the_shipped_one(tmp_path):
     assert list(both.sources)[:2] == ["TVG_*", "my_*"]
     assert both.sources["TVG_*"].media[0].folder == "~/tvg"
     assert len(both.sources) == len(table.shipped().sources) + 1
-    sources.use(own.sources)
-    try:
+    with sources.with_own(own.sources):
         reference = sources.reference(sources.get("my_clips"), "videos", "a.mp4", "video_path")
         assert reference.media == "mine/videos/a.mp4"
         assert sources.get("TVG_tacos").videos == "mine/tvg"
-    finally:
-        sources.use({})
     assert sources.get("TVG_tacos").videos == "videos/tvg_r1"
     with pytest.raises(RowError):
         sources.get("my_clips")
