@@ -1,6 +1,6 @@
 """One annotation file as a table: canonical lines and blocks of facts, both on disk.
 
-    table = Table.read("data/raw/annotations/STGR-SFT.json", FORMATS["sft"], spool, read_rows)
+    table = AnnotationTable.read("data/raw/annotations/STGR-SFT.json", FORMATS["sft"], spool, read_rows)
     for block in table.blocks():
         ...                         # see `openo3.validation.block`
     table.write(path, rejected, index)
@@ -27,7 +27,7 @@ from openo3.validation.media import MediaFacts, MediaIndex
 from openo3.validation.suites import READABLE, STATE, Outcome, Rule
 
 
-class Table:
+class AnnotationTable:
     """`rows` is their number, `files` the files that they need, relative to `data/raw/media`, `unreadable`
     the rows without a canonical record, and `clipped` the notes on accepted records, known once they are
     written."""
@@ -43,7 +43,7 @@ class Table:
     @classmethod
     def read(
         cls, path: Path, format: Format, spool: Path, read_rows: Callable[[Path], Iterable[Any]]
-    ) -> Table:
+    ) -> AnnotationTable:
         """Raises `AnnotationError` if the file as a whole cannot be read."""
         table = cls(path, format, spool)
         with table._records_file.open("wb") as records, table._facts_file.open("wb") as facts:
