@@ -13,7 +13,7 @@ from typing import Any
 from accelerate.utils import broadcast_object_list
 from transformers import TrainingArguments
 
-from openo3.configuration import NonNegative
+from openo3.configuration import NonNegative, Positive
 from openo3.files.artifacts import atomic_directory, write_csv, write_json
 from openo3.media.frame_store import FrameStore
 from openo3.model.encode import PromptEncoder
@@ -41,6 +41,16 @@ class TrainingParams:
     on_non_finite: OnNonFinite = "stop"
     on_full_disk: OnFullDisk = "continue"
     keep_best: NonNegative | None = None
+
+
+@dataclass(frozen=True)
+class DataParams:
+    """Which records are taken: at most `max_samples` of them, none of more than `max_tokens`; with `direct`
+    also the questions where the key items are, to be answered at once (`Examples.with_direct`)."""
+
+    max_samples: Positive | None = None
+    max_tokens: Positive | None = None
+    direct: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,18 +88,16 @@ def load_examples(
     rows: Path,
     frames: Path,
     processor: Any,
+    data: DataParams,
     *,
-    max_samples: int | None,
-    max_tokens: int | None,
-    direct: bool,
     answered: bool,
     reasoning: bool = True,
 ) -> Examples:
     """The stage's records, see `Examples`; one line says how many there are and how many are left out."""
-    examples = Examples.load(rows, FrameStore.open(frames), PromptEncoder(processor), max_samples)
+    examples = Examples.load(rows, FrameStore.open(frames), PromptEncoder(processor), data.max_samples)
     examples = replace(examples, reasoning=reasoning)
-    examples = examples.with_direct() if direct else examples
-    examples = examples.within(max_tokens, answered=answered)
+    examples = examples.with_direct() if data.direct else examples
+    examples = examples.within(data.max_tokens, answered=answered)
     left_out = f"{examples.without_frames:,} without frames and {examples.too_long:,} too long left out"
     print(f"{stage}: {len(examples.samples):,} records, {left_out}")
     return examples
