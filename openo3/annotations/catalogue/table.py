@@ -135,6 +135,8 @@ def read(path: str | Path) -> Catalogue:
     catalogue = read_block(path, "catalogue", Catalogue)
     sources = {name: replace(source, name=name) for name, source in catalogue.sources.items()}
     for name, entry in sources.items():
+        if catalogue.sources[name].name:
+            raise ConfigurationError(f"{path}: catalogue.sources.{name}.name: unknown key")
         for kind in KINDS:
             if (root := getattr(entry, kind)) is not None:
                 _check_root(f"{path}: catalogue.sources.{name}.{kind}", root)

@@ -68,6 +68,7 @@ def test_a_custom_entry_comes_first_and_replaces_the_shipped_one(tmp_path):
     [
         ("  sources: {x: {vidoes: a}}", "catalogue.sources.x.vidoes: unknown key"),
         ("  sauces: {}", "catalogue.sauces: unknown key"),
+        ("  sources: {x: {name: y, videos: a}}", "catalogue.sources.x.name: unknown key"),
         ("  sources: {x: {size_gb: '3'}}", "catalogue.sources.x.size_gb: input should be a valid number"),
         ("  sources: {x: {media: [{hub: a/b, packing: rar}]}}", "media.0.packing: input should be 'files'"),
         ("  sources: {x: {videos: ../up}}", "catalogue.sources.x.videos: '../up' climbs out with .."),
