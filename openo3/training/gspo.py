@@ -91,7 +91,7 @@ class GroundedGSPOTrainer(FiniteSteps, SafeCheckpoints, SharedPrompts):
         super().__init__(*args, **kwargs)
         if self.args.max_completion_length is None:
             raise ValueError("max_completion_length needs a number of tokens")
-        self.longest = self.args.max_completion_length
+        self.max_new_tokens = self.args.max_completion_length
         checkpoint_every_n_layers(self.accelerator.unwrap_model(self.model))
         if self.ref_model is not None:
             attend_framewise(self.accelerator.unwrap_model(self.ref_model))
@@ -139,7 +139,7 @@ class GroundedGSPOTrainer(FiniteSteps, SafeCheckpoints, SharedPrompts):
             self.engine.model = model.get_base_model() if isinstance(model, PeftModel) else model
             model.eval()
             for count, packs in self._decoding_batches():
-                sampling = Sampling(self.longest, self.temperature, self.top_p, count)
+                sampling = Sampling(self.max_new_tokens, self.temperature, self.top_p, count)
                 for generations in self.engine.decode(packs, sampling, self.generator):
                     written += generations
             model.train(training)
@@ -190,10 +190,10 @@ class GroundedGSPOTrainer(FiniteSteps, SafeCheckpoints, SharedPrompts):
             longest = 0
             for encoded, _ in members:
                 pack = open_prompt(encoded)
-                longest = max(longest, len(pack.prefix_ids) + count * self.longest)
+                longest = max(longest, len(pack.prefix_ids) + count * self.max_new_tokens)
                 if packs and longest * (len(packs) + 1) > self.tokens_per_batch:
                     yield count, packs
-                    packs, longest = [], len(pack.prefix_ids) + count * self.longest
+                    packs, longest = [], len(pack.prefix_ids) + count * self.max_new_tokens
                 packs.append(pack)
             yield count, packs
 
@@ -211,8 +211,8 @@ class GroundedGSPOTrainer(FiniteSteps, SafeCheckpoints, SharedPrompts):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Each group of the current rows is scored as one pack."""
         written, width = self.written_logps, completions.shape[1]
-        here = model is self.model and not torch.is_grad_enabled()
-        if here and written is not None and self._writes_as_it_scores:
+        old_policy = model is self.model and not torch.is_grad_enabled()
+        if old_policy and written is not None and self._writes_as_it_scores:
             # The old policy is the one that has just written: its log-probabilities are those of the
             # forward pass that would recompute them
             return pad(written, (0, width - written.shape[1])).to(completions.device), None
