@@ -2,8 +2,8 @@ import zipfile
 
 import pytest
 
-from openo3.annotations.catalogue.table import Place, Source
-from openo3.annotations.sources import Reference
+from openo3.annotations.catalogue.table import Place
+from openo3.annotations.sources import Reference, Source
 from openo3.fetch.http import HttpBlob
 from openo3.fetch.places import Places
 from openo3.fetch.plan import Item, Plan, Unavailable, Unfinished
