@@ -14,6 +14,7 @@ from bench.gpu.measure import CUDA, Clock, attempt, say, seconds
 from bench.gpu.models import Size, attend_plainly, packs, rows, special_tokens
 from openo3.model.attention import attend_framewise
 from openo3.model.decoding import Sampling, decode
+from openo3.model.fused_layers import compile_vision
 
 
 def published(model: Any, size: Size, most_s: float) -> dict[str, float]:
@@ -31,9 +32,10 @@ def published(model: Any, size: Size, most_s: float) -> dict[str, float]:
     return speed(replace(size, prompts=1), first, took, ids.shape[1] - inputs["input_ids"].shape[1])
 
 
-def ours(model: Any, size: Size, *, replay: bool = True, new_tokens: int | None = None) -> dict[str, float]:
+def ours(model: Any, size: Size, *, fused: bool = True, new_tokens: int | None = None) -> dict[str, float]:
     """All prompts at once, a prompt's completions as branches of one row."""
     attend_framewise(model)
+    compile_vision(model)
     prompts = packs(model, size, size.prompts, written=False)
     new_tokens = new_tokens or size.new_tokens
 
@@ -45,7 +47,7 @@ def ours(model: Any, size: Size, *, replay: bool = True, new_tokens: int | None 
             **special_tokens(model),
             end_tokens=(),
             generator=torch.Generator(model.device).manual_seed(0),
-            replay=replay,
+            fused=fused,
         )
         assert all(len(branch.ids) == new for row in written for branch in row)
 
@@ -84,8 +86,8 @@ def table(model: Any, size: Size, clock: Clock) -> tuple[float, float]:
         quarter = replace(size, prompts=max(1, size.prompts // 4))
         attempt("rollout, ours, fewer prompts", clock, 60, lambda: ours(model, quarter, new_tokens=264))
         attempt(
-            "rollout, ours, steps not recorded", clock, 60,
-            lambda: ours(model, quarter, replay=False, new_tokens=few),
+            "rollout, ours, layers not fused, steps not recorded", clock, 60,
+            lambda: ours(model, quarter, fused=False, new_tokens=few),
         )  # fmt: skip
         attempt("attention of one layer in a decoding step", clock, 30, lambda: kernels(model, size))
     return theirs.get("completions/s", 0), best.get("completions/s", 0)

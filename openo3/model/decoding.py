@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch.nn import functional as F
 from transformers import Cache, PreTrainedModel
 
 from openo3.model.decode_step import Slots, Steps, open_cache
+from openo3.model.fused_layers import compiled, fused_layers, large
 from openo3.model.packing import Pack, collate, model_inputs
 
 
@@ -49,16 +51,35 @@ def decode(
     end_tokens: Sequence[int],
     merge: int,
     generator: torch.Generator,
-    replay: bool = True,
+    fused: bool = True,
     watch: Callable[[list[list[Generation]]], None] | None = None,
 ) -> list[list[Generation]]:
     """Continue every branch of every pack; branches bring their questions as `context_ids`, no targets.
 
     `image_token` is never chosen: it stands for a patch, and a text that is trained on later must not
-    ask for one. `replay`: see `Steps`. `watch` is called after every step with
-    what is written so far. Returns one list per pack with `sampling.n` generations for each of
-    its branches, in order.
+    ask for one. `fused`: use `fused_layers` where that is possible. `watch` is called after every step with
+    what is written so far. Returns one list per pack with `sampling.n` generations for each of its
+    branches, in order.
     """
+    with fused_layers(model, enabled=fused) as is_fused:
+        logits, steps = _prefill(model, packs, sampling.n, image_token, pad_token, merge, fused=is_fused)
+        fast = large(model)
+        choose = partial(_choose, sampling=sampling, never=image_token, generator=generator, fast=fast)
+        return _write(packs, logits, steps, choose, sampling, set(end_tokens), watch)
+
+
+def _prefill(
+    model: PreTrainedModel,
+    packs: Sequence[Pack],
+    copies: int,
+    image_token: int,
+    pad_token: int,
+    merge: int,
+    *,
+    fused: bool,
+) -> tuple[torch.Tensor, Steps]:
+    """Read each pack's prefix once and each branch's question `copies` times; the logits [B, A, V] of each
+    branch's first token, and the steps that follow."""
     device = model.device
     prefixes = [Pack(pack.prefix_ids, pack.grids, pack.pixel_values) for pack in packs]
     batch = collate(prefixes, image_token=image_token, pad_token=pad_token, merge=merge)
@@ -68,19 +89,29 @@ def decode(
     cache, slots = open_cache(model)
     slots.take(owner.shape[1])
     model.model(**model_inputs(model, batch), past_key_values=cache, use_cache=True)
-
     logits, owner, positions, branch = _read_contexts(
-        model, cache, slots, packs, owner, next_position, sampling.n
+        model, cache, slots, packs, owner, next_position, copies
     )
-    steps = Steps(model, cache, slots, owner, branch, positions, replay=replay)
+    return logits, Steps(model, cache, slots, owner, branch, positions, fused=fused)
+
+
+def _write(
+    packs: Sequence[Pack],
+    logits: torch.Tensor,
+    steps: Steps,
+    choose: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]],
+    sampling: Sampling,
+    ends: set[int],
+    watch: Callable[[list[list[Generation]]], None] | None,
+) -> list[list[Generation]]:
+    """Choose tokens and feed them, until every branch has ended."""
     written: list[list[Generation]] = [
         [Generation([], []) for _ in range(len(pack.branches) * sampling.n)] for pack in packs
     ]
     # The branch that is written in each column of a row, None where it has ended
     numbers: list[list[int | None]] = [[*range(len(row))] for row in written]
-    ends = set(end_tokens)
     for left in reversed(range(sampling.max_new_tokens)):
-        tokens, logprobs = _choose(logits, sampling, image_token, generator)
+        tokens, logprobs = choose(logits)
         for row, (ids, scores) in enumerate(zip(tokens.tolist(), logprobs.tolist(), strict=True)):
             for column, number in enumerate(numbers[row]):
                 if number is None:
@@ -161,32 +192,53 @@ def _stack(rows: Sequence[Sequence[int]], fill: int, device: torch.device) -> to
 
 
 def _choose(
-    logits: torch.Tensor, sampling: Sampling, never: int, generator: torch.Generator
+    logits: torch.Tensor, sampling: Sampling, never: int, generator: torch.Generator, *, fast: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Next tokens [B, A], not `never`, and their log-probabilities."""
-    scores = F.log_softmax(logits.float() / (sampling.temperature or 1.0), dim=-1)
-    allowed = scores.clone()
-    allowed[..., never] = -torch.inf
-    if sampling.temperature == 0:
+    """Next tokens [B, A], not `never`, and their log-probabilities. `fast`: with compiled passes over the
+    vocabulary."""
+    scored = compiled(_scored) if fast else _scored
+    greedy = sampling.temperature == 0
+    scores, allowed = scored(logits, sampling.temperature or 1.0, never, probabilities=not greedy)
+    if greedy:
         tokens = allowed.argmax(dim=-1)
-        return tokens, scores.gather(-1, tokens[..., None]).squeeze(-1)
-    tokens = _draw(allowed.softmax(dim=-1).flatten(0, 1), sampling.top_p, generator).view(logits.shape[:2])
+    else:
+        tokens = _draw(allowed.flatten(0, 1), sampling.top_p, generator, fast=fast).view(logits.shape[:2])
     return tokens, scores.gather(-1, tokens[..., None]).squeeze(-1)
 
 
-def _draw(weights: torch.Tensor, top_p: float, generator: torch.Generator) -> torch.Tensor:
+def _scored(
+    logits: torch.Tensor, temperature: float, never: int, *, probabilities: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probabilities [B, A, V]; and the same, or `probabilities`, without the token `never`."""
+    scores = F.log_softmax(logits.float() / temperature, dim=-1)
+    allowed = scores.clone()
+    allowed[..., never] = -torch.inf
+    return scores, allowed.softmax(dim=-1) if probabilities else allowed
+
+
+def _draw(
+    weights: torch.Tensor, top_p: float, generator: torch.Generator, *, fast: bool = False
+) -> torch.Tensor:
     """One token for each row of `weights` [N, V], from the smallest set of likely ones that reaches `top_p`.
 
     A token outside that set is drawn again among the likelier ones, which include the set. The result has the
     set's distribution, without sorting the vocabulary, which would take a large part of a step's time.
     """
+    narrowed = compiled(_narrowed) if fast else _narrowed
     left = weights
     tokens = torch.multinomial(left, 1, generator=generator)
     while top_p < 1:
-        likelier = weights > weights.gather(1, tokens)
-        outside = (weights * likelier).sum(1, keepdim=True) > top_p
+        outside, left = narrowed(weights, left, tokens, top_p)
         if not outside.any():
             break
-        left = left.masked_fill(outside & ~likelier, 0)
         tokens = torch.where(outside, torch.multinomial(left, 1, generator=generator), tokens)
     return tokens
+
+
+def _narrowed(
+    weights: torch.Tensor, left: torch.Tensor, tokens: torch.Tensor, top_p: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Which `tokens` [N, 1] lie outside the set [N, 1]; there, `left` [N, V] keeps only what is likelier."""
+    likelier = weights > weights.gather(1, tokens)
+    outside = (weights * likelier).sum(1, keepdim=True) > top_p
+    return outside, left.masked_fill(outside & ~likelier, 0)

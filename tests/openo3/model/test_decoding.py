@@ -195,13 +195,13 @@ def test_empty_cache_slots_are_not_attended_to(family: Family, monkeypatch: pyte
 
 
 @pytest.mark.gpu
-def test_captured_steps_generate_the_same_as_plain_ones(family: Family) -> None:
+def test_fused_recorded_steps_generate_the_same_as_plain_ones(family: Family) -> None:
     """Single precision, over a growing cache and with branches that end at different steps."""
     packs = packs_of_all_kinds(family)
     on_cpu = family.decode(packs, Sampling(2 * NEW, n=2), end_tokens=[3, 5, 7, 11])
     on_gpu = copy.deepcopy(family.model).cuda()
     special = {"image_token": family.encoder.image_token_id, "pad_token": 0, "merge": family.encoder.merge}
-    for replay in (True, False):
+    for fused in (True, False):
         written = decode(
             on_gpu,
             packs,
@@ -209,7 +209,7 @@ def test_captured_steps_generate_the_same_as_plain_ones(family: Family) -> None:
             **special,
             end_tokens=[3, 5, 7, 11],
             generator=torch.Generator("cuda"),
-            replay=replay,
+            fused=fused,
         )
         assert ids_of(written) == ids_of(on_cpu)
 
