@@ -3,8 +3,8 @@ long cache that they share.
 
 PyTorch's kernels that take a mask do not split a row's keys among the GPU's multiprocessors, so with few rows
 most of the GPU idles. Here each program attends to one part of a row's slots ("split keys", as in
-FlashDecoding), for all branches and all heads that share keys, so the cache is read once. A second kernel joins
-the parts. Who sees a slot follows from its owner; there is no mask in memory. Empty slots are not read.
+FlashDecoding), for all branches and all heads that share keys, so the cache is read once. A second kernel
+joins the parts. Who sees a slot follows from its owner; there is no mask. Empty slots are not read.
 """
 
 from __future__ import annotations
