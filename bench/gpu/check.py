@@ -16,8 +16,8 @@ from openo3.model.packing import Branch, Pack, branch_mask, collate, model_input
 
 def check(size: Size) -> dict[str, float]:
     """Mean errors of log-probabilities and relative ones of a gradient, ours and under a mask in the same
-    precision; mean errors of the log-probabilities that decoding reports for what it wrote, in fused, recorded
-    steps and in plain ones. All against single precision under a mask."""
+    precision; mean errors of the log-probabilities that decoding reports for what it wrote, in fused,
+    recorded steps and in plain ones. All against single precision under a mask."""
     model = build(size.model, layers=2)
     with torch.no_grad():
         for layer in model.model.language_model.layers:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from transformers import Cache, PreTrainedModel
 
 from openo3.model.decode_step import Slots, Steps, open_cache
-from openo3.model.fused_layers import compiled, fused_layers, large
+from openo3.model.fused_layers import fused_layers
 from openo3.model.packing import Pack, collate, model_inputs
 
 
@@ -63,8 +63,7 @@ def decode(
     """
     with fused_layers(model, enabled=fused) as is_fused:
         logits, steps = _prefill(model, packs, sampling.n, image_token, pad_token, merge, fused=is_fused)
-        fast = large(model)
-        choose = partial(_choose, sampling=sampling, never=image_token, generator=generator, fast=fast)
+        choose = partial(_choose, sampling=sampling, never=image_token, generator=generator)
         return _write(packs, logits, steps, choose, sampling, set(end_tokens), watch)
 
 
@@ -192,53 +191,40 @@ def _stack(rows: Sequence[Sequence[int]], fill: int, device: torch.device) -> to
 
 
 def _choose(
-    logits: torch.Tensor, sampling: Sampling, never: int, generator: torch.Generator, *, fast: bool = False
+    logits: torch.Tensor, sampling: Sampling, never: int, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Next tokens [B, A], not `never`, and their log-probabilities. `fast`: with compiled passes over the
-    vocabulary."""
-    scored = compiled(_scored) if fast else _scored
-    greedy = sampling.temperature == 0
-    scores, allowed = scored(logits, sampling.temperature or 1.0, never, probabilities=not greedy)
-    if greedy:
+    """Next tokens [B, A], not `never`, and their log-probabilities."""
+    scores = F.log_softmax(logits.float() / (sampling.temperature or 1.0), dim=-1)
+    allowed = scores.clone()
+    allowed[..., never] = -torch.inf
+    if sampling.temperature == 0:
         tokens = allowed.argmax(dim=-1)
     else:
-        tokens = _draw(allowed.flatten(0, 1), sampling.top_p, generator, fast=fast).view(logits.shape[:2])
+        drawn = _draw(allowed.softmax(dim=-1).flatten(0, 1), sampling.top_p, generator)
+        tokens = drawn.view(logits.shape[:2])
     return tokens, scores.gather(-1, tokens[..., None]).squeeze(-1)
 
 
-def _scored(
-    logits: torch.Tensor, temperature: float, never: int, *, probabilities: bool
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probabilities [B, A, V]; and the same, or `probabilities`, without the token `never`."""
-    scores = F.log_softmax(logits.float() / temperature, dim=-1)
-    allowed = scores.clone()
-    allowed[..., never] = -torch.inf
-    return scores, allowed.softmax(dim=-1) if probabilities else allowed
-
-
-def _draw(
-    weights: torch.Tensor, top_p: float, generator: torch.Generator, *, fast: bool = False
-) -> torch.Tensor:
+def _draw(weights: torch.Tensor, top_p: float, generator: torch.Generator) -> torch.Tensor:
     """One token for each row of `weights` [N, V], from the smallest set of likely ones that reaches `top_p`.
 
     A token outside that set is drawn again among the likelier ones, which include the set. The result has the
     set's distribution, without sorting the vocabulary, which would take a large part of a step's time.
     """
-    narrowed = compiled(_narrowed) if fast else _narrowed
+    tokens = drawn = torch.multinomial(weights, 1, generator=generator)
+    rows = torch.arange(len(weights), device=weights.device)
     left = weights
-    tokens = torch.multinomial(left, 1, generator=generator)
     while top_p < 1:
-        outside, left = narrowed(weights, left, tokens, top_p)
+        likelier = weights > weights.gather(1, drawn)
+        outside = (weights * likelier).sum(1, keepdim=True) > top_p
         if not outside.any():
             break
-        tokens = torch.where(outside, torch.multinomial(left, 1, generator=generator), tokens)
+        left = left.masked_fill(outside & ~likelier, 0)
+        if weights.is_cuda:  # where passes over the vocabulary are counted; on a CPU a seed keeps its samples
+            again = outside.squeeze(1)
+            rows, weights, left, drawn, outside = (
+                part[again] for part in (rows, weights, left, drawn, outside)
+            )
+        drawn = torch.where(outside, torch.multinomial(left, 1, generator=generator), drawn)
+        tokens[rows] = drawn
     return tokens
-
-
-def _narrowed(
-    weights: torch.Tensor, left: torch.Tensor, tokens: torch.Tensor, top_p: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Which `tokens` [N, 1] lie outside the set [N, 1]; there, `left` [N, V] keeps only what is likelier."""
-    likelier = weights > weights.gather(1, tokens)
-    outside = (weights * likelier).sum(1, keepdim=True) > top_p
-    return outside, left.masked_fill(outside & ~likelier, 0)
