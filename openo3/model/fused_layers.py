@@ -2,8 +2,8 @@
 
 A layer of transformers launches about 47 kernels. In a step with a few tokens per row, each takes a few
 microseconds, and all of them as long as reading the weights. Inside `fused_layers`, layers compute the
-same in about 15: a step's attention is one Triton kernel (`branch_attention`), and what comes before and after it is
-two functions, which torch.compile fuses if the model is large.
+same in about 24: a step's attention is one Triton kernel (`branch_attention`), and what comes before and
+after it is two functions, which torch.compile fuses if the model is large.
 """
 
 from __future__ import annotations
