@@ -200,31 +200,47 @@ def _choose(
     if sampling.temperature == 0:
         tokens = allowed.argmax(dim=-1)
     else:
-        drawn = _draw(allowed.softmax(dim=-1).flatten(0, 1), sampling.top_p, generator)
+        weights = allowed.softmax(dim=-1).flatten(0, 1)
+        drawn = _draw(weights, sampling.top_p, generator, by_sorting=logits.is_cuda)
         tokens = drawn.view(logits.shape[:2])
     return tokens, scores.gather(-1, tokens[..., None]).squeeze(-1)
 
 
-def _draw(weights: torch.Tensor, top_p: float, generator: torch.Generator) -> torch.Tensor:
+def _draw(
+    weights: torch.Tensor, top_p: float, generator: torch.Generator, *, by_sorting: bool
+) -> torch.Tensor:
     """One token for each row of `weights` [N, V], from the smallest set of likely ones that reaches `top_p`.
 
-    A token outside that set is drawn again among the likelier ones, which include the set. The result has the
-    set's distribution, without sorting the vocabulary, which would take a large part of a step's time.
+    A token outside that set is drawn again: rounds of drawing are fast on a CPU; a GPU would wait for its host
+    in each of them, so there the few rows concerned are sorted. Sorting all rows would take a large part of a
+    step's time.
     """
-    tokens = drawn = torch.multinomial(weights, 1, generator=generator)
-    rows = torch.arange(len(weights), device=weights.device)
+    tokens = torch.multinomial(weights, 1, generator=generator)
+    if top_p >= 1:
+        return tokens
+    outside = _outside(weights, tokens, top_p)
+    if by_sorting:
+        rows = outside.squeeze(1).nonzero().squeeze(1)
+        if len(rows):
+            tokens[rows] = _draw_sorted(weights[rows], top_p, generator)
+        return tokens
     left = weights
-    while top_p < 1:
-        likelier = weights > weights.gather(1, drawn)
-        outside = (weights * likelier).sum(1, keepdim=True) > top_p
-        if not outside.any():
-            break
-        left = left.masked_fill(outside & ~likelier, 0)
-        if weights.is_cuda:  # where passes over the vocabulary are counted; on a CPU a seed keeps its samples
-            again = outside.squeeze(1)
-            rows, weights, left, drawn, outside = (
-                part[again] for part in (rows, weights, left, drawn, outside)
-            )
-        drawn = torch.where(outside, torch.multinomial(left, 1, generator=generator), drawn)
-        tokens[rows] = drawn
+    while outside.any():
+        left = left.masked_fill(outside & (weights <= weights.gather(1, tokens)), 0)  # the set is likelier
+        tokens = torch.where(outside, torch.multinomial(left, 1, generator=generator), tokens)
+        outside = _outside(weights, tokens, top_p)
     return tokens
+
+
+def _outside(weights: torch.Tensor, tokens: torch.Tensor, top_p: float) -> torch.Tensor:
+    """Whether the tokens [N, 1] lie outside the set: what is likelier reaches `top_p` without them."""
+    likelier = weights > weights.gather(1, tokens)
+    return (weights * likelier).sum(1, keepdim=True) > top_p
+
+
+def _draw_sorted(weights: torch.Tensor, top_p: float, generator: torch.Generator) -> torch.Tensor:
+    """Tokens [N, 1] from the set, found by sorting."""
+    ordered, ids = weights.sort(dim=1, descending=True)
+    before = ordered.cumsum(1) - ordered
+    drawn = torch.multinomial(ordered.masked_fill(before > top_p, 0), 1, generator=generator)
+    return ids.gather(1, drawn)

@@ -10,7 +10,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import Cache
 
 from openo3.model.decode_step import ROOM, Slots, SlottedLayer
-from openo3.model.decoding import Generation, Sampling, decode
+from openo3.model.decoding import Generation, Sampling, _draw, decode
 from openo3.model.packing import Branch, Pack
 from tests.openo3.model.families import Family
 
@@ -162,6 +162,17 @@ def test_top_p_keeps_the_smallest_set_that_reaches_it(family: Family, top_p: flo
     kept = 1 + int((ranked.cumsum(0) < top_p).sum())
     assert seen <= set(order[:kept].tolist())
     assert len(seen) >= min(kept, 5)
+
+
+@pytest.mark.parametrize("by_sorting", [False, True])
+def test_draws_follow_the_probabilities_within_the_smallest_set(by_sorting: bool) -> None:
+    weights = torch.tensor([0.05, 0.4, 0.02, 0.25, 0.2, 0.08]).repeat(20_000, 1)
+    generator = torch.Generator().manual_seed(0)
+    drawn = _draw(weights, 0.8, generator, by_sorting=by_sorting)
+    shares = torch.bincount(drawn.flatten(), minlength=6) / len(drawn)
+    expected = torch.tensor([0.0, 0.4, 0.0, 0.25, 0.2, 0.0]) / 0.85
+    torch.testing.assert_close(shares, expected, atol=0.012, rtol=0)
+    assert not shares[expected == 0].any()
 
 
 def test_image_tokens_are_never_generated(family: Family) -> None:
