@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -69,7 +70,7 @@ def serve(parts: list[Path], to: Connection) -> None:
 
 
 def selective(http: Http, addresses: dict[str, str], wanted: list[str], folder: Path, limits: Limits) -> None:
-    archive = ZipArchive.open(http.look(addresses[".zip"]), lambda suffix: http.look(addresses[suffix]))
+    archive = ZipArchive.open(http.file(addresses[".zip"]), lambda suffix: http.file(addresses[suffix]))
     members = {member.path: member for member in archive.members}
     plan = Plan([Item(f"media/{path}", members[path], "bench") for path in wanted])
     sync(plan, folder / "selective", folder / "known", limits)
@@ -77,7 +78,7 @@ def selective(http: Http, addresses: dict[str, str], wanted: list[str], folder: 
 
 def whole(http: Http, addresses: dict[str, str], wanted: list[str], folder: Path) -> None:
     def fetch(suffix: str) -> None:
-        with http.look(addresses[suffix]).stream() as stream, open(target / f"videos{suffix}", "wb") as file:
+        with http.file(addresses[suffix]).stream() as stream, open(target / f"videos{suffix}", "wb") as file:
             while piece := stream.read(1 << 20):
                 file.write(piece)
 
@@ -94,17 +95,18 @@ def whole(http: Http, addresses: dict[str, str], wanted: list[str], folder: Path
     subprocess.run(["unzip", "-q", joined, *wanted, "-d", target], check=True)
 
 
-def measure(way: str, run: Callable[[], None], folder: Path, server: Connection) -> Measured:
+def measure(way: str, run: Callable[[], None], folder: Path, server: Any) -> Measured:
     start = time.perf_counter()
     run()
     seconds = time.perf_counter() - start
     server.send(True)
     disk = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return Measured(way, seconds, *server.recv(), disk)
+    sent, requests = server.recv()
+    return Measured(way, seconds, sent, requests, disk)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--size", type=int, default=1000, help="MB of the archive")
     parser.add_argument("--share", type=float, default=0.01, help="of the members that is wanted")
     parser.add_argument("--mbit", type=float, default=400, help="bandwidth per second; 0: as fast as it goes")

@@ -84,7 +84,7 @@ def plan_published(params: Params, root: Path) -> Iterator[Plan]:
     folder = root / CACHE / "annotations"
     with Http(params.limits) as http:
         places = Places(http, root, params.limits)
-        files = published.annotations(catalogue, params.published.annotations, places)
+        files = published.annotation_files(catalogue, params.published.annotations, places)
         sync(Plan(list(files)), folder, root / CACHE / "digests-annotations.jsonl", params.limits)
         plan = published.media(catalogue, files, folder, places, params.limits, params.published.leave_out)
         if path:

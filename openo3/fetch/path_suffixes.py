@@ -1,7 +1,7 @@
-"""Finding a file by the longest matching end of its path.
+"""Find a file by the longest matching end of its path.
 
-Benchmarks publish paths of their authors' machines (`./dataset/x/videos/A.mp4`), of which only the end agrees
-with a folder or an archive of somebody else.
+Benchmarks publish paths as on their authors' machines (`./dataset/x/videos/A.mp4`). Only the end of such a
+path matches another user's folder or archive.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 
-def shared(one: str, other: str) -> int:
-    """How many parts two paths have in common at their ends.
+def shared_suffix_length(one: str, other: str) -> int:
+    """The number of path components that two paths share at their ends.
 
-    >>> shared("a/b/c.mp4", "x/b/c.mp4")
+    >>> shared_suffix_length("a/b/c.mp4", "x/b/c.mp4")
     2
     """
     pairs = list(zip(reversed(one.split("/")), reversed(other.split("/")), strict=False))
     return next((n for n, (a, b) in enumerate(pairs) if a != b), len(pairs))
 
 
-class Endings:
-    """Paths by the name of their file."""
+class PathSuffixIndex:
+    """Paths indexed by file name."""
 
     def __init__(self, paths: Iterable[str]) -> None:
         self._by_name: dict[str, list[str]] = {}
@@ -28,7 +28,7 @@ class Endings:
             self._by_name.setdefault(path.rpartition("/")[2], []).append(path)
 
     def find(self, wanted: str) -> list[str]:
-        """The paths that share the longest end with `wanted`, at least its name; several if they tie."""
+        """The paths that share the longest end with `wanted`, at least the file name; several if they tie."""
         named = self._by_name.get(wanted.rpartition("/")[2], [])
-        most = max((shared(path, wanted) for path in named), default=0)
-        return [path for path in named if shared(path, wanted) == most]
+        longest = max((shared_suffix_length(path, wanted) for path in named), default=0)
+        return [path for path in named if shared_suffix_length(path, wanted) == longest]
