@@ -1,4 +1,4 @@
-"""What selective fetching saves: 1 % of the members of a split zip, against fetching and unpacking all of it.
+"""Compare fetching 1 % of the members of a split zip with fetching and unpacking all of it.
 
     python -m bench.fetch [--size MB] [--share 0.01] [--mbit 400]
 
@@ -47,7 +47,7 @@ class Measured:
 
 
 def make(folder: Path, megabytes: int) -> list[Path]:
-    """A stored split archive of members of 1 MB, as videos are stored; its parts, the last one last."""
+    """Make a split archive of uncompressed members of 1 MB; return its parts, the last one last."""
     members = folder / "members"
     members.mkdir()
     chance = np.random.default_rng(0)
@@ -61,7 +61,7 @@ def make(folder: Path, megabytes: int) -> list[Path]:
 
 
 def serve(parts: list[Path], to: Connection) -> None:
-    """In a process of its own: answers each message with the bytes and requests since the last one."""
+    """Run a server that answers each message with the bytes and requests since the last message."""
     with HubServer() as server:
         to.send({part.suffix: server.put(part.name, part) for part in parts})
         while to.recv():
