@@ -38,8 +38,11 @@ FOLDER = Path(".cache/openo3/ablation")
 
 @dataclass(frozen=True)
 class Variant:
-    """A row: `changes` to the default's parameters by dotted name, the stage that trains it from `start`, and
-    how it is asked (a key of `openo3.benchmarks.conditions.CONDITIONS`)."""
+    """A row of the tables.
+
+    `changes` are changes to the default's parameters by dotted name. `stage` trains it from the model
+    `start`. `asked` is a key of `openo3.benchmarks.conditions.CONDITIONS`.
+    """
 
     name: str
     label: str

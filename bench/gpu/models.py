@@ -209,8 +209,11 @@ def special_tokens(model: Any) -> dict[str, Any]:
 def forward_flops(
     config: Any, size: Size, *, tokens: int, pairs: int, logits: int, frames: int | None = None
 ) -> float:
-    """Of one forward pass: `tokens` in the language model with `pairs` of a query and a key that it sees,
-    `logits` of them projected on the vocabulary; and a prompt's frames in the vision tower."""
+    """FLOPs of one forward pass.
+
+    The language model processes `tokens` with `pairs` of visible query and key, and projects `logits` of them
+    onto the vocabulary. The vision tower processes the frames of a prompt.
+    """
     text, vision = config.text_config, config.vision_config
     frame = size.height * size.width
     patches = frame * (size.frames if frames is None else frames)

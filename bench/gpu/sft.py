@@ -59,8 +59,10 @@ class Records(Dataset):
 
 
 def waiting(model: Any, size: Size, rounds: int, records: int = 4) -> dict[str, float]:
-    """Steps whose batches worker processes make meanwhile, and what share of a step is spent waiting for
-    the batch and for its way to the model's device; medians."""
+    """Steps with batches from worker processes, and the share of a step spent waiting for a batch.
+
+    Waiting includes the copy to the device. The results are medians.
+    """
     attend_framewise(model)
     workers, steps = min(8, os.cpu_count() or 1), 2 + 3 * rounds
     loader = DataLoader(

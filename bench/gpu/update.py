@@ -121,8 +121,11 @@ def trained(model: Any, every: int | None) -> Iterator[None]:
 
 
 def speed(size: Size, groups: int, forward: float, executed: float) -> dict[str, Any]:
-    """What a step is divided by: completions; arithmetic that counts, a forward pass and twice that backward;
-    and all of it, with what is computed again or for the reference: `executed` in forward passes."""
+    """The work of a step, by which its rates are computed.
+
+    `useful` counts a forward pass and twice that for the backward pass in TFLOP. `executed` (given in forward
+    passes) also counts recomputation and the reference pass.
+    """
     return {"prompts": groups, "completions": groups * size.completions, "useful": 3 * forward / 1e12,
             "executed": executed * forward / 1e12}  # fmt: skip
 

@@ -142,7 +142,8 @@ def test_broken_stalled_and_busy_connections_are_retried(server, http, urls, lim
 def test_failed_files_do_not_stop_others_and_are_resumed_next_time(server, http, urls, limits, tmp_path):
     raw, known = tmp_path / "raw", tmp_path / "known"
     server.spoil("/v/c05.mp4", Do(lambda: None), Break(30_000), *[Status(503)] * 4)
-    with pytest.raises(FetchError, match=r"^1 files could not be fetched \(\S+/v/c05\.mp4: status 503\); run again"):
+    message = r"^1 files could not be fetched \(\S+/v/c05\.mp4: status 503\); run again"
+    with pytest.raises(FetchError, match=message):
         sync(whole(http, urls), raw, known, limits)
     assert not (raw / "manifest.jsonl").exists()
     assert len(contents(raw / "media")) == 11
