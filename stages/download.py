@@ -76,7 +76,7 @@ def plan_shapes(params: Params, root: Path) -> Iterator[Plan]:
 
 @contextmanager
 def plan_published(params: Params, root: Path) -> Iterator[Plan]:
-    """Fetches the annotations at once: they say which media are wanted."""
+    """Plan the published data. It fetches the annotations first, because they name the media."""
     path = params.published.table and root / Path(params.published.table).expanduser()
     own = table.read(path) if path else table.Catalogue()
     sources.use(own.sources)
