@@ -1,4 +1,4 @@
-"""Whether what is fast is right: two layers at full width against a mask, single precision, plain steps."""
+"""Check the fast paths: two layers at full width against masked attention, float32 and unrecorded steps."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ from openo3.model.packing import Branch, Pack, branch_mask, collate, model_input
 
 
 def check(size: Size) -> dict[str, float]:
-    """Mean errors of log-probabilities and relative ones of a gradient, ours and under a mask in the same
-    precision; mean errors of the log-probabilities that decoding reports for what it wrote, in fused,
-    recorded steps and in plain ones. All against single precision under a mask."""
+    """Errors of the fast paths, all against masked attention in float32.
+
+    Mean errors of log-probabilities and relative errors of a gradient, for ours and for masked attention in
+    the same precision. Also the mean errors of the log-probabilities that decoding reports for the tokens it
+    sampled, in fused, recorded steps and in plain ones.
+    """
     model = build(size.model, layers=2)
     with torch.no_grad():
         for layer in model.model.language_model.layers:
-            layer.self_attn.q_proj.weight.mul_(3)  # attention that is not even
+            layer.self_attn.q_proj.weight.mul_(3)  # sharpens attention, which is otherwise nearly uniform
     few = replace(size, prompts=2, new_tokens=64)
     prompts = packs(model, few, 2, written=False)
     written = {fused: write(model, few, prompts, fused=fused) for fused in (True, False)}
@@ -73,7 +76,7 @@ def off_by(model: Any, prompts: list[Pack], written: list[list[Generation]]) -> 
 def scored(
     model: Any, batch: dict[str, torch.Tensor], labels: torch.Tensor, *, masked: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probabilities of the targets, and the gradient of their sum by one weight that attention uses."""
+    """Log-probabilities of the targets, and the gradient of their sum with respect to one key projection."""
     attend_framewise(model)
     inputs = model_inputs(model, batch)
     if masked:

@@ -22,7 +22,7 @@ ROOM = 1024
 
 
 class Slots:
-    """Where in the cache the tokens at hand go, the same for all rows and layers.
+    """The cache slots of the current tokens, the same for all rows and layers.
 
     `index` [A] are their slots; attention reads the first `visible` ones.
     """
@@ -84,7 +84,7 @@ def open_cache(model: PreTrainedModel) -> tuple[Cache, Slots]:
 
 
 class Steps:
-    """Steps of one token for each column, a column being one branch per row.
+    """Decoding steps of one token per column. A column holds one branch per row.
 
     Args:
         owner: [B, slots] which branch's token each filled slot of the cache holds; 0 is the prefix, which all
@@ -174,7 +174,7 @@ class Steps:
             self._step()
         torch.cuda.current_stream().wait_stream(before)
         graph = torch.cuda.CUDAGraph()
-        # Other threads, a data loader's for one, may allocate meanwhile
+        # other threads, such as a data loader's, may allocate at the same time
         with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):
             self.logits = self._step()
         # Only now: a pool without a graph is given up, while `logits` still lies in it

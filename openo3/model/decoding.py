@@ -62,28 +62,44 @@ def decode(
     branches, in order.
     """
     with fused_layers(model, enabled=fused) as is_fused:
-        logits, steps = _prefill(model, packs, sampling.n, image_token, pad_token, merge, fused=is_fused)
-        choose = partial(_choose, sampling=sampling, never=image_token, generator=generator)
-        return _write(packs, logits, steps, choose, sampling, set(end_tokens), watch)
+        read = read_prompts(
+            model, packs, sampling.n, image_token=image_token, pad_token=pad_token, merge=merge
+        )
+        steps = Steps(model, read.cache, read.slots, read.owner, read.branch, read.positions, fused=is_fused)
+        pick = partial(choose, sampling=sampling, never=image_token, generator=generator)
+        return _write(packs, read.logits, steps, pick, sampling, set(end_tokens), watch)
 
 
-def _prefill(
+@dataclass(frozen=True)
+class ReadPrompts:
+    """Prompts in the cache, before their first new token.
+
+    `owner` [B, slots] and `branch`, `positions` [B, A] are as in `Steps`; `logits` [B, A, V] are those of the
+    first new tokens. A column is one branch of a row, in the order of the branches.
+    """
+
+    cache: Cache
+    slots: Slots
+    owner: torch.Tensor
+    branch: torch.Tensor
+    positions: torch.Tensor
+    logits: torch.Tensor
+
+
+def read_prompts(
     model: PreTrainedModel,
     packs: Sequence[Pack],
     copies: int,
+    *,
     image_token: int,
     pad_token: int,
     merge: int,
-    *,
-    fused: bool,
-) -> tuple[torch.Tensor, Steps]:
-    """Read each pack's prefix once and each branch's question `copies` times; the logits [B, A, V] of each
-    branch's first token, and the steps that follow."""
-    device = model.device
+) -> ReadPrompts:
+    """Read every pack's prefix once, then each branch's question `copies` times."""
     prefixes = [Pack(pack.prefix_ids, pack.grids, pack.pixel_values) for pack in packs]
     batch = collate(prefixes, image_token=image_token, pad_token=pad_token, merge=merge)
-    owner = batch["segments"].to(device)
-    next_position = batch["position_ids"].amax(dim=(0, 2)).to(device) + 1
+    owner = batch["segments"].to(model.device)
+    next_position = batch["position_ids"].amax(dim=(0, 2)).to(model.device) + 1
     del batch["labels"]
     cache, slots = open_cache(model)
     slots.take(owner.shape[1])
@@ -91,26 +107,26 @@ def _prefill(
     logits, owner, positions, branch = _read_contexts(
         model, cache, slots, packs, owner, next_position, copies
     )
-    return logits, Steps(model, cache, slots, owner, branch, positions, fused=fused)
+    return ReadPrompts(cache, slots, owner, branch, positions, logits)
 
 
 def _write(
     packs: Sequence[Pack],
     logits: torch.Tensor,
     steps: Steps,
-    choose: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]],
+    pick: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]],
     sampling: Sampling,
     ends: set[int],
     watch: Callable[[list[list[Generation]]], None] | None,
 ) -> list[list[Generation]]:
-    """Choose tokens and feed them, until every branch has ended."""
+    """Pick tokens and feed them, until every branch has ended."""
     written: list[list[Generation]] = [
         [Generation([], []) for _ in range(len(pack.branches) * sampling.n)] for pack in packs
     ]
     # The branch that is written in each column of a row, None where it has ended
     numbers: list[list[int | None]] = [[*range(len(row))] for row in written]
     for left in reversed(range(sampling.max_new_tokens)):
-        tokens, logprobs = choose(logits)
+        tokens, logprobs = pick(logits)
         for row, (ids, scores) in enumerate(zip(tokens.tolist(), logprobs.tolist(), strict=True)):
             for column, number in enumerate(numbers[row]):
                 if number is None:
@@ -190,7 +206,7 @@ def _stack(rows: Sequence[Sequence[int]], fill: int, device: torch.device) -> to
     return torch.tensor([[*row, *[fill] * (width - len(row))] for row in rows], device=device)
 
 
-def _choose(
+def choose(
     logits: torch.Tensor, sampling: Sampling, never: int, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Next tokens [B, A], not `never`, and their log-probabilities."""
@@ -211,9 +227,9 @@ def _draw(
 ) -> torch.Tensor:
     """One token for each row of `weights` [N, V], from the smallest set of likely ones that reaches `top_p`.
 
-    A token outside that set is drawn again: rounds of drawing are fast on a CPU; a GPU would wait for its host
-    in each of them, so there the few rows concerned are sorted. Sorting all rows would take a large part of a
-    step's time.
+    A token outside that set is drawn again. On a CPU that takes a few rounds of drawing. A GPU would wait for
+    its host in each of them, so there the few rows concerned are sorted; sorting all rows would take a large
+    part of a step's time.
     """
     tokens = torch.multinomial(weights, 1, generator=generator)
     if top_p >= 1:
