@@ -20,7 +20,7 @@ from PIL import Image, ImageChops
 from openo3.core.schema import Task
 from openo3.report.overlay import Mark, Track, highlight, picture, timeline
 from openo3.report.svg import element, joined
-from openo3.shapes import film
+from openo3.shapes import media_files
 from openo3.shapes.annotate import rows_of_clip
 from openo3.shapes.clips import Clip
 from openo3.shapes.noise import LabelNoise
@@ -77,7 +77,7 @@ def drawn_record(index: int) -> Markup:
     frames = []
     for key in row["key_frames"]:
         time_s = key["time"]
-        [pixels] = film.draw(large, [time_s])
+        [pixels] = media_files.draw(large, [time_s])
         here = [one for one in cited if one.claim.name in row["key_items"][str(key["idx"])]]
         marks = [Mark(box, str(one.number)) for one in here for box in one.claim.boxes]
         marks += [Mark(clip.scene.box(exact[one.claim.name], time_s), "", true=True) for one in here]
