@@ -21,13 +21,22 @@ from openo3.annotations.rejections import Reason, RowError
 from openo3.annotations.rows import AnnotationError
 from openo3.annotations.sources import Reference
 
+MAX_BATCH_BYTES = 256 << 20
+"""Most bytes of text that 256 consecutive rows of a Parquet file may have."""
+
+MAX_PIECE_BYTES, MAX_PIECE_VALUES = 1 << 30, 10_000_000
+"""Most bytes and values that a column may have in one row group of a Parquet file."""
+
 _LETTERED = re.compile(r"[(（]?([A-Z])(?:[)：．）、]|\.(?![A-Z]\.)|:(?=\s))\s*(?=\S)")  # noqa: RUF001 (full-width marks)
 
 
 def parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
     """The rows of a Parquet file, with those of the columns that are there.
 
-    Raises `AnnotationError` for a file that is no Parquet file of texts.
+    A text that repeats is stored once in the file, so a small one may hold terabytes. Texts stay as they are
+    stored until the size of a batch is known.
+
+    Raises `AnnotationError` for a file that is no Parquet file of texts, or too large when decoded.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -37,10 +46,58 @@ def parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]
             fields = [field for field in file.schema_arrow if field.name in columns]
             if wrong := [field for field in fields if not _is_text(field.type)]:
                 raise AnnotationError(f"{path}: column {wrong[0].name} holds {wrong[0].type}, no text")
+            stored = _wanted_columns(path, file.metadata, [field.name for field in fields])
+        with pq.ParquetFile(path, read_dictionary=stored) as file:
             for batch in file.iter_batches(256, columns=[field.name for field in fields]):
+                if sum(map(_text_bytes, batch.columns)) > MAX_BATCH_BYTES:
+                    limit = f"256 rows hold more than {MAX_BATCH_BYTES >> 20} MiB of text"
+                    raise AnnotationError(f"{path}: {limit}; a field may have {rows.MAX_CHARS:,} characters")
                 yield from batch.to_pylist()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise AnnotationError(f"{path}: {' '.join(str(error).split())}") from None
+
+
+def _wanted_columns(path: Path, metadata: Any, names: Sequence[str]) -> list[str]:
+    """The stored columns of these fields, such as `options.list.element`.
+
+    Raises `AnnotationError` if a piece of one is too large to decode, by the file's own account.
+    """
+    stored: dict[str, None] = {}
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        for column in map(group.column, range(group.num_columns)):
+            if column.path_in_schema.partition(".")[0] not in names:
+                continue
+            stored[column.path_in_schema] = None
+            if column.total_uncompressed_size > MAX_PIECE_BYTES or column.num_values > MAX_PIECE_VALUES:
+                size = f"{column.num_values:,} values in {column.total_uncompressed_size:,} bytes"
+                most = f"at most {MAX_PIECE_VALUES:,} and {MAX_PIECE_BYTES:,} are read"
+                raise AnnotationError(
+                    f"{path}: column {column.path_in_schema}, row group {number}: {size}; {most}"
+                )
+    return list(stored)
+
+
+def _text_bytes(column: Any) -> int:
+    """How many bytes the texts of a column have, a repeated text counted each time."""
+    import pyarrow.compute as pc
+    from pyarrow import types
+
+    if types.is_list(column.type) or types.is_large_list(column.type):
+        return _text_bytes(column.flatten())
+    if types.is_dictionary(column.type) and _has_lengths(column.dictionary.type):
+        lengths = pc.binary_length(column.dictionary).take(column.indices)
+    elif _has_lengths(column.type):
+        lengths = pc.binary_length(column)
+    else:
+        return 8 * len(column)
+    return pc.sum(lengths.cast("int64")).as_py() or 0
+
+
+def _has_lengths(kind: Any) -> bool:
+    from pyarrow import types
+
+    return types.is_string(kind) or types.is_large_string(kind)
 
 
 def _is_text(kind: Any) -> bool:
