@@ -80,9 +80,10 @@ def _wanted_columns(path: Path, metadata: Any, names: Sequence[str]) -> list[str
 
 def _text_bytes(column: Any) -> int:
     """How many bytes the texts of a column have, a repeated text counted each time."""
-    import pyarrow.compute as pc
+    import pyarrow.compute
     from pyarrow import types
 
+    pc: Any = pyarrow.compute  # its functions are made at run time, unknown to type checkers
     if types.is_list(column.type) or types.is_large_list(column.type):
         return _text_bytes(column.flatten())
     if types.is_dictionary(column.type) and _has_lengths(column.dictionary.type):

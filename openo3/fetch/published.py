@@ -179,7 +179,9 @@ def _names(path: Path, column: str | None) -> Iterable[str]:
 
 
 def _parquet(path: Path, column: str | None) -> Iterable[object]:
-    return (row[column] for row in parquet_rows(path, [column] if column else []))
+    if column is None:
+        raise KeyError(column)
+    return (row[column] for row in parquet_rows(path, [column]))
 
 
 def _delimited(path: Path, column: str | None) -> Iterable[object]:
