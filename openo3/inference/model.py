@@ -25,7 +25,7 @@ from openo3.inference.checkout import find_model, frame_sampling
 from openo3.media.decode import DecodedVideo, SamplingConfig, sample
 from openo3.media.frame_store import Frame
 from openo3.media.image import fit_size
-from openo3.media.isolated import Processes
+from openo3.media.isolated import Job, Processes, Result
 from openo3.media.probe import Media, MediaError, probe
 from openo3.model.decoding import Sampling
 from openo3.model.encode import Prompt
@@ -107,7 +107,7 @@ class Model:
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens is {max_new_tokens}, expected at least 1")
         path = Path(clip)
-        media, video = self._decode(path)
+        media, video = self._isolated(look, (str(path), self.frames))
         if task is None:
             task = Task.VISUAL if media.kind == "image" else Task.FREE_FORM
         text = question.strip() if plain else prompts.task_text(task, question.strip())
@@ -144,9 +144,13 @@ class Model:
         """The space of the boxes in its completions about a clip whose frames are `(W, H)` source pixels."""
         return self.engine.box_space(fit_size(*size, self.frames.max_pixels, self.frames.multiple))
 
-    def _decode(self, path: Path) -> tuple[Media, DecodedVideo]:
+    def probe(self, clip: str | os.PathLike[str]) -> Media:
+        """What kind of file it is, and how large and long. Raises `MediaError`."""
+        return self._isolated(probe, os.fspath(clip))
+
+    def _isolated(self, function: Callable[[Job], Result], job: Job) -> Result:
         """In a process of its own: decoders may crash or hang on a broken file."""
-        result = self._decoders.call(look, (str(path), self.frames), TIME_LIMIT_S)
+        result = self._decoders.call(function, job, TIME_LIMIT_S)
         if isinstance(result, MediaError):
             raise result
         return result

@@ -97,7 +97,7 @@ def test_frame_rates(tmp_path, fps):
 
 def test_decord_decodes_what_it_can_seek_in(tmp_path, monkeypatch):
     """Without this test, the fast path could be lost unnoticed."""
-    monkeypatch.setattr(decode, "_by_ffmpeg", None)
+    monkeypatch.setattr(decode, "_by_pyav", None)
     for name in (
         "plain.mp4",
         "B-frames.mp4",
@@ -347,7 +347,7 @@ class TestDamage:
     def test_a_decoder_over_the_time_limit_is_stopped(self, tmp_path):
         path = clip(tmp_path / "a.ts", options=PLAIN["h264.ts"])
         with pytest.raises(MediaError, match="too slow"):
-            decode._frame_times(path, probe(path), 0.001)
+            list(decode._time_lines(path, replace(probe(path), times_s=()), 0.0))
         with pytest.raises(MediaError, match="too slow"):
             sample(path, [], POLICY, time_limit_s=0.001)
 
