@@ -1,13 +1,14 @@
 """Frames: sampled once into a store, against decoding the video again for every training sample.
 
-    python -m bench.frames                # two sets of clips, rendered on the spot; a minute or two
+    python -m bench.frames                # three sets of clips, rendered on the spot; a few minutes
     python -m bench.frames --rounds 5
 
 For each set of clips, in one run on one machine: how fast `sample_frames` fills a store with one process and
 with two, starting them included; then the time until the frames of one training sample are in memory in model
 size, from the store and by the published way: open the video, read the evenly spread frames, resize them,
-for every sample again (decord and torchvision as in qwen-vl-utils; PyAV, `uv pip install av`, and OpenCV
-where they are installed; torchvision itself reads no videos any more).
+for every sample again (decord and torchvision as in qwen-vl-utils; PyAV; OpenCV where it is installed;
+torchvision itself reads no videos any more).
+The third set is in a codec that decord is not trusted with, so `sample_frames` decodes it by PyAV.
 Those ways take turns, sample by sample in one shuffled order. Medians: over rounds for filling, over samples
 for reading.
 """
@@ -21,15 +22,15 @@ import os
 import random
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 
 from openo3.media.decode import SamplingConfig, sample_times
-from openo3.media.ffmpeg import encode
+from openo3.media.ffmpeg import H264, encode
 from openo3.media.frame_store import FrameStore
 from openo3.media.frame_writer import Request, Written, write_store
 from openo3.media.image import fit_size
@@ -46,12 +47,13 @@ class Clips:
     seconds: float
     fps: int
     count: int
+    options: Mapping[str, object] = field(default_factory=lambda: H264)
 
     def render(self, folder: Path) -> list[Path]:
         """Coloured noise that drifts over a gradient: neither trivial nor impossible to compress."""
         paths = [folder / f"{self.name}-{number:03d}.mp4" for number in range(self.count)]
         for number, path in enumerate(paths):
-            encode(path, self._frames(number), self.fps, self.size)
+            encode(path, self._frames(number), self.fps, self.size, self.options)
         return paths
 
     def _frames(self, seed: int) -> Iterator[np.ndarray]:
@@ -68,7 +70,12 @@ class Clips:
             yield frame
 
 
-SETS = (Clips("small", (160, 120), 10, 12, count=48), Clips("web", (640, 360), 20, 30, count=12))
+MPEG4 = {"f": "mp4", "vcodec": "mpeg4", "q": 5, "g": 30, "bf": 2}
+SETS = (
+    Clips("small", (160, 120), 10, 12, count=48),
+    Clips("web", (640, 360), 20, 30, count=12),
+    Clips("mpeg4", (640, 360), 20, 30, count=12, options=MPEG4),
+)
 
 
 def fill(folder: Path, clips: list[Path], workers: int) -> tuple[float, Written]:
@@ -140,7 +147,8 @@ def _resized(frames: np.ndarray) -> np.ndarray:
 
 def compare(kind: Clips, rounds: int, folder: Path) -> None:
     clips = kind.render(folder / kind.name)
-    print(f"\n{kind.count} clips of {kind.size[0]}x{kind.size[1]}, {kind.seconds:g} s at {kind.fps} frames/s")
+    size, codec = "x".join(map(str, kind.size)), kind.options["vcodec"]
+    print(f"\n{kind.count} clips of {size}, {kind.seconds:g} s at {kind.fps} frames/s, {codec}")
     for workers in (1, 2):
         runs = [fill(folder / f"{kind.name}-{workers}-{turn}", clips, workers) for turn in range(rounds)]
         rate = median(done.frames / seconds for seconds, done in runs)

@@ -9,6 +9,7 @@ earliest stream of the file starts. A broken file raises `MediaError`.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ _BYTES_PER_LIMIT = 1 << 30
 _END_TOLERANCE_S = 0.1  # declared lengths are approximate
 
 _IDR = 5  # H.264 NAL unit type: the decoder forgets everything before it
-_ENTERED = ("h264", "hevc", "vp8", "vp9", "av1", "mpeg4")
+_ENTERED = ("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mjpeg", "prores")
 _COUNTED = ("h264", "hevc", "vp8", "vp9")
 
 
@@ -171,12 +172,18 @@ class _Packet:
 def _packets(video: Video) -> tuple[list[_Packet], Any]:
     """All packets, and the first frame that comes out of the decoder."""
     found: list[_Packet] = []
-    frame = None
+    frame, last = None, -math.inf
     unit_bytes = _length_bytes(video) if video.codec == "h264" else 0
     for packet in video.packets():
         expected = found[-1].dts + found[-1].ticks if found else 0
         timed = packet.pts is not None
         dts = packet.dts if packet.dts is not None else packet.pts if timed else expected
+        if packet.dts is not None:
+            if dts < last:
+                raise MediaError(
+                    "damaged", f"a frame near {video.seconds(dts):.3f} s comes after a later one"
+                )
+            last = dts
         key = packet.is_keyframe
         clean = key and (video.codec != "h264" or _has_idr(memoryview(packet), unit_bytes))
         pts = packet.pts if timed else dts
@@ -206,9 +213,10 @@ def _has_idr(data: memoryview, length_bytes: int) -> bool:
 
 
 def _entries(packets: Sequence[_Packet], video: Video) -> list[Entry]:
-    """Where a decoder may start. MP4 is sought by the time of decoding, Matroska by that of presentation."""
-    clean = [(packet.pts, packet.dts) for packet in packets if packet.clean]
-    return [Entry(video.seconds(pts), pts if video.matroska else dts) for pts, dts in sorted(clean)]
+    """Where a decoder may start."""
+    return [
+        Entry(video.seconds(pts), pts) for pts in sorted(packet.pts for packet in packets if packet.clean)
+    ]
 
 
 def _check_end(path: Path, video: Video, end_s: float, slack_s: float) -> None:

@@ -43,10 +43,10 @@ _JUMP_S, _BACK_S = 10.0, 0.1  # as the ffmpeg command: a larger gap, or a step b
 
 @dataclass(frozen=True)
 class Entry:
-    """A key frame that decoding may start at: its time, and where the demuxer looks for it, in ticks."""
+    """A key frame that decoding may start at: when it is presented, in seconds and in the file's ticks."""
 
     time_s: float
-    seek_ticks: int
+    ticks: int
 
 
 @contextmanager
@@ -124,8 +124,6 @@ class Video:
                     if last and self._jumps and (abs(dts - last[1]) > jump or dts < last[0] - back):
                         shift += last[1] - dts
                     packet.dts += shift
-                    if last and packet.dts < last[0]:
-                        raise self._damage("comes after a later one", packet)
                     last = packet.dts, packet.dts + (packet.duration or 0)
                 if packet.pts is not None:
                     packet.pts += shift
@@ -159,7 +157,7 @@ class Video:
         is put where the first packet was.
         """
         if entry:
-            self.container.seek(entry.seek_ticks, stream=self.stream)
+            self.container.seek(entry.ticks, stream=self.stream)
         packets = self.packets()
         first = next(packets, None)
         if first is None or (entry and not self._leads_to(first, entry)):

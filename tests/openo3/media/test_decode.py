@@ -110,6 +110,12 @@ def test_decord_decodes_what_it_can_seek_in(tmp_path, monkeypatch):
         check(clip(tmp_path / name, options=PLAIN[name]))
 
 
+@pytest.mark.parametrize("name", ["plain.mp4", "B-frames.mp4", "variable rate.mkv", "vp9.webm", "hevc.mp4"])
+def test_the_reference_decoder_is_right_where_the_fast_path_is_used_too(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(decode, "_by_decord", lambda *arguments: None)
+    check(clip(tmp_path / name, options=PLAIN[name]))
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_random_encodings(tmp_path, seed):
     """For many encoder settings, decord is used only where it is correct."""

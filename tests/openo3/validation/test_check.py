@@ -273,6 +273,17 @@ def test_media_facts_are_cached_by_digest(root, tmp_path, monkeypatch):
     assert index["videos/vstar/v 1.mp4"].duration_s == 4.0
 
 
+def test_a_file_that_crashes_the_demuxer_costs_only_itself(root, tmp_path, monkeypatch):
+    monkeypatch.setattr("openo3.validation.media.probe", probe_that_crashes)
+    index = read_index(root / "raw", tmp_path / "none.jsonl")
+    index.inspect(["videos/vstar/v 1.mp4"], threads=1)
+    facts = index["videos/vstar/v 1.mp4"]
+    assert (facts.problem, facts.detail) == (
+        "unreadable",
+        "videos/vstar/v 1.mp4: decoder crashed: SIGABRT",
+    )
+
+
 def test_only_links_into_the_dvc_cache_are_trusted(root, tmp_path):
     raw, cache = tmp_path / "raw", tmp_path / "cache"
     clip = "videos/vstar/v 1.mp4"
