@@ -9,7 +9,6 @@ earliest stream of the file starts. A broken file raises `MediaError`.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +29,8 @@ _ANIMATED_FORMATS = ("PNG", "WEBP", "GIF")  # others with several pictures (MPO,
 _FRAMES_PER_LIMIT = 10_000  # time limits hold for videos of up to so many frames, and grow with longer ones
 _BYTES_PER_LIMIT = 1 << 30
 _END_TOLERANCE_S = 0.1  # declared lengths are approximate
+
+_LONGEST_GAP_S = 30 * 3600  # as the ffmpeg command
 
 _IDR = 5  # H.264 NAL unit type: the decoder forgets everything before it
 _ENTERED = ("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mjpeg", "prores")
@@ -172,17 +173,16 @@ class _Packet:
 def _packets(video: Video) -> tuple[list[_Packet], Any]:
     """All packets, and the first frame that comes out of the decoder."""
     found: list[_Packet] = []
-    frame, last = None, -math.inf
+    frame, last = None, None
     unit_bytes = _length_bytes(video) if video.codec == "h264" else 0
     for packet in video.packets():
         expected = found[-1].dts + found[-1].ticks if found else 0
         timed = packet.pts is not None
         dts = packet.dts if packet.dts is not None else packet.pts if timed else expected
         if packet.dts is not None:
-            if dts < last:
-                raise MediaError(
-                    "damaged", f"a frame near {video.seconds(dts):.3f} s comes after a later one"
-                )
+            if last is not None and not 0 <= dts - last <= _LONGEST_GAP_S / video.tick_s:
+                what = "comes after a later one" if dts < last else "comes hours after the one before"
+                raise MediaError("damaged", f"a frame near {video.seconds(dts):.3f} s {what}")
             last = dts
         key = packet.is_keyframe
         clean = key and (video.codec != "h264" or _has_idr(memoryview(packet), unit_bytes))

@@ -84,10 +84,8 @@ class Video:
             raise MediaError("unreadable", "no decoder for this kind of video")
         self._decoder.thread_count = 1
         self._decoder.options = {"max_pixels": str(MAX_PIXELS)}
-        self.size, self.codec = (
-            (self._decoder.width, self._decoder.height),
-            self._decoder.codec.canonical_name,
-        )
+        self.size = self._decoder.width, self._decoder.height
+        self.codec = self._decoder.codec.canonical_name
         self.tick_s = self.stream.time_base.numerator / self.stream.time_base.denominator
         self._start = round((container.start_time or 0) / (1_000_000 * self.stream.time_base))
         self.matroska = container.format.name.startswith("matroska")
@@ -128,7 +126,7 @@ class Video:
                 if packet.pts is not None:
                     packet.pts += shift
                 yield packet
-        except av.FFmpegError:
+        except (av.FFmpegError, OverflowError):  # the latter: times that no file has
             words = cut_off(self._path) or "the file cannot be read to its end"
             raise MediaError("damaged", words) from None
 
@@ -146,7 +144,8 @@ class Video:
 
     def _damage(self, what: str, packet: Any) -> MediaError:
         """That the file is cut off, or what is wrong with the packet."""
-        place = f" near {self.seconds(packet.pts):.3f} s" if packet and packet.pts is not None else ""
+        ticks = None if packet is None else packet.pts
+        place = "" if ticks is None else f" near {self.seconds(ticks):.3f} s"
         return MediaError("damaged", cut_off(self._path) or f"a frame{place} {what}")
 
     def frames(self, entry: Entry | None = None) -> Iterator[tuple[float, av.VideoFrame]]:
@@ -157,7 +156,10 @@ class Video:
         is put where the first packet was.
         """
         if entry:
-            self.container.seek(entry.ticks, stream=self.stream)
+            try:
+                self.container.seek(entry.ticks, stream=self.stream)
+            except av.FFmpegError:
+                return
         packets = self.packets()
         first = next(packets, None)
         if first is None or (entry and not self._leads_to(first, entry)):

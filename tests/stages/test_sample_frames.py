@@ -198,7 +198,7 @@ def test_a_machine_too_slow_for_any_clip_fails_with_one_line_and_rejects_no_medi
         text.replace("sample_frames:\n", "sample_frames:\n  time_limit_s: 1.0e-4\n")
     )
     monkeypatch.chdir(root)
-    with pytest.raises(SystemExit, match=r"^sample_frames: the decoder fails on a clip made for testing it"):
+    with pytest.raises(SystemExit, match=r"^sample_frames: .*: the decoder fails on a clip made for"):
         main()
     assert not (root / "data/frames/rejected.jsonl").exists()
 

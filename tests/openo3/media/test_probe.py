@@ -188,6 +188,13 @@ def test_a_truncated_file_raises(tmp_path, name, share):
     assert reason(path) in ("damaged", "unreadable", "no video", "no frames")
 
 
+def test_absurd_times_are_refused(tmp_path):
+    days = {"vf": "setpts='N*40*3600/TB'", "fps_mode": "passthrough", "enc_time_base": "1/1000"}
+    path = clip(tmp_path / "a.mkv", 3, options={"f": "matroska", "vcodec": "libx264", "bf": 0} | days)
+    with pytest.raises(MediaError, match=r"damaged: a frame near 144000\.000 s comes hours after the one"):
+        probe(path)
+
+
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_absurd_sizes_are_refused(tmp_path):
     Image.new("1", (10_000, 10_000)).save(tmp_path / "a.png")

@@ -21,6 +21,7 @@ from openo3.validation.check import check
 from openo3.validation.media import MediaFacts, read_index
 from tests.support import choice_folder, local_folder
 from tests.support.local_folder import key_frame
+from tests.support.misbehaving import probe_that_crashes
 
 SFT = {row["id"]: row for row in local_folder.sft_rows()}
 RL = {row["id"]: row for row in local_folder.rl_rows()}
