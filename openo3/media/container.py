@@ -67,7 +67,7 @@ def encrypted(path: Path) -> bool:
     return False
 
 
-def missing_bytes(path: Path) -> int:
+def _missing_bytes(path: Path) -> int:
     """How many bytes a cut-off MP4, QuickTime, Matroska or WebM file lacks by its own account; else 0."""
     end = 0
     for _, position, size in _boxes(path):
@@ -77,7 +77,7 @@ def missing_bytes(path: Path) -> int:
 
 def cut_off(path: Path) -> str:
     """That the file is not complete, as far as it says; empty if it is."""
-    missing = missing_bytes(path)
+    missing = _missing_bytes(path)
     return f"cut off: the last {missing:,} bytes are missing; download it again" if missing else ""
 
 

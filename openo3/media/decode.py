@@ -29,8 +29,9 @@ import decord
 import numpy as np
 from PIL import Image
 
+from openo3.media.container import MediaError
 from openo3.media.image import fit_size, open_image, resize
-from openo3.media.probe import TIME_LIMIT_S, Media, MediaError, decoding_limit_s, probe
+from openo3.media.probe import TIME_LIMIT_S, Media, decoding_limit_s, probe, probing_limit_s
 from openo3.media.reader import Entry, opened
 
 _TOLERANCE_S = 1e-3  # annotated times and decord's are rounded to milliseconds
@@ -89,10 +90,12 @@ def sample(
 
     Times of even frames run from the first frame to the last, so both ends are seen. A video with fewer
     frames than the policy asks for gives each of its frames once. `time_limit_s` is for up to 10,000 frames
-    and grows with longer videos (`decoding_limit_s`); `on_limit` is called with the limit once it is known.
-    Raises `MediaError`.
+    and grows with longer videos (`decoding_limit_s`, `probing_limit_s`); `on_limit` is called with the limits
+    once they are known. Raises `MediaError`.
     """
     file = Path(path)
+    if (probing_s := probing_limit_s(file, time_limit_s)) > time_limit_s:
+        on_limit(probing_s)
     media = probe(file, time_limit_s)
     limit_s = decoding_limit_s(media, time_limit_s)
     on_limit(limit_s)

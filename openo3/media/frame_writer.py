@@ -29,13 +29,13 @@ from PIL import Image
 from openo3.executors import LOCAL, ExecutorError, opened
 from openo3.files.artifacts import read_json, write_json
 from openo3.media import container, decode, image, probe, reader
+from openo3.media.container import MediaError
 from openo3.media.decode import Key, SamplingConfig
 from openo3.media.frame_layout import layout
 from openo3.media.frame_shards import FrameRow, ShardIndex, content_digest, shard_rows, write_shard
 from openo3.media.frame_store import INDEX, SCHEMA
 from openo3.media.image import to_jpeg
 from openo3.media.isolated import each, extend_time_limit
-from openo3.media.probe import MediaError
 
 LAYOUT = "layout.json"
 _TEST_CLIP = ".test-clip.gif"

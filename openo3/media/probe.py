@@ -17,7 +17,6 @@ from typing import Any, Literal
 
 from PIL import Image, UnidentifiedImageError
 
-from openo3.media.container import TOO_SLOW as TOO_SLOW
 from openo3.media.container import MediaError, cut_off, encrypted, unsupported
 from openo3.media.reader import MAX_PIXELS, Entry, Orientation, Video, opened, orientation
 

@@ -52,7 +52,6 @@ class Entry:
 @contextmanager
 def opened(path: Path, time_limit_s: float) -> Iterator[Video]:
     """The first real video stream of an untrusted local file. Raises `MediaError`."""
-    deadline = time.monotonic() + time_limit_s
     try:
         container = av.open(
             f"file:{os.path.abspath(path)}", container_options=dict(OPEN_OPTIONS), metadata_errors="replace"
@@ -61,7 +60,7 @@ def opened(path: Path, time_limit_s: float) -> Iterator[Video]:
         refused = isinstance(error, av.ArgumentError)
         raise MediaError("unreadable", why_unreadable(path, refused=refused)) from None
     with container:
-        yield Video(container, path, deadline)
+        yield Video(container, path, time_limit_s)
 
 
 class Video:
@@ -70,8 +69,9 @@ class Video:
     `size` is `(W, H)` in coded pixels, `tick_s` the length of a tick. `seekable`: the demuxer has an index.
     """
 
-    def __init__(self, container: InputContainer, path: Path, deadline: float) -> None:
-        self.container, self._path, self._deadline = container, path, deadline
+    def __init__(self, container: InputContainer, path: Path, time_limit_s: float) -> None:
+        self.container, self._path, self._limit_s = container, path, time_limit_s
+        self._deadline = time.monotonic() + time_limit_s
         streams = [stream for stream in container.streams.video if not stream.disposition & _NO_VIDEO]
         if not streams:
             raise MediaError("no video", "audio or data only")
@@ -112,7 +112,7 @@ class Video:
         try:
             for packet in self.container.demux(self.stream):
                 if time.monotonic() > self._deadline:
-                    raise MediaError(TOO_SLOW, "not read within its time limit")
+                    raise MediaError(TOO_SLOW, f"not read within {self._limit_s:g} s")
                 if packet.is_corrupt:
                     raise self._damage("is corrupt", packet)
                 if not packet.size:  # PyAV's last one, and empty ones, which would end the decoding
