@@ -80,7 +80,7 @@ SETS = (
 
 
 def fill(folder: Path, clips: list[Path], workers: int) -> tuple[float, float, Written]:
-    """Seconds of the clock and of the processors, including the start of the processes, and the written store."""
+    """Seconds by the clock and of the processors, processes' start included, and the written store."""
     requests = [Request(clip.name, hashlib.sha256(clip.read_bytes()).hexdigest()) for clip in clips]
     started, before = time.perf_counter(), _processor_s()
     done = write_store(
