@@ -28,12 +28,13 @@ _ANIMATED_FORMATS = ("PNG", "WEBP", "GIF")  # others with several pictures (MPO,
 _FRAMES_PER_LIMIT = 10_000  # time limits hold for videos of up to so many frames, and grow with longer ones
 _BYTES_PER_LIMIT = 1 << 30
 _END_TOLERANCE_S = 0.1  # declared lengths are approximate
-
 _LONGEST_GAP_S = 30 * 3600  # as the ffmpeg command
 
 _IDR = 5  # H.264 NAL unit type: the decoder forgets everything before it
 _ENTERED = ("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mjpeg", "prores")
+"""Codecs whose key frames are entries, as tests show."""
 _COUNTED = ("h264", "hevc", "vp8", "vp9")
+"""Codecs of which a decoder that counts frames has been seen to count right."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,7 @@ def _probe_video(path: Path, time_limit_s: float) -> Media:
             entries=tuple(_entries(packets[1:], video)) if entered else (),
             independent_gops=entered
             and turn == Orientation()
+            and not frame.rotation
             and len(shown) == len(packets)
             and video.codec in _COUNTED
             and _closed(packets),

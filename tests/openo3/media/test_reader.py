@@ -106,6 +106,12 @@ class TestOpening:
         assert len(probe(tmp_path / "b.mp4").times_s) == 30
 
 
+def test_a_picture_turned_by_an_odd_angle_is_shown_as_it_is_stored(tmp_path):
+    path = copied(clip(tmp_path / "a.mp4"), tmp_path / "b.mp4", "-display_rotation", "30")
+    assert (probe(path).size, probe(path).independent_gops) == ((64, 48), False)
+    assert shown(path) == [(place, place) for place in range(60)]
+
+
 @pytest.mark.parametrize("name", ["a.mkv", "a.webm", "a.mp4"])
 def test_cut_off_files_say_how_much_is_missing(tmp_path, name):
     options = {"a.mkv": {"f": "matroska", "vcodec": "libx264"}, "a.mp4": X264}
