@@ -10,6 +10,7 @@ Inspecting a video takes milliseconds or more, so the facts about a file are kep
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -133,7 +134,8 @@ class MediaIndex:
 @cache
 def _code() -> str:
     """A digest of the modules that determine the facts."""
-    sources = [Path(module.__file__).read_bytes() for module in (container, probing, reader)]
+    modules = (container, probing, reader)
+    sources = [Path(inspect.getfile(module)).read_bytes() for module in modules]
     return hashlib.sha256(b"\0".join(sources)).hexdigest()[:16]
 
 
