@@ -22,7 +22,8 @@ from openo3.core.schema import Task
 from openo3.core.voting import majority
 from openo3.inference.answer import Answer, Vote
 from openo3.inference.checkout import find_model, frame_sampling
-from openo3.media.decode import DecodedVideo, SamplingConfig, sample
+from openo3.inference.looking import look
+from openo3.media.decode import DecodedVideo, SamplingConfig
 from openo3.media.frame_store import Frame
 from openo3.media.image import fit_size
 from openo3.media.isolated import Job, Processes, Result
@@ -107,7 +108,7 @@ class Model:
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens is {max_new_tokens}, expected at least 1")
         path = Path(clip)
-        media, video = self._isolated(look, (str(path), self.frames))
+        media, video = self._isolated(look, (str(path), self.frames, None))
         if task is None:
             task = Task.VISUAL if media.kind == "image" else Task.FREE_FORM
         text = question.strip() if plain else prompts.task_text(task, question.strip())
@@ -154,12 +155,6 @@ class Model:
         if isinstance(result, MediaError):
             raise result
         return result
-
-
-def look(job: tuple[str, SamplingConfig]) -> tuple[Media, DecodedVideo]:
-    """The facts of a file and the frames that the model sees of it."""
-    path, policy = job
-    return probe(path), sample(path, [], policy)
 
 
 def count_votes(answers: list[str]) -> tuple[int, tuple[Vote, ...]]:
