@@ -15,8 +15,10 @@ from typing import Any
 from openo3.benchmarks import conditions, judges, registry
 from openo3.benchmarks.asking import answer, blank
 from openo3.benchmarks.conditions import CONDITIONS
+from openo3.benchmarks.voting import Poll
 from openo3.configuration import Positive
 from openo3.core.prompts import without_instruction
+from openo3.core.voting import Votes
 from openo3.files.artifacts import atomic_directory, write_json, write_jsonl
 from openo3.media.frame_store import FrameStore
 from openo3.model.decoding import Sampling
@@ -32,7 +34,8 @@ BENCH, FRAMES = Path("data/validated/bench"), Path("data/frames")
 class Params:
     """`decodings` by benchmark: names of `openo3.benchmarks.conditions`. With `vllm`, settings of `vllm.LLM`
     under its own names, vLLM answers; else transformers, up to `tokens_per_batch` prompt tokens at once.
-    `except_for` by model: the conditions in which that checkpoint is not asked.
+    `except_for` by model: the conditions in which that checkpoint is not asked. `votes` are the samples that
+    the conditions `voted` and `confident` join.
     """
 
     decodings: dict[str, list[conditions.Name]]
@@ -43,6 +46,7 @@ class Params:
     vllm: dict[str, Any] | None = None
     seed: int = 0
     except_for: dict[str, list[conditions.Name]] = field(default_factory=dict)
+    votes: Votes = field(default_factory=Votes)
     judge: judges.JudgeParams = field(default_factory=judges.JudgeParams)
 
 
@@ -53,6 +57,10 @@ def main() -> None:
         known = {bench: registry.get(bench) for bench in params.decodings}
     except KeyError as error:
         wrong(f"params.yaml: evaluate.decodings: {error.args[0]}")
+    for bench, decodings in params.decodings.items():
+        votes = [decoding for decoding in decodings if CONDITIONS[decoding].vote]
+        if votes and not known[bench].votable:
+            wrong(f"params.yaml: evaluate.decodings.{bench}: {votes[0]} needs questions with short answers")
     model, out = Path(f"data/models/{name}"), Path(f"data/predictions/{name}")
     stores = [FRAMES / bench / "index.json" for bench in params.decodings]
     work = workspace(f"evaluate-{name}", [model, BENCH, *stores], asdict(params), code="evaluate")
@@ -74,18 +82,26 @@ def main() -> None:
                 continue
             (folder / bench).mkdir()
             asked = [decoding for decoding in decodings if decoding not in params.except_for.get(name, ())]
+            poll = Poll(
+                benchmark, records, store, engine, judge, params.votes, params.max_new_tokens, params.seed,
+                work, params.records_per_batch, f"{name}, {bench}",
+            )  # fmt: skip
             for condition in map(CONDITIONS.__getitem__, asked):
-                sampling = Sampling(params.max_new_tokens, condition.temperature, seed=params.seed)
-                results, lines = answer(
-                    benchmark, records, store, engine, sampling,
-                    see=blank if condition.blank else tuple,
-                    ask=without_instruction if condition.bare else str,
-                    kept=work / f"{bench}.{condition.name}.jsonl",
-                    records_per_batch=params.records_per_batch,
-                    progress=f"{name}, {bench}, {condition.name}",
-                )  # fmt: skip
-                results = benchmark.rate(results, judge)
-                metrics.setdefault(bench, {})[condition.name] = benchmark.score(results)
+                if condition.vote:
+                    results, lines, numbers = poll.vote(condition.vote)
+                else:
+                    sampling = Sampling(params.max_new_tokens, condition.temperature, seed=params.seed)
+                    results, lines = answer(
+                        benchmark, records, store, engine, sampling,
+                        see=blank if condition.blank else tuple,
+                        ask=without_instruction if condition.bare else str,
+                        kept=work / f"{bench}.{condition.name}.jsonl",
+                        records_per_batch=params.records_per_batch,
+                        progress=f"{name}, {bench}, {condition.name}",
+                    )  # fmt: skip
+                    results = benchmark.rate(results, judge)
+                    numbers = benchmark.score(results)
+                metrics.setdefault(bench, {})[condition.name] = numbers
                 write_jsonl(folder / bench / f"{condition.name}.jsonl", lines)
                 write_json(folder / bench / f"{condition.name}.results.json", results)
     metrics_file = Path(f"metrics/evaluate/{name}.json")

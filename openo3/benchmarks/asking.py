@@ -13,6 +13,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from openo3.benchmarks.base import Benchmark, Record, frames_of
+from openo3.core.geometry import BoxSpace
 from openo3.media.frame_store import Frame, FrameStore
 from openo3.model.decoding import Sampling
 from openo3.model.encode import Prompt
@@ -47,37 +48,81 @@ def answer(
     own seed, so that sampled answers are independent and a resumed run gives those of an uninterrupted one.
     A record whose media has no frames is not asked and has no answers: it stays in the denominator.
     """
-    done = _read_kept(kept)
-    with (
-        kept.open("ab") as file,
-        tqdm(total=len(records), initial=len(done), desc=progress, unit="record") as bar,
-    ):
-        for start in range(0, len(records), records_per_batch):
-            batch = range(start, min(start + records_per_batch, len(records)))
-            if start in done:
-                continue
-            own = replace(sampling, seed=sampling.seed + 1_000_003 * start)
-            answers = _ask(benchmark, records, batch, store, engine, own, see, ask)
-            file.write(orjson.dumps(answers) + b"\n")
-            file.flush()
-            done |= {answer["record"]: answer for answer in answers}
-            bar.update(len(batch))
+    asked = ask_all(
+        benchmark, records, store, engine, sampling,
+        see=see, ask=ask, kept=kept, records_per_batch=records_per_batch, progress=progress,
+    )  # fmt: skip
     results, lines = [], []
     for index, record in enumerate(records):
-        space = _space(engine, store, record)
-        results.append(benchmark.result(record, done[index]["completions"], space))
+        space = box_space(engine, store, record)
+        completions = {kind: texts[0] for kind, texts in asked[index]["completions"].items()}
+        results.append(benchmark.result(record, completions, space))
         lines += [
-            {
-                "record": index,
-                "id": str(record.get("vid") or record.get("id") or record["media"]),
-                "question": kind,
-                "prompt": done[index]["prompts"][kind],
-                "completion": completion,
-                "box_space": {"kind": space.kind, "size": space.size},
-            }
-            for kind, completion in done[index]["completions"].items()
+            line(index, record, kind, asked[index]["prompts"][kind], completion, space)
+            for kind, completion in completions.items()
         ]
     return results, lines
+
+
+def ask_all(
+    benchmark: Benchmark,
+    records: Sequence[Record],
+    store: FrameStore,
+    engine: Engine,
+    sampling: Sampling,
+    *,
+    see: Callable[[Iterable[Frame]], tuple[Frame, ...]] = tuple,
+    ask: Callable[[str], str] = str,
+    only: str | None = None,
+    kept: Path,
+    records_per_batch: int,
+    progress: str,
+) -> dict[int, dict[str, Any]]:
+    """Record number -> `prompts` and `completions` by kind of question, `sampling.n` of them for each.
+
+    `only` names the one kind of question to ask; the rest is as in `answer`.
+    """
+
+    def make(batch: range) -> list[dict[str, Any]]:
+        own = replace(sampling, seed=sampling.seed + 1_000_003 * batch.start)
+        return _ask(benchmark, records, batch, store, engine, own, see, ask, only)
+
+    return in_batches(make, len(records), kept, records_per_batch, progress)
+
+
+def in_batches(
+    make: Callable[[range], list[dict[str, Any]]], count: int, kept: Path, size: int, progress: str
+) -> dict[int, dict[str, Any]]:
+    """Record number -> what `make` gives for it, batch by batch of `size` records of `count`.
+
+    `make` gives for each record of a batch, in order, a JSON object with its number as `record`. Each
+    batch is appended to the file `kept` as soon as it is made; those that it holds are not made again.
+    """
+    done = _read_kept(kept)
+    with kept.open("ab") as file, tqdm(total=count, initial=len(done), desc=progress, unit="record") as bar:
+        for start in range(0, count, size):
+            if start in done:
+                continue
+            made = make(range(start, min(start + size, count)))
+            file.write(orjson.dumps(made) + b"\n")
+            file.flush()
+            done |= {each["record"]: each for each in made}
+            bar.update(len(made))
+    return done
+
+
+def line(
+    index: int, record: Record, kind: str, prompt: str, completion: str, space: BoxSpace
+) -> dict[str, Any]:
+    """A question as the predictions hold it."""
+    return {
+        "record": index,
+        "id": str(record.get("vid") or record.get("id") or record["media"]),
+        "question": kind,
+        "prompt": prompt,
+        "completion": completion,
+        "box_space": {"kind": space.kind, "size": space.size},
+    }
 
 
 def _ask(
@@ -89,6 +134,7 @@ def _ask(
     sampling: Sampling,
     see: Callable[[Iterable[Frame]], tuple[Frame, ...]],
     ask: Callable[[str], str],
+    only: str | None,
 ) -> list[dict[str, Any]]:
     """All questions of some records in one call of the engine."""
     prompts: list[Prompt] = []
@@ -101,21 +147,22 @@ def _ask(
             continue
         if media not in shown:
             shown[media] = see(store.frames(media))
-        questions = benchmark.questions(records[index], _space(engine, store, records[index]))
-        asked.append({kind: ask(text) for kind, text in questions.items()})
+        questions = benchmark.questions(records[index], box_space(engine, store, records[index]))
+        asked.append({kind: ask(text) for kind, text in questions.items() if only in (None, kind)})
         prompts += [Prompt(shown[media], store.duration_s(media), text) for text in asked[-1].values()]
     texts = iter(engine.generate(prompts, sampling))
     return [
         {
             "record": index,
             "prompts": dict(questions),
-            "completions": {kind: next(texts)[0] for kind in questions},
+            "completions": {kind: next(texts) for kind in questions},
         }
         for index, questions in zip(batch, asked, strict=True)
     ]
 
 
-def _space(engine: Engine, store: FrameStore, record: Record) -> Any:
+def box_space(engine: Engine, store: FrameStore, record: Record) -> BoxSpace:
+    """The space in which the engine writes boxes about a record's frames."""
     return engine.box_space(store.sizes.get(frames_of(record), (1, 1)))
 
 

@@ -156,6 +156,20 @@ class Truth:
 
 
 @dataclass(frozen=True)
+class Votable:
+    """A benchmark's question on whose answers can be voted, as there are few different ones.
+
+    `question` is its kind. `answer` names the field of a result that holds what was answered, empty if
+    nothing can be read: an option's letter where the record has options, else words. `metric` is the column
+    and metric that says whether it is right.
+    """
+
+    question: str
+    answer: str
+    metric: str = "acc"
+
+
+@dataclass(frozen=True)
 class Note:
     """What was done about a record's annotation, or does not agree with its media: `field` is about it."""
 
@@ -211,6 +225,7 @@ class Benchmark:
     `sampling` is how its frames are sampled by default. `questions` gives the prompts by kind of question,
     `result` the record with the answers filled in, of the same kinds or fewer; both get the space in which
     the model writes boxes. `rate` adds a judge's ratings; results that have them are not rated again.
+    `votable` is the question to which several answers can be joined into one (`openo3.benchmarks.voting`).
 
     For `openo3 score`: `blocks` gives its numbers if they are more than `score` has. `check` reads a record
     that `parse` gave, if `parse` itself cannot. `answered` checks a record whose `answers` (names of fields)
@@ -236,6 +251,7 @@ class Benchmark:
     check: Callable[[Any], Record] | None = None
     answered: Callable[[Any], Record] | None = None
     answers: tuple[str, ...] = ()
+    votable: Votable | None = None
     id_field: str = ""
     sampling: FrameSampling = LONG
 

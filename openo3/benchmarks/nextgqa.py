@@ -42,6 +42,7 @@ from openo3.benchmarks.base import (
     Results,
     Scoring,
     Truth,
+    Votable,
     fit_span,
 )
 from openo3.core import prompts
@@ -224,6 +225,7 @@ NEXTGQA = Benchmark(
     id_field="id",
     questions=questions,
     result=result,
+    votable=Votable("which", "said", "Acc@QA"),
     scoring=Scoring(_COLUMNS, _COLUMNS, _scores, overall=lambda score: (score["Acc@QA"] + score["mIoP"]) / 2),
     truth=truth,
     display=Display(

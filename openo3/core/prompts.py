@@ -113,6 +113,15 @@ def choice(question: str, options: Sequence[str], note: str = "") -> str:
     return task_text(task, "\n".join([*([note] if note else []), question, *lettered]))
 
 
+def relevance(question: str) -> str:
+    """How much the pictures shown, cut out of a video, help to answer the question: 0, 1 or 2."""
+    return (
+        "These pictures are details cut out of the video. "
+        f"How relevant are they to this question: {question}\n"
+        "2: clearly relevant. 1: perhaps relevant. 0: not relevant. Answer with one digit."
+    )
+
+
 def conversation(times_s: Sequence[float], duration_s: float | None, text: str) -> list[dict[str, Any]]:
     """Chat messages with one `{"type": "image"}` part per frame, for any processor's chat template.
 

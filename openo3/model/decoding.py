@@ -20,13 +20,17 @@ from openo3.model.packing import Pack, collate, model_inputs
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to decode: temperature 0 is greedy, `n` answers per prompt, reproducible for a `seed`."""
+    """How to decode: temperature 0 is greedy, `n` answers per prompt, reproducible for a `seed`.
+
+    With `only`, no other tokens than these ids are written.
+    """
 
     max_new_tokens: int
     temperature: float = 0.0
     top_p: float = 1.0
     n: int = 1
     seed: int = 0
+    only: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -167,6 +171,10 @@ def _choose(
     scores = F.log_softmax(logits.float() / (sampling.temperature or 1.0), dim=-1)
     allowed = scores.clone()
     allowed[..., never] = -torch.inf
+    if sampling.only:
+        others = torch.ones(logits.shape[-1], dtype=torch.bool, device=logits.device)
+        others[list(sampling.only)] = False
+        allowed.masked_fill_(others, -torch.inf)
     if sampling.temperature == 0:
         tokens = allowed.argmax(dim=-1)
         return tokens, scores.gather(-1, tokens[..., None]).squeeze(-1)

@@ -23,11 +23,19 @@ from openo3.model.packing import Branch, Pack
 class Engine(Protocol):
     """What evaluation asks of a model."""
 
+    encoder: PromptEncoder
+
     def box_space(self, size: tuple[int, int]) -> BoxSpace:
         """The coordinate space of the boxes the model reads and writes, for frames of this `(W, H)`."""
+        ...
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[str]]:
         """`sampling.n` completions for each prompt, in the order of the prompts."""
+        ...
+
+    def choose(self, prompts: Sequence[Prompt], options: Sequence[str]) -> list[int]:
+        """For each prompt, which of the `options` is the likeliest next token. Each has to be one token."""
+        ...
 
 
 class LocalEngine:
@@ -75,6 +83,10 @@ class LocalEngine:
                         texts[index] = [self.encoder.decode(answer.ids) for answer in answers]
                 bar.update(sum(len(members) for _, members in batch))
         return texts
+
+    def choose(self, prompts: Sequence[Prompt], options: Sequence[str]) -> list[int]:
+        """See `Engine`."""
+        return choose(self, prompts, options)
 
     def decode(
         self,
@@ -125,6 +137,16 @@ class LocalEngine:
             batch.append((pack, members))
         if batch:
             yield batch
+
+
+def choose(engine: Engine, prompts: Sequence[Prompt], options: Sequence[str]) -> list[int]:
+    """An engine's `choose` by its `generate`: one greedy token, which can only be an option.
+
+    It takes one forward pass and always has an answer. Raises `ValueError` for an option of several tokens.
+    """
+    ids = tuple(engine.encoder.token(option) for option in options)
+    written = engine.generate(prompts, Sampling(max_new_tokens=1, only=ids))
+    return [options.index(text) for [text] in written]
 
 
 def same_frames(prompts: Sequence[Prompt]) -> list[list[int]]:
