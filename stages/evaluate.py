@@ -15,10 +15,9 @@ from typing import Any
 from openo3.benchmarks import conditions, judges, registry
 from openo3.benchmarks.asking import answer, blank
 from openo3.benchmarks.conditions import CONDITIONS
-from openo3.benchmarks.voting import Poll
+from openo3.benchmarks.voting import Poll, VoteParams
 from openo3.configuration import Positive
 from openo3.core.prompts import without_instruction
-from openo3.core.voting import Votes
 from openo3.files.artifacts import atomic_directory, write_json, write_jsonl
 from openo3.media.frame_store import FrameStore
 from openo3.model.decoding import Sampling
@@ -46,7 +45,7 @@ class Params:
     vllm: dict[str, Any] | None = None
     seed: int = 0
     except_for: dict[str, list[conditions.Name]] = field(default_factory=dict)
-    votes: Votes = field(default_factory=Votes)
+    votes: VoteParams = field(default_factory=VoteParams)
     judge: judges.JudgeParams = field(default_factory=judges.JudgeParams)
 
 
@@ -83,8 +82,8 @@ def main() -> None:
             (folder / bench).mkdir()
             asked = [decoding for decoding in decodings if decoding not in params.except_for.get(name, ())]
             poll = Poll(
-                benchmark, records, store, engine, judge, params.votes, params.max_new_tokens, params.seed,
-                work, params.records_per_batch, f"{name}, {bench}",
+                benchmark, records[: params.votes.max_records], store, engine, judge, params.votes,
+                params.max_new_tokens, params.seed, work, params.records_per_batch, f"{name}, {bench}",
             )  # fmt: skip
             for condition in map(CONDITIONS.__getitem__, asked):
                 if condition.vote:

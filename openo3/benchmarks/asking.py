@@ -149,7 +149,9 @@ def _ask(
             shown[media] = see(store.frames(media))
         questions = benchmark.questions(records[index], box_space(engine, store, records[index]))
         asked.append({kind: ask(text) for kind, text in questions.items() if only in (None, kind)})
-        prompts += [Prompt(shown[media], store.duration_s(media), text) for text in asked[-1].values()]
+        # Prompts with the very same frames share a row of the cache, which several samples of each make long
+        frames = shown[media] if sampling.n == 1 else (*[*shown[media]],)
+        prompts += [Prompt(frames, store.duration_s(media), text) for text in asked[-1].values()]
     texts = iter(engine.generate(prompts, sampling))
     return [
         {

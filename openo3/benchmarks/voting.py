@@ -21,6 +21,7 @@ from openo3.benchmarks.asking import ask_all, box_space, in_batches, line
 from openo3.benchmarks.base import Benchmark, Record, Results, Votable, frames_of
 from openo3.benchmarks.conditions import Vote
 from openo3.benchmarks.judges import SAME, Item, Judge
+from openo3.configuration import Positive
 from openo3.core import selective, voting
 from openo3.core.evidence import parse_completion
 from openo3.core.geometry import BoxSpace
@@ -34,6 +35,13 @@ from openo3.model.relevance import RATINGS, Evidence, evidence, rate
 
 NO_EVIDENCE = "none"
 """In the shares of ratings: answers without usable evidence."""
+
+
+@dataclass(frozen=True)
+class VoteParams(Votes):
+    """The samples of the conditions that vote, for the first `max_records` records of each benchmark."""
+
+    max_records: Positive | None = None
 
 
 @dataclass(frozen=True)
