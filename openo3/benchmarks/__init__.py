@@ -7,4 +7,5 @@ choices     what benchmarks with options share, grounding: what benchmarks that 
 judges      rating answers in words
 conditions  the ways to ask: plainly, in the evidence grammar, sampled, blind
 asking      asking a model all questions of a benchmark
+voting      asking for several answers to one question, ballots: which of them wins
 """

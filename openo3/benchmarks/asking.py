@@ -12,7 +12,7 @@ import orjson
 from PIL import Image
 from tqdm import tqdm
 
-from openo3.benchmarks.base import Benchmark, Record, frames_of
+from openo3.benchmarks.base import Benchmark, Record, frames_of, prediction
 from openo3.core.geometry import BoxSpace
 from openo3.media.frame_store import Frame, FrameStore
 from openo3.model.decoding import Sampling
@@ -58,7 +58,7 @@ def answer(
         completions = {kind: texts[0] for kind, texts in asked[index]["completions"].items()}
         results.append(benchmark.result(record, completions, space))
         lines += [
-            line(index, record, kind, asked[index]["prompts"][kind], completion, space)
+            prediction(index, record, kind, asked[index]["prompts"][kind], completion, space)
             for kind, completion in completions.items()
         ]
     return results, lines
@@ -109,20 +109,6 @@ def in_batches(
             done |= {each["record"]: each for each in made}
             bar.update(len(made))
     return done
-
-
-def line(
-    index: int, record: Record, kind: str, prompt: str, completion: str, space: BoxSpace
-) -> dict[str, Any]:
-    """A question as the predictions hold it."""
-    return {
-        "record": index,
-        "id": str(record.get("vid") or record.get("id") or record["media"]),
-        "question": kind,
-        "prompt": prompt,
-        "completion": completion,
-        "box_space": {"kind": space.kind, "size": space.size},
-    }
 
 
 def _ask(

@@ -205,6 +205,20 @@ def frames_of(record: Mapping[str, Any]) -> str:
     return record.get("frames") or record["media"]
 
 
+def prediction(
+    index: int, record: Record, kind: str, prompt: str, completion: str, space: BoxSpace
+) -> dict[str, Any]:
+    """The answer to a question as the files of predictions hold it, one a line."""
+    return {
+        "record": index,
+        "id": str(record.get("vid") or record.get("id") or record["media"]),
+        "question": kind,
+        "prompt": prompt,
+        "completion": completion,
+        "box_space": {"kind": space.kind, "size": space.size},
+    }
+
+
 def unrated(results: Results, judge: Judge) -> Results:
     """The results as they are, of a benchmark that needs no judge."""
     return results

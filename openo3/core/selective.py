@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from openo3.core.metrics import Interval, bootstrap, paired_difference
 
+Array = NDArray[np.float64]
 Scored = tuple[ArrayLike, ArrayLike]
 """`(confidence, correct)` of N questions, both `[N]`; `correct` in 0-1."""
 
@@ -44,24 +45,24 @@ def area_difference(one: Scored, other: Scored) -> Interval:
     return found
 
 
-def _levels(confidence: ArrayLike) -> NDArray:
+def _levels(confidence: ArrayLike) -> Array:
     """The values of confidence, the highest first."""
     return np.unique(np.asarray(confidence, dtype=float))[::-1]
 
 
-def _by_level(scored: Scored, levels: NDArray) -> NDArray:
+def _by_level(scored: Scored, levels: Array) -> Array:
     """`[N, 2L]`: whether a question is of each level, then whether it is and is answered right."""
     confidence, correct = (np.asarray(values, dtype=float) for values in scored)
     member = (confidence[:, None] == levels).astype(float)
     return np.concatenate([member, member * correct[:, None]], axis=1)
 
 
-def _parts(means: NDArray) -> tuple[NDArray, NDArray]:
+def _parts(means: Array) -> tuple[Array, Array]:
     half = means.shape[-1] // 2
     return means[..., :half], means[..., half:]
 
 
-def _area(means: NDArray) -> NDArray:
+def _area(means: Array) -> Array:
     """`[..., 2L]` -> `[..., 1]`: the integral over the coverage, level by level.
 
     A level of share m and accuracy p begins at coverage x, where a share r of all is answered right. Within

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from openo3.core import prompts
 from openo3.core.evidence import Completion
 from openo3.core.schema import Box
+from openo3.core.voting import WEIGHTS
 from openo3.media.frame_store import Frame
 from openo3.media.image import fit_size, resize
 from openo3.model.encode import Prompt
@@ -22,7 +23,7 @@ from openo3.model.engine import Engine
 MOST_CROPS = 10
 """An answer that cites more has no usable evidence: it points at everything."""
 
-RATINGS = ("0", "1", "2")
+RATINGS = tuple(map(str, WEIGHTS))
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def evidence(
     duration_s: float | None,
     side_multiple: int,
 ) -> Evidence:
-    """What `completion` cites, cut out of the `frames` that the model saw.
+    """What `completion` cites, cut out of the `frames` that the model saw, at least one.
 
     A box without area on the frame is left out. So is one after the end of the video, or without a time in a
     video. A box that is cited twice at the same frame is shown once.
@@ -59,10 +60,10 @@ def evidence(
     cited: dict[tuple[int, Box], None] = {}
     for claim in completion.claims:
         time_s = 0.0 if duration_s is None else claim.time_s
-        if time_s is None or not frames or (duration_s is not None and time_s > duration_s):
+        if time_s is None or time_s > (duration_s or 0.0):
             continue
-        nearest = min(range(len(frames)), key=lambda index: abs(frames[index].time_s - time_s))
-        cited |= {(nearest, box): None for box in claim.boxes}
+        away = [abs(frame.time_s - time_s) for frame in frames]
+        cited |= {(away.index(min(away)), box): None for box in claim.boxes}
     crops = (crop(frames[index], box, side_multiple) for index, box in cited)
     return Evidence(question, tuple(found for found in crops if found), duration_s)
 

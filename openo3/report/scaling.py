@@ -12,19 +12,20 @@ from typing import Any
 
 from markupsafe import Markup
 
+from openo3.benchmarks.ballots import NO_EVIDENCE, confidences, correct, singles, votable
 from openo3.benchmarks.base import Metric
 from openo3.benchmarks.registry import BENCHMARKS
-from openo3.benchmarks.voting import NO_EVIDENCE, confidences, correct, singles, votable
 from openo3.core import selective
 from openo3.core.metrics import bootstrap, paired_difference
+from openo3.core.voting import weight
 from openo3.report.charts import CoverageCurve, coverage_chart
 from openo3.report.comparison import Cell, difference_cell, measured_cell
 from openo3.report.inputs import MODELS, Inputs
 
 VOTES = {"voted": "Voted", "confident": "Confident"}
 """The conditions that join samples, with their names; the second weights them."""
-ONE_RATING = 0.95
-"""If so large a share of the answers has the same rating, weights hardly tell them apart."""
+ALIKE = 0.9
+"""If so large a share of the answers has the same weight, weights hardly tell them apart."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def _scaling(inputs: Inputs, model: str, benchmark: str, votes: list[str]) -> Sc
     name = about.display.axes[metric]
     lines = [(metric, name, "accuracy")]
     others = dict.fromkeys(than for _, than in gains)
-    lines += [(than, f"Gain over {names[than].lower()}", "") for than in others]
+    lines += [(than, f"Over {names[than].lower()}", "") for than in others]
     lines += [("area", "Area", "selective accuracy")]
     columns = {}
     for way, level in levels.items():
@@ -101,7 +102,7 @@ def _scaling(inputs: Inputs, model: str, benchmark: str, votes: list[str]) -> Sc
         metrics=tuple(lines),
         columns=columns,
         sentences=tuple(_sentences(name, n, gains, right, results, blocks)),
-        chart=coverage_chart(f"{title}: accuracy of the most confident answers", curves),
+        chart=coverage_chart("Accuracy by coverage", curves),
     )
 
 
@@ -148,19 +149,27 @@ def _effect(name: str, gain: Cell, than: str) -> str:
     return f"brings no significant change in {name} over {than} ({gain})"
 
 
-def _ratings(shares: Mapping[str, float]) -> Iterator[str]:
-    rated = {name: share for name, share in shares.items() if name != NO_EVIDENCE}
+def _ratings(found: Mapping[str, Mapping[str, float | None]]) -> Iterator[str]:
+    shares = {name: numbers["share"] or 0.0 for name, numbers in found.items()}
     if not any(shares.values()):
         yield "No evidence was rated: all samples of each record agree."
         return
-    listed = ", ".join(f"{name} in {share:.0%}" for name, share in reversed(rated.items()))
+    listed = ", ".join(
+        f"{name} in {share:.0%}"
+        + (f" ({found[name]['right']:.0%} of these answers are right)" if share else "")
+        for name, share in shares.items()
+        if name != NO_EVIDENCE
+    )
     yield (
         f"Where samples disagree, the model rates the relevance of their evidence as {listed}; "
         f"{shares[NO_EVIDENCE]:.0%} cite nothing usable."
     )
-    most, share = max(rated.items(), key=lambda item: item[1])
-    if share >= ONE_RATING * sum(rated.values()) > 0:
-        yield f"It says {most} to nearly all evidence, so weights hardly differ from a majority's."
+    by_weight: dict[float, float] = {}
+    for name, share in shares.items():
+        own = weight(None if name == NO_EVIDENCE else int(name))
+        by_weight[own] = by_weight.get(own, 0.0) + share
+    if max(by_weight.values()) >= ALIKE:
+        yield "Nearly all of these samples have the same weight, so the vote is little more than a majority."
 
 
 def _cost(cost: Mapping[str, float]) -> str:

@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from openo3.benchmarks.ballots import Relevance, ballots, counted, score
 from openo3.benchmarks.base import Benchmark
 from openo3.benchmarks.conditions import CONDITIONS, Condition
 from openo3.benchmarks.judges import RougeJudge
 from openo3.benchmarks.registry import BENCHMARKS
-from openo3.benchmarks.voting import Relevance, ballots, counted, score
 from openo3.core.evidence import format_claim, format_completion, format_span, format_time
 from openo3.core.geometry import RELATIVE_1000
 from openo3.core.prompts import without_instruction
@@ -185,12 +185,12 @@ def _evaluate(root: Path, model: str, name: str, records: list[dict], rng: rando
 
 
 def _vote(root: Path, benchmark: Benchmark, records: list[dict], rng: random.Random) -> dict[str, Any]:
-    """Both votes among five samples of GSPO; the evidence of every right answer is rated higher."""
+    """Both votes among five careless samples; the evidence of every right one is rated 2, of others 0."""
     asked = [
         {
             "prompts": {"what": record["question"]},
             "completions": {
-                "what": [_answer("gspo", "what", record, CONDITIONS["sampled"], rng) for _ in range(5)]
+                "what": [_answer("sft", "what", record, CONDITIONS["blind"], rng) for _ in range(5)]
             },
         }
         for record in records
@@ -204,7 +204,7 @@ def _vote(root: Path, benchmark: Benchmark, records: list[dict], rng: random.Ran
         write_jsonl(path.with_suffix(".jsonl"), lines)
         write_json(path.with_suffix(".results.json"), results)
         cost = {"completions": 5 * len(records), "tokens_written": 500 * len(records)}
-        metrics[name] = score(benchmark, results, cost, rated)
+        metrics[name] = score(benchmark, results, cast, cost, rated)
     return metrics
 
 

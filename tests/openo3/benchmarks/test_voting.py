@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from openo3.benchmarks.ballots import Ballot, Relevance, ballots, counted, score
 from openo3.benchmarks.judges import Item, RougeJudge
 from openo3.benchmarks.registry import BENCHMARKS
-from openo3.benchmarks.voting import Ballot, Poll, Relevance, VoteParams, ballots, counted, score
+from openo3.benchmarks.voting import Poll, VoteParams
 from openo3.core.geometry import RELATIVE_1000
 from openo3.media.frame_store import FrameStore
 from openo3.model.decoding import Sampling
@@ -78,12 +79,12 @@ def test_relevant_evidence_can_turn_a_vote(ratings, answer, confidence, right):
     assert results[0]["single"] == 0.25
     assert line["completion"] == written(answer)
     assert [sample["group"] for sample in line["samples"]] == [0, 0, 2, None]
-    metrics = score(benchmark, results, {"completions": 4}, relevance)
+    metrics = score(benchmark, results, found, {"completions": 4}, relevance)
     assert (metrics["acc"], metrics["single"], metrics["area"]) == (right, 0.25, right)
     if ratings:
         assert metrics["cost"] == {"completions": 4, "completions_rated": 4 - ratings.count(None), "crops": 5,
                                    "crop_tokens": 100}  # fmt: skip
-        assert sum(metrics["ratings"].values()) == 1
+        assert sum(each["share"] for each in metrics["ratings"].values()) == 1
 
 
 def test_without_any_readable_answer_there_is_none_and_it_is_wrong():
