@@ -5,7 +5,7 @@ What is said is composed from the numbers; nothing is claimed that no interval b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -125,7 +125,7 @@ def _sentences(
         said = [(gain, others[than]) for (own, than), gain in gains.items() if own == way and gain]
         if way == "confident" and "voted" in results:
             said = said[-1:]  # against one sample and greedy decoding, see the table
-        yield f"{subjects[way]} {' and '.join(_effect(name, *each) for each in said)}."
+        yield f"{subjects[way]} {_effects(name, said)}."
     if "confident" in results:
         yield from _ratings(blocks["confident"]["ratings"])
     for way, own in results.items():
@@ -140,13 +140,18 @@ def _sentences(
     yield _cost(blocks[[*results][-1]]["cost"])
 
 
-def _effect(name: str, gain: Cell, than: str) -> str:
-    match gain.mark:
-        case "up":
-            return f"raises {name} over {than} ({gain})"
-        case "down":
-            return f"lowers {name} against {than} ({gain})"
-    return f"brings no significant change in {name} over {than} ({gain})"
+def _effects(name: str, gains: Sequence[tuple[Cell, str]]) -> str:
+    """Gains over something, those of the same direction together."""
+    verbs = {
+        "up": f"raises {name} over",
+        "down": f"lowers {name} against",
+        "": f"does not significantly differ in {name} from",
+    }
+    said = []
+    for mark, verb in verbs.items():
+        if same := [f"{than} ({gain})" for gain, than in gains if gain.mark == mark]:
+            said.append(f"{verb} {' and '.join(same)}")
+    return ", and ".join(said)
 
 
 def _ratings(found: Mapping[str, Mapping[str, float | None]]) -> Iterator[str]:
@@ -154,16 +159,15 @@ def _ratings(found: Mapping[str, Mapping[str, float | None]]) -> Iterator[str]:
     if not any(shares.values()):
         yield "No evidence was rated: all samples of each record agree."
         return
-    listed = ", ".join(
-        f"{name} in {share:.0%}"
-        + (f" ({found[name]['right']:.0%} of these answers are right)" if share else "")
+    listed = "; ".join(
+        f"{name} for {100 * share:.0f} %"
+        + ("" if found[name]["right"] is None else f", of which {100 * found[name]['right']:.0f} % are right")
         for name, share in shares.items()
         if name != NO_EVIDENCE
     )
-    yield (
-        f"Where samples disagree, the model rates the relevance of their evidence as {listed}; "
-        f"{shares[NO_EVIDENCE]:.0%} cite nothing usable."
-    )
+    yield f"Where samples disagree, the model rates the relevance of their evidence: {listed}."
+    if shares[NO_EVIDENCE]:
+        yield f"Another {100 * shares[NO_EVIDENCE]:.0f} % cite nothing usable."
     by_weight: dict[float, float] = {}
     for name, share in shares.items():
         own = weight(None if name == NO_EVIDENCE else int(name))
