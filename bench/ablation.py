@@ -122,6 +122,7 @@ def parameters(settings: argparse.Namespace, changes: Mapping[str, Any]) -> dict
         for key in above:
             block = block[key]
         block[last] = value
+    params["prompts"] = str(ROOT / params["prompts"])
     return params
 
 

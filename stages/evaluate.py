@@ -16,7 +16,7 @@ from openo3.benchmarks import conditions, judges, registry
 from openo3.benchmarks.asking import answer, blank
 from openo3.benchmarks.conditions import CONDITIONS
 from openo3.configuration import Positive
-from openo3.core.prompts import without_instruction
+from openo3.core.prompts import Prompts
 from openo3.files.artifacts import atomic_directory, write_json, write_jsonl
 from openo3.media.frame_store import FrameStore
 from openo3.model.decoding import Sampling
@@ -24,6 +24,7 @@ from openo3.model.engine import Engine, LocalEngine
 from openo3.model.vllm_engine import VLLMEngine
 from openo3.training.workspace import workspace
 from stages.params import load_params, settings_of, wrong
+from stages.prompts import load_prompts
 
 BENCH, FRAMES = Path("data/validated/bench"), Path("data/frames")
 
@@ -49,15 +50,16 @@ class Params:
 def main() -> None:
     name = sys.argv[1]
     params = load_params("evaluate", Params)
+    templates, prompts = load_prompts()
     try:
         known = {bench: registry.get(bench) for bench in params.decodings}
     except KeyError as error:
         wrong(f"params.yaml: evaluate.decodings: {error.args[0]}")
     model, out = Path(f"data/models/{name}"), Path(f"data/predictions/{name}")
     stores = [FRAMES / bench / "index.json" for bench in params.decodings]
-    work = workspace(f"evaluate-{name}", [model, BENCH, *stores], asdict(params), code="evaluate")
-    engine = load_engine(model, params)
-    judge = judges.load(params.judge)
+    work = workspace(f"evaluate-{name}", [model, BENCH, *stores, templates], asdict(params), code="evaluate")
+    engine = load_engine(model, params, prompts)
+    judge = judges.load(params.judge, prompts)
     for bench in sorted({path.stem for path in BENCH.glob("*.json")} - set(params.decodings)):
         print(f"evaluate: {bench} is not in evaluate.decodings, left out")
     metrics: dict[str, Any] = {}
@@ -78,8 +80,8 @@ def main() -> None:
                 sampling = Sampling(params.max_new_tokens, condition.temperature, seed=params.seed)
                 results, lines = answer(
                     benchmark, records, store, engine, sampling,
+                    prompts=prompts.plainly() if condition.bare else prompts,
                     see=blank if condition.blank else tuple,
-                    ask=without_instruction if condition.bare else str,
                     kept=work / f"{bench}.{condition.name}.jsonl",
                     records_per_batch=params.records_per_batch,
                     progress=f"{name}, {bench}, {condition.name}",
@@ -94,13 +96,13 @@ def main() -> None:
     shutil.rmtree(work, ignore_errors=True)
 
 
-def load_engine(model: Path, params: Params) -> Engine:
+def load_engine(model: Path, params: Params, prompts: Prompts) -> Engine:
     if params.vllm is None:
-        return LocalEngine.load(model, params.tokens_per_batch)
+        return LocalEngine.load(model, params.tokens_per_batch, prompts)
     if find_spec("vllm") is None:
         wrong("params.yaml: evaluate.vllm: not installed here, make install LOCK=requirements-gpu.lock")
     with settings_of("evaluate.vllm"):
-        return VLLMEngine.load(model, params.vllm)
+        return VLLMEngine.load(model, params.vllm, prompts)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from openo3.benchmarks.base import Benchmark, Record, frames_of
+from openo3.core.prompts import Prompts
 from openo3.media.frame_store import Frame, FrameStore
 from openo3.model.decoding import Sampling
 from openo3.model.encode import Prompt
@@ -33,18 +34,19 @@ def answer(
     engine: Engine,
     sampling: Sampling,
     *,
+    prompts: Prompts,
     see: Callable[[Iterable[Frame]], tuple[Frame, ...]] = tuple,
-    ask: Callable[[str], str] = str,
     kept: Path,
     records_per_batch: int,
     progress: str,
 ) -> tuple[list[Record], list[dict[str, Any]]]:
     """Results of all records and one line per question (prompt, completion, box space).
 
-    `see` prepares the frames, `ask` the questions. Each batch's answers are appended to the file `kept` as
-    one line; batches that it holds from an interrupted run are not asked again. The caller keeps one such
-    file for each model, condition and version of the code (`openo3.training.workspace`). Each batch has its
-    own seed, so that sampled answers are independent and a resumed run gives those of an uninterrupted one.
+    `prompts` make the questions, `see` prepares the frames. Each batch's answers are appended to the file
+    `kept` as one line; batches that it holds from an interrupted run are not asked again. The caller keeps
+    one such file for each model, condition and version of the code (`openo3.training.workspace`). Each batch
+    has its own seed, so that sampled answers are independent and a resumed run gives those of an
+    uninterrupted one.
     A record whose media has no frames is not asked and has no answers: it stays in the denominator.
     """
     done = _read_kept(kept)
@@ -57,7 +59,7 @@ def answer(
             if start in done:
                 continue
             own = replace(sampling, seed=sampling.seed + 1_000_003 * start)
-            answers = _ask(benchmark, records, batch, store, engine, own, see, ask)
+            answers = _ask(benchmark, records, batch, store, engine, own, prompts, see)
             file.write(orjson.dumps(answers) + b"\n")
             file.flush()
             done |= {answer["record"]: answer for answer in answers}
@@ -87,11 +89,11 @@ def _ask(
     store: FrameStore,
     engine: Engine,
     sampling: Sampling,
+    prompts: Prompts,
     see: Callable[[Iterable[Frame]], tuple[Frame, ...]],
-    ask: Callable[[str], str],
 ) -> list[dict[str, Any]]:
     """All questions of some records in one call of the engine."""
-    prompts: list[Prompt] = []
+    asking: list[Prompt] = []
     asked: list[Mapping[str, str]] = []
     shown: dict[str, tuple[Frame, ...]] = {}
     for index in batch:
@@ -101,10 +103,9 @@ def _ask(
             continue
         if media not in shown:
             shown[media] = see(store.frames(media))
-        questions = benchmark.questions(records[index], _space(engine, store, records[index]))
-        asked.append({kind: ask(text) for kind, text in questions.items()})
-        prompts += [Prompt(shown[media], store.duration_s(media), text) for text in asked[-1].values()]
-    texts = iter(engine.generate(prompts, sampling))
+        asked.append(benchmark.questions(records[index], _space(engine, store, records[index]), prompts))
+        asking += [Prompt(shown[media], store.duration_s(media), text) for text in asked[-1].values()]
+    texts = iter(engine.generate(asking, sampling))
     return [
         {
             "record": index,

@@ -21,6 +21,7 @@ from openo3.annotations.sources import Reference
 from openo3.benchmarks.judges import Judge
 from openo3.core.geometry import BoxSpace, Span
 from openo3.core.metrics import Interval, Statistic, bootstrap, paired_difference, with_intervals
+from openo3.core.prompts import Prompts
 from openo3.core.schema import Box
 from openo3.files.artifacts import read_json
 
@@ -209,8 +210,9 @@ class Benchmark:
     A record is never dropped because its annotation does not fit, but clipped, with a note for each change.
 
     `sampling` is how its frames are sampled by default. `questions` gives the prompts by kind of question,
-    `result` the record with the answers filled in, of the same kinds or fewer; both get the space in which
-    the model writes boxes. `rate` adds a judge's ratings; results that have them are not rated again.
+    made from the templates it gets, `result` the record with the answers filled in, of the same kinds or
+    fewer; both get the space in which the model writes boxes. `rate` adds a judge's ratings; results that
+    have them are not rated again.
 
     For `openo3 score`: `blocks` gives its numbers if they are more than `score` has. `check` reads a record
     that `parse` gave, if `parse` itself cannot. `answered` checks a record whose `answers` (names of fields)
@@ -224,7 +226,7 @@ class Benchmark:
     parse: Callable[[Any], Record]
     facts: Callable[[Record], Facts]
     media_field: str
-    questions: Callable[[Mapping[str, Any], BoxSpace], dict[str, str]]
+    questions: Callable[[Mapping[str, Any], BoxSpace, Prompts], dict[str, str]]
     result: Callable[[Mapping[str, Any], Mapping[str, str], BoxSpace], Record]
     scoring: Scoring
     truth: Callable[[Mapping[str, Any]], Truth]

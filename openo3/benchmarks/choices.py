@@ -25,24 +25,27 @@ from openo3.annotations import choice_records
 from openo3.annotations.sources import Reference
 from openo3.benchmarks.base import Benchmark, Display, Facts, Record, Results, Scoring, Truth
 from openo3.benchmarks.judges import CORRECT, Judge
-from openo3.core import prompts
 from openo3.core.evidence import parse_completion
 from openo3.core.format_check import format_share
 from openo3.core.geometry import BoxSpace
+from openo3.core.prompts import Prompts
 from openo3.core.reading import final_answer, read_choice
 from openo3.core.schema import Task
 
 
 @dataclass(frozen=True)
 class MultipleChoice:
-    """How such a question is asked and read. `notes` says, by group, what to tell before the question."""
+    """How such a question is asked and read.
 
-    notes: Mapping[str, str] = field(default_factory=dict)
+    `about` names, by group, the template of `prompts.questions` that says what the question is about.
+    """
 
-    def questions(self, record: Mapping[str, Any], space: BoxSpace) -> dict[str, str]:
+    about: Mapping[str, str] = field(default_factory=dict)
+
+    def questions(self, record: Mapping[str, Any], space: BoxSpace, prompts: Prompts) -> dict[str, str]:
         """One prompt: which."""
-        note = self.notes.get(record["group"], "")
-        return {"which": prompts.choice(record["question"], record["options"], note)}
+        about = self.about.get(record["group"], "")
+        return {"which": prompts.choice(record["question"], record["options"], about)}
 
     def result(self, record: Mapping[str, Any], completions: Mapping[str, str], space: BoxSpace) -> Record:
         """The record with the letter that was chosen, or what was said; `correct` is None if a judge is
@@ -107,10 +110,10 @@ def choice_benchmark(
     media_field: str,
     id_field: str,
     groups: Sequence[str],
-    notes: Mapping[str, str] | None = None,
+    about: Mapping[str, str] | None = None,
 ) -> Benchmark:
     """A benchmark with options, whose table has a line for each of `groups`; see `Benchmark` for the rest."""
-    asking = MultipleChoice(notes or {})
+    asking = MultipleChoice(about or {})
     accuracy = tuple((f"acc/{group}", group.capitalize(), "accuracy") for group in groups)
     return Benchmark(
         name=name,

@@ -27,11 +27,11 @@ from openo3.benchmarks.base import (
     Scoring,
     Truth,
 )
-from openo3.core import prompts
 from openo3.core.evidence import parse_completion
 from openo3.core.format_check import format_share
 from openo3.core.geometry import BoxSpace, Span, tiou
 from openo3.core.metrics import SPAN_THRESHOLDS
+from openo3.core.prompts import Prompts
 from openo3.core.reading import read_times
 from openo3.core.schema import Task
 
@@ -52,9 +52,9 @@ def facts(record: Record) -> Facts:
     return {"question.chars": len(record["question"].strip())}
 
 
-def questions(record: Mapping[str, Any], space: BoxSpace) -> dict[str, str]:
+def questions(record: Mapping[str, Any], space: BoxSpace, prompts: Prompts) -> dict[str, str]:
     """One prompt: when."""
-    return {"when": prompts.tvg_when(record["question"])}
+    return {"when": prompts.task(Task.TEMPORAL, record["question"])}
 
 
 def result(record: Mapping[str, Any], completions: Mapping[str, str], space: BoxSpace) -> Record:

@@ -37,10 +37,10 @@ from openo3.benchmarks.base import (
     fit_span,
 )
 from openo3.benchmarks.vstar_scores import ANSWERS, SCORING, SIDES, answered, rate, report, true_boxes
-from openo3.core import prompts
 from openo3.core.evidence import parse_completion
 from openo3.core.format_check import format_share
 from openo3.core.geometry import BoxSpace, Span, pixels
+from openo3.core.prompts import Prompts
 from openo3.core.reading import final_answer, read_times, read_where
 from openo3.core.schema import Box, Task
 
@@ -114,15 +114,15 @@ def _written(box: Box) -> str:
     return "[" + ", ".join(f"{side:g}" for side in box) + "]"
 
 
-def questions(record: Mapping[str, Any], space: BoxSpace) -> dict[str, str]:
+def questions(record: Mapping[str, Any], space: BoxSpace, prompts: Prompts) -> dict[str, str]:
     """The five prompts; the true boxes that `when_2` is told are in the model's `space`."""
     boxes = [space.from_normalised(box) for _, box in normalised_boxes(record)]
     return {
-        "what": prompts.vstar_what(record["question"]),
-        "when": prompts.vstar_when(record["temporal_question"]),
-        "where": prompts.vstar_where(record["spatial_question"], asked_seconds(record)),
-        "where_2": prompts.vstar_where_untimed(record["spatial_question_2"], len(boxes)),
-        "when_2": prompts.vstar_when_boxed(record["temporal_question"], boxes),
+        "what": prompts.task(Task.TEMPORAL_SPATIAL, record["question"]),
+        "when": prompts.task(Task.TEMPORAL, record["temporal_question"]),
+        "where": prompts.where(record["spatial_question"], asked_seconds(record)),
+        "where_2": prompts.where_untimed(record["spatial_question_2"], len(boxes)),
+        "when_2": prompts.when_boxed(record["temporal_question"], boxes),
     }
 
 

@@ -40,11 +40,13 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the numbers; with `--per-record` also `records`, each with its `id` and scores."""
     from openo3.benchmarks import judges
     from openo3.cli.command_input import read_results
+    from openo3.prompt_file import default_prompts
 
     benchmark = arguments.benchmark
     kind = "served" if arguments.judge_url or arguments.judge_model else "rouge"
+    params = judges.JudgeParams(kind, arguments.judge_url, arguments.judge_model)
     try:
-        judge = judges.load(judges.JudgeParams(kind, arguments.judge_url, arguments.judge_model))
+        judge = judges.load(params, default_prompts())
         results = read_results(arguments.results, benchmark)
     except ValueError as error:  # the judge's, or an InputError
         return refuse(error)

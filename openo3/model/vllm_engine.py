@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from openo3.core.geometry import BoxSpace
+from openo3.core.prompts import Prompts
 from openo3.model.decoding import Sampling
 from openo3.model.encode import Prompt, PromptEncoder
 from openo3.model.load import load_processor, resolve
@@ -26,13 +27,15 @@ change what the tokens of a prompt stand for."""
 class VLLMEngine:
     """A model inside of `vllm.LLM`, see `openo3.model.engine.Engine`. Close it to end vLLM's processes."""
 
-    def __init__(self, llm: Any, processor: Any) -> None:
+    def __init__(self, llm: Any, processor: Any, prompts: Prompts | None = None) -> None:
         self.llm = llm
-        self.encoder = PromptEncoder(processor)
+        self.encoder = PromptEncoder(processor, prompts)
 
     @classmethod
-    def load(cls, path: str | Path, settings: Mapping[str, Any]) -> VLLMEngine:
-        """`settings` go to `vllm.LLM` under its own names.
+    def load(
+        cls, path: str | Path, settings: Mapping[str, Any], prompts: Prompts | None = None
+    ) -> VLLMEngine:
+        """`settings` go to `vllm.LLM` under its own names; see `PromptEncoder` for `prompts`.
 
         Raises `ImportError` without vLLM, `FileNotFoundError` where no model is, `TypeError` or `ValueError`
         for a setting that vLLM does not know or cannot follow.
@@ -48,7 +51,7 @@ class VLLMEngine:
             "mm_processor_kwargs": dict(MM_PROCESSOR_KWARGS),
         }
         llm = LLM(model["pretrained_model_name_or_path"], **defaults | dict(settings))
-        return cls(llm, load_processor(path))
+        return cls(llm, load_processor(path), prompts)
 
     def close(self) -> None:
         vllm_shutdown(self.llm)

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from openo3.core import prompts
 from openo3.core.evidence import (
     bracketed,
     format_claim,
@@ -23,7 +22,9 @@ from openo3.core.evidence import (
     format_where,
 )
 from openo3.core.geometry import RELATIVE_1000, Span
+from openo3.core.prompts import seconds
 from openo3.core.schema import Task
+from openo3.prompt_file import default_prompts
 from openo3.shapes.noise import LabelNoise
 from openo3.shapes.questions import (
     NUMBERS,
@@ -47,6 +48,8 @@ Pair = tuple[str, str]
 """A question and its answer."""
 TAGS = tuple(f"<{slash}{name}>" for name in ("think", "answer", "obj", "box", "t") for slash in ("", "/"))
 ECHOED = ("s", "at", "The ", ". ", "[", "]", ",", "From ", " to ", "comes", "first", *TAGS)
+PROMPTS = default_prompts()
+"""The base is asked with the prompts that are installed with openo3."""
 LOOSE = LabelNoise(box_sigma=0.03, box_loosen=0.05, span_sigma_s=0.75, span_loosen_s=1.5)
 """How loose the labels of pretraining are."""
 
@@ -59,7 +62,7 @@ class Teller:
 
     def what(self) -> Pair:
         time = self._any_time()
-        at = f"at {prompts.seconds(time)} seconds"
+        at = f"at {seconds(time)} seconds"
         seen = self._in_a_row(time)
         if self.rng.random() < 0.3:
             return f"List the shapes in view {at}.", ", ".join(item.name for item in seen) or "none"
@@ -69,7 +72,7 @@ class Teller:
         """Where one shape, or each, is at a time."""
         time = self._any_time()
         seen = self._in_a_row(time)
-        at = f"at {prompts.seconds(time)} seconds"
+        at = f"at {seconds(time)} seconds"
         if not seen:
             return f"Where are the shapes {at}?", "no shape"
         if self.rng.random() < 0.4:
@@ -89,8 +92,7 @@ class Teller:
             return "When is each shape in view? Answer as JSON.", f"{{{', '.join(spans)}}}"
         if kind < 0.5:
             told = (
-                f"The {item.name} comes into view at {prompts.seconds(start)}s and leaves at "
-                f"{prompts.seconds(end)}s."
+                f"The {item.name} comes into view at {seconds(start)}s and leaves at {seconds(end)}s."
                 for item, (start, end) in self._spans(arriving)
             )
             return "Tell what happens.", " ".join(told)
@@ -108,7 +110,7 @@ class Teller:
         subject = self._subject()
         if self.rng.random() < 0.4:
             start, end = self._span(subject.item)
-            reason = whereabouts(subject, f"{prompts.seconds(start)}s", f"{prompts.seconds(end)}s")
+            reason = whereabouts(subject, f"{seconds(start)}s", f"{seconds(end)}s")
             return f"{subject.when} Explain.", f"{reason} {_span_text((start, end))}"
         reason = put_in(subject.reason, [self._sighting(item, time) for item, time in subject.evidence])
         return f"{subject.what} Explain.", f"{reason} It is the {subject.item.name}."
@@ -122,18 +124,20 @@ class Teller:
             claims = [format_claim(cited.name, [self._box(cited, at)], at) for cited, at in subject.evidence]
             reason = put_in(subject.reason, claims)
             if kind < 0.33:
-                return prompts.vstar_what(what), format_completion(reason, f"the {item.name}")
-            question = prompts.task_text(Task.MCQ, f"{what}\n{choices}")
+                return PROMPTS.task(Task.TEMPORAL_SPATIAL, what), format_completion(
+                    reason, f"the {item.name}"
+                )
+            question = PROMPTS.task(Task.MCQ, f"{what}\n{choices}")
             return question, format_completion(reason, letter)
         span = self._span(item)
         reason, answer = whereabouts(subject, *map(format_time, span)), format_span(*span)
         if kind < 0.55:
-            question = prompts.task_text(Task.TEMPORAL_MCQ, f"{subject.when_and_what}\n{choices}")
+            question = PROMPTS.task(Task.TEMPORAL_MCQ, f"{subject.when_and_what}\n{choices}")
             return question, format_completion(reason, f"{answer}\nCorrect Option: {letter}")
         if kind < 0.8:
-            return prompts.vstar_when(when), format_completion(reason, answer)
+            return PROMPTS.task(Task.TEMPORAL, when), format_completion(reason, answer)
         boxes = [exact_box(self.scene, item, second) for second in whole_seconds(item)]
-        return prompts.vstar_when_boxed(when, boxes), format_completion(reason, answer)
+        return PROMPTS.when_boxed(when, boxes), format_completion(reason, answer)
 
     def echo(self) -> Pair:
         """Pieces in no order, to be repeated: copying, and every name, number and tag as a thing to write."""
@@ -161,7 +165,7 @@ class Teller:
         question = f"When is the {item.name} in view?"
         if self.rng.random() < 0.25:
             boxes = [exact_box(self.scene, item, second) for second in whole_seconds(item)]
-            question = prompts.with_boxes(question, boxes)
+            question = PROMPTS.with_boxes(question, boxes)
         return question, _span_text(self._span(item))
 
     def where(self) -> Pair:
@@ -170,11 +174,11 @@ class Teller:
         question = f"Where is the {item.name}?"
         at_s = whole_seconds(item)
         if self.rng.random() < 0.3 and len(at_s) < 6:
-            return prompts.vstar_where_untimed(question, len(at_s)), self._where_json(item, at_s)
+            return PROMPTS.where_untimed(question, len(at_s)), self._where_json(item, at_s)
         if self.rng.random() < 0.8:  # mostly short lists: the boxes after the first teach little
             count = min(len(at_s), int(self.rng.integers(1, 4)))
             at_s = sorted(self.rng.choice(at_s, size=count, replace=False).tolist())
-        return prompts.vstar_where(question, at_s), self._where_json(item, at_s)
+        return PROMPTS.where(question, at_s), self._where_json(item, at_s)
 
     def motion(self) -> Pair:
         if self.rng.random() < 0.5:
@@ -198,10 +202,10 @@ class Teller:
         there = [other for other in self.scene.objects if other.in_view(time_s)]
         if kind < 0.6 and (beside := on_side(there, item, side, time_s)) in seen:
             at, there = (format_claim(shape.name, [self._box(shape, time_s)]) for shape in (item, beside))
-            question = prompts.task_text(Task.VISUAL, f"Where is the shape {side} the {item.name}?")
+            question = PROMPTS.task(Task.VISUAL, f"Where is the shape {side} the {item.name}?")
             return question, format_completion(f"The {at} is in view. It has the {there} {side} it.", there)
         if kind < 0.75:
-            question = prompts.task_text(Task.VISUAL, f"Where is the {item.name}?")
+            question = PROMPTS.task(Task.VISUAL, f"Where is the {item.name}?")
             there = format_claim(item.name, [self._box(item, time_s)])
             return question, format_completion(f"The {there} is in view.", there)
         return f"Where is the {item.name}?", self._box_text(item, time_s)
@@ -240,7 +244,7 @@ class Teller:
         return format_where({second: self._box(item, second) for second in at_s})
 
     def _sighting(self, item: Object, time_s: float) -> str:
-        return f"{item.name} at {self._box_text(item, time_s)} at {prompts.seconds(time_s)}s"
+        return f"{item.name} at {self._box_text(item, time_s)} at {seconds(time_s)}s"
 
     def _placed(self, items: Sequence[Object], time_s: float) -> Pair:
         """How to answer, and the answer: each shape with its box, in sentences or as JSON."""
@@ -260,7 +264,7 @@ def _all_named(items: Sequence[Object]) -> str:
 
 
 def _span_text(span: Span) -> str:
-    return f"From {prompts.seconds(span[0])}s to {prompts.seconds(span[1])}s"
+    return f"From {seconds(span[0])}s to {seconds(span[1])}s"
 
 
 SHARES: Mapping[Callable[[Teller], Pair], float] = {

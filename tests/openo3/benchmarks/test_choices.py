@@ -9,6 +9,7 @@ from openo3.benchmarks.judges import RougeJudge
 from openo3.benchmarks.videomme import VIDEOMME
 from openo3.benchmarks.videommmu import VIDEOMMMU
 from openo3.core.geometry import RELATIVE_1000
+from openo3.prompt_file import default_prompts
 
 RECORD = {
     "id": "001-1",
@@ -30,15 +31,17 @@ def score(*pairs):
 
 def test_the_prompt_lists_the_options_and_asks_for_a_letter():
     assert registry.get("videomme") is VIDEOMME
-    text = VIDEOMME.questions(RECORD, RELATIVE_1000)["which"]
+    text = VIDEOMME.questions(RECORD, RELATIVE_1000, default_prompts())["which"]
     assert text.splitlines()[:3] == ["What does she open?", "A. A fridge.", "B. A door."]
     assert text.endswith("Answer with the letter only.")
-    assert VIDEOMME.questions(OPEN, RELATIVE_1000)["which"].endswith("Answer in words.")
+    assert VIDEOMME.questions(OPEN, RELATIVE_1000, default_prompts())["which"].endswith("Answer in words.")
 
 
 def test_videommmu_says_what_the_end_of_the_video_is():
     first = {
-        track: VIDEOMMMU.questions(RECORD | {"group": track}, RELATIVE_1000)["which"].splitlines()[0]
+        track: VIDEOMMMU.questions(RECORD | {"group": track}, RELATIVE_1000, default_prompts())[
+            "which"
+        ].splitlines()[0]
         for track in ("Perception", "Comprehension", "Adaptation")
     }
     assert "not what is asked about" in first["Perception"] == first["Comprehension"]

@@ -9,6 +9,7 @@ import pytest
 
 from openo3.benchmarks import judges
 from openo3.benchmarks.judges import JudgeParams, RougeJudge, parse_rating
+from openo3.prompt_file import default_prompts
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,9 @@ def says(text):
 
 
 def judge(url, **options):
-    return judges.load(JudgeParams(kind="served", url=url, model="some-model", attempts=3, **options))
+    return judges.load(
+        JudgeParams(kind="served", url=url, model="some-model", attempts=3, **options), default_prompts()
+    )
 
 
 def test_a_served_judge_answers_in_order(monkeypatch):
@@ -160,4 +163,4 @@ def test_ratings(text, rating):
 )
 def test_impossible_judges(params, problem):
     with pytest.raises(ValueError, match=problem):
-        judges.load(params)
+        judges.load(params, default_prompts())
