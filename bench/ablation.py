@@ -226,7 +226,10 @@ def mean_rows(runs: Sequence[Run], benchmark: str) -> np.ndarray:
 def gains(later: Sequence[Run], earlier: Sequence[Run], benchmark: str) -> dict[str, Interval]:
     scoring = BENCHMARKS[benchmark].scoring
     found = paired_difference(
-        mean_rows(later, benchmark).tolist(), mean_rows(earlier, benchmark).tolist(), scoring.statistic
+        mean_rows(later, benchmark).tolist(),
+        mean_rows(earlier, benchmark).tolist(),
+        scoring.statistic,
+        videos=scoring.videos(later[0].results(benchmark)),
     )
     return dict(zip(scoring.metrics, found, strict=True))
 

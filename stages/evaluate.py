@@ -12,17 +12,18 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from openo3.benchmarks import conditions, judges, registry
+from openo3.benchmarks import conditions, judges, protocol, registry
 from openo3.benchmarks.asking import answer, blank
 from openo3.benchmarks.conditions import CONDITIONS
-from openo3.configuration import Positive
+from openo3.configuration import Positive, within
 from openo3.core.prompts import Prompts
-from openo3.files.artifacts import atomic_directory, write_json, write_jsonl
+from openo3.files.artifacts import atomic_directory, read_json, write_json, write_jsonl
 from openo3.media.frame_store import FrameStore
 from openo3.model.decoding import Sampling
 from openo3.model.engine import Engine, LocalEngine
+from openo3.model.load import POINTER
 from openo3.model.vllm_engine import VLLMEngine
-from openo3.training.workspace import workspace
+from openo3.training.workspace import MANIFEST, workspace
 from stages.params import load_params, settings_of, wrong
 from stages.prompts import load_prompts
 
@@ -33,7 +34,8 @@ BENCH, FRAMES = Path("data/validated/bench"), Path("data/frames")
 class Params:
     """`decodings` by benchmark: names of `openo3.benchmarks.conditions`. With `vllm`, settings of `vllm.LLM`
     under its own names, vLLM answers; else transformers, up to `tokens_per_batch` prompt tokens at once.
-    `except_for` by model: the conditions in which that checkpoint is not asked.
+    `except_for` by model: the conditions in which that checkpoint is not asked. `repetition_penalty`: see
+    `openo3.model.decoding.Sampling`; 1 is off.
     """
 
     decodings: dict[str, list[conditions.Name]]
@@ -45,6 +47,10 @@ class Params:
     seed: int = 0
     except_for: dict[str, list[conditions.Name]] = field(default_factory=dict)
     judge: judges.JudgeParams = field(default_factory=judges.JudgeParams)
+    repetition_penalty: float = 1.0
+
+    def __post_init__(self) -> None:
+        within("repetition_penalty", self.repetition_penalty, above=0)
 
 
 def main() -> None:
@@ -62,7 +68,9 @@ def main() -> None:
     judge = judges.load(params.judge, prompts)
     for bench in sorted({path.stem for path in BENCH.glob("*.json")} - set(params.decodings)):
         print(f"evaluate: {bench} is not in evaluate.decodings, left out")
+    made_by = model_protocol(name, model, work) | protocol.of_engine(engine.facts)
     metrics: dict[str, Any] = {}
+    protocols: dict[str, Any] = {}
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_directory(out) as folder:
         for bench, decodings in params.decodings.items():
@@ -75,9 +83,14 @@ def main() -> None:
                 print(f"evaluate: no record of {bench} is usable, left out")
                 continue
             (folder / bench).mkdir()
+            about = protocol.of_records(benchmark, records, store)
             asked = [decoding for decoding in decodings if decoding not in params.except_for.get(name, ())]
             for condition in map(CONDITIONS.__getitem__, asked):
-                sampling = Sampling(params.max_new_tokens, condition.temperature, seed=params.seed)
+                sampling = Sampling(
+                    params.max_new_tokens, condition.temperature, seed=params.seed,
+                    repetition_penalty=params.repetition_penalty,
+                )  # fmt: skip
+                ratings = judges.Ratings(judge)
                 results, lines = answer(
                     benchmark, records, store, engine, sampling,
                     prompts=prompts.plainly() if condition.bare else prompts,
@@ -86,14 +99,33 @@ def main() -> None:
                     records_per_batch=params.records_per_batch,
                     progress=f"{name}, {bench}, {condition.name}",
                 )  # fmt: skip
-                results = benchmark.rate(results, judge)
+                results = benchmark.rate(results, ratings)
+                protocols.setdefault(bench, {})[condition.name] = (
+                    about
+                    | protocol.of_condition(condition, records, store, prompts, sampling)
+                    | protocol.of_answers(benchmark, results, params.judge, ratings)
+                    | made_by
+                )
                 metrics.setdefault(bench, {})[condition.name] = benchmark.score(results)
                 write_jsonl(folder / bench / f"{condition.name}.jsonl", lines)
                 write_json(folder / bench / f"{condition.name}.results.json", results)
     metrics_file = Path(f"metrics/evaluate/{name}.json")
     metrics_file.parent.mkdir(parents=True, exist_ok=True)
     write_json(metrics_file, metrics)
+    write_json(protocol.beside(metrics_file), protocols)
     shutil.rmtree(work, ignore_errors=True)
+
+
+def model_protocol(name: str, model: Path, work: Path) -> protocol.Protocol:
+    """The model by the digests of its files, which the workspace knows."""
+    made_of = read_json(work / MANIFEST)
+    files = {
+        str(Path(file).relative_to(model)): digest
+        for file, digest in made_of.items()
+        if Path(file).is_relative_to(model)
+    }
+    pointer = model / POINTER
+    return protocol.of_model(name, files, read_json(pointer) if pointer.is_file() else None)
 
 
 def load_engine(model: Path, params: Params, prompts: Prompts) -> Engine:

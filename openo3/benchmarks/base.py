@@ -10,7 +10,7 @@ the registry, so a new benchmark is one new file and one line.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -53,12 +53,18 @@ LONG = FrameSampling(fps=2.0, min_frames=4, max_frames=64, max_pixels=512 * 512)
 """The published evaluation's sampling of long videos."""
 
 
+def video_of(record: Mapping[str, Any]) -> str | None:
+    """The video that a checked record is about."""
+    return record.get("media")
+
+
 @dataclass(frozen=True)
 class Scoring:
     """How a benchmark scores records: `columns` per record, and `metrics` made of their means by `statistic`.
 
     `rows` gives the scores of every record, each a list in the order of `columns`. `overall` is a record's
-    one number in 0-1, by which records are compared. `group` names the group that a record also counts in.
+    one number in 0-1, by which records are compared. `group` names the group that a record also counts in,
+    `video` the video that it is about: intervals resample videos, whose records are not independent.
     """
 
     columns: tuple[str, ...]
@@ -67,6 +73,7 @@ class Scoring:
     overall: Callable[[Mapping[str, float]], float]
     statistic: Statistic = lambda means: means
     group: Callable[[Mapping[str, Any]], str] | None = None
+    video: Callable[[Mapping[str, Any]], str | None] = video_of
 
     def records(self, results: Results) -> list[dict[str, float]]:
         """Each record's scores by column, in the order of the records."""
@@ -79,7 +86,8 @@ class Scoring:
             own = self._intervals(self._of_group(results, group))
             found |= {f"{name}/{group}": interval for name, interval in own.items()}
         if all("format" in record for record in results):
-            [found["format"]] = bootstrap([record["format"] for record in results])
+            shares = [record["format"] for record in results]
+            [found["format"]] = bootstrap(shares, videos=self.videos(results))
         return with_intervals(found, len(results))
 
     def difference(self, a: Results, b: Results) -> dict[str, Interval]:
@@ -90,11 +98,15 @@ class Scoring:
         found = self._difference(a, b)
         if all("format" in record for record in (*a, *b)):
             pair = ([record["format"] for record in results] for results in (a, b))
-            [found["format"]] = paired_difference(*pair)
+            [found["format"]] = paired_difference(*pair, videos=self.videos(a))
         for group in self._groups(a):
             own = self._difference(self._of_group(a, group), self._of_group(b, group))
             found |= {f"{name}/{group}": gain for name, gain in own.items()}
         return found
+
+    def videos(self, results: Results) -> list[Hashable]:
+        """The video of each record; a record that names none has one of its own."""
+        return [self.video(record) or index for index, record in enumerate(results)]
 
     def _groups(self, results: Results) -> list[str]:
         return sorted(set(map(self.group, results))) if self.group else []
@@ -103,10 +115,11 @@ class Scoring:
         return [record for record in results if self.group(record) == group]
 
     def _intervals(self, results: Results) -> dict[str, Interval]:
-        return dict(zip(self.metrics, bootstrap(self.rows(results), self.statistic), strict=True))
+        found = bootstrap(self.rows(results), self.statistic, videos=self.videos(results))
+        return dict(zip(self.metrics, found, strict=True))
 
     def _difference(self, a: Results, b: Results) -> dict[str, Interval]:
-        found = paired_difference(self.rows(a), self.rows(b), self.statistic)
+        found = paired_difference(self.rows(a), self.rows(b), self.statistic, videos=self.videos(a))
         return dict(zip(self.metrics, found, strict=True))
 
 

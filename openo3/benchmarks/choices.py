@@ -5,7 +5,8 @@ dots is what `result` and `rate` add:
 
     {"id": "001-1", "question": "What is she cutting?", "options": ["Apples.", "Pears."], "answer": "B",
      "group": "short", "media": "videos/NAME/fFjv93ACGo8.mp4", "duration_s": 61.5, ...
-     "said": "B", "completion": "<think>...", "correct": 1.0, "format": 1.0}
+     "said": "B", "completion": "<think>...", "correct": 1.0, "format": 1.0,
+     "read": {"which": "alone"}}
 
 An answer that names no option, or more than one, is wrong; it is never taken for one of them. A question
 without options is for the judge. Accuracy is over all records, and by group: length of
@@ -29,7 +30,7 @@ from openo3.core.evidence import parse_completion
 from openo3.core.format_check import format_share
 from openo3.core.geometry import BoxSpace
 from openo3.core.prompts import Prompts
-from openo3.core.reading import final_answer, read_choice
+from openo3.core.reading import answer_by_rule, read_choice
 from openo3.core.schema import Task
 
 
@@ -53,10 +54,11 @@ class MultipleChoice:
         text = completions.get("which", "")
         completion = parse_completion(text)
         options, task = record["options"], Task.MCQ if record["options"] else Task.FREE_FORM
-        said = read_choice(text, options)[0] if options else final_answer(text)
+        said, rule = read_choice(text, options) if options else answer_by_rule(text)
         correct = None if said and not options else float(said == record["answer"])
         formed = bool(said) and format_share(task, completion) == 1
-        return {**record, "said": said, "completion": text, "correct": correct, "format": float(formed)}
+        answers = {"said": said, "completion": text, "correct": correct, "format": float(formed)}
+        return {**record, **answers, "read": {"which": rule}}
 
     def rate(self, results: Results, judge: Judge) -> Results:
         """Open questions get the judge's rating."""

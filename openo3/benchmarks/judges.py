@@ -71,6 +71,20 @@ class Judge(Protocol):
         ...
 
 
+class Ratings:
+    """A judge that counts: how many answers it `rated`, and how many of the ratings are `unreadable`."""
+
+    def __init__(self, judge: Judge) -> None:
+        self.judge, self.rated, self.unreadable = judge, 0, 0
+
+    def rate(self, items: Sequence[Item]) -> list[int]:
+        """See `Judge`."""
+        ratings = self.judge.rate(items)
+        self.rated += len(ratings)
+        self.unreadable += ratings.count(UNPARSABLE)
+        return ratings
+
+
 @dataclass(frozen=True)
 class JudgeParams:
     """Which judge, and for a served one where: `url` is the endpoint's base, up to and with `/v1`.

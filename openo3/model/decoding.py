@@ -20,13 +20,18 @@ from openo3.model.packing import Pack, collate, model_inputs
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to decode: temperature 0 is greedy, `n` answers per prompt, reproducible for a `seed`."""
+    """How to decode: temperature 0 is greedy, `n` answers per prompt, reproducible for a `seed`.
+
+    `repetition_penalty` divides the positive logits of tokens that the prompt or the answer already has, and
+    multiplies the negative ones, as transformers and vLLM do; 1 is off.
+    """
 
     max_new_tokens: int
     temperature: float = 0.0
     top_p: float = 1.0
     n: int = 1
     seed: int = 0
+    repetition_penalty: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,7 @@ def decode(
         model, cache, slots, packs, owner, next_position, sampling.n
     )
     steps = Steps(model, cache, slots, owner, branch, positions, replay=replay)
+    seen = _seen(packs, sampling, logits)
     written: list[list[Generation]] = [
         [Generation([], []) for _ in range(len(pack.branches) * sampling.n)] for pack in packs
     ]
@@ -80,7 +86,7 @@ def decode(
     numbers: list[list[int | None]] = [[*range(len(row))] for row in written]
     ends = set(end_tokens)
     for left in reversed(range(sampling.max_new_tokens)):
-        tokens, logprobs = _choose(logits, sampling, image_token, generator)
+        tokens, logprobs = _choose(_penalised(logits, seen, sampling), sampling, image_token, generator)
         for row, (ids, scores) in enumerate(zip(tokens.tolist(), logprobs.tolist(), strict=True)):
             for column, number in enumerate(numbers[row]):
                 if number is None:
@@ -98,6 +104,9 @@ def decode(
         if width < tokens.shape[1]:
             numbers = [[number for number in row if number is not None] for row in numbers]
             tokens = steps.keep(keep, width, tokens)
+            seen = None if seen is None else seen.gather(1, _columns(keep, seen))
+        if seen is not None:
+            seen.scatter_(2, tokens[..., None], True)
         logits = steps(tokens)
     return written
 
@@ -158,6 +167,32 @@ def _context_mask(owner: torch.Tensor, asking: torch.Tensor) -> torch.Tensor:
 def _stack(rows: Sequence[Sequence[int]], fill: int, device: torch.device) -> torch.Tensor:
     width = max(map(len, rows))
     return torch.tensor([[*row, *[fill] * (width - len(row))] for row in rows], device=device)
+
+
+def _seen(packs: Sequence[Pack], sampling: Sampling, logits: torch.Tensor) -> torch.Tensor | None:
+    """[B, A, V] bool: the tokens of each branch's prompt; None without a penalty."""
+    if sampling.repetition_penalty == 1:
+        return None
+    seen = torch.zeros_like(logits, dtype=torch.bool)
+    for row, pack in enumerate(packs):
+        seen[row, :, list(set(pack.prefix_ids))] = True
+        for number, branch in enumerate(pack.branches):
+            copies = slice(number * sampling.n, (number + 1) * sampling.n)
+            seen[row, copies, list(set(branch.context_ids))] = True
+    return seen
+
+
+def _columns(keep: Sequence[Sequence[int]], seen: torch.Tensor) -> torch.Tensor:
+    """[B, width, V]: the columns of `seen` that are kept, as `gather` takes them."""
+    return _stack(keep, 0, seen.device)[..., None].expand(-1, -1, seen.shape[-1])
+
+
+def _penalised(logits: torch.Tensor, seen: torch.Tensor | None, sampling: Sampling) -> torch.Tensor:
+    """The logits with those of `seen` tokens made smaller, see `Sampling`."""
+    if seen is None:
+        return logits
+    penalty = sampling.repetition_penalty
+    return torch.where(seen, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
 
 
 def _choose(

@@ -26,9 +26,16 @@ class Engine(Protocol):
 
     def box_space(self, size: tuple[int, int]) -> BoxSpace:
         """The coordinate space of the boxes the model reads and writes, for frames of this `(W, H)`."""
+        ...
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[str]]:
         """`sampling.n` completions for each prompt, in the order of the prompts."""
+        ...
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """`name`, `device` and `dtype`: what a protocol says about it."""
+        ...
 
 
 class LocalEngine:
@@ -52,6 +59,12 @@ class LocalEngine:
         model = load_model(path)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         return cls(model.to(device).eval(), load_processor(path), tokens_per_batch, prompts)
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """See `Engine`."""
+        dtype = str(self.model.dtype).removeprefix("torch.")
+        return {"name": "transformers", "device": self.model.device.type, "dtype": dtype}
 
     def box_space(self, size: tuple[int, int]) -> BoxSpace:
         return self.encoder.box_space(size)

@@ -142,6 +142,15 @@ def vllm_max_model_len(llm: Any) -> int:
     return llm.llm_engine.model_config.max_model_len
 
 
+def vllm_device(llm: Any) -> dict[str, str]:
+    """The `device` that the model is on, and its `dtype`."""
+    config = llm.llm_engine.vllm_config
+    return {
+        "device": str(config.device_config.device_type),
+        "dtype": str(config.model_config.dtype).removeprefix("torch."),
+    }
+
+
 def vllm_set_processor_kwargs(llm: Any, settings: Mapping[str, Any]) -> None:
     """Settings of the image processor for an engine that is already loaded."""
     llm.llm_engine.model_config.multimodal_config.mm_processor_kwargs = dict(settings)

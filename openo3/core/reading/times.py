@@ -82,10 +82,23 @@ def read_times(text: str) -> Span | None:
     >>> read_times("from 0:05 to 1:10"), read_times("1m 5s - 2 min"), read_times("from 3 to 5 or 9")
     ((5.0, 70.0), (65.0, 120.0), None)
     """
+    return times_by_rule(text)[0]
+
+
+def times_by_rule(text: str) -> tuple[Span | None, str]:
+    """The span that an answer names and the rule that read it.
+
+    Rules: `json`, `tags` (times in the evidence grammar's `<t>`), `text` (any other form).
+    """
     said = unicodedata.normalize("NFKC", shortened(final_answer(text)))
     for value in json_values(said):
         if span := _span_of_json(value):
-            return span
+            return span, "json"
+    span = _span_of_text(said)
+    return span, "" if span is None else "tags" if _TIME_TAG.search(said) else "text"
+
+
+def _span_of_text(said: str) -> Span | None:
     said = _JOINED.sub(r" \1\2 ", _TIME_TAG.sub(" ", _CLAIMED.sub(" ", MARKUP.sub("", said))))
     said = _ATTACHED.sub(r"\1 ", said)
     said = _with_decimal_points(said)

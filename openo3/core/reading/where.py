@@ -68,14 +68,25 @@ def read_where(text: str, space: BoxSpace = NORMALISED) -> dict[str, list[Box]]:
     >>> read_where('Here: ```{"3": [0,0,500,500], "4s": [[0,0,9', BoxSpace("relative_1000"))
     {'3': [(0.0, 0.0, 0.5, 0.5)]}
     """
+    return where_by_rule(text, space)[0]
+
+
+def where_by_rule(text: str, space: BoxSpace = NORMALISED) -> tuple[dict[str, list[Box]], str]:
+    """Boxes by second of a where-answer and the rule that read them.
+
+    Rules: `json`, `claims` (of the evidence grammar), `text` (any other form).
+    """
     said = final_answer(text)
     pairs: list[tuple[float, list[Box]]] = []
+    rule = "json"
     for value in json_values(said):
         pairs += _where_of_json(value, space)
     if not pairs:
+        rule = "claims"
         for boxes, second in _CLAIM.findall(said):
             pairs.append((float(second), _boxes_of_text(boxes, space)))
     if not pairs:
+        rule = "text"
         plain = said.translate(SAME).replace("**", "").replace("`", "")
         plain = _ROUND.sub(r"[\1]", _BOX_TAG.sub("", plain))
         for *clock, boxes in _WHERE.findall(plain):
@@ -84,7 +95,7 @@ def read_where(text: str, space: BoxSpace = NORMALISED) -> dict[str, list[Box]]:
     for second, boxes in pairs:
         if boxes:
             where.setdefault(second_key(second), []).extend(boxes)
-    return where
+    return where, rule if where else ""
 
 
 def _where_of_json(value: Any, space: BoxSpace) -> list[tuple[float, list[Box]]]:

@@ -49,8 +49,9 @@ def test_videommmu_says_what_the_end_of_the_video_is():
 
 
 def test_numbers_by_hand():
+    one, two, three = ({**RECORD, "media": f"{name}.mp4"} for name in "abc")
     long = RECORD | {"group": "long", "answer": "A"}
-    found = score((RECORD, GOOD.format("B")), (RECORD, "B. A door."), (RECORD, "A"), (long, "neither"))
+    found = score((one, GOOD.format("B")), (two, "B. A door."), (three, "A"), (long, "neither"))
     assert (found["acc"], found["acc/short"], found["acc/long"]) == (0.5, pytest.approx(2 / 3), 0.0)
     assert (found["format"], found["n"]) == (0.25, 4)
     assert found["intervals"]["acc/long"] == [0.0, 0.0]
