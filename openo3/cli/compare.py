@@ -64,8 +64,8 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         if unknown := sorted(set(arguments.across) - set(COMPARED)):
             raise InputError(f"--across {unknown[0]}: there are {', '.join(COMPARED)}")
-        found = [read(file, arguments.anyway) for file in (arguments.a, arguments.b)]
-        pairs = list(_pairs(*found, arguments))
+        a, b = (read(file, arguments.anyway) for file in (arguments.a, arguments.b))
+        pairs = list(_pairs(a, b, arguments))
         refused = [] if arguments.anyway else [line for pair in pairs for line in _refusals(pair, arguments)]
         said = [] if refused else [line for pair in pairs for line in _compared(pair, arguments)]
     except InputError as error:
