@@ -65,7 +65,8 @@ def main() -> None:
     stores = [FRAMES / bench / "index.json" for bench in params.decodings]
     work = workspace(f"evaluate-{name}", [model, BENCH, *stores, templates], asdict(params), code="evaluate")
     engine = load_engine(model, params, prompts)
-    judge = judges.load(params.judge, prompts)
+    with settings_of("evaluate.judge"):
+        judge = judges.load(params.judge, prompts)
     for bench in sorted({path.stem for path in BENCH.glob("*.json")} - set(params.decodings)):
         print(f"evaluate: {bench} is not in evaluate.decodings, left out")
     made_by = model_protocol(name, model, work) | protocol.of_engine(engine.facts)

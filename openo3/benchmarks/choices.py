@@ -30,7 +30,7 @@ from openo3.core.evidence import parse_completion
 from openo3.core.format_check import format_share
 from openo3.core.geometry import BoxSpace
 from openo3.core.prompts import Prompts
-from openo3.core.reading import answer_by_rule, read_choice
+from openo3.core.reading import answer_by_rule, final_answer, read_choice
 from openo3.core.schema import Task
 
 
@@ -61,7 +61,8 @@ class MultipleChoice:
         return {**record, **answers, "read": {"which": rule}}
 
     def rate(self, results: Results, judge: Judge) -> Results:
-        """Open questions get the judge's rating."""
+        """Open questions get the judge's rating; it may also read options that no rule could."""
+        results = _extracted(results, judge)
         open_ = [record for record in results if record["correct"] is None]
         items = [(record["question"], record["answer"], record["said"]) for record in open_]
         correct = (float(rating >= CORRECT) for rating in judge.rate(items))
@@ -69,6 +70,32 @@ class MultipleChoice:
             {**record, "correct": next(correct)} if record["correct"] is None else record
             for record in results
         ]
+
+
+def _extracted(results: Results, judge: Judge) -> Results:
+    """The results with the options that the judge reads from answers which no rule could."""
+    answers = [
+        "" if record["said"] or not record["options"] else final_answer(record["completion"])
+        for record in results
+    ]
+    asked = [
+        (record["question"], record["options"], answer)
+        for record, answer in zip(results, answers, strict=True)
+        if answer
+    ]
+    letters = iter(judge.choose(asked))
+    found = [next(letters) if answer else "" for answer in answers]
+    return [
+        {
+            **record,
+            "said": letter,
+            "correct": float(letter == record["answer"]),
+            "read": {**record["read"], "which": "judge"},
+        }
+        if letter
+        else record
+        for record, letter in zip(results, found, strict=True)
+    ]
 
 
 def rows_of_scores(results: Results) -> list[list[float]]:

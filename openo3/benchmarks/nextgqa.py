@@ -224,6 +224,7 @@ NEXTGQA = Benchmark(
     id_field="id",
     questions=questions,
     result=result,
+    rate=_ASKING.rate,
     scoring=Scoring(_COLUMNS, _COLUMNS, _scores, overall=lambda score: (score["Acc@QA"] + score["mIoP"]) / 2),
     truth=truth,
     display=Display(

@@ -7,7 +7,8 @@
      "prompts": {"digest": "51ab…", "grammar": true},
      "decoding": {"temperature": 0.0, "top_p": 1.0, "repetition_penalty": 1.0, "max_new_tokens": 224, "n": 1,
                   "seed": 0},
-     "judge": {"kind": "rouge", "model": "", "max_tokens": null, "rated": 160, "unreadable": 0},
+     "judge": {"kind": "rouge", "model": "", "max_tokens": null, "extract": false, "rated": 160,
+               "extracted": 0, "unreadable": 0},
      "answers": {"unanswered": 1, "read": {"what": {"answer": 160}, "when": {"tags": 159, "none": 1}}},
      "model": {"name": "gspo", "digest": "77c0…", "hub": null, "revision": null},
      "engine": {"name": "transformers", "device": "cpu", "dtype": "float32", "torch": "2.13.0", …}}
@@ -42,7 +43,7 @@ Protocol = dict[str, Any]
 
 COMPARED = ("benchmark", "records", "frames", "prompts", "decoding", "judge")
 """The parts that must be equal for two models' numbers to be comparable."""
-COUNTED = {"judge": ("rated", "unreadable"), "records": ("without_frames",)}
+COUNTED = {"judge": ("rated", "extracted", "unreadable"), "records": ("without_frames",)}
 """What is counted of a run, rather than chosen for it."""
 DECODING = ("temperature", "top_p", "repetition_penalty", "max_new_tokens", "n", "seed")
 _ANSWER = re.compile(r"answer_.*|VQA_score|said|completions?|correct|format|read|box_space")  # in results
@@ -93,7 +94,9 @@ def of_answers(benchmark: Benchmark, results: Results, params: JudgeParams, rati
         "kind": params.kind,
         "model": params.model,
         "max_tokens": params.max_tokens if params.kind == "served" else None,
+        "extract": params.extract,
         "rated": ratings.rated,
+        "extracted": ratings.extracted,
         "unreadable": ratings.unreadable,
     }
     return {
@@ -136,7 +139,8 @@ def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[A
     flat = [dict(_flat(protocol)) for protocol in (a, b)]
     names = dict.fromkeys([*flat[0], *flat[1]])
     left_out = {"condition"} | {f"{part}.{name}" for part, names in COUNTED.items() for name in names}
-    parts_left_out = {"answers"} if any(each.get("judge.rated") for each in flat) else {"answers", "judge"}
+    judged = any(each.get(f"judge.{count}") for each in flat for count in ("rated", "extracted"))
+    parts_left_out = {"answers"} if judged else {"answers", "judge"}
     return {
         name: (flat[0].get(name), flat[1].get(name))
         for name in names

@@ -252,7 +252,8 @@ def test_score_prints_the_vstar_metrics(tmp_path):
     assert list(numbers) == ["overall", "length/Short", "domain/Daily life", "protocol"]
     assert numbers["protocol"]["records"]["n"] == 3
     assert numbers["protocol"]["judge"] == {
-        "kind": "rouge", "model": "", "max_tokens": None, "rated": 1, "unreadable": 0,
+        "kind": "rouge", "model": "", "max_tokens": None, "extract": False, "rated": 1, "extracted": 0,
+        "unreadable": 0,
     }  # fmt: skip
     overall = numbers["overall"]
     assert overall["acc"] == pytest.approx(1 / 3)

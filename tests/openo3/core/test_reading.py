@@ -296,8 +296,9 @@ def test_preferences_numbers_and_marks_before_a_letter(text, letter):
 @pytest.mark.parametrize(
     "text",
     [
-        "$5 to $12", "€5 to €12", "5 € to 12 €", "USD 5 to 12", "5 dollars to 12 dollars", "5元到12元", "5M to 12M",
-        "5 inches to 12 inches", "page 5 to page 12", "5 of 12", "5 or 12 seconds", "5 x 12", "ratio 5 to 12",
+        "$5 to $12", "€5 to €12", "5 € to 12 €", "USD 5 to 12", "5元到12元", "5 dollars to 12 dollars",
+        "5M to 12M", "5 inches to 12 inches", "page 5 to page 12", "5 of 12", "5 x 12",
+        "5 or 12 seconds", "ratio 5 to 12",
         "5 apples and 12 pears", "12:05 PM to 12:10 PM",
     ],
 )  # fmt: skip
