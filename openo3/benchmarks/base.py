@@ -97,8 +97,8 @@ class Scoring:
         """
         found = self._difference(a, b)
         if all("format" in record for record in (*a, *b)):
-            pair = ([record["format"] for record in results] for results in (a, b))
-            [found["format"]] = paired_difference(*pair, videos=self.videos(a))
+            of_a, of_b = ([record["format"] for record in results] for results in (a, b))
+            [found["format"]] = paired_difference(of_a, of_b, videos=self.videos(a))
         for group in self._groups(a):
             own = self._difference(self._of_group(a, group), self._of_group(b, group))
             found |= {f"{name}/{group}": gain for name, gain in own.items()}

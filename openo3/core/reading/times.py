@@ -127,8 +127,7 @@ def _span_of_text(said: str) -> Span | None:
     said = _JOINED.sub(r" \1\2 ", _TIME_TAG.sub(" ", _CLAIMED.sub(" ", MARKUP_BUT_DOLLARS.sub("", said))))
     said = _ATTACHED.sub(r"\1 ", said)
     pointed = _with_decimal_points(said)
-    times = None if pointed is None else _times(pointed)
-    if times is None:
+    if pointed is None or (times := _times(pointed)) is None:
         return None
     if len(times) == 3 and _LENGTH.search(pointed[: times[2][1]][-40:]):
         length = times[1][0] - times[0][0]
