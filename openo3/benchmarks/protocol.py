@@ -1,6 +1,6 @@
 """The protocol of a benchmark's numbers: what they depend on, and how answers were read.
 
-    {"benchmark": "vstar", "condition": "greedy",
+    {"benchmark": "NAME", "condition": "greedy",
      "records": {"digest": "9f2c…", "n": 160, "videos": 80, "clipped": 0, "without_frames": 0},
      "frames": {"fps": 2.0, "min_frames": 4, "max_frames": 8, "max_pixels": 12288, "multiple": 32,
                 "jpeg_quality": 95, "per_record": {"least": 8, "mean": 8.0, "most": 8}, "blank": false},
