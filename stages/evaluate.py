@@ -84,7 +84,7 @@ def main() -> None:
                 print(f"evaluate: no record of {bench} is usable, left out")
                 continue
             (folder / bench).mkdir()
-            about = protocol.of_records(benchmark, records, store)
+            about = protocol.of_records(benchmark, records, store, BENCH)
             asked = [decoding for decoding in decodings if decoding not in params.except_for.get(name, ())]
             for condition in map(CONDITIONS.__getitem__, asked):
                 sampling = Sampling(

@@ -31,6 +31,9 @@ Facts = dict[str, Any]
 Results = Sequence[Mapping[str, Any]]
 """Records with the answers filled in and, where a judge is needed, with its ratings."""
 
+REJECTED = "rejected.jsonl"
+"""Beside the validated benchmarks: how many rows of each are left out for which reason, where any is."""
+
 Metric = tuple[str, str, str]
 """Key in the metrics file, heading of the table's column, second line of the heading."""
 

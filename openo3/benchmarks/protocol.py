@@ -1,7 +1,8 @@
 """The protocol of a benchmark's numbers: what they depend on, and how answers were read.
 
     {"benchmark": "NAME", "condition": "greedy",
-     "records": {"digest": "9f2c…", "n": 160, "videos": 80, "clipped": 0, "without_frames": 0},
+     "records": {"digest": "9f2c…", "n": 160, "videos": 80, "clipped": 0, "rejected": {"media missing": 2},
+                 "without_frames": 0},
      "frames": {"fps": 2.0, "min_frames": 4, "max_frames": 8, "max_pixels": 12288, "multiple": 32,
                 "jpeg_quality": 95, "per_record": {"least": 8, "mean": 8.0, "most": 8}, "blank": false},
      "prompts": {"digest": "51ab…", "grammar": true},
@@ -30,9 +31,10 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from openo3.benchmarks.base import Benchmark, Record, Results, frames_of, unrated
+from openo3.benchmarks.base import REJECTED, Benchmark, Record, Results, frames_of, unrated
 from openo3.benchmarks.conditions import Condition
 from openo3.benchmarks.judges import JudgeParams, Ratings
+from openo3.files.artifacts import read_jsonl
 
 if TYPE_CHECKING:  # `openo3 score` needs none of them
     from openo3.core.prompts import Prompts
@@ -50,8 +52,16 @@ _ANSWER = re.compile(r"answer_.*|VQA_score|said|completions?|correct|format|read
 LIBRARIES = ("torch", "transformers", "vllm")
 
 
-def of_records(benchmark: Benchmark, records: Sequence[Record], store: FrameStore | None = None) -> Protocol:
-    """Which records are scored; the digest is that of the checked records, without answers, as JSON."""
+def of_records(
+    benchmark: Benchmark,
+    records: Sequence[Record],
+    store: FrameStore | None = None,
+    validated: Path | None = None,
+) -> Protocol:
+    """Which records are scored; the digest is that of the checked records, without answers, as JSON.
+
+    `validated` is the folder of the validated benchmarks, which says how many rows were `rejected` and why.
+    """
     asked = [{key: record[key] for key in record if not _ANSWER.fullmatch(key)} for record in records]
     found: Protocol = {
         "digest": hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).hexdigest(),
@@ -59,6 +69,11 @@ def of_records(benchmark: Benchmark, records: Sequence[Record], store: FrameStor
         "videos": len(set(benchmark.scoring.videos(records))),
         "clipped": sum(bool(record.get("clipped")) for record in records),
     }
+    if validated is not None:
+        path = validated / REJECTED
+        counts = read_jsonl(path) if path.exists() else ()
+        own = {line["reason"]: line["rows"] for line in counts if line["benchmark"] == benchmark.name}
+        found["rejected"] = own
     if store is not None:
         found["without_frames"] = sum(frames_of(record) not in store for record in records)
     return {"benchmark": benchmark.name, "records": found}

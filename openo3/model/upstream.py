@@ -142,13 +142,9 @@ def vllm_max_model_len(llm: Any) -> int:
     return llm.llm_engine.model_config.max_model_len
 
 
-def vllm_device(llm: Any) -> dict[str, str]:
-    """The `device` that the model is on, and its `dtype`."""
-    config = llm.llm_engine.vllm_config
-    return {
-        "device": str(config.device_config.device_type),
-        "dtype": str(config.model_config.dtype).removeprefix("torch."),
-    }
+def vllm_dtype(llm: Any) -> str:
+    """The type of the model's numbers, `bfloat16` say."""
+    return str(llm.llm_engine.model_config.dtype).removeprefix("torch.")
 
 
 def vllm_set_processor_kwargs(llm: Any, settings: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ from openo3.core.prompts import Prompts
 from openo3.model.decoding import Sampling
 from openo3.model.encode import Prompt, PromptEncoder
 from openo3.model.load import load_processor, resolve
-from openo3.model.upstream import vllm_device, vllm_max_model_len, vllm_shutdown
+from openo3.model.upstream import vllm_dtype, vllm_max_model_len, vllm_shutdown
 
 MM_PROCESSOR_KWARGS = {"do_resize": False}
 """Frames have the model's size already; vLLM's image processor would enlarge small ones, and with that
@@ -59,7 +59,8 @@ class VLLMEngine:
     @property
     def facts(self) -> dict[str, str]:
         """See `openo3.model.engine.Engine`."""
-        return {"name": "vllm", **vllm_device(self.llm)}
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        return {"name": "vllm", "device": device, "dtype": vllm_dtype(self.llm)}
 
     def box_space(self, size: tuple[int, int]) -> BoxSpace:
         return self.encoder.box_space(size)

@@ -13,7 +13,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from openo3.benchmarks import protocol
-from openo3.files.artifacts import write_json
+from openo3.files.artifacts import write_json, write_jsonl
 from openo3.model.engine import LocalEngine
 from openo3.prompt_file import DEFAULT, default_prompts, read_prompts
 from stages import evaluate
@@ -90,6 +90,8 @@ def test_predictions_and_metrics_are_written(place: Path) -> None:
 def test_every_number_has_its_protocol(place: Path) -> None:
     """Where the numbers are in the metrics, there the protocol is in the file beside."""
     write_params(place, decodings={"vstar": ["greedy", "plain", "blind"], "tvgbench": ["greedy"]})
+    left_out = {"benchmark": "vstar", "reason": "media missing", "rows": 2}
+    write_jsonl(place / "data/validated/bench/rejected.jsonl", [left_out])
     evaluate.main()
     metrics = json.loads((place / "metrics/evaluate/sft.json").read_text())
     text = (place / "metrics/evaluate/sft.protocol.json").read_text()
@@ -99,7 +101,8 @@ def test_every_number_has_its_protocol(place: Path) -> None:
     }
     found = protocols["vstar"]["greedy"]
     assert found["records"] | {"digest": None} == {
-        "digest": None, "n": 5, "videos": 3, "clipped": 0, "without_frames": 1,
+        "digest": None, "n": 5, "videos": 3, "clipped": 0, "rejected": {"media missing": 2},
+        "without_frames": 1,
     }  # fmt: skip
     assert found["frames"]["fps"] > 0
     assert found["frames"]["per_record"]["least"] >= 1

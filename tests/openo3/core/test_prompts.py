@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from openo3.configuration import ConfigurationError
 from openo3.core.prompts import Prompts
 from openo3.core.schema import Task
+from openo3.inference.checkout import checkout_prompts
 from openo3.prompt_file import DEFAULT, default_prompts, prompts_path, read_prompts
 
 RECORDED = json.loads((Path(__file__).parent / "recorded_prompts.json").read_text(encoding="utf-8"))
@@ -130,3 +131,13 @@ def test_plain_prompts_replace_the_grammar_alone():
     prompts = default_prompts()
     assert prompts.plainly() == replace(prompts, grammar=prompts.plain)
     assert prompts.plainly().plainly() == prompts.plainly()
+
+
+def test_a_checkout_is_asked_with_its_own_templates(tmp_path: Path):
+    """`openo3 ask` takes the prompts of the checkout around the model, else those of openo3."""
+    assert checkout_prompts(tmp_path / "data/models/sft") == default_prompts()
+    (tmp_path / "openo3").mkdir()
+    own_file(tmp_path, grammar__mcq="{question} Letter?")
+    (tmp_path / "params.yaml").write_text("prompts: own.yaml\n")
+    asked = checkout_prompts(tmp_path / "data/models/sft")
+    assert asked.task(Task.MCQ, "Which?") == "Which? Letter?"

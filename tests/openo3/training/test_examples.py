@@ -7,6 +7,7 @@ import pytest
 from openo3.core.evidence import read_where
 from openo3.core.geometry import RELATIVE_1000, BoxSpace, pixels
 from openo3.core.schema import Box, KeyFrame, Sample, Task
+from openo3.model.encode import PromptEncoder
 from openo3.prompt_file import default_prompts
 from openo3.training.examples import Examples, key_times
 from tests.openo3.training import workplace
@@ -102,6 +103,24 @@ def test_a_direct_answer_uses_the_box_space_of_the_model(
     monkeypatch.setattr(Examples, "box_space", lambda *_: space)
     assert replace(examples, reasoning=reasoning).target(cup) == said
     assert read_where(said, space) == {"1": [pytest.approx(B)], "3": [pytest.approx(A)]}
+
+
+def test_training_asks_with_templates_of_ones_own(examples: Examples) -> None:
+    """Templates reach the questions, the direct ones, and what surrounds both."""
+    default = default_prompts()
+    own = replace(
+        default,
+        conversation=replace(default.conversation, frame="[{time}]{image}"),
+        grammar=replace(default.grammar, temporal_spatial="{question} Cite."),
+        questions=replace(default.questions, where="{question} At {seconds}?"),
+    )
+    asked = replace(examples, encoder=PromptEncoder(examples.encoder.processor, own)).with_direct()
+    first, last = asked.samples[0], asked.samples[-1]
+    assert asked.prompt(first).text == f"{first.question} Cite."
+    assert last.question.endswith(" At 2?")
+    shown = asked.encoder.decode(asked.encode(first).prefix_ids)
+    assert "[0.0]" in shown
+    assert "Frame" not in shown
 
 
 def test_without_reasoning_prompt_and_answer_are_plain(examples: Examples) -> None:
