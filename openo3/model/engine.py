@@ -17,6 +17,7 @@ from openo3.core.geometry import BoxSpace
 from openo3.core.prompts import Prompts
 from openo3.model.decoding import Generation, Sampling, decode
 from openo3.model.encode import Encoded, Prompt, PromptEncoder, Vision
+from openo3.model.fused_layers import compile_vision
 from openo3.model.load import load_model, load_processor
 from openo3.model.packing import Branch, Pack
 
@@ -58,7 +59,9 @@ class LocalEngine:
         """The model of a folder, on the GPU if there is one, see `PromptEncoder` for `prompts`."""
         model = load_model(path)
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        return cls(model.to(device).eval(), load_processor(path), tokens_per_batch, prompts)
+        model = model.to(device).eval()
+        compile_vision(model)
+        return cls(model, load_processor(path), tokens_per_batch, prompts)
 
     @property
     def facts(self) -> dict[str, str]:
