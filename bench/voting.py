@@ -16,10 +16,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from openo3.benchmarks import judges, registry
-from openo3.benchmarks.voting import Poll, VoteParams
+from openo3.benchmarks.conditions import CONDITIONS
+from openo3.benchmarks.voting import Poll
 from openo3.configuration import read_block
 from openo3.media.frame_store import FrameStore
-from stages.evaluate import BENCH, FRAMES, Params, load_engine
+from openo3.model.decoding import Sampling
+from stages.evaluate import BENCH, FRAMES, Params, load_engine, sampling_of
+from stages.prompts import load_prompts
 
 
 def main() -> None:
@@ -29,17 +32,18 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=32)
     arguments = parser.parse_args()
     params = read_block("params.yaml", "evaluate", Params)
-    engine = load_engine(arguments.model, params)
+    _, prompts = load_prompts()
+    engine = load_engine(arguments.model, params, prompts)
     benchmark = registry.get(arguments.benchmark)
     records = benchmark.load(BENCH / f"{benchmark.name}.json")[: arguments.records]
-    store, judge = FrameStore.open(FRAMES / benchmark.name), judges.load(params.judge)
+    store, judge = FrameStore.open(FRAMES / benchmark.name), judges.load(params.judge, prompts)
 
-    def seconds(votes: VoteParams, count: int) -> tuple[float, float]:
+    def seconds(sampling: Sampling, count: int) -> tuple[float, float]:
         """Of the samples about `count` records, and of rating their evidence."""
         with tempfile.TemporaryDirectory() as folder:
             poll = Poll(
-                benchmark, records[:count], store, engine, judge, votes, params.max_new_tokens, params.seed,
-                Path(folder), params.records_per_batch, f"{votes.n} samples",
+                benchmark, records[:count], store, engine, judge, prompts, sampling,
+                Path(folder), params.records_per_batch, f"{sampling.n} samples",
             )  # fmt: skip
             marks = [time.perf_counter()]
             for way in ("majority", "relevance"):  # the second adds the ratings
@@ -47,10 +51,11 @@ def main() -> None:
                 marks.append(time.perf_counter())
         return marks[1] - marks[0], marks[2] - marks[1]
 
-    single, n = replace(params.votes, n=1), params.votes.n
+    several = sampling_of(CONDITIONS["voted"], params)
+    single, n = replace(several, n=1), several.n
     seconds(single, 1)
     single_s, _ = seconds(single, len(records))
-    samples_s, ratings_s = seconds(params.votes, len(records))
+    samples_s, ratings_s = seconds(several, len(records))
     print(f"| {len(records)} records of {benchmark.title} | times one sampled answer |\n| --- | --- |")
     print(f"| majority of {n} | {samples_s / single_s:.2g} |")
     print(f"| {n} weighted by their evidence | {(samples_s + ratings_s) / single_s:.2g} |")

@@ -19,6 +19,7 @@ from openo3.training.run import Artifacts, TrainingParams, load_examples, pass_o
 from openo3.training.weights import load_for_training, lora_config
 from openo3.training.workspace import workspace
 from stages.params import load_params, settings_of, wrong
+from stages.prompts import load_prompts
 
 START, ROWS, FRAMES = Path("data/models/sft"), Path("data/validated/rl.jsonl"), Path("data/frames/train")
 COLUMNS = {
@@ -67,9 +68,10 @@ def main() -> None:
     from trl import GRPOConfig
 
     params = load_params("gspo", Params)
+    templates, prompts = load_prompts()
     if pass_on("gspo", ROWS, START, ARTIFACTS):
         return
-    work = workspace("gspo", [START, ROWS, FRAMES / "index.json"], asdict(params))
+    work = workspace("gspo", [START, ROWS, FRAMES / "index.json", templates], asdict(params))
     with settings_of("gspo.lora"):
         lora = lora_config(params.lora)
     with settings_of("gspo.trainer"):
@@ -79,7 +81,7 @@ def main() -> None:
     def make() -> tuple[GroundedGSPOTrainer, Examples]:
         processor, data = load_processor(START), params.data
         examples = load_examples(
-            "gspo", ROWS, FRAMES, processor,
+            "gspo", ROWS, FRAMES, processor, prompts,
             max_samples=data.max_samples, max_tokens=data.max_tokens, direct=data.direct, answered=False,
         )  # fmt: skip
         if not examples.samples:

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from openo3.benchmarks.base import Benchmark, Record, frames_of, prediction
 from openo3.core.geometry import BoxSpace
+from openo3.core.prompts import Prompts
 from openo3.media.frame_store import Frame, FrameStore
 from openo3.model.decoding import Sampling
 from openo3.model.encode import Prompt
@@ -34,23 +35,24 @@ def answer(
     engine: Engine,
     sampling: Sampling,
     *,
+    prompts: Prompts,
     see: Callable[[Iterable[Frame]], tuple[Frame, ...]] = tuple,
-    ask: Callable[[str], str] = str,
     kept: Path,
     records_per_batch: int,
     progress: str,
 ) -> tuple[list[Record], list[dict[str, Any]]]:
     """Results of all records and one line per question (prompt, completion, box space).
 
-    `see` prepares the frames, `ask` the questions. Each batch's answers are appended to the file `kept` as
-    one line; batches that it holds from an interrupted run are not asked again. The caller keeps one such
-    file for each model, condition and version of the code (`openo3.training.workspace`). Each batch has its
-    own seed, so that sampled answers are independent and a resumed run gives those of an uninterrupted one.
+    `prompts` make the questions, `see` prepares the frames. Each batch's answers are appended to the file
+    `kept` as one line; batches that it holds from an interrupted run are not asked again. The caller keeps
+    one such file for each model, condition and version of the code (`openo3.training.workspace`). Each batch
+    has its own seed, so that sampled answers are independent and a resumed run gives those of an
+    uninterrupted one.
     A record whose media has no frames is not asked and has no answers: it stays in the denominator.
     """
     asked = ask_all(
-        benchmark, records, store, engine, sampling,
-        see=see, ask=ask, kept=kept, records_per_batch=records_per_batch, progress=progress,
+        benchmark, records, store, engine, sampling, prompts=prompts,
+        see=see, kept=kept, records_per_batch=records_per_batch, progress=progress,
     )  # fmt: skip
     results, lines = [], []
     for index, record in enumerate(records):
@@ -71,8 +73,8 @@ def ask_all(
     engine: Engine,
     sampling: Sampling,
     *,
+    prompts: Prompts,
     see: Callable[[Iterable[Frame]], tuple[Frame, ...]] = tuple,
-    ask: Callable[[str], str] = str,
     only: str | None = None,
     kept: Path,
     records_per_batch: int,
@@ -85,7 +87,7 @@ def ask_all(
 
     def make(batch: range) -> list[dict[str, Any]]:
         own = replace(sampling, seed=sampling.seed + 1_000_003 * batch.start)
-        return _ask(benchmark, records, batch, store, engine, own, see, ask, only)
+        return _ask(benchmark, records, batch, store, engine, own, prompts, see, only)
 
     return in_batches(make, len(records), kept, records_per_batch, progress)
 
@@ -118,12 +120,12 @@ def _ask(
     store: FrameStore,
     engine: Engine,
     sampling: Sampling,
+    prompts: Prompts,
     see: Callable[[Iterable[Frame]], tuple[Frame, ...]],
-    ask: Callable[[str], str],
     only: str | None,
 ) -> list[dict[str, Any]]:
     """All questions of some records in one call of the engine."""
-    prompts: list[Prompt] = []
+    asking: list[Prompt] = []
     asked: list[Mapping[str, str]] = []
     shown: dict[str, tuple[Frame, ...]] = {}
     for index in batch:
@@ -133,12 +135,12 @@ def _ask(
             continue
         if media not in shown:
             shown[media] = see(store.frames(media))
-        questions = benchmark.questions(records[index], box_space(engine, store, records[index]))
-        asked.append({kind: ask(text) for kind, text in questions.items() if only in (None, kind)})
+        questions = benchmark.questions(records[index], box_space(engine, store, records[index]), prompts)
+        asked.append({kind: text for kind, text in questions.items() if only in (None, kind)})
         # Prompts with the very same frames share a row of the cache, which several samples of each make long
         frames = shown[media] if sampling.n == 1 else (*[*shown[media]],)
-        prompts += [Prompt(frames, store.duration_s(media), text) for text in asked[-1].values()]
-    texts = iter(engine.generate(prompts, sampling))
+        asking += [Prompt(frames, store.duration_s(media), text) for text in asked[-1].values()]
+    texts = iter(engine.generate(asking, sampling))
     return [
         {
             "record": index,

@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from openo3.benchmarks.base import Benchmark, Record, Results, Votable, prediction
-from openo3.benchmarks.judges import SAME, Item, Judge
+from openo3.benchmarks.judges import SAME, Item, Judge, Unclear
 from openo3.core import selective, voting
 from openo3.core.geometry import BoxSpace
 from openo3.core.metrics import bootstrap, with_intervals
@@ -128,8 +128,10 @@ def score(
     accuracy, with intervals; the `cost` per record. Of the answers whose evidence was rated, `ratings` has
     for each rating their `share` and how many of them are `right`, None if there are none."""
     right = correct(benchmark, results)
-    voted, single = bootstrap([[a, b] for a, b in zip(right, singles(results), strict=True)])
-    area = selective.area(confidences(results), right)
+    videos = benchmark.scoring.videos(results)
+    pairs = [[a, b] for a, b in zip(right, singles(results), strict=True)]
+    voted, single = bootstrap(pairs, videos=videos)
+    area = selective.area(confidences(results), right, videos)
     found = {votable(benchmark).metric: voted, "single": single, "area": area}
     block = with_intervals(found, len(results))
     if relevance is not None:
@@ -184,6 +186,9 @@ class _Once:
         distinct = list(dict.fromkeys(items))
         ratings = dict(zip(distinct, self.judge.rate(distinct) if distinct else (), strict=True))
         return [ratings[item] for item in items]
+
+    def choose(self, items: Sequence[Unclear]) -> list[str]:
+        return self.judge.choose(items)
 
 
 def _groups(benchmark: Benchmark, results: Sequence[Results], judge: Judge) -> list[tuple[int | None, ...]]:

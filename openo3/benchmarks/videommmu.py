@@ -16,7 +16,6 @@ from openo3.annotations.rows import shown
 from openo3.annotations.sources import Reference
 from openo3.benchmarks.base import Record
 from openo3.benchmarks.choices import choice_benchmark
-from openo3.core import prompts
 
 TRACKS = ("Perception", "Comprehension", "Adaptation")
 
@@ -64,9 +63,9 @@ VIDEOMMMU = choice_benchmark(
     media_field="id",
     id_field="name",
     groups=TRACKS,
-    notes={
-        "Perception": prompts.BUT_THE_END,
-        "Comprehension": prompts.BUT_THE_END,
-        "Adaptation": prompts.IN_THE_END,
+    about={
+        "Perception": "not_about_last_picture",
+        "Comprehension": "not_about_last_picture",
+        "Adaptation": "about_last_picture",
     },
 )

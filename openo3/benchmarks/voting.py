@@ -21,12 +21,12 @@ from openo3.benchmarks.conditions import Vote
 from openo3.benchmarks.judges import Judge
 from openo3.configuration import Positive
 from openo3.core.evidence import parse_completion
-from openo3.core.prompts import without_instruction
+from openo3.core.prompts import Prompts
 from openo3.core.voting import Votes
 from openo3.media.frame_store import FrameStore
 from openo3.model.decoding import Sampling
 from openo3.model.engine import Engine
-from openo3.model.relevance import Evidence, evidence, rate
+from openo3.model.relevance import Evidence, evidence, prompt, rate
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,8 @@ class Poll:
     store: FrameStore
     engine: Engine
     judge: Judge
-    votes: Votes
-    max_new_tokens: int
-    seed: int
+    prompts: Prompts
+    sampling: Sampling
     kept: Path
     records_per_batch: int
     progress: str
@@ -69,11 +68,10 @@ class Poll:
         """The answers, judged."""
         asked = ask_all(
             self.benchmark, self.records, self.store, self.engine,
-            Sampling(self.max_new_tokens, self.votes.temperature, self.votes.top_p, self.votes.n, self.seed),
-            only=votable(self.benchmark).question,
+            self.sampling, prompts=self.prompts, only=votable(self.benchmark).question,
             kept=self.kept / f"{self.benchmark.name}.samples.jsonl",
             records_per_batch=self.records_per_batch,
-            progress=f"{self.progress}, {self.votes.n} samples",
+            progress=f"{self.progress}, {self.sampling.n} samples",
         )  # fmt: skip
         spaces = [box_space(self.engine, self.store, record) for record in self.records]
         return ballots(
@@ -103,7 +101,9 @@ class Poll:
                 "record": index,
                 "ratings": [next(ratings) for _ in own],
                 "crops": sum(len(each.crops) for each in own if each.usable),
-                "tokens": sum(self.engine.encoder.length(each.prompt) for each in own if each.usable),
+                "tokens": sum(
+                    self.engine.encoder.length(prompt(self.engine, each)) for each in own if each.usable
+                ),
             }
             for index, own in zip(batch, cited, strict=True)
         ]
@@ -113,7 +113,8 @@ class Poll:
             return []
         media = frames_of(ballot.record)
         frames, duration_s = self.store.frames(media), self.store.duration_s(media)
-        question, side = without_instruction(ballot.prompt), self.engine.encoder.side_multiple
+        plain = self.benchmark.questions(ballot.record, ballot.space, self.prompts.plainly())
+        question, side = plain[votable(self.benchmark).question], self.engine.encoder.side_multiple
         return [
             evidence(question, parse_completion(text, ballot.space), frames, duration_s, side)
             for text in ballot.completions

@@ -6,6 +6,8 @@ mean. A confidence that says nothing has, at every coverage, the accuracy of all
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -28,20 +30,22 @@ def curve(confidence: ArrayLike, correct: ArrayLike) -> list[tuple[float, float]
     return [(float(x), float(y)) for x, y in zip(coverage, right.cumsum() / coverage, strict=True)]
 
 
-def area(confidence: ArrayLike, correct: ArrayLike) -> Interval:
+def area(confidence: ArrayLike, correct: ArrayLike, videos: Sequence[Hashable] | None = None) -> Interval:
     """The area under the curve, which is accuracy averaged over all coverages, with its 95 % interval.
+
+    `videos` [N] are resampled as in `openo3.core.metrics.bootstrap`.
 
     >>> area([0.9, 0.5], [1, 0]).value, area([0.5, 0.5], [1, 0]).value
     (0.8465735902799727, 0.5)
     """
-    [found] = bootstrap(_by_level((confidence, correct), _levels(confidence)), _area)
+    [found] = bootstrap(_by_level((confidence, correct), _levels(confidence)), _area, videos=videos)
     return found
 
 
-def area_difference(one: Scored, other: Scored) -> Interval:
+def area_difference(one: Scored, other: Scored, videos: Sequence[Hashable] | None = None) -> Interval:
     """How much larger the area of `one` is than that of `other`, for the same questions."""
     levels = _levels(np.concatenate([np.asarray(one[0]), np.asarray(other[0])]))
-    [found] = paired_difference(_by_level(one, levels), _by_level(other, levels), _area)
+    [found] = paired_difference(_by_level(one, levels), _by_level(other, levels), _area, videos=videos)
     return found
 
 

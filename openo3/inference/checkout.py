@@ -8,7 +8,9 @@ from typing import Any
 
 import openo3
 from openo3.configuration import ConfigurationError, read_blocks
+from openo3.core.prompts import Prompts
 from openo3.media.decode import SamplingConfig
+from openo3.prompt_file import default_prompts, prompts_path, read_prompts
 
 PARAMS = "params.yaml"
 MODELS = ("data/models/gspo", "data/models/sft", "data/models/base", "data/tiny-qwen3-vl")
@@ -55,6 +57,17 @@ def frame_sampling(model: Path, multiple: int) -> SamplingConfig:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ConfigurationError(f"{root / PARAMS}: sample_frames.train: {error!r}") from None
     return SamplingConfig(**PUBLISHED, multiple=multiple)
+
+
+def checkout_prompts(model: Path) -> Prompts:
+    """The prompts of training in the checkout around `model`; outside a checkout those of openo3.
+
+    Raises:
+        ConfigurationError: the templates cannot be used; the message names the file and the key.
+    """
+    for root in _checkouts(model):
+        return read_prompts(prompts_path(root / PARAMS))
+    return default_prompts()
 
 
 def _checkouts(start: Path) -> Iterator[Path]:

@@ -4,7 +4,7 @@
     answer = model.ask("clip.mp4", "What enters after the red circle?")
     answer.answer, answer.claims
 
-Prompts and frame sampling are those of training and evaluation.
+Prompts and frame sampling are those of training and evaluation, in the checkout around the model.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from openo3.core import prompts
 from openo3.core.evidence import parse_completion
 from openo3.core.geometry import BoxSpace
 from openo3.core.reading import final_answer
@@ -21,7 +20,7 @@ from openo3.core.schema import Task
 from openo3.core.voting import Votes, elect, grouped, weight
 from openo3.core.words import same_words
 from openo3.inference.answer import Answer, Vote
-from openo3.inference.checkout import find_model, frame_sampling
+from openo3.inference.checkout import checkout_prompts, find_model, frame_sampling
 from openo3.media.decode import DecodedVideo, SamplingConfig, sample
 from openo3.media.frame_store import Frame
 from openo3.media.image import fit_size
@@ -51,7 +50,7 @@ def load(model: str | os.PathLike[str] | None = None, *, frames: SamplingConfig 
         ConfigurationError: the checkout's parameters cannot be used.
     """
     path = find_model(Path.cwd()) if model is None else Path(model)
-    engine = LocalEngine.load(path)
+    engine = LocalEngine.load(path, prompts=checkout_prompts(path))
     patch = engine.encoder.processor.image_processor.patch_size
     return Model(engine, str(path), frames or frame_sampling(path, patch * engine.encoder.merge))
 
@@ -113,7 +112,8 @@ class Model:
         media, video = self._decode(path)
         if task is None:
             task = Task.VISUAL if media.kind == "image" else Task.FREE_FORM
-        text = question.strip() if plain else prompts.task_text(task, question.strip())
+        prompts = self.engine.encoder.prompts
+        text = (prompts.plainly() if plain else prompts).task(task, question.strip())
         shown = tuple(Frame(shot.image, shot.time_s, shot.key) for shot in video.shots)
         sampling = Sampling(max_new_tokens, temperature, Votes.top_p if temperature else 1.0, votes, seed)
         [texts] = self.engine.generate(

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from openo3.core import prompts
 from openo3.core.geometry import RELATIVE_1000, BoxSpace, pixels
+from openo3.core.prompts import Prompts
+from openo3.prompt_file import default_prompts
 
 if TYPE_CHECKING:
     from openo3.media.frame_store import Frame
@@ -57,11 +58,13 @@ class PromptEncoder:
 
     Questions and answers are untrusted: what looks like a special token in them (`<|im_end|>`,
     `<|image_pad|>`) is read as the characters it is written with, so no record can end a turn or ask for
-    an image that is not there. The grammar's tags are tokens all the same.
+    an image that is not there. The grammar's tags are tokens all the same. `prompts` say what surrounds a
+    question, by default those that are installed with openo3.
     """
 
-    def __init__(self, processor: Any) -> None:
+    def __init__(self, processor: Any, prompts: Prompts | None = None) -> None:
         self.processor = processor
+        self.prompts = prompts or default_prompts()
         self.tokenizer = processor.tokenizer
         self.image_token: str = processor.image_token
         self.image_token_id: int = processor.image_token_id
@@ -89,7 +92,8 @@ class PromptEncoder:
     def encode(self, prompt: Prompt, vision: Vision | None = None) -> Encoded:
         """Token IDs of a prompt. `vision` is the result of processing the same frames before."""
         vision = vision or self.vision(prompt.frames)
-        messages = prompts.conversation([f.time_s for f in prompt.frames], prompt.duration_s, _QUESTION)
+        times_s = [frame.time_s for frame in prompt.frames]
+        messages = self.prompts.messages(times_s, prompt.duration_s, _QUESTION)
         rendered = self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         before, after = rendered.split(_QUESTION)
         head = self._with_patches(before, vision.grids)

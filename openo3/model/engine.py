@@ -14,6 +14,7 @@ import torch
 from tqdm import tqdm
 
 from openo3.core.geometry import BoxSpace
+from openo3.core.prompts import Prompts
 from openo3.model.decoding import Generation, Sampling, decode
 from openo3.model.encode import Encoded, Prompt, PromptEncoder, Vision
 from openo3.model.fused_layers import compile_vision
@@ -38,6 +39,11 @@ class Engine(Protocol):
         """For each prompt, which of the `options` is the likeliest next token. Each has to be one token."""
         ...
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """`name`, `device` and `dtype`: what a protocol says about it."""
+        ...
+
 
 class LocalEngine:
     """A model of the Qwen-VL family in this process.
@@ -45,18 +51,29 @@ class LocalEngine:
     `tokens_per_batch` bounds the prefix tokens decoded at once; raise it on a large GPU.
     """
 
-    def __init__(self, model: Any, processor: Any, tokens_per_batch: int = 6144) -> None:
+    def __init__(
+        self, model: Any, processor: Any, tokens_per_batch: int = 6144, prompts: Prompts | None = None
+    ) -> None:
         self.model = model
-        self.encoder = PromptEncoder(processor)
+        self.encoder = PromptEncoder(processor, prompts)
         self.tokens_per_batch = tokens_per_batch
 
     @classmethod
-    def load(cls, path: str | Path, tokens_per_batch: int = 6144) -> LocalEngine:
+    def load(
+        cls, path: str | Path, tokens_per_batch: int = 6144, prompts: Prompts | None = None
+    ) -> LocalEngine:
+        """The model of a folder, on the GPU if there is one, see `PromptEncoder` for `prompts`."""
         model = load_model(path)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         model = model.to(device).eval()
         compile_vision(model)
-        return cls(model, load_processor(path), tokens_per_batch)
+        return cls(model, load_processor(path), tokens_per_batch, prompts)
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """See `Engine`."""
+        dtype = str(self.model.dtype).removeprefix("torch.")
+        return {"name": "transformers", "device": self.model.device.type, "dtype": dtype}
 
     def box_space(self, size: tuple[int, int]) -> BoxSpace:
         return self.encoder.box_space(size)

@@ -11,7 +11,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from openo3.core import prompts
 from openo3.core.evidence import Completion
 from openo3.core.schema import Box
 from openo3.core.voting import WEIGHTS
@@ -39,11 +38,6 @@ class Evidence:
         """Whether there are crops, and not too many."""
         return 0 < len(self.crops) <= MOST_CROPS
 
-    @property
-    def prompt(self) -> Prompt:
-        """What the model is asked. Crops of a still image are shown as those of a video of no length."""
-        return Prompt(self.crops, self.duration_s or 0.0, prompts.relevance(self.question))
-
 
 def evidence(
     question: str,
@@ -68,9 +62,14 @@ def evidence(
     return Evidence(question, tuple(found for found in crops if found), duration_s)
 
 
+def prompt(engine: Engine, rated: Evidence) -> Prompt:
+    """What the model is asked. Crops of a still image are shown as those of a video of no length."""
+    return Prompt(rated.crops, rated.duration_s or 0.0, engine.encoder.prompts.relevance(rated.question))
+
+
 def rate(engine: Engine, rated: Sequence[Evidence]) -> list[int | None]:
     """The relevance of each answer's evidence, 0-2; None where it is not usable."""
-    asked = [each.prompt for each in rated if each.usable]
+    asked = [prompt(engine, each) for each in rated if each.usable]
     ratings = iter(engine.choose(asked, RATINGS) if asked else ())
     return [next(ratings) if each.usable else None for each in rated]
 

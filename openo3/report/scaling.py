@@ -5,7 +5,7 @@ What is said is composed from the numbers; nothing is claimed that no interval b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -61,18 +61,18 @@ def _scaling(inputs: Inputs, model: str, benchmark: str, votes: list[str]) -> Sc
     results = {name: inputs.results[model, benchmark, name] for name in votes}
     right = {name: correct(about, own) for name, own in results.items()}
     right["single"] = singles(results[votes[0]])
-    records = len(right["single"])
+    records, videos = len(right["single"]), about.scoring.videos(results[votes[0]])
     levels = {"single": measured_cell(blocks[votes[0]], "single")}
     if greedy := inputs.results.get((model, benchmark, "greedy")):
         right["greedy"] = correct(about, greedy[:records])
-        [found] = bootstrap(right["greedy"])
+        [found] = bootstrap(right["greedy"], videos=videos)
         levels["greedy"] = Cell(100 * found.value, 100 * found.low, 100 * found.high)
     levels |= {name: measured_cell(blocks[name], metric) for name in votes}
     asked = chain.from_iterable(record.values() for record in inputs.answers[model, benchmark, votes[0]])
     n = max((len(line["samples"]) for line in asked), default=0)
     names = {"single": "One sample", "greedy": "Greedy"} | {v: f"{VOTES[v]}@{n}" for v in votes}
     gains = {
-        (name, than): _gain(right[name], right[than])
+        (name, than): difference_cell(paired_difference(right[name], right[than], videos=videos)[0])
         for name in votes
         for than in ("single", "greedy", "voted")
         if than in right and than != name
@@ -101,14 +101,9 @@ def _scaling(inputs: Inputs, model: str, benchmark: str, votes: list[str]) -> Sc
         records=records,
         metrics=tuple(lines),
         columns=columns,
-        sentences=tuple(_sentences(name, n, gains, right, results, blocks)),
+        sentences=tuple(_sentences(name, n, gains, right, results, blocks, videos)),
         chart=coverage_chart("Accuracy by coverage", curves),
     )
-
-
-def _gain(after: list[float], before: list[float]) -> Cell | None:
-    [gain] = paired_difference(after, before)
-    return difference_cell(gain)
 
 
 def _sentences(
@@ -118,6 +113,7 @@ def _sentences(
     right: Mapping[str, list[float]],
     results: Mapping[str, Any],
     blocks: Mapping[str, Any],
+    videos: Sequence[Hashable],
 ) -> Iterator[str]:
     subjects = {"voted": f"The majority of {n} samples", "confident": "Weighting samples by their evidence"}
     others = {"single": "one sample", "greedy": "greedy decoding", "voted": "the majority"}
@@ -130,7 +126,7 @@ def _sentences(
         yield from _ratings(blocks["confident"]["ratings"])
     for way, own in results.items():
         gain = difference_cell(
-            selective.area_difference((confidences(own), right[way]), ([0.0] * len(own), right[way]))
+            selective.area_difference((confidences(own), right[way]), ([0.0] * len(own), right[way]), videos)
         )
         if gain:
             tells = {"up": "tells right from wrong answers", "down": "misleads"}

@@ -14,6 +14,7 @@ from accelerate.utils import broadcast_object_list
 from transformers import Trainer, TrainingArguments
 
 from openo3.configuration import NonNegative
+from openo3.core.prompts import Prompts
 from openo3.files.artifacts import atomic_directory, write_csv, write_json
 from openo3.media.frame_store import FrameStore
 from openo3.model.encode import PromptEncoder
@@ -78,6 +79,7 @@ def load_examples(
     rows: Path,
     frames: Path,
     processor: Any,
+    prompts: Prompts,
     *,
     max_samples: int | None,
     max_tokens: int | None,
@@ -86,7 +88,7 @@ def load_examples(
     reasoning: bool = True,
 ) -> Examples:
     """The stage's records, see `Examples`; one line says how many there are and how many are left out."""
-    examples = Examples.load(rows, FrameStore.open(frames), PromptEncoder(processor), max_samples)
+    examples = Examples.load(rows, FrameStore.open(frames), PromptEncoder(processor, prompts), max_samples)
     examples = replace(examples, reasoning=reasoning)
     examples = examples.with_direct() if direct else examples
     examples = examples.within(max_tokens, answered=answered)

@@ -26,11 +26,11 @@ from openo3.benchmarks.judges import RougeJudge
 from openo3.benchmarks.registry import BENCHMARKS
 from openo3.core.evidence import format_claim, format_completion, format_span, format_time
 from openo3.core.geometry import RELATIVE_1000
-from openo3.core.prompts import without_instruction
 from openo3.files.artifacts import write_csv, write_json, write_jsonl
 from openo3.media.decode import SamplingConfig
 from openo3.media.ffmpeg import encode
 from openo3.media.frame_writer import Request, write_store
+from openo3.prompt_file import default_prompts
 
 SIZE = (192, 128)
 FPS = 8
@@ -164,9 +164,8 @@ def _evaluate(root: Path, model: str, name: str, records: list[dict], rng: rando
             continue
         results, lines = [], []
         for index, record in enumerate(records):
-            prompts = benchmark.questions(record, RELATIVE_1000)
-            if condition.bare:
-                prompts = {kind: without_instruction(prompt) for kind, prompt in prompts.items()}
+            templates = default_prompts().plainly() if condition.bare else default_prompts()
+            prompts = benchmark.questions(record, RELATIVE_1000, templates)
             said = {kind: _answer(model, kind, record, condition, rng) for kind in prompts}
             if (model, name, index) == ("base", "vstar", 0):
                 said["what"] = HOSTILE

@@ -9,11 +9,12 @@ import pytest
 from openo3.benchmarks.ballots import Ballot, Relevance, ballots, counted, score
 from openo3.benchmarks.judges import Item, RougeJudge
 from openo3.benchmarks.registry import BENCHMARKS
-from openo3.benchmarks.voting import Poll, VoteParams
+from openo3.benchmarks.voting import Poll
 from openo3.core.geometry import RELATIVE_1000
 from openo3.media.frame_store import FrameStore
 from openo3.model.decoding import Sampling
 from openo3.model.engine import LocalEngine
+from openo3.prompt_file import default_prompts
 from tests.openo3.benchmarks.test_asking import vstar
 from tests.openo3.training import workplace
 from tests.openo3.training.workplace import LONG, LOST, SHORT
@@ -141,7 +142,16 @@ def test_evidence_is_rated_where_weights_can_matter(store, tmp_path, answers, ra
     engine = Scripted(answers)
     records = vstar(LONG, LOST)
     poll = Poll(
-        BENCHMARKS["vstar"], records, store, engine, RougeJudge(), VoteParams(n=3), 8, 0, tmp_path, 2, "test"
+        BENCHMARKS["vstar"],
+        records,
+        store,
+        engine,
+        RougeJudge(),
+        default_prompts(),
+        Sampling(8, 1.0, n=3),
+        tmp_path,
+        2,
+        "test",
     )
     results, lines, metrics = poll.vote("relevance")
     assert engine.rated == rated
