@@ -98,6 +98,17 @@ def tvg_when(query: str) -> str:
     return task_text(Task.TEMPORAL, query)
 
 
+TUBE = (
+    f"{THINK} {CITE} In the answer, write From <t>start</t>s to <t>end</t>s, and then, on a line for each "
+    "frame within that time, <obj>name</obj><box>[x1,y1,x2,y2]</box>at<t>seconds</t>s."
+)
+
+
+def tube(sentence: str) -> str:
+    """When the described object is seen, and its box at each frame of that time."""
+    return f"Find when and where this is seen: {sentence}\n{TUBE}"
+
+
 IN_THE_END = "The picture that the question refers to is at the end of the video."
 BUT_THE_END = "A quiz at the end of the video is not what is asked about."
 
