@@ -22,8 +22,8 @@ from openo3.annotations import rows as fields
 from openo3.annotations import sources
 from openo3.annotations.rows import AnnotationError
 from openo3.annotations.sources import Reference
-from openo3.benchmarks import tubes
 from openo3.benchmarks.base import Record
+from openo3.benchmarks.tubes import checked, tube_benchmark
 
 SCENE_S = 20
 """The length of every scene in seconds."""
@@ -68,7 +68,7 @@ def parse(raw: Any) -> Record:
         },
         "media": video.media,
     }
-    return tubes.checked(record)
+    return checked(record)
 
 
 def _size(raw: Mapping[str, Any]) -> tuple[float, float]:
@@ -78,7 +78,7 @@ def _size(raw: Mapping[str, Any]) -> tuple[float, float]:
     return fields.number(raw.get("width"), "width"), fields.number(raw.get("height"), "height")
 
 
-HCSTVG = tubes.tube_benchmark(
+HCSTVG = tube_benchmark(
     "hcstvg",
     "HC-STVG",
     "HC-STVG.json",

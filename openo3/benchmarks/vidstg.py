@@ -33,6 +33,7 @@ from openo3.annotations.rows import AnnotationError
 from openo3.annotations.sources import Reference
 from openo3.benchmarks import tubes
 from openo3.benchmarks.base import Fitted, Record
+from openo3.benchmarks.tubes import checked, tube_benchmark
 
 COMPARED_FPS = 5
 _FORMS = {"captions": "declarative", "questions": "interrogative"}
@@ -128,7 +129,7 @@ def parse(raw: Any) -> Record:
         segment = [begin / fps, (end + 1) / fps]
         record["segment"] = segment
         record["frames"] = f"{video.media}#t={segment[0]:.3f},{segment[1]:.3f}"
-    return tubes.checked(record)
+    return checked(record)
 
 
 def _frames(raw: Mapping[str, Any], field: str) -> tuple[int, int]:
@@ -156,7 +157,7 @@ def fit(record: Record, size: tuple[int, int] | None, tolerance_s: float) -> Fit
     return tubes.fit(record, size, tolerance_s)
 
 
-VIDSTG = tubes.tube_benchmark(
+VIDSTG = tube_benchmark(
     "vidstg",
     "VidSTG",
     "VidSTG/",
