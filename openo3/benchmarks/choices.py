@@ -41,7 +41,7 @@ class MultipleChoice:
 
     def questions(self, record: Mapping[str, Any], space: BoxSpace) -> dict[str, str]:
         """One prompt: which."""
-        note = self.notes.get(record["group"], "")
+        note = prompts.AFTER_THE_VIDEO if record.get("picture") else self.notes.get(record["group"], "")
         return {"which": prompts.choice(record["question"], record["options"], note)}
 
     def result(self, record: Mapping[str, Any], completions: Mapping[str, str], space: BoxSpace) -> Record:
@@ -108,6 +108,7 @@ def choice_benchmark(
     id_field: str,
     groups: Sequence[str],
     notes: Mapping[str, str] | None = None,
+    pictures: Callable[[str | Path], Iterator[tuple[str, bytes]]] | None = None,
 ) -> Benchmark:
     """A benchmark with options, whose table has a line for each of `groups`; see `Benchmark` for the rest."""
     asking = MultipleChoice(notes or {})
@@ -117,6 +118,7 @@ def choice_benchmark(
         title=title,
         filename=filename,
         rows=rows,
+        pictures=pictures,
         references=references,
         parse=parse,
         facts=facts,

@@ -109,6 +109,7 @@ def tube(sentence: str) -> str:
     return f"Find when and where this is seen: {sentence}\n{TUBE}"
 
 
+AFTER_THE_VIDEO = "The picture that the question refers to follows the video."
 IN_THE_END = "The picture that the question refers to is at the end of the video."
 BUT_THE_END = "A quiz at the end of the video is not what is asked about."
 
@@ -124,15 +125,19 @@ def choice(question: str, options: Sequence[str], note: str = "") -> str:
     return task_text(task, "\n".join([*([note] if note else []), question, *lettered]))
 
 
-def conversation(times_s: Sequence[float], duration_s: float | None, text: str) -> list[dict[str, Any]]:
+def conversation(
+    times_s: Sequence[float], duration_s: float | None, text: str, pictures: int = 0
+) -> list[dict[str, Any]]:
     """Chat messages with one `{"type": "image"}` part per frame, for any processor's chat template.
 
     `times_s` are the frames' presentation times, `duration_s` the length of the media, `None` for a
-    still image, which is shown without a time. The pixels travel beside the messages, in the same order.
+    still image, which is shown without a time. That many `pictures` of the question follow, each under the
+    name by which a question of MMMU's form refers to it. The pixels travel beside the messages, in the same
+    order.
     """
     parts: list[dict[str, Any]] = []
     if duration_s is None:
-        parts += [{"type": "image"}, {"type": "text", "text": f"\n{text}"}]
+        parts += [{"type": "image"}]
     else:
         for number, time_s in enumerate(times_s, start=1):
             lead = "" if number == 1 else "\n"
@@ -140,5 +145,9 @@ def conversation(times_s: Sequence[float], duration_s: float | None, text: str) 
                 {"type": "text", "text": f"{lead}Frame {number} at {seconds(time_s)}s: "},
                 {"type": "image"},
             ]
-        parts.append({"type": "text", "text": f"\nThe video lasts {seconds(duration_s)} seconds.\n{text}"})
+    length = "" if duration_s is None else f"\nThe video lasts {seconds(duration_s)} seconds."
+    for number in range(1, pictures + 1):
+        parts += [{"type": "text", "text": f"{length}\nPicture <image {number}>: "}, {"type": "image"}]
+        length = ""
+    parts.append({"type": "text", "text": f"{length}\n{text}"})
     return [{"role": "user", "content": parts}]
