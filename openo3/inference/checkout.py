@@ -24,7 +24,7 @@ def find_model(start: Path) -> Path:
     Raises:
         FileNotFoundError: neither has a model.
     """
-    for root in [*_checkouts(start), Path(openo3.__file__).parents[1]]:
+    for root in [*checkouts(start), Path(openo3.__file__).parents[1]]:
         for name in MODELS:
             if any((root / name / marker).is_file() for marker in ("config.json", "pointer.json")):
                 return root / name
@@ -41,7 +41,7 @@ def frame_sampling(model: Path, multiple: int) -> SamplingConfig:
     Raises:
         ConfigurationError: the block cannot be used; the message names the file and the key.
     """
-    for root in _checkouts(model):
+    for root in checkouts(model):
         block = read_blocks(root / PARAMS).get("sample_frames")
         try:
             even = block["train"]
@@ -57,7 +57,8 @@ def frame_sampling(model: Path, multiple: int) -> SamplingConfig:
     return SamplingConfig(**PUBLISHED, multiple=multiple)
 
 
-def _checkouts(start: Path) -> Iterator[Path]:
+def checkouts(start: Path) -> Iterator[Path]:
+    """Every checkout of the project around a folder, the nearest first."""
     folder = start.resolve()
     for root in (folder, *folder.parents):
         if (root / PARAMS).is_file() and (root / "openo3").is_dir():

@@ -1,0 +1,174 @@
+"""What is known of a checkpoint: the parameters and metrics of the run that made it.
+
+run = read_run(Path("."), Path("data/models/gspo"), parameters)
+run.evaluated["gspo"]["vstar"]["greedy"]["mAM"]
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from openo3.annotations.catalogue import table
+from openo3.annotations.catalogue.table import Catalogue
+from openo3.benchmarks.registry import BENCHMARKS
+from openo3.files.artifacts import read_json
+from openo3.report.inputs import INSTEAD, MEANT, MODELS
+
+STAGES = {"base": (), "sft": ("sft",), "gspo": ("sft", "gspo")}
+"""The stages that train each checkpoint."""
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+_PRIVATE = re.compile(r"(?:_|\b)(?:token|key|secret|password|url|executor|workers)(?:_|\b)", re.IGNORECASE)
+
+
+class PublishError(ValueError):
+    """A checkpoint cannot be published; the message is one line that names what is wrong."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The data set of the hub that a benchmark's records are; `revision` is null for its newest commit."""
+
+    id: str
+    revision: str | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """`parameters` are the blocks of the parameter file that say how the checkpoint came about, without what
+    is only true of one machine. `evaluated[model]` are the numbers of `metrics/evaluate/MODEL.json`, for each
+    checkpoint that has some; `trained[stage]` and `validation` those of the stages, empty if they are not
+    there. `source` is where the data came from: `shapes`, `local` or `published`. `datasets` are those of the
+    benchmarks whose records are a data set of the hub.
+    """
+
+    name: str
+    model: Path
+    parameters: Mapping[str, Any]
+    evaluated: Mapping[str, Mapping[str, Any]]
+    trained: Mapping[str, Mapping[str, Any]]
+    validation: Mapping[str, Any]
+    source: str
+    datasets: Mapping[str, Dataset]
+    catalogue: Catalogue
+
+    @property
+    def title(self) -> str:
+        return MODELS.get(self.name, self.name)
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages that trained it, in order; all that ran, for a checkpoint of another name."""
+        return STAGES.get(self.name, tuple(self.trained))
+
+    def condition(self, model: str, benchmark: str) -> str | None:
+        """The condition by which a checkpoint is compared on a benchmark: as it is meant to be asked."""
+        found = self.evaluated.get(model, {}).get(benchmark) or {}
+        order = (MEANT.get(model, "greedy"), *INSTEAD)
+        return next((name for name in order if isinstance(found.get(name), dict)), None)
+
+    @property
+    def benchmarks(self) -> list[str]:
+        """Those that the checkpoint was evaluated on, in the order in which reports show them."""
+        return [name for name in BENCHMARKS if self.condition(self.name, name)]
+
+
+def read_run(
+    root: Path, model: Path, parameters: Mapping[str, Any], datasets: Mapping[str, str] | None = None
+) -> Run:
+    """What the repository at `root` knows of the checkpoint in the folder `model`.
+
+    `parameters` are all blocks of its parameter file; `datasets` names data sets of the hub by benchmark,
+    beside those that the catalogue knows. Raises `PublishError` if the folder holds no trained model, or the
+    model was not evaluated.
+    """
+    name = model.resolve().name
+    if (model / "pointer.json").is_file():
+        raise PublishError(f"{model}: only points to a model of the hub, there is nothing to publish")
+    if not (model / "config.json").is_file() or not any(model.glob("*.safetensors")):
+        raise PublishError(f"{model}: no model here (config.json and *.safetensors)")
+    path = root / f"metrics/evaluate/{name}.json"
+    if not path.is_file():
+        raise PublishError(f"{path}: no metrics of this model; `dvc repro evaluate@{name}` writes them")
+    evaluated = {
+        each: _numbers(file)
+        for each in dict.fromkeys((*MODELS, name))
+        if (file := root / f"metrics/evaluate/{each}.json").is_file()
+    }
+    download = _block(parameters, "download")
+    own = _block(download, "published").get("table")
+    catalogue = table.shipped().with_own(table.read(root / own)) if own else table.shipped()
+    source = str(download.get("source"))
+    stages = STAGES.get(name, ("sft", "gspo"))
+    blocks = ("base_model", "sample_frames", *stages, "evaluate")
+    run = Run(
+        name=name,
+        model=model,
+        parameters=public({block: _block(parameters, block) for block in blocks if block in parameters}),
+        evaluated=evaluated,
+        trained={
+            stage: _numbers(file) for stage in stages if (file := root / f"metrics/{stage}.json").is_file()
+        },
+        validation=_numbers(file) if (file := root / "metrics/validation.json").is_file() else {},
+        source=source,
+        datasets=_known(catalogue, source) | _named(datasets or {}),
+        catalogue=catalogue,
+    )
+    if not run.benchmarks:
+        raise PublishError(f"{path}: holds no numbers of a benchmark; there are {', '.join(BENCHMARKS)}")
+    return run
+
+
+def public(value: Any) -> Any:
+    """Parameters without those that hold a secret or are only true of one machine.
+
+    >>> public({"judge": {"kind": "served", "url": "http://10.0.0.1"}, "hub_token": "x", "seed": 0})
+    {'judge': {'kind': 'served'}, 'seed': 0}
+    """
+    if isinstance(value, Mapping):
+        return {key: public(item) for key, item in value.items() if not _PRIVATE.search(str(key))}
+    return [public(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def is_hub_name(name: str) -> bool:
+    """Whether it is OWNER/NAME, as the hub allows names."""
+    return bool(_NAME.fullmatch(name)) and ".." not in name and "--" not in name
+
+
+def _known(catalogue: Catalogue, source: str) -> dict[str, Dataset]:
+    if source != "published":
+        return {}
+    places = {name: entry.place for name, entry in catalogue.annotations.items() if name in BENCHMARKS}
+    return {name: Dataset(p.hub, p.revision) for name, p in places.items() if p and p.hub}
+
+
+def _named(datasets: Mapping[str, str]) -> dict[str, Dataset]:
+    found = {}
+    for benchmark, written in datasets.items():
+        if benchmark not in BENCHMARKS:
+            raise PublishError(f"unknown benchmark {benchmark!r}; there are {', '.join(BENCHMARKS)}")
+        name, _, revision = written.partition("@")
+        if not is_hub_name(name):
+            raise PublishError(f"{written!r}: not the name of a data set of the hub, OWNER/NAME")
+        found[benchmark] = Dataset(name, revision or None)
+    return found
+
+
+def _block(parameters: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = parameters.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _numbers(path: Path) -> dict[str, Any]:
+    try:
+        found = read_json(path)
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise PublishError(f"{path}: cannot be read ({error})") from None
+    if not isinstance(found, dict):
+        raise PublishError(f"{path}: not the metrics of a stage")
+    return found
