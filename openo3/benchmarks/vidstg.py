@@ -40,7 +40,7 @@ _FORMS = {"captions": "declarative", "questions": "interrogative"}
 _TRACKS = re.compile(r"(?:.*-)?([0-9]+)\.json")
 _MAX_FRAMES = 1_000_000
 
-Tracks = list[dict[int, Any]]
+Tracks = list[dict[Any, Any]]
 """For each frame of a video the boxes by the number of their object."""
 
 

@@ -81,6 +81,7 @@ def fill(run: Run, folder: Path, name: str) -> None:
         "weights_sha256": weights,
         "parameters": run.parameters,
         "metrics": run.evaluated[run.name],
+        "protocols": run.protocols,
         "training": run.trained,
         "validation": run.validation,
     }

@@ -63,7 +63,7 @@ def eval_results(run: Run) -> list[EvalResult]:
     """For `model-index`: every number of every benchmark, in the condition the checkpoint is meant for."""
     found = []
     for benchmark in run.benchmarks:
-        condition = run.condition(run.name, benchmark)
+        condition = run.meant(benchmark)
         known = run.datasets.get(benchmark)
         for level in levels(run, run.name, benchmark, condition):
             found.append(
@@ -133,7 +133,7 @@ class ResultTable:
 def tables(run: Run) -> Iterator[ResultTable]:
     """A table for each benchmark, the condition that the checkpoint is meant for first."""
     for benchmark in run.benchmarks:
-        meant = run.condition(run.name, benchmark)
+        meant = run.meant(benchmark)
         numbers = run.evaluated[run.name][benchmark]
         others = [name for name in numbers if name != meant and isinstance(numbers[name], dict)]
         conditions = [meant, *(name for name in others if name in CONDITIONS)]
@@ -157,7 +157,7 @@ def tables(run: Run) -> Iterator[ResultTable]:
 def protocol(run: Run, benchmark: str, condition: str) -> list[tuple[str, str]]:
     """How a number came about, by name: what the metrics say of it, else what the parameters say."""
     numbers = run.evaluated[run.name][benchmark][condition]
-    stated = numbers.get("protocol") or run.evaluated[run.name][benchmark].get("protocol")
+    stated = numbers.get("protocol") or run.protocols.get(benchmark, {}).get(condition)
     if isinstance(stated, Mapping) and stated:
         return [*_flat(stated)]
     frames, asked = run.parameters.get("sample_frames", {}), run.parameters.get("evaluate", {})

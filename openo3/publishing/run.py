@@ -42,8 +42,9 @@ class Dataset:
 class Run:
     """`parameters` are the blocks of the parameter file that say how the checkpoint came about, without what
     is only true of one machine. `evaluated[model]` are the numbers of `metrics/evaluate/MODEL.json`, for each
-    checkpoint that has some; `trained[stage]` and `validation` those of the stages, empty if they are not
-    there. `source` is where the data came from: `shapes`, `local` or `published`. `datasets` are those of the
+    checkpoint that has some; `protocols` those that are in a file beside this checkpoint's, by benchmark and
+    condition; `trained[stage]` and `validation` the numbers of the stages, empty if they are not there.
+    `source` is where the data came from: `shapes`, `local` or `published`. `datasets` are those of the
     benchmarks whose records are a data set of the hub.
     """
 
@@ -51,6 +52,7 @@ class Run:
     model: Path
     parameters: Mapping[str, Any]
     evaluated: Mapping[str, Mapping[str, Any]]
+    protocols: Mapping[str, Any]
     trained: Mapping[str, Mapping[str, Any]]
     validation: Mapping[str, Any]
     source: str
@@ -71,6 +73,12 @@ class Run:
         found = self.evaluated.get(model, {}).get(benchmark) or {}
         order = (MEANT.get(model, "greedy"), *INSTEAD)
         return next((name for name in order if isinstance(found.get(name), dict)), None)
+
+    def meant(self, benchmark: str) -> str:
+        """The condition of this checkpoint on one of its benchmarks."""
+        condition = self.condition(self.name, benchmark)
+        assert condition is not None
+        return condition
 
     @property
     def benchmarks(self) -> list[str]:
@@ -111,6 +119,7 @@ def read_run(
         model=model,
         parameters=public({block: _block(parameters, block) for block in blocks if block in parameters}),
         evaluated=evaluated,
+        protocols=public(_numbers(file)) if (file := path.with_suffix(".protocol.json")).is_file() else {},
         trained={
             stage: _numbers(file) for stage in stages if (file := root / f"metrics/{stage}.json").is_file()
         },

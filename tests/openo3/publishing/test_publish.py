@@ -118,9 +118,14 @@ def test_what_a_file_says_is_shown_and_not_obeyed(checkout):
     assert card.data.license == "other", "the licence of an unknown source is unknown"
 
 
-def test_a_protocol_in_the_metrics_is_what_the_card_shows(checkout):
-    numbers = NUMBERS | {"protocol": {"engine": {"name": "vllm", "version": "1"}, "missing": 2}}
-    write_json(checkout / "metrics/evaluate/gspo.json", {"vstar": {"greedy": numbers}, "protocol": {}})
+@pytest.mark.parametrize("beside", [True, False])
+def test_the_protocol_of_a_number_is_what_the_card_shows(checkout, beside):
+    protocol = {"engine": {"name": "vllm", "version": "1"}, "missing": 2}
+    if beside:
+        write_json(checkout / "metrics/evaluate/gspo.protocol.json", {"vstar": {"greedy": protocol}})
+    else:
+        numbers = {"vstar": {"greedy": NUMBERS | {"protocol": protocol}}}
+        write_json(checkout / "metrics/evaluate/gspo.json", numbers)
     publish("--to", "out/mine")
     page = (checkout / "out/mine/README.md").read_text()
     assert "| engine.name | vllm |\n| engine.version | 1 |\n| missing | 2 |" in page
