@@ -19,13 +19,12 @@ import yaml
 from huggingface_hub import eval_result_entries_to_yaml
 
 from openo3.files.artifacts import atomic_directory, read_json, write_json
+from openo3.inference.checkout import RECORD
 from openo3.publishing import results
 from openo3.publishing.card import PICTURE, model_card
 from openo3.publishing.chart import results_picture
 from openo3.publishing.run import PublishError, Run
 
-RECORD = "openo3-run.json"
-"""By this file a folder is known as one that was published from here."""
 MADE_BY = "openo3 publish"
 _NOT_COPIED = (".bin", ".pt", ".pth", ".pkl", ".pickle")
 """Pickles: the weights are safetensors, and what else a trainer leaves runs code when it is loaded."""
@@ -56,7 +55,7 @@ def check_target(run: Run, target: Path) -> None:
 
 
 def is_published(record: Path) -> bool:
-    """Whether this file is the record of a published run."""
+    """Whether this file is the record by which a folder is known as published from here."""
     try:
         found = read_json(record)
     except (OSError, orjson.JSONDecodeError):

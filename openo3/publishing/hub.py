@@ -14,7 +14,8 @@ import httpx2
 from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
 
-from openo3.publishing.folder import MADE_BY, RECORD, fill, is_published
+from openo3.inference.checkout import RECORD
+from openo3.publishing.folder import MADE_BY, fill, is_published
 from openo3.publishing.run import PublishError, Run, is_hub_name
 
 

@@ -34,7 +34,7 @@ INSIDE = {
     "shapes": MEDIA | RECORDS | {"model", "training"},
     "validation": MEDIA | RECORDS | {"benchmarks", "fetch", "report"},
     "report": MEDIA | RECORDS | {"benchmarks", "fetch"},
-    "publishing": RECORDS | {"benchmarks", "report"},
+    "publishing": RECORDS | {"benchmarks", "inference", "report"},
     "cli": MEDIA | RECORDS | {"benchmarks", "inference", "publishing"},
 }
 # the core is pure: it opens no file, starts no process and does not need torch

@@ -9,7 +9,9 @@ import yaml
 from huggingface_hub import ModelCard, parse_eval_result_entries
 
 from openo3.cli.main import main
+from openo3.configuration import ConfigurationError
 from openo3.files.artifacts import write_json
+from openo3.inference.checkout import frame_sampling
 from openo3.publishing.run import Dataset, PublishError, read_run
 from tests.support.checkout import ROOT
 from tools.hub_server import HubServer, Status
@@ -116,6 +118,19 @@ def test_what_a_file_says_is_shown_and_not_obeyed(checkout):
     card = ModelCard.load(checkout / "out/mine/README.md")
     assert r"| a\|b \<img src=x\> \# c |" in card.text
     assert card.data.license == "other", "the licence of an unknown source is unknown"
+
+
+def test_a_published_model_is_shown_frames_as_in_training(checkout, tmp_path):
+    even = {"fps": 1.5, "min_frames": 2, "max_frames": 6}
+    parameters = PARAMETERS | {"sample_frames": {"train": even, "max_pixels": 12288}}
+    (checkout / "params.yaml").write_text(yaml.safe_dump(parameters))
+    publish("--to", str(tmp_path / "elsewhere"))
+    sampling = frame_sampling(tmp_path / "elsewhere", 32)
+    assert (sampling.fps, sampling.min_frames, sampling.max_frames, sampling.max_pixels) == (1.5, 2, 6, 12288)
+    assert sampling == frame_sampling(checkout / "data/models/gspo", 32)
+    (tmp_path / "elsewhere/openo3-run.json").write_text("{}")
+    with pytest.raises(ConfigurationError, match=r"openo3-run\.json: parameters"):
+        frame_sampling(tmp_path / "elsewhere", 32)
 
 
 @pytest.mark.parametrize("beside", [True, False])
