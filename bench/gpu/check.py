@@ -1,4 +1,4 @@
-"""Whether what is fast is right: two layers at full width against a mask, single precision, plain steps."""
+"""Check the fast paths: two layers at full width against masked attention, float32 and unrecorded steps."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ from openo3.model.packing import branch_mask, collate, model_inputs
 
 
 def check(size: Size) -> dict[str, float]:
-    """Mean errors of log-probabilities and relative ones of a gradient, ours and under a mask in the same
-    precision, both against single precision;
-    the share of greedy tokens that recorded and plain steps agree on."""
+    """Errors of the fast paths.
+
+    Mean errors of log-probabilities and relative errors of a gradient, for ours and for masked attention in
+    the same precision, both against float32. Also the share of greedy tokens on which recorded and unrecorded
+    steps agree.
+    """
     model = build(size.model, layers=2)
     with torch.no_grad():
         for layer in model.model.language_model.layers:
-            layer.self_attn.q_proj.weight.mul_(3)  # attention that is not even
+            layer.self_attn.q_proj.weight.mul_(3)  # sharpens attention, which is otherwise nearly uniform
     tokens = [greedy(model, replace(size, prompts=2, new_tokens=40), replay) for replay in (True, False)]
     same = [one == other for one, other in zip(*tokens, strict=True)]
 
@@ -42,7 +45,7 @@ def check(size: Size) -> dict[str, float]:
 def scored(
     model: Any, batch: dict[str, torch.Tensor], labels: torch.Tensor, *, masked: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probabilities of the targets, and the gradient of their sum by one weight that attention uses."""
+    """Log-probabilities of the targets, and the gradient of their sum with respect to one key projection."""
     attend_framewise(model)
     inputs = model_inputs(model, batch)
     if masked:

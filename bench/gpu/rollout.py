@@ -1,4 +1,4 @@
-"""Completions of prompts: transformers' `generate` for one prompt, and branches of many prompts at once."""
+"""Measure rollouts: transformers' `generate` on one prompt, and branches of many prompts at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from openo3.model.decoding import Sampling, decode
 
 
 def published(model: Any, size: Size, most_s: float) -> dict[str, float]:
-    """One prompt, its completions as rows; cut off after `most_s` seconds, the rest at the speed so far."""
+    """Completions of one prompt as rows. After `most_s` seconds the rest is extrapolated."""
     attend_plainly(model)
     (pack,) = packs(model, replace(size, new_tokens=0), 1, written=True)
     inputs = rows(model, pack)
@@ -32,7 +32,7 @@ def published(model: Any, size: Size, most_s: float) -> dict[str, float]:
 
 
 def ours(model: Any, size: Size, *, replay: bool = True, new_tokens: int | None = None) -> dict[str, float]:
-    """All prompts at once, a prompt's completions as branches of one row."""
+    """All prompts at once, with the completions of a prompt as branches of one row."""
     attend_framewise(model)
     prompts = packs(model, size, size.prompts, written=False)
     new_tokens = new_tokens or size.new_tokens
@@ -55,7 +55,7 @@ def ours(model: Any, size: Size, *, replay: bool = True, new_tokens: int | None 
 
 
 def speed(size: Size, first: float, took: float, tokens: int) -> dict[str, float]:
-    """Of whole completions, from the time of the first tokens and that of `tokens`."""
+    """The time of whole completions, extrapolated from the first tokens and from `tokens`."""
     step = (took - first) / (tokens - 1)
     whole, completions = first + step * (size.new_tokens - 1), size.prompts * size.completions
     return {
@@ -70,7 +70,7 @@ def speed(size: Size, first: float, took: float, tokens: int) -> dict[str, float
 
 
 def table(model: Any, size: Size, clock: Clock) -> tuple[float, float]:
-    """Prints the rows; completions per second, published and ours."""
+    """Print the rows; return completions per second, published and ours."""
     most_s = min(75, clock.left_s / 5)
     theirs = attempt("rollout, published way", clock, 30, lambda: published(model, size, most_s))
     best: dict[str, float] = {}
@@ -92,7 +92,7 @@ def table(model: Any, size: Size, clock: Clock) -> tuple[float, float]:
 
 
 def kernels(model: Any, size: Size) -> dict[str, float]:
-    """Microseconds of one layer's attention in a step, by each of torch's kernels that take a mask."""
+    """Microseconds of one layer's attention in a step, for each torch kernel that supports a mask."""
     text = model.config.text_config
     shared, width = text.num_key_value_heads, text.hidden_size // text.num_attention_heads
     queries, length = text.num_attention_heads // shared * size.completions, 4096

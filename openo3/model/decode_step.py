@@ -21,7 +21,7 @@ ROOM = 1024
 
 
 class Slots:
-    """Where in the cache the tokens at hand go, the same for all rows and layers.
+    """The cache slots of the current tokens, the same for all rows and layers.
 
     `index` [A] are their slots; attention reads the first `visible` ones.
     """
@@ -79,7 +79,7 @@ def open_cache(model: PreTrainedModel) -> tuple[Cache, Slots]:
 
 
 class Steps:
-    """Steps of one token for each column, a column being one branch per row.
+    """Decoding steps of one token per column. A column holds one branch per row.
 
     Args:
         owner: [B, slots] which branch's token each filled slot of the cache holds; 0 is the prefix.
@@ -112,7 +112,7 @@ class Steps:
         self.pool = torch.cuda.graph_pool_handle() if self.replayed else None
 
     def _columns(self, branch: torch.Tensor, positions: torch.Tensor) -> None:
-        """In the slots of a step each branch sees only itself; `bias` covers all earlier slots."""
+        """Extend the mask: in the new slots each branch sees only itself. `bias` covers all earlier slots."""
         self.branch, self.positions = branch, positions
         self.tokens = torch.zeros_like(branch)
         own = (branch[:, :, None] == branch[:, None, :]) & (branch >= 0)[:, None, :]
@@ -167,7 +167,7 @@ class Steps:
             self._step()
         torch.cuda.current_stream().wait_stream(before)
         graph = torch.cuda.CUDAGraph()
-        # Other threads, a data loader's for one, may allocate meanwhile
+        # other threads, such as a data loader's, may allocate at the same time
         with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):
             self.logits = self._step()
         # Only now: a pool without a graph is given up, while `logits` still lies in it

@@ -1,4 +1,4 @@
-"""Everything of this package that reaches into private or unstable parts of torch, transformers and vLLM.
+"""All uses of private or unstable parts of torch, transformers and vLLM in this package.
 
 `SEAMS` lists them, each with the version it was written against; a test compares them with what is
 installed. (`openo3.training.trl_compat` does the same for the trainers.)
@@ -148,7 +148,7 @@ def vllm_set_processor_kwargs(llm: Any, settings: Mapping[str, Any]) -> None:
 
 
 def vllm_forget_frames(llm: Any) -> None:
-    """Drop what the vision tower made of frames: it is wrong once the weights have changed."""
+    """Drop cached outputs of the vision tower, which are outdated once the weights have changed."""
     llm.llm_engine.reset_encoder_cache()
 
 
