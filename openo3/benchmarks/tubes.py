@@ -1,7 +1,8 @@
-"""What benchmarks share that ask for a tube: when a described object is seen, and its box over that time.
+"""Shared by benchmarks that ask for a tube: when an object is seen, and its box at each time.
 
-The truth of a record is its `tube`: boxes in source pixels, one a frame at `fps`, from the frame `first` on,
-whose time is `first / fps`. A frame without a box is null. `result` adds what is below the dots:
+The truth of a record is its `tube`: boxes in source pixels, one for each frame at `fps`, from the frame
+`first` on, whose time is `first / fps`. A frame without a box is null. `result` adds the fields after the
+dots:
 
     {"id": "...", "question": "the man in the hat points to the front", "width": 480, "height": 360,
      "tube": {"fps": 30.0, "first": 307, "boxes": [[32, 8, 204, 358], [21, 14, 200, 344], ...]},
@@ -9,16 +10,19 @@ whose time is `first / fps`. A frame without a box is null. `result` adds what i
      "answer_temporal": [10.0, 13.5], "answer_spatial": {"10": [30.0, 9.0, 201.5, 350.0], ...},
      "answer_tube_pre": "<think>...", "format": 1.0}
 
-With S the frames of the true span, P those of the answered one and IoU_t the overlap of the two boxes of
-frame t, a record's `vIoU` is the sum of IoU_t over S and P together, divided by the number of frames in S or
-P; its `tIoU` is the share of frames in both among those in either. `m_vIoU` and `m_tIoU` are the means,
-`vIoU@0.3` and `vIoU@0.5` the shares of records whose vIoU is greater. This is the definition of "Where Does
-It Exist" (Zhang et al., CVPR 2020, arXiv 2001.06891) and of HC-STVG's own scorer. The evaluators that descend
-from TubeDETR's code take the earlier of both ends as the end of "S or P", so that too late an end costs
-nothing there, and their numbers are higher.
+Let S be the frames of the true span, P those of the answered span, and IoU_t the overlap of the two boxes in
+frame t. Then
 
-A model gives boxes at the times it was shown. Between two of them the box is interpolated linearly, before
-the first and after the last it stays as it is.
+    vIoU = sum of IoU_t over the frames in both S and P / number of frames in S or P
+    tIoU = number of frames in both S and P / number of frames in S or P
+
+`m_vIoU` and `m_tIoU` are means over records. `vIoU@0.3` and `vIoU@0.5` are the shares of records with a
+greater vIoU. This is the definition of "Where Does It Exist" (Zhang et al., CVPR 2020, arXiv 2001.06891) and of
+HC-STVG's published scorer. Evaluators derived from TubeDETR's code end "S or P" at the earlier of both ends.
+They do not penalise a span that ends too late, so their numbers are higher.
+
+A model gives boxes at some times. Between two of them the box is interpolated linearly; before the first and
+after the last it is constant.
 """
 
 from __future__ import annotations

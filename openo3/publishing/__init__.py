@@ -1,10 +1,10 @@
-"""A trained checkpoint as a model folder that others can use and check.
+"""Publish a trained checkpoint as a model folder with a card and its results.
 
-run       what is known of a checkpoint: its parameters, metrics and data
-results   its numbers as the hub's `model-index` and `.eval_results` have them, and as tables
-licences  what it was made from, under which licences
+run       the parameters, metrics and data of a checkpoint
+results   its numbers for the hub's `model-index` and `.eval_results`, and as tables
+licences  the licences of the base model and the data
 chart     the picture of the results
 card      the model card, from `card.md.j2`
-folder    the folder as a whole
-hub       the same on the hub
+folder    the model folder
+hub       uploading the folder
 """

@@ -1,4 +1,4 @@
-"""The model card: metadata for the hub, and a page for readers."""
+"""The model card: metadata for the hub and a page for people."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def model_card(run: Run, name: str) -> ModelCard:
 
 
 def text(value: Any) -> str:
-    """Any value as one line of Markdown that is shown as it is written.
+    """Escape a value as one line of Markdown.
 
     >>> text("a|b <img src=x>")
     'a\\\\|b \\\\<img src=x\\\\>'
@@ -65,7 +65,7 @@ def text(value: Any) -> str:
 
 
 def _datasets(run: Run) -> list[str]:
-    """The hub's data sets that the annotations of the training came from."""
+    """The hub datasets of the training annotations."""
     if run.source != "published":
         return []
     wanted = {"sft": "sft", "gspo": "rl"}

@@ -1,4 +1,4 @@
-"""The picture of the results: bars with 95 % intervals, the checkpoints beside each other."""
+"""The picture of the results: bars with 95 % intervals, one for each checkpoint."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TEXT = {"font_family": "system-ui, sans-serif", "font_size": 12, "fill": "#2429
 
 
 def results_picture(run: Run) -> Markup:
-    """An SVG file, on white, that needs nothing else."""
+    """A self-contained SVG file with a white background."""
     models = [model for model in dict.fromkeys((*MODELS, run.name)) if model in run.evaluated]
     parts: list[Markup] = []
     y = 16
@@ -69,5 +69,5 @@ def _bar(level: Level, colour: str, y: int) -> Iterator[Markup]:
 
 
 def _width(percent: float) -> float:
-    """The length of a bar; numbers over 100 (mLGM) end with the scale."""
+    """The length of a bar in pixels. Numbers over 100 (mLGM) are cut off at the end of the scale."""
     return (WIDTH - LEFT - RIGHT) * min(max(percent, 0.0), 100.0) / 100

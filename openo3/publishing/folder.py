@@ -1,9 +1,9 @@
-"""The model folder: weights, card, picture, results, and the record of the run.
+"""Write the model folder.
 
 README.md                    the card
 results.svg                  its picture
 openo3-run.json              parameters and metrics in full, digests of the weights
-.eval_results/vstar.yaml     what the hub's leaderboards read
+.eval_results/NAME.yaml      what the hub's leaderboards read
 config.json  *.safetensors   the model, as `from_pretrained` reads it
 """
 
@@ -27,13 +27,13 @@ from openo3.publishing.run import PublishError, Run
 
 MADE_BY = "openo3 publish"
 _NOT_COPIED = (".bin", ".pt", ".pth", ".pkl", ".pickle")
-"""Pickles: the weights are safetensors, and what else a trainer leaves runs code when it is loaded."""
+"""Pickles of a trainer, which can run code when they are loaded. The weights are safetensors."""
 
 
 def write_folder(run: Run, target: Path, name: str | None = None) -> list[str]:
-    """Write the folder whole or not at all; the names of its files.
+    """Write the folder atomically and return the names of its files.
 
-    An earlier one of the same kind is replaced. Raises `PublishError` if the target is anything else.
+    A folder that was published before is replaced. Raises `PublishError` if the target is anything else.
     """
     check_target(run, target)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ def check_target(run: Run, target: Path) -> None:
 
 
 def is_published(record: Path) -> bool:
-    """Whether this file is the record by which a folder is known as published from here."""
+    """Whether this file is a record that `openo3 publish` wrote."""
     try:
         found = read_json(record)
     except (OSError, orjson.JSONDecodeError):
@@ -64,7 +64,7 @@ def is_published(record: Path) -> bool:
 
 
 def fill(run: Run, folder: Path, name: str) -> None:
-    """Write all files of a model that is to be called `name` into an empty folder."""
+    """Write all files of the model `name` into an empty folder."""
     weights = {}
     for file in sorted(run.model.iterdir()):
         if not file.is_file() or file.name.startswith(".") or file.suffix in _NOT_COPIED:

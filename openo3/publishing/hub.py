@@ -1,7 +1,6 @@
-"""The same folder as a repository of the hub.
+"""Upload the model folder to the hub.
 
-Only `push` uses the network. The hub's library finds the token (`hf auth login`, `HF_TOKEN`), which is never
-shown.
+Only `push` uses the network. The token is that of `hf auth login` or `HF_TOKEN`. It is never printed.
 """
 
 from __future__ import annotations
@@ -26,10 +25,11 @@ def check_name(name: str) -> None:
 
 
 def push(run: Run, name: str, *, private: bool = True) -> str:
-    """Upload the folder in one commit, into a new repository or one that was published before; its address.
+    """Upload the folder in one commit and return the commit's URL.
 
-    `HF_ENDPOINT` names another hub. Raises `PublishError` if the repository holds something else, or the hub
-    refuses.
+    The repository is new or was published before. `HF_ENDPOINT` names another hub.
+
+    Raises `PublishError` if the repository has other contents, or the hub refuses.
     """
     check_name(name)
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))

@@ -1,6 +1,6 @@
-"""The licence chain: the model that a checkpoint began with and the data that it saw, each with its licence.
+"""The licence chain: the base model and the data of a checkpoint, each with its licence.
 
-Nothing here is a judgement about what the chain allows. A licence that is not known is said to be unknown.
+It lists licences and does not judge what they allow together. An unknown licence is listed as unknown.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ OWN = "apache-2.0"
 
 @dataclass(frozen=True)
 class Link:
-    """`licence` is null if it is not known. Of what was only evaluated on, the weights hold nothing."""
+    """`licence` is `None` if it is unknown. `trained` is false for data that is only used for evaluation."""
 
     part: str
     origin: str
@@ -35,7 +35,7 @@ def chain(run: Run) -> list[Link]:
 
 
 def licence(links: list[Link]) -> str:
-    """The one licence of all that the weights came from, else `other`."""
+    """The licence that the base model and all training data share, else `other`."""
     found = {link.licence for link in links if link.trained}
     [only] = found if len(found) == 1 else [None]
     return only or "other"

@@ -1,4 +1,4 @@
-"""The numbers of a checkpoint: for the hub, and as tables of the card. Numbers are in percent."""
+"""The numbers of a checkpoint in percent: for the hub's metadata, and as tables of the card."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LONGEST = 200
 
 @dataclass(frozen=True)
 class Level:
-    """One number with the ends of its 95 % interval, null where they are not known or infinite."""
+    """One number with its 95 % interval. The ends are `None` if they are unknown or infinite."""
 
     metric: str
     title: str
@@ -60,7 +60,7 @@ def _ends(interval: Any) -> tuple[float | None, float | None]:
 
 
 def eval_results(run: Run) -> list[EvalResult]:
-    """For `model-index`: every number of every benchmark, in the condition the checkpoint is meant for."""
+    """All numbers for `model-index`, each in the condition that the checkpoint is meant for."""
     found = []
     for benchmark in run.benchmarks:
         condition = run.meant(benchmark)
@@ -86,7 +86,7 @@ def eval_results(run: Run) -> list[EvalResult]:
 
 
 def records_of(run: Run, benchmark: str) -> str:
-    """What the records are: the published benchmark, or others in its format."""
+    """The name of the records: the published benchmark, or other records in its format."""
     title = BENCHMARKS[benchmark].title
     if run.source == "published" or benchmark in run.datasets:
         return title
@@ -94,10 +94,10 @@ def records_of(run: Run, benchmark: str) -> str:
 
 
 def leaderboard_entries(run: Run) -> dict[str, list[EvalResultEntry]]:
-    """By benchmark what `.eval_results/BENCHMARK.yaml` holds: its main number.
+    """The entries of `.eval_results/BENCHMARK.yaml` by benchmark: its main number.
 
-    The hub counts such an entry for the benchmark's data set, so there is one only where the records are
-    those of a data set.
+    The hub adds an entry to the leaderboard of its dataset. Benchmarks whose records are not a hub dataset
+    have no entry.
     """
     found = {}
     for benchmark, known in run.datasets.items():
@@ -120,7 +120,7 @@ def leaderboard_entries(run: Run) -> dict[str, list[EvalResultEntry]]:
 
 @dataclass(frozen=True)
 class ResultTable:
-    """A benchmark's numbers: `columns` are the conditions, and each row has a number for each of them."""
+    """A benchmark's numbers: one row for each metric, one column for each condition."""
 
     title: str
     records: str
@@ -155,7 +155,10 @@ def tables(run: Run) -> Iterator[ResultTable]:
 
 
 def protocol(run: Run, benchmark: str, condition: str) -> list[tuple[str, str]]:
-    """How a number came about, by name: what the metrics say of it, else what the parameters say."""
+    """The protocol of a number as pairs of name and value.
+
+    The metrics' own protocol if there is one, else what the parameters say.
+    """
     numbers = run.evaluated[run.name][benchmark][condition]
     stated = numbers.get("protocol") or run.protocols.get(benchmark, {}).get(condition)
     if isinstance(stated, Mapping) and stated:

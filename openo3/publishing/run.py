@@ -1,7 +1,7 @@
-"""What is known of a checkpoint: the parameters and metrics of the run that made it.
+"""The parameters and metrics of the run that made a checkpoint.
 
 run = read_run(Path("."), Path("data/models/gspo"), parameters)
-run.evaluated["gspo"]["vstar"]["greedy"]["mAM"]
+run.evaluated["gspo"]["NAME"]["greedy"]     # the numbers of one benchmark
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class PublishError(ValueError):
 
 @dataclass(frozen=True)
 class Dataset:
-    """The data set of the hub that a benchmark's records are; `revision` is null for its newest commit."""
+    """The hub dataset with a benchmark's records. `revision` is `None` for its newest commit."""
 
     id: str
     revision: str | None = None
@@ -40,12 +40,14 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Run:
-    """`parameters` are the blocks of the parameter file that say how the checkpoint came about, without what
-    is only true of one machine. `evaluated[model]` are the numbers of `metrics/evaluate/MODEL.json`, for each
-    checkpoint that has some; `protocols` those that are in a file beside this checkpoint's, by benchmark and
-    condition; `trained[stage]` and `validation` the numbers of the stages, empty if they are not there.
-    `source` is where the data came from: `shapes`, `local` or `published`. `datasets` are those of the
-    benchmarks whose records are a data set of the hub.
+    """A checkpoint and how it was made.
+
+    `parameters` are the blocks of the parameter file that describe how the checkpoint was made, without
+    secrets and machine-specific values. `evaluated[model]` are the numbers of `metrics/evaluate/MODEL.json`
+    for each checkpoint that has some. `protocols` are those in the file beside this checkpoint's metrics, by
+    benchmark and condition. `trained[stage]` and `validation` are the stages' numbers, empty if absent.
+    `source` is where the data came from: `shapes`, `local` or `published`. `datasets` are the hub datasets of
+    benchmarks, for those whose records are one.
     """
 
     name: str
@@ -65,11 +67,11 @@ class Run:
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """The stages that trained it, in order; all that ran, for a checkpoint of another name."""
+        """The stages that trained it, in order. For a checkpoint of another name, all stages that ran."""
         return STAGES.get(self.name, tuple(self.trained))
 
     def condition(self, model: str, benchmark: str) -> str | None:
-        """The condition by which a checkpoint is compared on a benchmark: as it is meant to be asked."""
+        """The condition in which a checkpoint is compared on a benchmark, `None` if it was not evaluated."""
         found = self.evaluated.get(model, {}).get(benchmark) or {}
         order = (MEANT.get(model, "greedy"), *INSTEAD)
         return next((name for name in order if isinstance(found.get(name), dict)), None)
@@ -82,17 +84,17 @@ class Run:
 
     @property
     def benchmarks(self) -> list[str]:
-        """Those that the checkpoint was evaluated on, in the order in which reports show them."""
+        """The benchmarks that the checkpoint was evaluated on, in the order of the report."""
         return [name for name in BENCHMARKS if self.condition(self.name, name)]
 
 
 def read_run(
     root: Path, model: Path, parameters: Mapping[str, Any], datasets: Mapping[str, str] | None = None
 ) -> Run:
-    """What the repository at `root` knows of the checkpoint in the folder `model`.
+    """Read the run of the checkpoint in the folder `model` from the repository at `root`.
 
-    `parameters` are all blocks of its parameter file; `datasets` names data sets of the hub by benchmark,
-    beside those that the catalogue knows. Raises `PublishError` if the folder holds no trained model, or the
+    `parameters` are all blocks of its parameter file. `datasets` names hub datasets by benchmark, in addition
+    to those of the catalogue. Raises `PublishError` if the folder holds no trained model, or the
     model was not evaluated.
     """
     name = model.resolve().name
@@ -134,7 +136,7 @@ def read_run(
 
 
 def public(value: Any) -> Any:
-    """Parameters without those that hold a secret or are only true of one machine.
+    """Parameters without secrets and machine-specific values.
 
     >>> public({"judge": {"kind": "served", "url": "http://10.0.0.1"}, "hub_token": "x", "seed": 0})
     {'judge': {'kind': 'served'}, 'seed': 0}
@@ -163,7 +165,7 @@ def _named(datasets: Mapping[str, str]) -> dict[str, Dataset]:
             raise PublishError(f"unknown benchmark {benchmark!r}; there are {', '.join(BENCHMARKS)}")
         name, _, revision = written.partition("@")
         if not is_hub_name(name):
-            raise PublishError(f"{written!r}: not the name of a data set of the hub, OWNER/NAME")
+            raise PublishError(f"{written!r}: not the name of a hub dataset, OWNER/NAME")
         found[benchmark] = Dataset(name, revision or None)
     return found
 

@@ -209,7 +209,7 @@ def test_a_published_folder_is_replaced_as_a_whole(checkout):
         (["--to", "hub:../x/y", "--push"], "not the name of a repository"),
         (["--to", "out/x", "--dataset", "vstar"], "expected BENCHMARK=OWNER/NAME"),
         (["--to", "out/x", "--dataset", "nope=a/b"], "unknown benchmark"),
-        (["--to", "out/x", "--dataset", "vstar=../b"], "not the name of a data set"),
+        (["--to", "out/x", "--dataset", "vstar=../b"], "not the name of a hub dataset"),
     ],
 )
 def test_wrong_arguments_are_one_line(checkout, capsys, arguments, message):
