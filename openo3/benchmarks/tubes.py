@@ -17,9 +17,9 @@ frame t. Then
     tIoU = number of frames in both S and P / number of frames in S or P
 
 `m_vIoU` and `m_tIoU` are means over records. `vIoU@0.3` and `vIoU@0.5` are the shares of records with a
-greater vIoU. This is the definition of "Where Does It Exist" (Zhang et al., CVPR 2020, arXiv 2001.06891) and of
-HC-STVG's published scorer. Evaluators derived from TubeDETR's code end "S or P" at the earlier of both ends.
-They do not penalise a span that ends too late, so their numbers are higher.
+greater vIoU. This is the definition of "Where Does It Exist" (Zhang et al., CVPR 2020, arXiv 2001.06891) and
+of HC-STVG's published scorer. Evaluators derived from TubeDETR's code end "S or P" at the earlier of both
+ends. They do not penalise a span that ends too late, so their numbers are higher.
 
 A model gives boxes at some times. Between two of them the box is interpolated linearly; before the first and
 after the last it is constant.
