@@ -129,7 +129,6 @@ class GroundedGSPOTrainer(FiniteSteps, SafeCheckpoints, SharedPrompts):
                 gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
             ) as model,
             self.accelerator.autocast(),
-            torch.compiler.set_stance("force_eager"),  # decoding replays recorded steps instead
         ):
             training = model.training
             self.engine.model = model.get_base_model() if isinstance(model, PeftModel) else model
