@@ -47,8 +47,8 @@ def answer(
     `kept` as one line; batches that it holds from an interrupted run are not asked again. The caller keeps
     one such file for each model, condition and version of the code (`openo3.training.workspace`). Each batch
     has its own seed, so that sampled answers are independent and a resumed run gives those of an
-    uninterrupted one.
-    A record whose media has no frames is not asked and has no answers: it stays in the denominator.
+    uninterrupted one. A record whose media or picture has no frames is not asked and has no answers: it
+    stays in the denominator.
     """
     asked = ask_all(
         benchmark, records, store, engine, sampling, prompts=prompts,
@@ -127,18 +127,22 @@ def _ask(
     """All questions of some records in one call of the engine."""
     asking: list[Prompt] = []
     asked: list[Mapping[str, str]] = []
-    shown: dict[str, tuple[Frame, ...]] = {}
+    shown: dict[tuple[str, ...], tuple[Frame, ...]] = {}
     for index in batch:
-        media = frames_of(records[index])
-        if media not in store:
+        media, picture = frames_of(records[index]), records[index].get("picture")
+        names = (media, picture) if picture else (media,)
+        if any(name not in store for name in names):
             asked.append({})
             continue
-        if media not in shown:
-            shown[media] = see(store.frames(media))
+        if names not in shown:
+            pictures = [
+                replace(frame, of_question=True) for name in names[1:] for frame in store.frames(name)
+            ]
+            shown[names] = see([*store.frames(media), *pictures])
         questions = benchmark.questions(records[index], box_space(engine, store, records[index]), prompts)
         asked.append({kind: text for kind, text in questions.items() if only in (None, kind)})
         # Prompts with the very same frames share a row of the cache, which several samples of each make long
-        frames = shown[media] if sampling.n == 1 else (*[*shown[media]],)
+        frames = shown[names] if sampling.n == 1 else (*[*shown[names]],)
         asking += [Prompt(frames, store.duration_s(media), text) for text in asked[-1].values()]
     texts = iter(engine.generate(asking, sampling))
     return [

@@ -259,6 +259,9 @@ class Benchmark:
     have them are not rated again. `votable` is the question to which several answers can be joined into one
     (`openo3.benchmarks.voting`).
 
+    `pictures` gives the pictures of its file that questions refer to: the name that a record has as
+    `picture`, and the bytes of a picture's file. A picture is shown after the video.
+
     For `openo3 score`: `blocks` gives its numbers if they are more than `score` has. `check` reads a record
     that `parse` gave, if `parse` itself cannot. `answered` checks a record whose `answers` (names of fields)
     were read before. Both raise `RowError`.
@@ -277,6 +280,7 @@ class Benchmark:
     truth: Callable[[Mapping[str, Any]], Truth]
     display: Display
     rows: Callable[[str | Path], Iterator[Any]] = read_rows
+    pictures: Callable[[str | Path], Iterator[tuple[str, bytes]]] | None = None
     fit: Callable[[Record, tuple[int, int] | None, float], Fitted] = unchanged
     rate: Callable[[Results, Judge], Results] = unrated
     blocks: Callable[[Results], dict[str, Any]] | None = None

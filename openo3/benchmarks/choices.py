@@ -45,7 +45,7 @@ class MultipleChoice:
 
     def questions(self, record: Mapping[str, Any], space: BoxSpace, prompts: Prompts) -> dict[str, str]:
         """One prompt: which."""
-        about = self.about.get(record["group"], "")
+        about = "about_next_picture" if record.get("picture") else self.about.get(record["group"], "")
         return {"which": prompts.choice(record["question"], record["options"], about)}
 
     def result(self, record: Mapping[str, Any], completions: Mapping[str, str], space: BoxSpace) -> Record:
@@ -140,6 +140,7 @@ def choice_benchmark(
     id_field: str,
     groups: Sequence[str],
     about: Mapping[str, str] | None = None,
+    pictures: Callable[[str | Path], Iterator[tuple[str, bytes]]] | None = None,
 ) -> Benchmark:
     """A benchmark with options, whose table has a line for each of `groups`; see `Benchmark` for the rest."""
     asking = MultipleChoice(about or {})
@@ -149,6 +150,7 @@ def choice_benchmark(
         title=title,
         filename=filename,
         rows=rows,
+        pictures=pictures,
         references=references,
         parse=parse,
         facts=facts,

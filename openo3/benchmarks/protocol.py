@@ -75,7 +75,10 @@ def of_records(
         own = {line["reason"]: line["rows"] for line in counts if line["benchmark"] == benchmark.name}
         found["rejected"] = own
     if store is not None:
-        found["without_frames"] = sum(frames_of(record) not in store for record in records)
+        shown = ((frames_of(record), record.get("picture")) for record in records)
+        found["without_frames"] = sum(
+            any(name not in store for name in filter(None, names)) for names in shown
+        )
     return {"benchmark": benchmark.name, "records": found}
 
 

@@ -38,15 +38,17 @@ def _template(*needs: str, may: Sequence[str] = ()) -> Any:
 
 @dataclass(frozen=True)
 class Conversation:
-    """What surrounds a question: `frame` is repeated for each frame of a video, `image` shows a still image.
+    """What surrounds a question: `video` or a still `image`; `frame` is repeated for each frame of a video.
 
-    `system` is the system message; an empty one is left out.
+    `picture` is repeated for each picture of the question, which follow what is asked about. `system` is the
+    system message; an empty one is left out.
     """
 
     system: str = _template()
     frame: str = _template("image", may=("number", "time"))
-    video: str = _template("frames", "question", may=("duration",))
-    image: str = _template("image", "question")
+    picture: str = _template("image", may=("number",))
+    video: str = _template("frames", "pictures", "question", may=("duration",))
+    image: str = _template("image", "pictures", "question")
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,8 @@ class Questions:
     """Questions whose answer is boxes, what a question adds to what is asked, and options.
 
     `relevance` asks how relevant the pictures shown, cut out of a video, are to a question: 0, 1 or 2.
-    `about_last_picture` and `not_about_last_picture` are for videos that end with the picture of a quiz.
+    `about_last_picture` and `not_about_last_picture` are for videos that end with the picture of a quiz,
+    `about_next_picture` for a picture that follows the video.
     """
 
     where: str = _template("question", "seconds")
@@ -78,6 +81,8 @@ class Questions:
     relevance: str = _template("question")
     about_last_picture: str = _template("question")
     not_about_last_picture: str = _template("question")
+    about_next_picture: str = _template("question")
+    tube: str = _template("question")
 
 
 @dataclass(frozen=True)
@@ -111,11 +116,12 @@ class Prompts:
             for each in fields(section):
                 key, text = f"{part.name}.{each.name}", getattr(section, each.name)
                 _check(key, text, each.metadata["needs"], each.metadata["may"])
-        for name, pictures in (("video", "{frames}"), ("image", "{image}")):
+        for name, shown in (("video", "{frames}"), ("image", "{image}")):
             text = getattr(self.conversation, name)
-            if text.index("{question}") < text.index(pictures):
+            order = [text.index(each) for each in (shown, "{pictures}", "{question}")]
+            if order != sorted(order):
                 raise ValueError(
-                    f"conversation.{name}: {pictures} must come before {{question}}: questions share it"
+                    f"conversation.{name}: {shown} must come before {{pictures}} and {{question}} after both"
                 )
 
     @property
@@ -154,6 +160,10 @@ class Prompts:
         """When the video shows the answer to a question."""
         return self.task(Task.TEMPORAL, _filled(self.questions.when_answered, question=question))
 
+    def tube(self, sentence: str) -> str:
+        """When the described object is seen, and its box at each frame of that time."""
+        return _filled(self.questions.tube, question=sentence)
+
     def choice(self, question: str, options: Sequence[str], about: str = "") -> str:
         """A question with its options, each after its letter, to be answered by one; without any, in words.
 
@@ -185,15 +195,24 @@ class Prompts:
         lettered = self.lettered(options)
         return _filled(self.judge.choose, question=question, options=lettered, answer=answer)
 
-    def messages(self, times_s: Sequence[float], duration_s: float | None, text: str) -> list[dict[str, Any]]:
+    def messages(
+        self, times_s: Sequence[float], duration_s: float | None, text: str, pictures: int = 0
+    ) -> list[dict[str, Any]]:
         """Chat messages with one `{"type": "image"}` part per frame, for any processor's chat template.
 
         `times_s` are the frames' presentation times, `duration_s` the length of the media, `None` for a
-        still image, which is shown without a time. The pixels travel beside the messages, in the same order.
+        still image, which is shown without a time. That many `pictures` of the question follow. The pixels
+        travel beside the messages, in the same order.
         """
         said = self.conversation
+        further = [
+            piece
+            for number in range(1, pictures + 1)
+            for piece in _pieces(said.picture, {"number": [str(number)], "image": [_IMAGE]})
+        ]
+        asked = {"pictures": further, "question": [text]}
         if duration_s is None:
-            parts = [*_pieces(said.image, {"image": [_IMAGE], "question": [text]})]
+            parts = [*_pieces(said.image, {"image": [_IMAGE], **asked})]
         else:
             frames = [
                 piece
@@ -202,7 +221,7 @@ class Prompts:
                     said.frame, {"number": [str(number)], "time": [seconds(time_s)], "image": [_IMAGE]}
                 )
             ]
-            values = {"frames": frames, "duration": [seconds(duration_s)], "question": [text]}
+            values = {"frames": frames, "duration": [seconds(duration_s)], **asked}
             parts = [*_pieces(said.video, values)]
         system = [{"role": "system", "content": _content([_filled(said.system)])}] if said.system else []
         return [*system, {"role": "user", "content": _content(parts)}]

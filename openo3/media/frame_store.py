@@ -64,11 +64,15 @@ SCHEMA = pa.schema(_COLUMNS.items(), metadata={"huggingface": json.dumps(_FEATUR
 
 @dataclass(frozen=True)
 class Frame:
-    """`image` is RGB in model size; `key` marks an annotated key frame; `time_s` is 0 for a still image."""
+    """`image` is RGB in model size; `key` marks an annotated key frame; `time_s` is 0 for a still image.
+
+    `of_question` marks a picture that the question refers to, which is no frame of the media.
+    """
 
     image: Image.Image
     time_s: float
     key: bool
+    of_question: bool = False
 
 
 class FrameStore:

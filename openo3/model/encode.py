@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A question about some frames; `duration_s` is `None` for a still image."""
+    """A question about some frames, those `of_question` last; `duration_s` is `None` for a still image."""
 
     frames: tuple[Frame, ...]
     duration_s: float | None
@@ -92,8 +92,9 @@ class PromptEncoder:
     def encode(self, prompt: Prompt, vision: Vision | None = None) -> Encoded:
         """Token IDs of a prompt. `vision` is the result of processing the same frames before."""
         vision = vision or self.vision(prompt.frames)
-        times_s = [frame.time_s for frame in prompt.frames]
-        messages = self.prompts.messages(times_s, prompt.duration_s, _QUESTION)
+        times_s = [frame.time_s for frame in prompt.frames if not frame.of_question]
+        pictures = len(prompt.frames) - len(times_s)
+        messages = self.prompts.messages(times_s, prompt.duration_s, _QUESTION, pictures)
         rendered = self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         before, after = rendered.split(_QUESTION)
         head = self._with_patches(before, vision.grids)

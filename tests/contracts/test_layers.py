@@ -36,7 +36,8 @@ INSIDE = {
     "shapes": MEDIA | RECORDS | {"model", "training"},
     "validation": MEDIA | RECORDS | {"benchmarks", "fetch", "report"},
     "report": MEDIA | RECORDS | {"benchmarks", "fetch"},
-    "cli": MEDIA | RECORDS | {"benchmarks", "inference"},
+    "publishing": RECORDS | {"benchmarks", "inference", "report"},
+    "cli": MEDIA | RECORDS | {"benchmarks", "inference", "publishing"},
 }
 # the core is pure: it opens no file, starts no process and does not need torch
 PURE = set(sys.stdlib_module_names) - {"io", "os", "pathlib", "shutil", "socket", "subprocess", "urllib"}

@@ -45,7 +45,10 @@ def test_videommmu_says_what_the_end_of_the_video_is():
         for track in ("Perception", "Comprehension", "Adaptation")
     }
     assert "not what is asked about" in first["Perception"] == first["Comprehension"]
-    assert "picture" in first["Adaptation"]
+    assert "at the end of the video" in first["Adaptation"]
+    shown = RECORD | {"group": "Adaptation", "picture": "pictures/videommmu/1"}
+    text = VIDEOMMMU.questions(shown, RELATIVE_1000, default_prompts())["which"]
+    assert text.splitlines()[0] == "The picture that the question refers to follows the video."
 
 
 def test_numbers_by_hand():

@@ -34,6 +34,9 @@ def renders(prompts: Prompts) -> dict[str, Any]:
         "where/plain": plain.where("Where is it?", [3, 4]),
         "conversation/video": prompts.messages([0.0, 1.5], 9.6, "When?\nNow."),
         "conversation/image": prompts.messages([0.0], None, "When?\nNow."),
+        "conversation/pictures": prompts.messages([0.5], 2.0, "Which?", pictures=1),
+        "choice/picture_follows": prompts.choice("Which?", [], "about_next_picture"),
+        "tube": prompts.tube("a man waves"),
         "judge": prompts.grade("Q {x}", "T", "C {truth}"),
     }
 
@@ -63,7 +66,7 @@ def test_a_file_of_ones_own_changes_exactly_its_texts(tmp_path: Path):
             tmp_path,
             conversation__system="You see {{frames}}.",
             conversation__frame="<{time} s>{image}",
-            conversation__video="{frames}\n{question}",
+            conversation__video="{frames}\n{pictures}{question}",
             grammar__mcq='{question} Reply as {"answer": letter}.',
         )
     )
@@ -84,7 +87,7 @@ def test_a_file_of_ones_own_changes_exactly_its_texts(tmp_path: Path):
     changed = {name for name, text in renders(own).items() if text != RECORDED[name]}
     assert changed == {
         "task/MCQ", "choice", "choice/quiz_shown_last", "choice/quiz_left_out", "conversation/video",
-        "conversation/image",
+        "conversation/image", "conversation/pictures",
     }  # fmt: skip
     assert own.digest != default_prompts().digest == read_prompts(own_file(tmp_path)).digest
 
@@ -96,8 +99,8 @@ def test_a_file_of_ones_own_changes_exactly_its_texts(tmp_path: Path):
         ({"grammar__temporal": "When?"}, "grammar.temporal: needs {question} exactly once, found 0"),
         ({"judge__grade": "{question}{truth}{truth}{candidate}"}, "judge.grade: needs {truth} exactly once"),
         (
-            {"conversation__video": "{question}{frames}"},
-            "conversation.video: {frames} must come before {question}",
+            {"conversation__video": "{question}{frames}{pictures}"},
+            "conversation.video: {frames} must come before {pictures} and {question} after both",
         ),
         ({"plain__mcq": None}, "plain.mcq: missing key"),
         ({"plain__other": "{question}"}, "plain.other: unknown key"),
