@@ -15,6 +15,7 @@ from typing import Any
 from openo3.benchmarks import conditions, judges, protocol, registry
 from openo3.benchmarks.asking import answer, blank
 from openo3.benchmarks.conditions import CONDITIONS
+from openo3.benchmarks.voting import Poll, VoteParams
 from openo3.configuration import Positive, within
 from openo3.core.prompts import Prompts
 from openo3.files.artifacts import atomic_directory, read_json, write_json, write_jsonl
@@ -34,8 +35,9 @@ BENCH, FRAMES = Path("data/validated/bench"), Path("data/frames")
 class Params:
     """`decodings` by benchmark: names of `openo3.benchmarks.conditions`. With `vllm`, settings of `vllm.LLM`
     under its own names, vLLM answers; else transformers, up to `tokens_per_batch` prompt tokens at once.
-    `except_for` by model: the conditions in which that checkpoint is not asked. `repetition_penalty`: see
-    `openo3.model.decoding.Sampling`; 1 is off.
+    `except_for` by model: the conditions in which that checkpoint is not asked. `votes` are the samples that
+    the conditions `voted` and `confident` join. `repetition_penalty`: see `openo3.model.decoding.Sampling`; 1
+    is off.
     """
 
     decodings: dict[str, list[conditions.Name]]
@@ -46,6 +48,7 @@ class Params:
     vllm: dict[str, Any] | None = None
     seed: int = 0
     except_for: dict[str, list[conditions.Name]] = field(default_factory=dict)
+    votes: VoteParams = field(default_factory=VoteParams)
     judge: judges.JudgeParams = field(default_factory=judges.JudgeParams)
     repetition_penalty: float = 1.0
 
@@ -61,6 +64,10 @@ def main() -> None:
         known = {bench: registry.get(bench) for bench in params.decodings}
     except KeyError as error:
         wrong(f"params.yaml: evaluate.decodings: {error.args[0]}")
+    for bench, decodings in params.decodings.items():
+        votes = [decoding for decoding in decodings if CONDITIONS[decoding].vote]
+        if votes and not known[bench].votable:
+            wrong(f"params.yaml: evaluate.decodings.{bench}: {votes[0]} needs questions with short answers")
     model, out = Path(f"data/models/{name}"), Path(f"data/predictions/{name}")
     stores = [FRAMES / bench / "index.json" for bench in params.decodings]
     work = workspace(f"evaluate-{name}", [model, BENCH, *stores, templates], asdict(params), code="evaluate")
@@ -84,30 +91,41 @@ def main() -> None:
                 print(f"evaluate: no record of {bench} is usable, left out")
                 continue
             (folder / bench).mkdir()
-            about = protocol.of_records(benchmark, records, store, BENCH)
             asked = [decoding for decoding in decodings if decoding not in params.except_for.get(name, ())]
+            voted = judges.Ratings(judge)
+            poll = Poll(
+                benchmark, records[: params.votes.max_records], store, engine, voted, params.votes,
+                params.max_new_tokens, params.seed, work, params.records_per_batch, f"{name}, {bench}",
+                prompts, params.repetition_penalty,
+            )  # fmt: skip
             for condition in map(CONDITIONS.__getitem__, asked):
-                sampling = Sampling(
-                    params.max_new_tokens, condition.temperature, seed=params.seed,
-                    repetition_penalty=params.repetition_penalty,
-                )  # fmt: skip
-                ratings = judges.Ratings(judge)
-                results, lines = answer(
-                    benchmark, records, store, engine, sampling,
-                    prompts=prompts.plainly() if condition.bare else prompts,
-                    see=blank if condition.blank else tuple,
-                    kept=work / f"{bench}.{condition.name}.jsonl",
-                    records_per_batch=params.records_per_batch,
-                    progress=f"{name}, {bench}, {condition.name}",
-                )  # fmt: skip
-                results = benchmark.rate(results, ratings)
+                own = records[: params.votes.max_records] if condition.vote else records
+                if condition.vote:
+                    sampling, ratings = poll.sampling, voted
+                    results, lines, numbers = poll.vote(condition.vote)
+                else:
+                    sampling = Sampling(
+                        params.max_new_tokens, condition.temperature, seed=params.seed,
+                        repetition_penalty=params.repetition_penalty,
+                    )  # fmt: skip
+                    ratings = judges.Ratings(judge)
+                    results, lines = answer(
+                        benchmark, records, store, engine, sampling,
+                        prompts=prompts.plainly() if condition.bare else prompts,
+                        see=blank if condition.blank else tuple,
+                        kept=work / f"{bench}.{condition.name}.jsonl",
+                        records_per_batch=params.records_per_batch,
+                        progress=f"{name}, {bench}, {condition.name}",
+                    )  # fmt: skip
+                    results = benchmark.rate(results, ratings)
+                    numbers = benchmark.score(results)
+                metrics.setdefault(bench, {})[condition.name] = numbers
                 protocols.setdefault(bench, {})[condition.name] = (
-                    about
-                    | protocol.of_condition(condition, records, store, prompts, sampling)
+                    protocol.of_records(benchmark, own, store, BENCH)
+                    | protocol.of_condition(condition, own, store, prompts, sampling)
                     | protocol.of_answers(benchmark, results, params.judge, ratings)
                     | made_by
                 )
-                metrics.setdefault(bench, {})[condition.name] = benchmark.score(results)
                 write_jsonl(folder / bench / f"{condition.name}.jsonl", lines)
                 write_json(folder / bench / f"{condition.name}.results.json", results)
     metrics_file = Path(f"metrics/evaluate/{name}.json")

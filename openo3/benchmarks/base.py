@@ -173,6 +173,20 @@ class Truth:
 
 
 @dataclass(frozen=True)
+class Votable:
+    """A benchmark's question on whose answers can be voted, as there are few different ones.
+
+    `question` is its kind. `answer` names the field of a result that holds what was answered, empty if
+    nothing can be read: an option's letter where the record has options, else words. `metric` is the column
+    and metric that says whether it is right.
+    """
+
+    question: str
+    answer: str
+    metric: str = "acc"
+
+
+@dataclass(frozen=True)
 class Note:
     """What was done about a record's annotation, or does not agree with its media: `field` is about it."""
 
@@ -208,6 +222,20 @@ def frames_of(record: Mapping[str, Any]) -> str:
     return record.get("frames") or record["media"]
 
 
+def prediction(
+    index: int, record: Record, kind: str, prompt: str, completion: str, space: BoxSpace
+) -> dict[str, Any]:
+    """The answer to a question as the files of predictions hold it, one a line."""
+    return {
+        "record": index,
+        "id": str(record.get("vid") or record.get("id") or record["media"]),
+        "question": kind,
+        "prompt": prompt,
+        "completion": completion,
+        "box_space": {"kind": space.kind, "size": space.size},
+    }
+
+
 def unrated(results: Results, judge: Judge) -> Results:
     """The results as they are, of a benchmark that needs no judge."""
     return results
@@ -228,7 +256,8 @@ class Benchmark:
     `sampling` is how its frames are sampled by default. `questions` gives the prompts by kind of question,
     made from the templates it gets, `result` the record with the answers filled in, of the same kinds or
     fewer; both get the space in which the model writes boxes. `rate` adds a judge's ratings; results that
-    have them are not rated again.
+    have them are not rated again. `votable` is the question to which several answers can be joined into one
+    (`openo3.benchmarks.voting`).
 
     `pictures` gives the pictures of its file that questions refer to: the name that a record has as
     `picture`, and the bytes of a picture's file. A picture is shown after the video.
@@ -258,6 +287,7 @@ class Benchmark:
     check: Callable[[Any], Record] | None = None
     answered: Callable[[Any], Record] | None = None
     answers: tuple[str, ...] = ()
+    votable: Votable | None = None
     id_field: str = ""
     sampling: FrameSampling = LONG
 

@@ -24,7 +24,7 @@ from typing import Any
 
 from openo3.annotations import choice_records
 from openo3.annotations.sources import Reference
-from openo3.benchmarks.base import Benchmark, Display, Facts, Record, Results, Scoring, Truth
+from openo3.benchmarks.base import Benchmark, Display, Facts, Record, Results, Scoring, Truth, Votable
 from openo3.benchmarks.judges import CORRECT, Judge
 from openo3.core.evidence import parse_completion
 from openo3.core.format_check import format_share
@@ -159,6 +159,7 @@ def choice_benchmark(
         questions=asking.questions,
         result=asking.result,
         rate=asking.rate,
+        votable=Votable("which", "said"),
         check=choice_records.checked,
         scoring=Scoring(
             columns=("acc",),

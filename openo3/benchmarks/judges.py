@@ -9,12 +9,9 @@ The parameters choose one:
 world. `served` asks a language model behind an OpenAI-compatible chat endpoint, as V-STaR does it.
 """
 
-# ruff: noqa: RUF001 (the minus sign and the like are signs to compare)
-
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
@@ -23,6 +20,7 @@ from typing import Literal, Protocol
 from openo3.core.prompts import Prompts
 from openo3.core.reading import final_answer
 from openo3.core.rouge import rouge
+from openo3.core.words import folded, same_words, signs, words
 
 Item = tuple[str, str, str]
 """`(question, truth, candidate)`."""
@@ -39,10 +37,9 @@ MOST_UNREADABLE = 0.05
 CORRECT = 2
 """An answer with at least this rating is correct."""
 
-_FILLERS = re.compile(r"\b(a|an|the|it|is|its|there|of)\b|[^\w\s]")
-_SIGNS = re.compile(
-    r"(?<![\w.])[-+−](?=\s?[\d.])|[<>=≤≥≠±×÷*/^+%$€£¥°#]|(?<=\w)\s?[-−]\s?(?=\d)|(?<=\d)[.,:](?=\d)"
-)
+SAME = 3
+"""An answer with this rating says the same as the other."""
+
 _CANDIDATE_CHARS = 4000
 
 
@@ -127,7 +124,7 @@ class RougeJudge:
     """
 
     def rate(self, items: Sequence[Item]) -> list[int]:
-        return [self._rate(_folded(truth), _folded(candidate)) for _, truth, candidate in items]
+        return [self._rate(folded(truth), folded(candidate)) for _, truth, candidate in items]
 
     def choose(self, items: Sequence[Unclear]) -> list[str]:
         """Nothing: words alone do not tell."""
@@ -136,12 +133,11 @@ class RougeJudge:
     def _rate(self, truth: str, candidate: str) -> int:
         if not candidate:
             return 0
-        same = _words(candidate) == _words(truth) != "" and _signs(candidate) == _signs(truth)
-        if candidate == truth or same:
-            return 3
-        if _signs(candidate) != _signs(truth) and re.search(r"\d|[<>=]", truth):
+        if same_words(truth, candidate):
+            return SAME
+        if signs(candidate) != signs(truth) and re.search(r"\d|[<>=]", truth):
             return 0  # -5 is not 5, nor x>0 x<0: words alone do not tell these apart
-        near = rouge(_words(truth), _words(candidate))
+        near = rouge(words(truth), words(candidate))
         return 2 if near >= 0.75 else 1 if near >= 0.4 else 0
 
 
@@ -220,18 +216,3 @@ def _readable_letter(text: str) -> str | None:
     if said.lower() == "none":
         return ""
     return said.upper() if len(said) == 1 and said.upper() in ascii_uppercase else None
-
-
-def _folded(text: str) -> str:
-    """A text without differences of case, width and composition."""
-    return unicodedata.normalize("NFKC", text).strip().lower()
-
-
-def _signs(text: str) -> list[str]:
-    """The signs of a text that change what it says: of numbers, of relations, of units."""
-    return [sign.strip().replace("−", "-") for sign in _SIGNS.findall(text)]
-
-
-def _words(text: str) -> str:
-    """The words of a lower-case text that carry meaning."""
-    return " ".join(_FILLERS.sub(" ", text).split())

@@ -42,6 +42,7 @@ from openo3.benchmarks.base import (
     Results,
     Scoring,
     Truth,
+    Votable,
     fit_span,
 )
 from openo3.core.geometry import BoxSpace, Span, tiou
@@ -225,6 +226,7 @@ NEXTGQA = Benchmark(
     questions=questions,
     result=result,
     rate=_ASKING.rate,
+    votable=Votable("which", "said", "Acc@QA"),
     scoring=Scoring(_COLUMNS, _COLUMNS, _scores, overall=lambda score: (score["Acc@QA"] + score["mIoP"]) / 2),
     truth=truth,
     display=Display(

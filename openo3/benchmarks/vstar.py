@@ -34,6 +34,7 @@ from openo3.benchmarks.base import (
     PublishedTable,
     Record,
     Truth,
+    Votable,
     fit_span,
 )
 from openo3.benchmarks.vstar_scores import ANSWERS, SCORING, SIDES, answered, rate, report, true_boxes
@@ -214,6 +215,7 @@ VSTAR = Benchmark(
     blocks=report,
     answered=answered,
     answers=ANSWERS,
+    votable=Votable("what", "answer_vqa"),
     truth=truth,
     display=Display(
         columns=(

@@ -68,7 +68,7 @@ class Questions:
     """Questions whose answer is boxes, what a question adds to what is asked, and options.
 
     `about_last_picture` and `not_about_last_picture` are for videos that end with the picture of a quiz,
-    `about_next_picture` for a picture that follows the video.
+    `about_next_picture` for a picture that follows the video. `relevance` asks for one of the digits 0 to 2.
     """
 
     where: str = _template("question", "seconds")
@@ -81,6 +81,7 @@ class Questions:
     not_about_last_picture: str = _template("question")
     about_next_picture: str = _template("question")
     tube: str = _template("question")
+    relevance: str = _template("question")
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,10 @@ class Prompts:
     def tube(self, sentence: str) -> str:
         """When the described object is seen, and its box at each frame of that time."""
         return _filled(self.questions.tube, question=sentence)
+
+    def relevance(self, question: str) -> str:
+        """How much the pictures shown, cut out of a video, help to answer the question: 0, 1 or 2."""
+        return _filled(self.questions.relevance, question=question)
 
     def choice(self, question: str, options: Sequence[str], about: str = "") -> str:
         """A question with its options, each after its letter, to be answered by one; without any, in words.

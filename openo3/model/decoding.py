@@ -25,7 +25,8 @@ class Sampling:
     """How to decode: temperature 0 is greedy, `n` answers per prompt, reproducible for a `seed`.
 
     `repetition_penalty` divides the positive logits of tokens that the prompt or the answer already has, and
-    multiplies the negative ones, as transformers and vLLM do; 1 is off.
+    multiplies the negative ones, as transformers and vLLM do; 1 is off. With `only`, no other tokens than
+    these ids are written.
     """
 
     max_new_tokens: int
@@ -34,6 +35,7 @@ class Sampling:
     n: int = 1
     seed: int = 0
     repetition_penalty: float = 1.0
+    only: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -247,6 +249,10 @@ def choose(
     scores = F.log_softmax(logits.float() / (sampling.temperature or 1.0), dim=-1)
     allowed = scores.clone()
     allowed[..., never] = -torch.inf
+    if sampling.only:
+        others = torch.ones(logits.shape[-1], dtype=torch.bool, device=logits.device)
+        others[list(sampling.only)] = False
+        allowed.masked_fill_(others, -torch.inf)
     if sampling.temperature == 0:
         tokens = allowed.argmax(dim=-1)
     else:

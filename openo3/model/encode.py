@@ -101,6 +101,11 @@ class PromptEncoder:
         prefix, opening = self.tokenizer([head, after], add_special_tokens=False).input_ids
         return Encoded(tuple(prefix), (*self._untrusted(prompt.text), *opening), vision)
 
+    def length(self, prompt: Prompt) -> int:
+        """How many tokens a prompt has."""
+        encoded = self.encode(prompt, self.unseen([frame.image.size for frame in prompt.frames]))
+        return len(encoded.prefix_ids) + len(encoded.context_ids)
+
     def unexpanded(self, encoded: Encoded) -> list[int]:
         """A prompt's ids with one image token for each frame, for engines that expand it to its patches."""
         ids = (*encoded.prefix_ids, *encoded.context_ids)
@@ -113,6 +118,18 @@ class PromptEncoder:
     def target(self, text: str) -> tuple[int, ...]:
         """Token ids of an answer, with the token that ends it."""
         return (*self._untrusted(text), self.tokenizer.eos_token_id)
+
+    def token(self, text: str) -> int:
+        """The id of the one token that `text` is. Raises `ValueError` if it is not one."""
+        ids = self._untrusted(text)
+        if len(ids) != 1:
+            raise ValueError(f"{text!r} is {len(ids)} tokens of this model, expected one")
+        return ids[0]
+
+    @property
+    def side_multiple(self) -> int:
+        """What each side of a frame is a multiple of, in pixels."""
+        return self.processor.image_processor.patch_size * self.merge
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of generated tokens, the grammar's tags kept."""

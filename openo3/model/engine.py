@@ -25,6 +25,8 @@ from openo3.model.packing import Branch, Pack
 class Engine(Protocol):
     """What evaluation asks of a model."""
 
+    encoder: PromptEncoder
+
     def box_space(self, size: tuple[int, int]) -> BoxSpace:
         """The coordinate space of the boxes the model reads and writes, for frames of this `(W, H)`."""
         ...
@@ -36,6 +38,10 @@ class Engine(Protocol):
     @property
     def facts(self) -> dict[str, str]:
         """`name`, `device` and `dtype`: what a protocol says about it."""
+        ...
+
+    def choose(self, prompts: Sequence[Prompt], options: Sequence[str]) -> list[int]:
+        """For each prompt, which of the `options` is the likeliest next token. Each has to be one token."""
         ...
 
 
@@ -98,6 +104,10 @@ class LocalEngine:
                 bar.update(sum(len(members) for _, members in batch))
         return texts
 
+    def choose(self, prompts: Sequence[Prompt], options: Sequence[str]) -> list[int]:
+        """See `Engine`."""
+        return choose(self, prompts, options)
+
     def decode(
         self,
         packs: Sequence[Pack],
@@ -147,6 +157,16 @@ class LocalEngine:
             batch.append((pack, members))
         if batch:
             yield batch
+
+
+def choose(engine: Engine, prompts: Sequence[Prompt], options: Sequence[str]) -> list[int]:
+    """An engine's `choose` by its `generate`: one greedy token, which can only be an option.
+
+    It takes one forward pass and always has an answer. Raises `ValueError` for an option of several tokens.
+    """
+    ids = tuple(engine.encoder.token(option) for option in options)
+    written = engine.generate(prompts, Sampling(max_new_tokens=1, only=ids))
+    return [options.index(text) for [text] in written]
 
 
 def same_frames(prompts: Sequence[Prompt]) -> list[list[int]]:

@@ -16,6 +16,7 @@ from openo3.core.geometry import BoxSpace
 from openo3.core.prompts import Prompts
 from openo3.model.decoding import Sampling
 from openo3.model.encode import Prompt, PromptEncoder
+from openo3.model.engine import choose
 from openo3.model.load import load_processor, resolve
 from openo3.model.upstream import vllm_dtype, vllm_max_model_len, vllm_shutdown
 
@@ -77,6 +78,10 @@ class VLLMEngine:
         )
         return [[self.encoder.decode(answer.token_ids) for answer in output.outputs] for output in outputs]
 
+    def choose(self, prompts: Sequence[Prompt], options: Sequence[str]) -> list[int]:
+        """See `Engine`."""
+        return choose(self, prompts, options)
+
     def _request(self, prompt: Prompt, sampling: Sampling) -> dict[str, Any]:
         images = [frame.image for frame in prompt.frames]
         encoded = self.encoder.encode(prompt, self.encoder.unseen([image.size for image in images]))
@@ -101,6 +106,7 @@ class VLLMEngine:
             max_tokens=sampling.max_new_tokens,
             seed=seed,
             detokenize=False,
+            allowed_token_ids=list(sampling.only) or None,
             **token_rules(self.encoder),
         )
 

@@ -109,6 +109,7 @@ def test_every_number_has_its_protocol(place: Path) -> None:
     assert found["prompts"] == {"digest": default_prompts().digest, "grammar": True}
     assert found["decoding"] == {
         "temperature": 0.0, "top_p": 1.0, "repetition_penalty": 1.0, "max_new_tokens": 6, "n": 1, "seed": 0,
+        "vote": None,
     }  # fmt: skip
     assert found["engine"]["name"] == "transformers"
     assert found["engine"]["torch"] == metadata.version("torch")
@@ -201,6 +202,60 @@ def test_an_interrupted_run_resumes_with_the_same_artifacts(
     assert artifacts(place) == whole
 
 
+def test_votes_share_their_samples_and_resume_batch_by_batch(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    votes = {"n": 3, "temperature": 1.5, "max_records": 3}
+    write_params(place, decodings={"vstar": ["voted", "confident"]}, votes=votes)
+    generate, asked = LocalEngine.generate, []
+
+    def one_more(self: LocalEngine, prompts: Any, sampling: Any, *rest: Any) -> Any:
+        asked.append((sampling.n, len(prompts)))
+        if len(asked) % 2 == 0:
+            raise KeyboardInterrupt
+        return generate(self, prompts, sampling, *rest)
+
+    monkeypatch.setattr(LocalEngine, "generate", one_more)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate.main()
+    evaluate.main()
+    assert asked == [(3, 2), (3, 1), (3, 1)]  # of two batches, the second twice
+    resumed = artifacts(place)
+    monkeypatch.setattr(LocalEngine, "generate", generate)
+    evaluate.main()
+    assert artifacts(place) == resumed
+    metrics = json.loads(resumed["metrics/evaluate/sft.json"])["vstar"]
+    assert [metrics[name]["n"] for name in ("voted", "confident")] == [3, 3]
+    assert metrics["voted"]["single"] == metrics["confident"]["single"]
+    lines = [
+        [
+            json.loads(line)["samples"]
+            for line in resumed[f"data/predictions/sft/vstar/{name}.jsonl"].splitlines()
+        ]
+        for name in ("voted", "confident")
+    ]
+    said = [[[sample["completion"] for sample in own] for own in each] for each in lines]
+    assert said[0] == said[1]
+    assert [len(own) for own in said[0]] == [3, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"decodings": {"tvgbench": ["voted"]}}, "evaluate.decodings.tvgbench: voted needs questions with"),
+        ({"votes": {"temperature": 0.0}}, "evaluate.votes: temperature must be above 0"),
+    ],
+)
+def test_impossible_votes_fail_with_one_line(
+    place: Path, capsys: pytest.CaptureFixture, changed: dict[str, Any], said: str
+) -> None:
+    write_params(place, **changed)
+    with pytest.raises(SystemExit):
+        evaluate.main()
+    assert said in capsys.readouterr().err
+    assert not (place / "metrics").exists()
+
+
 def test_answers_of_other_weights_are_discarded(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
@@ -281,7 +336,7 @@ def test_an_unknown_condition_fails_with_one_line(place: Path, capsys: pytest.Ca
         evaluate.main()
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("params.yaml: evaluate.decodings.vstar.0: ")
-    assert "'greedy', 'sampled', 'plain' or 'blind', got 'gredy'" in line
+    assert "'blind', 'voted' or 'confident', got 'gredy'" in line
 
 
 def test_a_missing_model_fails_with_one_line(place: Path) -> None:
