@@ -51,8 +51,8 @@ def answer(
     stays in the denominator.
     """
     asked = ask_all(
-        benchmark, records, store, engine, sampling, prompts=prompts,
-        see=see, kept=kept, records_per_batch=records_per_batch, progress=progress,
+        benchmark, records, store, engine, sampling,
+        prompts=prompts, see=see, kept=kept, records_per_batch=records_per_batch, progress=progress,
     )  # fmt: skip
     results, lines = [], []
     for index, record in enumerate(records):

@@ -188,7 +188,9 @@ class _Once:
         return [ratings[item] for item in items]
 
     def choose(self, items: Sequence[Unclear]) -> list[str]:
-        return self.judge.choose(items)
+        distinct = list(dict.fromkeys((question, tuple(options), said) for question, options, said in items))
+        letters = dict(zip(distinct, self.judge.choose(distinct) if distinct else (), strict=True))
+        return [letters[question, tuple(options), said] for question, options, said in items]
 
 
 def _groups(benchmark: Benchmark, results: Sequence[Results], judge: Judge) -> list[tuple[int | None, ...]]:

@@ -7,7 +7,7 @@
                 "jpeg_quality": 95, "per_record": {"least": 8, "mean": 8.0, "most": 8}, "blank": false},
      "prompts": {"digest": "51ab…", "grammar": true},
      "decoding": {"temperature": 0.0, "top_p": 1.0, "repetition_penalty": 1.0, "max_new_tokens": 224, "n": 1,
-                  "seed": 0},
+                  "seed": 0, "vote": null},
      "judge": {"kind": "rouge", "model": "", "max_tokens": null, "extract": false, "rated": 160,
                "extracted": 0, "unreadable": 0},
      "answers": {"unanswered": 1, "read": {"what": {"answer": 160}, "when": {"tags": 159, "none": 1}}},
@@ -88,7 +88,7 @@ def of_condition(
     """How the records are asked: what is shown of them, with which prompts, and how answers are decoded."""
     counts = [store.count(frames_of(record)) for record in records if frames_of(record) in store]
     shown = {"least": min(counts), "mean": round(fmean(counts), 2), "most": max(counts)} if counts else None
-    decoding = {name: getattr(sampling, name) for name in DECODING}
+    decoding = {name: getattr(sampling, name) for name in DECODING} | {"vote": condition.vote}
     return {
         "condition": condition.name,
         "frames": {**store.policy, "per_record": shown, "blank": condition.blank},

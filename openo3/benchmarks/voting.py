@@ -26,7 +26,7 @@ from openo3.core.voting import Votes
 from openo3.media.frame_store import FrameStore
 from openo3.model.decoding import Sampling
 from openo3.model.engine import Engine
-from openo3.model.relevance import Evidence, evidence, prompt, rate
+from openo3.model.relevance import Evidence, evidence, rate
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,7 @@ class Poll:
         ]
 
     def _rated(self, batch: range) -> list[dict[str, Any]]:
+        encoder = self.engine.encoder
         cited = [self._evidence(self.ballots[index]) for index in batch]
         ratings = iter(rate(self.engine, [each for own in cited for each in own]))
         return [
@@ -101,9 +102,7 @@ class Poll:
                 "record": index,
                 "ratings": [next(ratings) for _ in own],
                 "crops": sum(len(each.crops) for each in own if each.usable),
-                "tokens": sum(
-                    self.engine.encoder.length(prompt(self.engine, each)) for each in own if each.usable
-                ),
+                "tokens": sum(encoder.length(each.prompt(encoder.prompts)) for each in own if each.usable),
             }
             for index, own in zip(batch, cited, strict=True)
         ]

@@ -67,9 +67,8 @@ class TaskTemplates:
 class Questions:
     """Questions whose answer is boxes, what a question adds to what is asked, and options.
 
-    `relevance` asks how relevant the pictures shown, cut out of a video, are to a question: 0, 1 or 2.
     `about_last_picture` and `not_about_last_picture` are for videos that end with the picture of a quiz,
-    `about_next_picture` for a picture that follows the video.
+    `about_next_picture` for a picture that follows the video. `relevance` asks for one of the digits 0 to 2.
     """
 
     where: str = _template("question", "seconds")
@@ -78,11 +77,11 @@ class Questions:
     when_answered: str = _template("question")
     choice: str = _template("question", "options")
     option: str = _template("letter", "option")
-    relevance: str = _template("question")
     about_last_picture: str = _template("question")
     not_about_last_picture: str = _template("question")
     about_next_picture: str = _template("question")
     tube: str = _template("question")
+    relevance: str = _template("question")
 
 
 @dataclass(frozen=True)
@@ -164,6 +163,10 @@ class Prompts:
         """When the described object is seen, and its box at each frame of that time."""
         return _filled(self.questions.tube, question=sentence)
 
+    def relevance(self, question: str) -> str:
+        """How much the pictures shown, cut out of a video, help to answer the question: 0, 1 or 2."""
+        return _filled(self.questions.relevance, question=question)
+
     def choice(self, question: str, options: Sequence[str], about: str = "") -> str:
         """A question with its options, each after its letter, to be answered by one; without any, in words.
 
@@ -174,10 +177,6 @@ class Prompts:
         if about:
             asked = _filled(getattr(self.questions, about), question=asked)
         return self.task(Task.MCQ if options else Task.FREE_FORM, asked)
-
-    def relevance(self, question: str) -> str:
-        """How relevant pictures cut out of a video are to a question: 0, 1 or 2."""
-        return _filled(self.questions.relevance, question=question)
 
     def lettered(self, options: Sequence[str]) -> str:
         """The options, a line each, after their letters."""

@@ -33,7 +33,7 @@ def curve(confidence: ArrayLike, correct: ArrayLike) -> list[tuple[float, float]
 def area(confidence: ArrayLike, correct: ArrayLike, videos: Sequence[Hashable] | None = None) -> Interval:
     """The area under the curve, which is accuracy averaged over all coverages, with its 95 % interval.
 
-    `videos` [N] are resampled as in `openo3.core.metrics.bootstrap`.
+    `videos` is as in `openo3.core.metrics.bootstrap`.
 
     >>> area([0.9, 0.5], [1, 0]).value, area([0.5, 0.5], [1, 0]).value
     (0.8465735902799727, 0.5)

@@ -35,13 +35,13 @@ class Engine(Protocol):
         """`sampling.n` completions for each prompt, in the order of the prompts."""
         ...
 
-    def choose(self, prompts: Sequence[Prompt], options: Sequence[str]) -> list[int]:
-        """For each prompt, which of the `options` is the likeliest next token. Each has to be one token."""
-        ...
-
     @property
     def facts(self) -> dict[str, str]:
         """`name`, `device` and `dtype`: what a protocol says about it."""
+        ...
+
+    def choose(self, prompts: Sequence[Prompt], options: Sequence[str]) -> list[int]:
+        """For each prompt, which of the `options` is the likeliest next token. Each has to be one token."""
         ...
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from openo3.core.evidence import Completion
+from openo3.core.prompts import Prompts
 from openo3.core.schema import Box
 from openo3.core.voting import WEIGHTS
 from openo3.media.frame_store import Frame
@@ -38,6 +39,10 @@ class Evidence:
         """Whether there are crops, and not too many."""
         return 0 < len(self.crops) <= MOST_CROPS
 
+    def prompt(self, prompts: Prompts) -> Prompt:
+        """What the model is asked. Crops of a still image are shown as those of a video of no length."""
+        return Prompt(self.crops, self.duration_s or 0.0, prompts.relevance(self.question))
+
 
 def evidence(
     question: str,
@@ -62,14 +67,9 @@ def evidence(
     return Evidence(question, tuple(found for found in crops if found), duration_s)
 
 
-def prompt(engine: Engine, rated: Evidence) -> Prompt:
-    """What the model is asked. Crops of a still image are shown as those of a video of no length."""
-    return Prompt(rated.crops, rated.duration_s or 0.0, engine.encoder.prompts.relevance(rated.question))
-
-
 def rate(engine: Engine, rated: Sequence[Evidence]) -> list[int | None]:
     """The relevance of each answer's evidence, 0-2; None where it is not usable."""
-    asked = [prompt(engine, each) for each in rated if each.usable]
+    asked = [each.prompt(engine.encoder.prompts) for each in rated if each.usable]
     ratings = iter(engine.choose(asked, RATINGS) if asked else ())
     return [next(ratings) if each.usable else None for each in rated]
 

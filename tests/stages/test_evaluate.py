@@ -109,6 +109,7 @@ def test_every_number_has_its_protocol(place: Path) -> None:
     assert found["prompts"] == {"digest": default_prompts().digest, "grammar": True}
     assert found["decoding"] == {
         "temperature": 0.0, "top_p": 1.0, "repetition_penalty": 1.0, "max_new_tokens": 6, "n": 1, "seed": 0,
+        "vote": None,
     }  # fmt: skip
     assert found["engine"]["name"] == "transformers"
     assert found["engine"]["torch"] == metadata.version("torch")

@@ -37,6 +37,7 @@ def renders(prompts: Prompts) -> dict[str, Any]:
         "conversation/pictures": prompts.messages([0.5], 2.0, "Which?", pictures=1),
         "choice/picture_follows": prompts.choice("Which?", [], "about_next_picture"),
         "tube": prompts.tube("a man waves"),
+        "relevance": prompts.relevance("Which?"),
         "judge": prompts.grade("Q {x}", "T", "C {truth}"),
     }
 

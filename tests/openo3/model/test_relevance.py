@@ -12,7 +12,8 @@ from openo3.core.geometry import RELATIVE_1000
 from openo3.media.frame_store import Frame
 from openo3.model.decoding import Sampling
 from openo3.model.engine import LocalEngine
-from openo3.model.relevance import MOST_CROPS, RATINGS, crop, evidence, prompt, rate
+from openo3.model.relevance import MOST_CROPS, RATINGS, crop, evidence, rate
+from openo3.prompt_file import default_prompts
 
 MODEL = Path(__file__).parents[3] / "data/tiny-qwen3-vl"
 COLOURS = ((200, 0, 0), (0, 200, 0), (0, 0, 200))
@@ -83,12 +84,12 @@ def test_the_model_rates_usable_evidence_alone(engine):
 
 
 def test_the_rating_is_the_likeliest_of_the_digits(engine):
-    asked = prompt(engine, cited(claims(1.0)))
-    [chosen] = engine.choose([asked], RATINGS)
+    prompt = cited(claims(1.0)).prompt(default_prompts())
+    [chosen] = engine.choose([prompt], RATINGS)
     ids = [engine.encoder.token(digit) for digit in RATINGS]
     scores = {}
     for digit, token in zip(RATINGS, ids, strict=True):
-        pack = next(engine._batches([asked], [[0]]))[0][0]
+        pack = next(engine._batches([prompt], [[0]]))[0][0]
         sampling = Sampling(max_new_tokens=1, only=(token,))
         [[generation]] = engine.decode([pack], sampling, torch.Generator())
         scores[digit] = generation.logprobs[0]
@@ -97,4 +98,4 @@ def test_the_rating_is_the_likeliest_of_the_digits(engine):
 
 def test_an_option_must_be_one_token(engine):
     with pytest.raises(ValueError, match="tokens of this model, expected one"):
-        engine.choose([prompt(engine, cited(claims(1.0)))], ["no token of its own"])
+        engine.choose([cited(claims(1.0)).prompt(default_prompts())], ["no token of its own"])
