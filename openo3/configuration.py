@@ -12,11 +12,11 @@ tuples, lists and dictionaries are supported, and a field with a default may be 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import ConfigDict, Field, ValidationError, create_model
+from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -88,13 +88,14 @@ def _parse(path: str | Path, value: Any, cls: type[T], *block: str) -> T:
     strict = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
     model = create_model("Parsed", __config__=strict, value=(cls, ...))
     try:
-        return model.model_validate_json(json.dumps({"value": value}, default=str)).value
+        parsed: Any = model.model_validate_json(json.dumps({"value": value}, default=str))
     except ValidationError as error:
         reasons = "; ".join(_reason(problem, block) for problem in error.errors(include_url=False))
         raise ConfigurationError(f"{path}: {reasons}") from None
+    return parsed.value
 
 
-def _reason(problem: Mapping[str, Any], block: tuple[str, ...]) -> str:
+def _reason(problem: ErrorDetails, block: tuple[str, ...]) -> str:
     key = ".".join(map(str, (*block, *problem["loc"][1:])))
     match problem["type"]:
         case "missing":
@@ -102,7 +103,7 @@ def _reason(problem: Mapping[str, Any], block: tuple[str, ...]) -> str:
         case "unexpected_keyword_argument":
             said = "unknown key"
         case "value_error":  # raised by a dataclass's own check, with its own message
-            said = str(problem["ctx"]["error"])
+            said = str(problem.get("ctx", {}).get("error"))
         case _:
             said = f"{problem['msg'].lower()}, got {problem['input']!r}"
     return f"{key}: {said}" if key else said

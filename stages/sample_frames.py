@@ -90,7 +90,7 @@ def main() -> None:
         sys.exit(f"sample_frames: {error}")
 
 
-def run(params: Params, root: Path = Path(".")) -> None:
+def run(params: Common, root: Path = Path(".")) -> None:
     """Fill every store below `root`, the repository's folder."""
     spool = root / CACHE
     spool.mkdir(parents=True, exist_ok=True)
@@ -182,7 +182,7 @@ def fill(
     name: str,
     moments: Moments,
     digests: dict[str, str],
-    params: Params,
+    params: Common,
     segments: Segments,
     pictures: Pictures,
 ) -> Written:

@@ -146,12 +146,12 @@ class Prompts:
         """Where it is, given only the number of boxes."""
         return _filled(self.questions.where_untimed, question=question, count=str(count))
 
-    def with_boxes(self, question: str, boxes: Sequence[Sequence[int]]) -> str:
+    def with_boxes(self, question: str, boxes: Sequence[Sequence[float]]) -> str:
         """The question with an object's boxes, one a second, in the model's coordinate space."""
         listed = " ".join(map(bracketed, boxes))
         return _filled(self.questions.with_boxes, question=question, boxes=listed)
 
-    def when_boxed(self, question: str, boxes: Sequence[Sequence[int]]) -> str:
+    def when_boxed(self, question: str, boxes: Sequence[Sequence[float]]) -> str:
         """When it is seen, given its true boxes in the model's coordinate space."""
         return self.task(Task.TEMPORAL, self.with_boxes(question, boxes))
 
