@@ -92,17 +92,17 @@ def main() -> None:
                 continue
             (folder / bench).mkdir()
             asked = [decoding for decoding in decodings if decoding not in params.except_for.get(name, ())]
-            poll: Poll | None = None
+            poll, voted = None, judges.Ratings(judge)
             for condition in map(CONDITIONS.__getitem__, asked):
                 chosen = records[: params.votes.max_records] if condition.vote else records
                 sampling = sampling_of(condition, params)
                 asking = prompts.plainly() if condition.bare else prompts
                 if condition.vote:
                     poll = poll or Poll(
-                        benchmark, chosen, store, engine, judges.Ratings(judge), asking, sampling,
-                        work, params.records_per_batch, f"{name}, {bench}",
+                        benchmark, chosen, store, engine, voted, asking, sampling, work,
+                        params.records_per_batch, f"{name}, {bench}",
                     )  # fmt: skip
-                    ratings = poll.judge
+                    ratings = voted
                     results, lines, numbers = poll.vote(condition.vote)
                 else:
                     ratings = judges.Ratings(judge)

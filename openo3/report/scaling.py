@@ -155,12 +155,7 @@ def _ratings(found: Mapping[str, Mapping[str, float | None]]) -> Iterator[str]:
     if not any(shares.values()):
         yield "No evidence was rated: all samples of each record agree."
         return
-    listed = "; ".join(
-        f"{name} for {100 * share:.0f} %"
-        + ("" if found[name]["right"] is None else f", of which {100 * found[name]['right']:.0f} % are right")
-        for name, share in shares.items()
-        if name != NO_EVIDENCE
-    )
+    listed = "; ".join(_rating(name, numbers) for name, numbers in found.items() if name != NO_EVIDENCE)
     yield f"Where samples disagree, the model rates the relevance of their evidence: {listed}."
     if shares[NO_EVIDENCE]:
         yield f"Another {100 * shares[NO_EVIDENCE]:.0f} % cite nothing usable."
@@ -170,6 +165,12 @@ def _ratings(found: Mapping[str, Mapping[str, float | None]]) -> Iterator[str]:
         by_weight[own] = by_weight.get(own, 0.0) + share
     if max(by_weight.values()) >= ALIKE:
         yield "Nearly all of these samples have the same weight, so the vote is little more than a majority."
+
+
+def _rating(name: str, numbers: Mapping[str, float | None]) -> str:
+    share, right = numbers["share"] or 0.0, numbers["right"]
+    said = f"{name} for {100 * share:.0f} %"
+    return said if right is None else f"{said}, of which {100 * right:.0f} % are right"
 
 
 def _cost(cost: Mapping[str, float]) -> str:
