@@ -43,6 +43,33 @@ def parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]
         raise AnnotationError(f"{path}: {' '.join(str(error).split())}") from None
 
 
+def parquet_pictures(path: Path, columns: Sequence[str]) -> Iterator[bytes | None]:
+    """For each row of a Parquet file its picture, in the first of the columns that is there; else None.
+
+    Such a column holds what `datasets` calls an image: a structure with the `bytes` of a picture's file.
+
+    Raises `AnnotationError` for a file that is no Parquet file, or whose column holds something else.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            found = next((field for field in file.schema_arrow if field.name in columns), None)
+            if found is None:
+                yield from (None for _ in range(file.metadata.num_rows))
+                return
+            kind = found.type
+            if not (pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0):
+                raise AnnotationError(f"{path}: column {found.name} holds {kind}, no pictures")
+            for batch in file.iter_batches(16, columns=[f"{found.name}.bytes"]):
+                for row in batch.column(0).to_pylist():
+                    content = row and row["bytes"]
+                    yield content if isinstance(content, bytes) and content else None
+    except (pa.ArrowException, OSError) as error:
+        raise AnnotationError(f"{path}: {' '.join(str(error).split())}") from None
+
+
 def _is_text(kind: Any) -> bool:
     """Text, a whole number as some ids are, nothing at all, or lists of these."""
     from pyarrow import types

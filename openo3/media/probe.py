@@ -51,6 +51,9 @@ class Media:
 
     `independent_gops`: a decoder that only counts frames from any key frame is right too (closed groups of
     pictures, no trimmed frames, upright pictures).
+
+    `container` and `pixel_format` are ffmpeg's names ("mov,mp4,…", "yuv420p"). `turned`: the file asks for
+    another orientation than the stored one. `length_declared`: its header says how long it is.
     """
 
     kind: Literal["video", "image"]
@@ -62,6 +65,10 @@ class Media:
     entries: tuple[Entry, ...] = ()
     independent_gops: bool = False
     frames: int = 1
+    container: str = ""
+    pixel_format: str = ""
+    turned: bool = False
+    length_declared: bool = False
 
 
 def decoding_limit_s(media: Media, time_limit_s: float) -> float:
@@ -151,6 +158,10 @@ def _probe_video(path: Path, time_limit_s: float) -> Media:
             and video.codec in _COUNTED
             and _closed(packets),
             frames=len(packets),
+            container=video.container.format.name,
+            pixel_format=video.pixel_format,
+            turned=turn != Orientation() or bool(frame.rotation),
+            length_declared=bool(video.declared_s),
         )
 
 

@@ -86,6 +86,7 @@ class Video:
         self._decoder.options = {"max_pixels": str(MAX_PIXELS)}
         self.size = self._decoder.width, self._decoder.height
         self.codec = self._decoder.codec.canonical_name
+        self.pixel_format = self._decoder.pix_fmt or ""
         self.tick_s = self.stream.time_base.numerator / self.stream.time_base.denominator
         self._start = round((container.start_time or 0) / (1_000_000 * self.stream.time_base))
         self.matroska = container.format.name.startswith("matroska")

@@ -7,16 +7,15 @@ embedded(Path("clip.avi"), probe("clip.avi"))
 from __future__ import annotations
 
 import base64
-import re
 import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from openo3.media.container import complaint, input_options
+from openo3.media.container import OPEN_OPTIONS, TOO_SLOW, MediaError, cut_off
 from openo3.media.ffmpeg import binary
 from openo3.media.image import open_image, to_jpeg
-from openo3.media.probe import TOO_SLOW, Media, MediaError, decoding_limit_s
+from openo3.media.probe import Media, decoding_limit_s
 
 MAX_BYTES = 24 << 20
 """Browsers take data: addresses of this size, a third larger as base64, without delay."""
@@ -27,6 +26,8 @@ TIME_LIMIT_S = 180.0
 
 _PLAYED = {"mp4": ("h264", "av1"), "webm": ("vp8", "vp9", "av1")}  # by Chromium and Firefox
 _PICTURES = ("yuv420p", "yuvj420p")
+_FIRST_FRAME_AT_0 = ("mpegts", "mpeg", "ogg")
+"""Where the ffmpeg command counts times from the first mapped stream instead of the start of the file."""
 
 
 class TooLarge(ValueError):
@@ -69,7 +70,7 @@ def playable(path: Path, media: Media, *, small: bool = False, max_bytes: int = 
     if media.kind == "image":
         size = within(media.size, SMALL_SIDE if small else IMAGE_SIDE)
         return Played(to_jpeg(open_image(path, size), IMAGE_QUALITY), "image/jpeg")
-    container = None if small else _container(path)
+    container = None if small else browser_container(media)
     if container:
         if (size := path.stat().st_size) > max_bytes:
             raise TooLarge(f"{path.name}: {_mb(size)}, a page holds {_mb(max_bytes)}")
@@ -90,46 +91,25 @@ def within(size: tuple[int, int], side: int) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _container(path: Path) -> str | None:
-    """`mp4` or `webm` if browsers play the file as it is, with seeking; None if it must be converted."""
-    command = [binary(), "-hide_banner", "-nostdin", *input_options(path)]
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=TIME_LIMIT_S, check=False)
-    except subprocess.TimeoutExpired:
-        raise MediaError(TOO_SLOW, "its header cannot be read") from None
-    log = done.stderr.decode(errors="replace")
-    container = next(
-        (name for name in _PLAYED if re.search(rf"^Input #0, [\w,]*\b{name}\b", log, re.M)), None
-    )
-    # of a stream's line, the pixel format stands after the profile in brackets and the tag
-    stream = re.search(r"^ *Stream #0:\d+.*?: Video: (\w+)(?: \([^)]*\))*, (\w+)", log, re.M)
-    turned = re.search("display ?matrix", log, re.IGNORECASE)
-    indexed = re.search(r"^ *Duration: \d", log, re.M)
-    if container and stream and indexed and not turned and stream[2] in _PICTURES:
-        return container if stream[1] in _PLAYED[container] else None
-    return None
+def browser_container(media: Media) -> str | None:
+    """`mp4` or `webm` if browsers play the video as it is, with seeking; None if it must be converted."""
+    if media.turned or not media.length_declared or media.pixel_format not in _PICTURES:
+        return None
+    names = media.container.split(",")
+    return next((name for name, codecs in _PLAYED.items() if name in names and media.codec in codecs), None)
 
 
 def _convert(path: Path, copy: Path, media: Media, side: int, max_bytes: int) -> None:
     """Writes H.264 with sides of at most `side`; stops soon after `max_bytes`."""
-    width, height = (max(2, length // 2 * 2) for length in within(media.size, side))
-    later_s = (
-        media.clock_offset_s
-    )  # by which ffmpeg would show the first frame too early; such clips fall silent
-    command = [binary(), "-hide_banner", "-nostdin", *input_options(path), "-map", "0:V:0"]
-    command += [] if later_s else ["-map", "0:a:0?"]
+    size = ":".join(str(max(2, length // 2 * 2)) for length in within(media.size, side))
+    # where ffmpeg would show the first frame at 0; such clips fall silent
+    later_s = media.times_s[0] if media.times_s and media.container in _FIRST_FRAME_AT_0 else 0.0
     still = f"tpad=start_mode=clone:start_duration={later_s}," if later_s > 0 else ""
-    command += [
-        "-vf",
-        f"{still}scale={width}:{height}",
-        "-c:v",
-        "libx264",
-        "-preset",
-        "veryfast",
-        "-crf",
-        "23",
-    ]
-    command += ["-pix_fmt", "yuv420p", "-c:a", "aac", "-ac", "2", "-b:a", "96k", "-map_metadata", "-1"]
+    options = [part for name, value in OPEN_OPTIONS.items() for part in (f"-{name}", value)]
+    command = [binary(), "-hide_banner", "-nostdin", "-xerror", *options, "-i", f"file:{path.absolute()}"]
+    command += ["-map", "0:V:0", *([] if later_s else ["-map", "0:a:0?"]), "-vf", f"{still}scale={size}"]
+    command += ["-c:v", "libx264", "-preset", "veryfast", "-crf", "23", "-pix_fmt", "yuv420p"]
+    command += ["-c:a", "aac", "-ac", "2", "-b:a", "96k", "-map_metadata", "-1"]
     command += ["-movflags", "+faststart", "-fs", str(max_bytes + 1), "-f", "mp4", str(copy)]
     limit_s = decoding_limit_s(media, TIME_LIMIT_S)
     try:
@@ -137,7 +117,7 @@ def _convert(path: Path, copy: Path, media: Media, side: int, max_bytes: int) ->
     except subprocess.TimeoutExpired:
         raise MediaError(TOO_SLOW, f"no copy for browsers within {limit_s:g} s") from None
     if done.returncode or not copy.is_file():
-        raise MediaError("unreadable", complaint(done.stderr.decode(errors="replace"), path))
+        raise MediaError("damaged", cut_off(path) or "it cannot be converted for browsers")
     if copy.stat().st_size > max_bytes * 0.98:  # ffmpeg stops just below the size that it is given
         raise TooLarge(f"{path.name}: more than {_mb(max_bytes)} as H.264, a page holds no more")
 

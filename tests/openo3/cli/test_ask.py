@@ -46,6 +46,7 @@ def test_standard_input_gives_json_and_a_page(video, capsys, tmp_path, monkeypat
         "--json",
         "--votes",
         "2",
+        "--confident",
         "--model",
         str(MODEL),
         "--html",
@@ -63,6 +64,7 @@ def test_standard_input_gives_json_and_a_page(video, capsys, tmp_path, monkeypat
     assert found["protocol"]["temperature"] == 0.7
     assert sum(vote["count"] for vote in found["votes"]) <= 2
     assert base64.b64encode(video.read_bytes()).decode() in page.read_text()
+    assert sum(vote["share"] for vote in found["votes"]) == pytest.approx(1)
 
 
 def test_an_answer_is_saved_as_its_name_says(answer, tmp_path):
@@ -96,6 +98,7 @@ def test_outside_a_notebook_an_answer_is_printed_and_shown_from_a_file(answer, c
             ["https://user:pass@127.0.0.1/a.mp4?token=1", "What?"],
             "openo3: https://127.0.0.1/a.mp4: 127.0.0.1 is in a private network (loopback)\n",
         ),
+        (["CLIP", "What?", "--confident"], "openo3: confident needs several votes\n"),
     ],
 )
 def test_bad_input_fails_with_one_line(video, capsys, arguments, said):
@@ -116,9 +119,12 @@ def test_importing_openo3_is_light():
 
 
 def test_votes_of_equal_answers_are_counted_together():
-    winner, votes = count_votes(["red ring", "A blue disc.", "a blue disc", ""])
+    answers = ["red ring", "A blue disc.", "a blue disc", ""]
+    winner, votes = count_votes(answers, [1.0] * 4)
     assert winner == 1
-    assert [vote.count for vote in votes] == [2, 1]
+    assert [(vote.count, vote.share) for vote in votes] == [(2, 0.5), (1, 0.25)]
+    winner, votes = count_votes(answers, [1.0, 0.2, 0.2, 0.2])
+    assert (winner, votes[0].answer) == (0, "red ring")
 
 
 def test_a_claim_is_printed_when_its_tag_closes():
