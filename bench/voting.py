@@ -20,6 +20,7 @@ from openo3.benchmarks.voting import Poll, VoteParams
 from openo3.configuration import read_block
 from openo3.media.frame_store import FrameStore
 from stages.evaluate import BENCH, FRAMES, Params, load_engine
+from stages.prompts import load_prompts
 
 
 def main() -> None:
@@ -29,17 +30,18 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=32)
     arguments = parser.parse_args()
     params = read_block("params.yaml", "evaluate", Params)
-    engine = load_engine(arguments.model, params)
+    _, prompts = load_prompts()
+    engine = load_engine(arguments.model, params, prompts)
     benchmark = registry.get(arguments.benchmark)
     records = benchmark.load(BENCH / f"{benchmark.name}.json")[: arguments.records]
-    store, judge = FrameStore.open(FRAMES / benchmark.name), judges.load(params.judge)
+    store, judge = FrameStore.open(FRAMES / benchmark.name), judges.load(params.judge, prompts)
 
     def seconds(votes: VoteParams, count: int) -> tuple[float, float]:
         """Of the samples about `count` records, and of rating their evidence."""
         with tempfile.TemporaryDirectory() as folder:
             poll = Poll(
                 benchmark, records[:count], store, engine, judge, votes, params.max_new_tokens, params.seed,
-                Path(folder), params.records_per_batch, f"{votes.n} samples",
+                Path(folder), params.records_per_batch, f"{votes.n} samples", prompts,
             )  # fmt: skip
             marks = [time.perf_counter()]
             for way in ("majority", "relevance"):  # the second adds the ratings

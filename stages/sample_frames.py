@@ -99,7 +99,7 @@ def run(params: Common, root: Path = Path(".")) -> None:
         _fill_stores(params, root, pictures)
 
 
-def _fill_stores(params: Params, root: Path, pictures: dict[str, Pictures]) -> None:
+def _fill_stores(params: Common, root: Path, pictures: dict[str, Pictures]) -> None:
     digests = {path: line["sha256"] for path, line in read_manifest(root / RAW).items()}
     stores = {"train": train_moments(root / VALIDATED)}
     stores |= {name: bench_moments(root / VALIDATED, name) for name in BENCHMARKS}

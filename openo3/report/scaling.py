@@ -161,9 +161,10 @@ def _ratings(found: Mapping[str, Mapping[str, float | None]]) -> Iterator[str]:
     if not any(shares.values()):
         yield "No evidence was rated: all samples of each record agree."
         return
+    rights = {name: numbers["right"] for name, numbers in found.items()}
     listed = "; ".join(
         f"{name} for {100 * share:.0f} %"
-        + ("" if found[name]["right"] is None else f", of which {100 * found[name]['right']:.0f} % are right")
+        + ("" if (right := rights[name]) is None else f", of which {100 * right:.0f} % are right")
         for name, share in shares.items()
         if name != NO_EVIDENCE
     )
