@@ -90,7 +90,7 @@ def main() -> None:
         sys.exit(f"sample_frames: {error}")
 
 
-def run(params: Params, root: Path = Path(".")) -> None:
+def run(params: Common, root: Path = Path(".")) -> None:
     """Fill every store below `root`, the repository's folder."""
     spool = root / CACHE
     spool.mkdir(parents=True, exist_ok=True)
@@ -99,7 +99,7 @@ def run(params: Params, root: Path = Path(".")) -> None:
         _fill_stores(params, root, pictures)
 
 
-def _fill_stores(params: Params, root: Path, pictures: dict[str, Pictures]) -> None:
+def _fill_stores(params: Common, root: Path, pictures: dict[str, Pictures]) -> None:
     digests = {path: line["sha256"] for path, line in read_manifest(root / RAW).items()}
     stores = {"train": train_moments(root / VALIDATED)}
     stores |= {name: bench_moments(root / VALIDATED, name) for name in BENCHMARKS}
@@ -182,7 +182,7 @@ def fill(
     name: str,
     moments: Moments,
     digests: dict[str, str],
-    params: Params,
+    params: Common,
     segments: Segments,
     pictures: Pictures,
 ) -> Written:

@@ -9,6 +9,9 @@ joins the parts. Who sees a slot follows from its owner; there is no mask. Empty
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
@@ -48,8 +51,8 @@ def branch_attention(
     shared, slots = keys.shape[1:3]
     queries = heads // shared * columns
     tile = max(16, min(_MOST_ROWS, triton.next_power_of_2(queries)))
-    tiles = triton.cdiv(queries, tile)
-    parts = max(1, min(triton.cdiv(_PROGRAMS, rows * shared * tiles), triton.cdiv(slots, _SLOTS)))
+    tiles = math.ceil(queries / tile)
+    parts = max(1, min(math.ceil(_PROGRAMS / (rows * shared * tiles)), math.ceil(slots / _SLOTS)))
     query, branch, owner = query.contiguous(), branch.contiguous(), owner.contiguous()
     attended = query.new_empty(rows, shared, queries, parts, width, dtype=torch.float32)
     weight = query.new_empty(rows, shared, queries, parts, dtype=torch.float32)
@@ -58,13 +61,18 @@ def branch_attention(
         query, keys, values, owner, branch, index, attended, weight,
         scaling * 1.4426950408889634, columns, queries, heads, shared, parts, owner.shape[1],
         *keys.stride()[:3], *values.stride()[:3],
-        TILE=tile, SLOTS=_SLOTS, WIDTH=width, num_warps=4, num_stages=3,
+        **_constants(TILE=tile, SLOTS=_SLOTS, WIDTH=width),
     )  # fmt: skip
     _join_parts[(queries, shared, rows)](
         attended, weight, output, columns, queries, heads, shared, parts,
-        PARTS=triton.next_power_of_2(parts), WIDTH=width, num_warps=4,
+        **_constants(PARTS=triton.next_power_of_2(parts), WIDTH=width),
     )  # fmt: skip
     return output
+
+
+def _constants(**sizes: int) -> dict[str, Any]:
+    """Compile-time arguments of a kernel, and Triton's own options."""
+    return {**sizes, "num_warps": 4, "num_stages": 3}
 
 
 @branch_attention.register_fake
