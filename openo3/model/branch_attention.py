@@ -50,29 +50,34 @@ def branch_attention(
     rows, columns, heads, width = query.shape
     shared, slots = keys.shape[1:3]
     queries = heads // shared * columns
-    tile = max(16, min(_MOST_ROWS, triton.next_power_of_2(queries)))
+    tile = max(16, min(_MOST_ROWS, _power_of_2(queries)))
     tiles = math.ceil(queries / tile)
     parts = max(1, min(math.ceil(_PROGRAMS / (rows * shared * tiles)), math.ceil(slots / _SLOTS)))
     query, branch, owner = query.contiguous(), branch.contiguous(), owner.contiguous()
     attended = query.new_empty(rows, shared, queries, parts, width, dtype=torch.float32)
     weight = query.new_empty(rows, shared, queries, parts, dtype=torch.float32)
     output = torch.empty_like(query)
-    _attend_part[(parts, shared * tiles, rows)](
+    _launch(
+        _attend_part, (parts, shared * tiles, rows),
         query, keys, values, owner, branch, index, attended, weight,
         scaling * 1.4426950408889634, columns, queries, heads, shared, parts, owner.shape[1],
         *keys.stride()[:3], *values.stride()[:3],
-        **_constants(TILE=tile, SLOTS=_SLOTS, WIDTH=width),
+        TILE=tile, SLOTS=_SLOTS, WIDTH=width,
     )  # fmt: skip
-    _join_parts[(queries, shared, rows)](
+    _launch(
+        _join_parts, (queries, shared, rows),
         attended, weight, output, columns, queries, heads, shared, parts,
-        **_constants(PARTS=triton.next_power_of_2(parts), WIDTH=width),
+        PARTS=_power_of_2(parts), WIDTH=width,
     )  # fmt: skip
     return output
 
 
-def _constants(**sizes: int) -> dict[str, Any]:
-    """Compile-time arguments of a kernel, and Triton's own options."""
-    return {**sizes, "num_warps": 4, "num_stages": 3}
+def _launch(kernel: Any, grid: tuple[int, ...], *arguments: object, **constants: int) -> None:
+    kernel[grid](*arguments, **constants, num_warps=4, num_stages=3)
+
+
+def _power_of_2(least: int) -> int:
+    return 1 << (least - 1).bit_length()
 
 
 @branch_attention.register_fake
