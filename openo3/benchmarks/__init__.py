@@ -8,4 +8,5 @@ grounding   what benchmarks that ask for a span share, and tubes: a span and box
 judges      rating answers in words
 conditions  the ways to ask: plainly, in the evidence grammar, sampled, blind
 asking      asking a model all questions of a benchmark
+voting      asking for several answers to one question, ballots: which of them wins
 """

@@ -50,11 +50,11 @@ from openo3.benchmarks.base import (
     Scoring,
     Truth,
 )
-from openo3.core import prompts
 from openo3.core.evidence import parse_completion
 from openo3.core.format_check import format_share
 from openo3.core.geometry import BoxSpace, Span, box_iou, pixels
-from openo3.core.reading import final_answer, read_times, read_where
+from openo3.core.prompts import Prompts
+from openo3.core.reading import final_answer, read_times, read_where, times_by_rule, where_by_rule
 from openo3.core.schema import Box, Task
 
 COLUMNS = ("m_vIoU", "vIoU@0.3", "vIoU@0.5", "m_tIoU")
@@ -121,7 +121,7 @@ def _inside(box: Sequence[float], limits: Sequence[float]) -> list[float]:
     return [min(max(side, 0), limit) for side, limit in zip(box, limits, strict=True)]
 
 
-def questions(record: Mapping[str, Any], space: BoxSpace) -> dict[str, str]:
+def questions(record: Mapping[str, Any], space: BoxSpace, prompts: Prompts) -> dict[str, str]:
     """One prompt: the tube."""
     return {"tube": prompts.tube(record["question"])}
 
@@ -143,6 +143,7 @@ def result(record: Mapping[str, Any], completions: Mapping[str, str], space: Box
         },
         "answer_tube_pre": text,
         "format": float(bool(formed)),
+        "read": {"tube": where_by_rule(text, space)[1] or times_by_rule(text)[1]},
     }
 
 

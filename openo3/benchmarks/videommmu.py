@@ -18,7 +18,6 @@ from openo3.annotations.rows import shown, text
 from openo3.annotations.sources import Reference
 from openo3.benchmarks.base import Record
 from openo3.benchmarks.choices import choice_benchmark
-from openo3.core import prompts
 
 _PICTURES = ("image 1", "image_1", "image")
 TRACKS = ("Perception", "Comprehension", "Adaptation")
@@ -86,9 +85,9 @@ VIDEOMMMU = choice_benchmark(
     media_field="id",
     id_field="name",
     groups=TRACKS,
-    notes={
-        "Perception": prompts.BUT_THE_END,
-        "Comprehension": prompts.BUT_THE_END,
-        "Adaptation": prompts.IN_THE_END,
+    about={
+        "Perception": "not_about_last_picture",
+        "Comprehension": "not_about_last_picture",
+        "Adaptation": "about_last_picture",
     },
 )

@@ -36,6 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", choices=TASKS, help="default: free-form for videos, visual for images")
     parser.add_argument("--plain", action="store_true", help="ask without the evidence grammar's instruction")
     parser.add_argument("--votes", type=int, default=1, metavar="N", help="the majority of N answers")
+    parser.add_argument(
+        "--confident", action="store_true", help="weight the votes by the relevance of their evidence"
+    )
     parser.add_argument("--temperature", type=float, metavar="T", help="default: 0, or 0.7 with votes")
     parser.add_argument("--seed", type=int, default=0, help="of sampling")
 
@@ -89,6 +92,7 @@ def _asked(model: Model, clip: Path, arguments: argparse.Namespace) -> Answer:
         task=task,
         plain=arguments.plain,
         votes=arguments.votes,
+        confident=arguments.confident,
         temperature=arguments.temperature,
         seed=arguments.seed,
         watch=watch if streams else None,
@@ -97,7 +101,8 @@ def _asked(model: Model, clip: Path, arguments: argparse.Namespace) -> Answer:
         answer.show(reasoning=not streams)
         for vote in answer.votes:
             said = readable(vote.answer, answer.completion.space, size)
-            print(f"  {vote.count} of {arguments.votes}: {said}")
+            weighted = f", {vote.share:.0%} of the weight" if arguments.confident else ""
+            print(f"  {vote.count} of {arguments.votes}{weighted}: {said}")
     return answer
 
 

@@ -17,6 +17,7 @@ COMMANDS = {
     "ask": "ask a model about a video or an image",
     "rewards": "score completions with the rewards",
     "score": "score the results of a benchmark",
+    "compare": "show how two models' numbers differ, and their protocols",
     "coverage": "show how much of each source and task is usable",
     "doctor": "check that this machine can run a profile",
     "publish": "write or upload a checkpoint with a card and its results",

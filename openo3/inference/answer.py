@@ -18,10 +18,11 @@ from openo3.media.probe import Media
 
 @dataclass(frozen=True)
 class Vote:
-    """An answer and how many of the sampled completions gave it."""
+    """An answer, how many of the sampled completions gave it, and their `share` of all weight."""
 
     answer: str
     count: int
+    share: float
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ class Answer:
 
     `completion` is the model's text, parsed; `path` and `media` are the clip and its facts. `frame_times_s`
     are the times in seconds of the frames that the model saw. `model` is the model's folder, `protocol` how
-    it was asked. `votes` are empty unless several completions were sampled; `completion` is then the first
-    one that gives the winning answer.
+    it was asked. `votes` are empty unless several completions were sampled; `completion` is then the
+    heaviest that gives the winning answer, the first of equal ones.
     """
 
     question: str
@@ -87,7 +88,10 @@ class Answer:
                 for claim in self.claims
             ],
             "spans": [list(span) for span in self.spans],
-            "votes": [{"answer": vote.answer, "count": vote.count} for vote in self.votes],
+            "votes": [
+                {"answer": vote.answer, "count": vote.count, "share": round(vote.share, 4)}
+                for vote in self.votes
+            ],
             "model": self.model,
             "protocol": dict(self.protocol),
         }

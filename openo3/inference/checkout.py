@@ -8,8 +8,10 @@ from typing import Any
 
 import openo3
 from openo3.configuration import ConfigurationError, read_blocks
+from openo3.core.prompts import Prompts
 from openo3.files.artifacts import read_json
 from openo3.media.decode import SamplingConfig
+from openo3.prompt_file import default_prompts, prompts_path, read_prompts
 
 PARAMS = "params.yaml"
 RECORD = "openo3-run.json"
@@ -50,6 +52,17 @@ def frame_sampling(model: Path, multiple: int) -> SamplingConfig:
     for root in checkouts(model):
         return _sampling(root / PARAMS, read_blocks(root / PARAMS), multiple)
     return SamplingConfig(**PUBLISHED, multiple=multiple)
+
+
+def checkout_prompts(model: Path) -> Prompts:
+    """The prompts of training in the checkout around `model`; outside a checkout those of openo3.
+
+    Raises:
+        ConfigurationError: the templates cannot be used; the message names the file and the key.
+    """
+    for root in checkouts(model):
+        return read_prompts(prompts_path(root / PARAMS))
+    return default_prompts()
 
 
 def _recorded_parameters(record: Path) -> Any:

@@ -105,6 +105,16 @@ class FrameStore:
         """media -> `(W, H)` in model pixels."""
         return {media: tuple(entry["size"]) for media, entry in self._media.items()}
 
+    @property
+    def policy(self) -> Mapping[str, Any]:
+        """How the evenly spread frames were sampled: the fields of `openo3.media.decode.SamplingConfig`."""
+        return self._index["policy"]
+
+    def count(self, media: str) -> int:
+        """How many evenly spread frames there are."""
+        entry = self._entry(media)
+        return entry["frames"] - entry["key_frames"]
+
     def duration_s(self, media: str) -> float | None:
         """Length of the video in seconds, None for an image."""
         return self._entry(media)["duration_s"]

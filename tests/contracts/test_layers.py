@@ -14,7 +14,7 @@ BELOW = {
     "stages": {"openo3"},
     "openo3": set(),
 }
-GROUND = {"core", "files", "configuration", "executors"}
+GROUND = {"core", "files", "configuration", "executors", "prompt_file"}
 MEDIA = GROUND | {"media"}
 RECORDS = GROUND | {"annotations"}
 # a benchmark's file also describes its annotation file, so readers of all annotation files are above it
@@ -24,6 +24,8 @@ INSIDE = {
     "files": set(),
     "configuration": set(),
     "executors": set(),
+    "prompts": set(),
+    "prompt_file": {"core", "configuration"},
     "media": GROUND,
     "annotations": GROUND,
     "model": MEDIA,

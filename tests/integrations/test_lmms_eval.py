@@ -13,6 +13,7 @@ from openo3.core.geometry import RELATIVE_1000
 from openo3.files.artifacts import write_json
 from openo3.media.decode import SamplingConfig
 from openo3.media.frame_writer import Request, write_store
+from openo3.prompt_file import default_prompts
 from tests.support.checkout import ROOT
 from tests.support.local_folder import encode_clip
 
@@ -81,7 +82,7 @@ def test_lmms_eval_gives_the_numbers_of_the_command(
     answers = {
         question: said[number][kind]
         for number, each in enumerate(records)
-        for kind, question in VSTAR.questions(VSTAR.parse(each), RELATIVE_1000).items()
+        for kind, question in VSTAR.questions(VSTAR.parse(each), RELATIVE_1000, default_prompts()).items()
     }
     assert len(answers) == 15
     write_json(tmp_path / "answers.json", answers)

@@ -21,9 +21,9 @@ from datasets import Dataset
 
 from openo3.benchmarks import judges
 from openo3.benchmarks.vstar import VSTAR
-from openo3.core import prompts
 from openo3.core.geometry import RELATIVE_1000
 from openo3.media.frame_store import FrameStore
+from openo3.prompt_file import default_prompts
 
 METRICS = ("acc", "tIoU_1", "vIoU_1", "tIoU_2", "vIoU_2", "mAM", "mLGM")
 
@@ -33,7 +33,7 @@ def process_docs(dataset: Dataset) -> Dataset:
     documents = []
     for index, raw in enumerate(dataset):
         record = VSTAR.parse(raw)
-        for kind, question in VSTAR.questions(record, RELATIVE_1000).items():
+        for kind, question in VSTAR.questions(record, RELATIVE_1000, default_prompts()).items():
             documents.append(
                 {
                     "index": index,
@@ -71,7 +71,7 @@ def doc_to_messages(
         return [{"role": "user", "content": content}]
     frames = store.frames(doc["media"])
     images = iter(frame.image for frame in frames)
-    messages = prompts.conversation(
+    messages = default_prompts().messages(
         [frame.time_s for frame in frames], store.duration_s(doc["media"]), doc["question"]
     )
     for message in messages:
@@ -155,4 +155,4 @@ def _scores(items: tuple[tuple[int, str, str, str], ...]) -> dict[str, Any]:
 def _judge() -> Any:
     url, model = os.environ.get("OPENO3_JUDGE_URL", ""), os.environ.get("OPENO3_JUDGE_MODEL", "")
     kind = "served" if url or model else "rouge"
-    return judges.load(judges.JudgeParams(kind, url, model))
+    return judges.load(judges.JudgeParams(kind, url, model), default_prompts())

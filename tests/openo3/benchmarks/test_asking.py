@@ -15,6 +15,7 @@ from openo3.media.frame_store import FrameStore
 from openo3.model.decoding import Sampling
 from openo3.model.encode import Prompt
 from openo3.model.engine import LocalEngine
+from openo3.prompt_file import default_prompts
 from tests.openo3.training import workplace
 from tests.openo3.training.workplace import LONG, LOST, SHORT, STILL
 
@@ -55,7 +56,7 @@ def ask(store: FrameStore, tmp_path: Path) -> Callable[..., Any]:
         kept = tmp_path / "kept.jsonl"
         return answer(
             registry.get(name), questions, store, engine, sampling,
-            see=see, kept=kept, records_per_batch=2, progress="test",
+            prompts=default_prompts(), see=see, kept=kept, records_per_batch=2, progress="test",
         )  # fmt: skip
 
     return ask

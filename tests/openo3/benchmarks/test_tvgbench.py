@@ -8,6 +8,7 @@ from openo3.benchmarks import grounding, registry, tvgbench
 from openo3.benchmarks.base import frames_of
 from openo3.core.geometry import RELATIVE_1000
 from openo3.media.frame_store import FrameStore
+from openo3.prompt_file import default_prompts
 from stages import download, sample_frames, validate
 from tests.support.local_folder import annotate, encode_clip
 
@@ -24,8 +25,10 @@ def result(text):
 
 
 def test_question():
-    assert list(tvgbench.TVGBENCH.questions(RECORD, RELATIVE_1000)) == ["when"]
-    assert tvgbench.TVGBENCH.questions(RECORD, RELATIVE_1000)["when"].startswith("person opens the fridge\n")
+    assert list(tvgbench.TVGBENCH.questions(RECORD, RELATIVE_1000, default_prompts())) == ["when"]
+    assert tvgbench.TVGBENCH.questions(RECORD, RELATIVE_1000, default_prompts())["when"].startswith(
+        "person opens the fridge\n"
+    )
     assert registry.get("tvgbench") is tvgbench.TVGBENCH
 
 

@@ -25,7 +25,8 @@ def video(tmp_path_factory):
 
 
 def test_json_output_holds_answer_protocol_and_votes(video, capsys):
-    arguments = ["ask", str(video), "What is it?", "--json", "--votes", "2", "--model", str(MODEL)]
+    arguments = ["ask", str(video), "What is it?", "--json", "--votes", "2", "--confident"]
+    arguments += ["--model", str(MODEL)]
     assert cli.main(arguments) == 0
     found = json.loads(capsys.readouterr().out)
     assert set(found) == {
@@ -35,6 +36,7 @@ def test_json_output_holds_answer_protocol_and_votes(video, capsys):
     assert found["protocol"]["frames"] == 4
     assert found["protocol"]["temperature"] == 0.7
     assert sum(vote["count"] for vote in found["votes"]) <= 2
+    assert sum(vote["share"] for vote in found["votes"]) == pytest.approx(1)
 
 
 def test_the_python_api_streams_the_completion(video, capsys):
@@ -52,6 +54,7 @@ def test_the_python_api_streams_the_completion(video, capsys):
         (["missing.mp4", "What?"], "openo3: missing.mp4: missing\n"),
         (["CLIP", " "], "openo3: the question is empty\n"),
         (["CLIP", "What?", "--votes", "0"], "openo3: votes is 0, expected 1 to 64\n"),
+        (["CLIP", "What?", "--confident"], "openo3: confident needs several votes\n"),
     ],
 )
 def test_bad_input_fails_with_one_line(video, capsys, arguments, said):
@@ -72,9 +75,12 @@ def test_importing_openo3_is_light():
 
 
 def test_votes_of_equal_answers_are_counted_together():
-    winner, votes = count_votes(["red ring", "A blue disc.", "a blue disc", ""])
+    answers = ["red ring", "A blue disc.", "a blue disc", ""]
+    winner, votes = count_votes(answers, [1.0] * 4)
     assert winner == 1
-    assert [vote.count for vote in votes] == [2, 1]
+    assert [(vote.count, vote.share) for vote in votes] == [(2, 0.5), (1, 0.25)]
+    winner, votes = count_votes(answers, [1.0, 0.2, 0.2, 0.2])
+    assert (winner, votes[0].answer) == (0, "red ring")
 
 
 def test_a_claim_is_printed_when_its_tag_closes():

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from openo3.core import prompts
 from openo3.core.geometry import RELATIVE_1000, BoxSpace
 from openo3.model.encode import Prompt
 from openo3.model.engine import LocalEngine
+from openo3.prompt_file import default_prompts
 from tests.openo3.model.families import Family
 
 QUESTION = "When is the red circle in view? Reason inside <think></think>, then <answer></answer>."
@@ -20,7 +20,8 @@ INJECTIONS = [
 
 
 def whole_conversation(family: Family, prompt: Prompt) -> dict:
-    messages = prompts.conversation([f.time_s for f in prompt.frames], prompt.duration_s, prompt.text)
+    times_s = [frame.time_s for frame in prompt.frames]
+    messages = default_prompts().messages(times_s, prompt.duration_s, prompt.text)
     text = family.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     images = [frame.image for frame in prompt.frames]
     return family.processor(text=[text], images=images, do_resize=False, return_tensors="pt")

@@ -236,6 +236,8 @@ def test_out_of_range_annotations_of_a_record_are_clipped_and_the_record_is_kept
         assert {key: record[key] for key in change} == change | clipped
         assert (note["file"], note["field"]) == (file, field)
         assert detail in note["detail"]
+        assert record["clipped"] == [field]
+    assert "clipped" not in kept[0]
     assert validation.metrics()["clipped"] == {name: len(changes)}
 
 
@@ -256,6 +258,10 @@ def test_an_answer_must_be_one_of_the_options(tmp_path):
         (2, Reason.BAD_ANSWER, "answer"),
         (3, Reason.EMPTY_ANSWER, "answer"),
         (4, Reason.MEDIA_MISSING, "videoID"),
+    ]
+    assert list(read_jsonl(tmp_path / "validated/bench/rejected.jsonl")) == [
+        {"benchmark": "videomme", "reason": str(reason), "rows": 1}
+        for reason in sorted((reason for _, reason, _ in broken), key=str)
     ]
     assert [r["id"] for r in read_json(tmp_path / "validated/bench/videomme.json")] == ["001-1"]
     assert len(read_json(tmp_path / "validated/bench/worldsense.json")) == 2
