@@ -62,6 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _run(model: Path, named: list[str]) -> Any:
     from openo3.configuration import read_blocks
     from openo3.inference.checkout import PARAMS, checkouts
+    from openo3.prompt_file import prompts_path
     from openo3.publishing.run import PublishError, read_run
 
     if not model.is_dir():
@@ -75,4 +76,4 @@ def _run(model: Path, named: list[str]) -> Any:
         if not equals:
             raise PublishError(f"--dataset {each}: expected BENCHMARK=OWNER/NAME")
         datasets[benchmark] = dataset
-    return read_run(root, model, read_blocks(root / PARAMS), datasets)
+    return read_run(root, model, read_blocks(root / PARAMS), prompts_path(root / PARAMS), datasets)

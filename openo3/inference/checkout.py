@@ -16,6 +16,8 @@ from openo3.prompt_file import default_prompts, prompts_path, read_prompts
 PARAMS = "params.yaml"
 RECORD = "openo3-run.json"
 """The parameters and metrics of a published model, in its folder; see `openo3.publishing`."""
+PROMPTS = "prompts.yaml"
+"""The templates of a published model's training, in its folder."""
 MODELS = ("data/models/gspo", "data/models/sft", "data/models/base", "data/tiny-qwen3-vl")
 """The pipeline's checkpoints, the last stage first, and the base model shipped with the repository."""
 
@@ -55,11 +57,14 @@ def frame_sampling(model: Path, multiple: int) -> SamplingConfig:
 
 
 def checkout_prompts(model: Path) -> Prompts:
-    """The prompts of training in the checkout around `model`; outside a checkout those of openo3.
+    """The prompts of training: those that a published model carries (`PROMPTS`), else those of the checkout
+    around `model`. Without either: those of openo3.
 
     Raises:
         ConfigurationError: the templates cannot be used; the message names the file and the key.
     """
+    if (own := model / PROMPTS).is_file():
+        return read_prompts(own)
     for root in checkouts(model):
         return read_prompts(prompts_path(root / PARAMS))
     return default_prompts()

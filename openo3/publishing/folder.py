@@ -2,6 +2,7 @@
 
 README.md                    the card
 results.svg                  its picture
+prompts.yaml                 the templates of the prompts of its training
 openo3-run.json              parameters and metrics in full, digests of the weights
 .eval_results/NAME.yaml      what the hub's leaderboards read
 config.json  *.safetensors   the model, as `from_pretrained` reads it
@@ -19,7 +20,7 @@ import yaml
 from huggingface_hub import eval_result_entries_to_yaml
 
 from openo3.files.artifacts import atomic_directory, read_json, write_json
-from openo3.inference.checkout import RECORD
+from openo3.inference.checkout import PROMPTS, RECORD
 from openo3.publishing import results
 from openo3.publishing.card import PICTURE, model_card
 from openo3.publishing.chart import results_picture
@@ -73,6 +74,7 @@ def fill(run: Run, folder: Path, name: str) -> None:
         if file.suffix == ".safetensors":
             with open(folder / file.name, "rb") as content:
                 weights[file.name] = hashlib.file_digest(content, "sha256").hexdigest()
+    shutil.copyfile(run.prompts, folder / PROMPTS)
     record = {
         "made_by": MADE_BY,
         "openo3": version("openo3"),

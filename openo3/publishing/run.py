@@ -18,6 +18,7 @@ from openo3.annotations.catalogue import table
 from openo3.annotations.catalogue.table import Catalogue
 from openo3.benchmarks.registry import BENCHMARKS
 from openo3.files.artifacts import read_json
+from openo3.prompt_file import DEFAULT
 from openo3.report.inputs import INSTEAD, MEANT, MODELS
 
 STAGES = {"base": (), "sft": ("sft",), "gspo": ("sft", "gspo")}
@@ -46,8 +47,8 @@ class Run:
     secrets and machine-specific values. `evaluated[model]` are the numbers of `metrics/evaluate/MODEL.json`
     for each checkpoint that has some. `protocols` are those in the file beside this checkpoint's metrics, by
     benchmark and condition. `trained[stage]` and `validation` are the stages' numbers, empty if absent.
-    `source` is where the data came from: `shapes`, `local` or `published`. `datasets` are the hub datasets of
-    benchmarks, for those whose records are one.
+    `prompts` is the file with the templates of the prompts. `source` is where the data came from: `shapes`,
+    `local` or `published`. `datasets` are the hub datasets of benchmarks, for those whose records are one.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Run:
     protocols: Mapping[str, Any]
     trained: Mapping[str, Mapping[str, Any]]
     validation: Mapping[str, Any]
+    prompts: Path
     source: str
     datasets: Mapping[str, Dataset]
     catalogue: Catalogue
@@ -89,13 +91,18 @@ class Run:
 
 
 def read_run(
-    root: Path, model: Path, parameters: Mapping[str, Any], datasets: Mapping[str, str] | None = None
+    root: Path,
+    model: Path,
+    parameters: Mapping[str, Any],
+    prompts: Path = DEFAULT,
+    datasets: Mapping[str, str] | None = None,
 ) -> Run:
     """Read the run of the checkpoint in the folder `model` from the repository at `root`.
 
-    `parameters` are all blocks of its parameter file. `datasets` names hub datasets by benchmark, in addition
-    to those of the catalogue. Raises `PublishError` if the folder holds no trained model, or the
-    model was not evaluated.
+    `parameters` are all blocks of its parameter file, `prompts` is the file of templates that it names.
+    `datasets` names hub datasets by benchmark, in addition to those of the catalogue.
+
+    Raises `PublishError` if the folder holds no trained model, or the model was not evaluated.
     """
     name = model.resolve().name
     if (model / "pointer.json").is_file():
@@ -126,6 +133,7 @@ def read_run(
             stage: _numbers(file) for stage in stages if (file := root / f"metrics/{stage}.json").is_file()
         },
         validation=_numbers(file) if (file := root / "metrics/validation.json").is_file() else {},
+        prompts=prompts,
         source=source,
         datasets=_known(catalogue, source) | _named(datasets or {}),
         catalogue=catalogue,

@@ -11,7 +11,8 @@ from huggingface_hub import ModelCard, parse_eval_result_entries
 from openo3.cli.main import main
 from openo3.configuration import ConfigurationError
 from openo3.files.artifacts import write_json
-from openo3.inference.checkout import frame_sampling
+from openo3.inference.checkout import checkout_prompts, frame_sampling
+from openo3.prompt_file import DEFAULT, read_prompts
 from openo3.publishing.run import Dataset, PublishError, read_run
 from tests.support.checkout import ROOT
 from tools.hub_server import HubServer, Status
@@ -72,6 +73,7 @@ def test_the_folder_is_a_model_with_card_picture_and_record(checkout):
         "config.json",
         "model.safetensors",
         "openo3-run.json",
+        "prompts.yaml",
         "results.svg",
         "tokenizer_config.json",
     ]
@@ -120,7 +122,7 @@ def test_what_a_file_says_is_shown_and_not_obeyed(checkout):
     assert card.data.license == "other", "the licence of an unknown source is unknown"
 
 
-def test_a_published_model_is_shown_frames_as_in_training(checkout, tmp_path):
+def test_a_published_model_is_asked_as_in_training(checkout, tmp_path):
     even = {"fps": 1.5, "min_frames": 2, "max_frames": 6}
     parameters = PARAMETERS | {"sample_frames": {"train": even, "max_pixels": 12288}}
     (checkout / "params.yaml").write_text(yaml.safe_dump(parameters))
@@ -128,6 +130,11 @@ def test_a_published_model_is_shown_frames_as_in_training(checkout, tmp_path):
     sampling = frame_sampling(tmp_path / "elsewhere", 32)
     assert (sampling.fps, sampling.min_frames, sampling.max_frames, sampling.max_pixels) == (1.5, 2, 6, 12288)
     assert sampling == frame_sampling(checkout / "data/models/gspo", 32)
+    own = checkout / "own.yaml"
+    own.write_text(DEFAULT.read_text().replace("The video lasts", "Its length is"))
+    (checkout / "params.yaml").write_text(yaml.safe_dump(parameters | {"prompts": "own.yaml"}))
+    publish("--to", str(tmp_path / "elsewhere"))
+    assert checkout_prompts(tmp_path / "elsewhere") == read_prompts(own)
     (tmp_path / "elsewhere/openo3-run.json").write_text("{}")
     with pytest.raises(ConfigurationError, match=r"openo3-run\.json: parameters"):
         frame_sampling(tmp_path / "elsewhere", 32)
