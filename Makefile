@@ -6,6 +6,7 @@ LOCK ?= requirements.lock
 PORT ?= 4200
 BIN := .venv/bin
 DOCS := .venv/docs
+LMMS := .venv/lmms
 QUICK := tests/contracts tests/openo3/core openo3/core tests/openo3/annotations tests/openo3/files tests/openo3/report \
 	tests/openo3/benchmarks tests/openo3/validation tests/stages/test_params.py tests/tools
 INSTALLED := .venv/installed-$(LOCK)
@@ -16,7 +17,7 @@ INSTALLED := .venv/installed-$(LOCK)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DS_BUILD_OPS = 0
 
-.PHONY: repro test quick lint ui install profile plan docs deps lock
+.PHONY: repro test quick lint ui install profile plan docs lmms deps lock
 
 repro: install  ## run what changed, then show the results
 	$(BIN)/dvc repro
@@ -61,6 +62,15 @@ $(DOCS)/installed: requirements-docs.lock
 	$(DOCS)/bin/uv pip install --python $(DOCS)/bin/python --require-hashes -r $<
 	touch $@
 
+lmms: $(LMMS)/installed  ## lmms-eval in an environment that shares the packages of .venv, for integrations/lmms_eval
+
+$(LMMS)/installed: requirements-lmms.lock $(INSTALLED)
+	test -x $(LMMS)/bin/python || $(BIN)/python -m venv --without-pip $(LMMS)
+	$(BIN)/uv pip install --python $(LMMS)/bin/python --require-hashes --no-deps -r $<
+	$(BIN)/python -c "import site; print('import site; site.addsitedir(' + repr(site.getsitepackages()[0]) + ')')" \
+		> $$($(LMMS)/bin/python -c "import site; print(site.getsitepackages()[0])")/openo3.pth
+	touch $@
+
 deps: install  ## write each stage's import closure into dvc.yaml
 	$(BIN)/python tools/code_deps.py --write
 
@@ -72,3 +82,4 @@ lock: install  ## resolve the lock files anew after a changed dependency
 	$(COMPILE) pyproject.toml --all-extras -o requirements-gpu.lock
 	$(COMPILE) pyproject.toml --extra test -c requirements-gpu.lock -o requirements.lock
 	$(COMPILE) --group docs -o requirements-docs.lock
+	$(COMPILE) --group lmms --no-deps -o requirements-lmms.lock

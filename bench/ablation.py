@@ -125,6 +125,7 @@ def parameters(settings: argparse.Namespace, changes: Mapping[str, Any]) -> dict
         for key in above:
             block = block[key]
         block[last] = value
+    params["prompts"] = str(ROOT / params["prompts"])
     return params
 
 
@@ -228,7 +229,10 @@ def mean_rows(runs: Sequence[Run], benchmark: str) -> np.ndarray:
 def gains(later: Sequence[Run], earlier: Sequence[Run], benchmark: str) -> dict[str, Interval]:
     scoring = BENCHMARKS[benchmark].scoring
     found = paired_difference(
-        mean_rows(later, benchmark).tolist(), mean_rows(earlier, benchmark).tolist(), scoring.statistic
+        mean_rows(later, benchmark).tolist(),
+        mean_rows(earlier, benchmark).tolist(),
+        scoring.statistic,
+        videos=scoring.videos(later[0].results(benchmark)),
     )
     return dict(zip(scoring.metrics, found, strict=True))
 

@@ -86,6 +86,7 @@ def main() -> None:
     settings = parser.parse_args()
     params = YAML().load(ROOT / "params.yaml")
     params["gspo"]["trainer"] |= {"max_steps": settings.steps, "report_to": "none", "save_strategy": "no"}
+    params["prompts"] = str(ROOT / params["prompts"])
     settings.folder.mkdir(parents=True, exist_ok=True)
     for name in ("validated", "frames", "models/sft"):
         link(settings.folder / "data" / name, settings.data.resolve() / name)

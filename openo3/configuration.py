@@ -74,26 +74,36 @@ def read_block(path: str | Path, block: str, cls: type[T]) -> T:
 
 def parse_block(path: str | Path, block: str, value: Any, cls: type[T]) -> T:
     """`value`, found in the file `path` under the name `block`, as the dataclass `cls`; see `read_block`."""
-    # One model around the block, so that its strictness reaches every nested dataclass; JSON, because in
+    return _parse(path, value, cls, block)
+
+
+def parse_file(path: str | Path, cls: type[T]) -> T:
+    """A whole YAML file as the dataclass `cls`; see `read_block`."""
+    return _parse(path, read_blocks(path), cls)
+
+
+def _parse(path: str | Path, value: Any, cls: type[T], *block: str) -> T:
+    # One model around the value, so that its strictness reaches every nested dataclass; JSON, because in
     # strict mode only JSON may stand for dataclasses and tuples.
     strict = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-    model = create_model("Blocks", __config__=strict, value=(cls, Field(alias=block)))
+    model = create_model("Parsed", __config__=strict, value=(cls, ...))
     try:
-        blocks: Any = model.model_validate_json(json.dumps({block: value}, default=str))
+        parsed: Any = model.model_validate_json(json.dumps({"value": value}, default=str))
     except ValidationError as error:
-        reasons = "; ".join(_reason(problem) for problem in error.errors(include_url=False))
+        reasons = "; ".join(_reason(problem, block) for problem in error.errors(include_url=False))
         raise ConfigurationError(f"{path}: {reasons}") from None
-    return blocks.value
+    return parsed.value
 
 
-def _reason(problem: ErrorDetails) -> str:
-    key = ".".join(map(str, problem["loc"]))
+def _reason(problem: ErrorDetails, block: tuple[str, ...]) -> str:
+    key = ".".join(map(str, (*block, *problem["loc"][1:])))
     match problem["type"]:
         case "missing":
-            return f"{key}: missing key"
+            said = "missing key"
         case "unexpected_keyword_argument":
-            return f"{key}: unknown key"
+            said = "unknown key"
         case "value_error":  # raised by a dataclass's own check, with its own message
-            return f"{key}: {problem.get('ctx', {}).get('error')}"
+            said = str(problem.get("ctx", {}).get("error"))
         case _:
-            return f"{key}: {problem['msg'].lower()}, got {problem['input']!r}"
+            said = f"{problem['msg'].lower()}, got {problem['input']!r}"
+    return f"{key}: {said}" if key else said

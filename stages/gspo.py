@@ -20,6 +20,7 @@ from openo3.training.run import Artifacts, DataParams, TrainingParams, load_exam
 from openo3.training.weights import load_for_training, lora_config
 from openo3.training.workspace import workspace
 from stages.params import load_params, settings_of, wrong
+from stages.prompts import load_prompts
 
 START, ROWS, FRAMES = Path("data/models/sft"), Path("data/validated/rl.jsonl"), Path("data/frames/train")
 COLUMNS = {
@@ -64,9 +65,10 @@ def main() -> None:
     from trl import GRPOConfig
 
     params = load_params("gspo", Params)
+    templates, prompts = load_prompts()
     if pass_on("gspo", ROWS, START, ARTIFACTS):
         return
-    work = workspace("gspo", [START, ROWS, FRAMES / "index.json"], asdict(params))
+    work = workspace("gspo", [START, ROWS, FRAMES / "index.json", templates], asdict(params))
     with settings_of("gspo.lora"):
         lora = lora_config(params.lora)
     with settings_of("gspo.trainer"):
@@ -75,7 +77,7 @@ def main() -> None:
 
     def make() -> tuple[GroundedGSPOTrainer, Examples]:
         processor, data = load_processor(START), params.data
-        examples = load_examples("gspo", ROWS, FRAMES, processor, data, answered=False)
+        examples = load_examples("gspo", ROWS, FRAMES, processor, prompts, data, answered=False)
         if not examples.samples:
             wrong(f"gspo: no usable record in {ROWS}, nothing to train on")
         with settings_of("gspo.trainer"):

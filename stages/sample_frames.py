@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
+import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, make_dataclass
@@ -24,10 +26,13 @@ from openo3.media.frame_writer import KeyRequest, Request, Written, write_store
 from stages.params import load_params
 
 RAW, VALIDATED, FRAMES = Path("data/raw"), Path("data/validated"), Path("data/frames")
-METRICS = Path("metrics/frames.json")
+METRICS, CACHE = Path("metrics/frames.json"), Path(".cache/openo3")
 
 Segments = dict[str, tuple[str, Span]]
 """Name of a segment -> its media file, and its start and end in seconds."""
+
+Pictures = dict[str, Path]
+"""Name of a picture that a question refers to -> its file."""
 
 Moments = dict[str, dict[float, str | None]]
 """Media -> its annotated times, each with the JPEG that the source ships, if any."""
@@ -87,6 +92,14 @@ def main() -> None:
 
 def run(params: Common, root: Path = Path(".")) -> None:
     """Fill every store below `root`, the repository's folder."""
+    spool = root / CACHE
+    spool.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=spool) as folder:
+        pictures = {name: bench_pictures(root, name, Path(folder)) for name in BENCHMARKS}
+        _fill_stores(params, root, pictures)
+
+
+def _fill_stores(params: Common, root: Path, pictures: dict[str, Pictures]) -> None:
     digests = {path: line["sha256"] for path, line in read_manifest(root / RAW).items()}
     stores = {"train": train_moments(root / VALIDATED)}
     stores |= {name: bench_moments(root / VALIDATED, name) for name in BENCHMARKS}
@@ -94,10 +107,11 @@ def run(params: Common, root: Path = Path(".")) -> None:
     counts, rejected, failed = {}, [], []
     for name, moments in stores.items():
         started = time.monotonic()
-        result = fill(root, name, moments, digests, params, segments.get(name, {}))
+        own = pictures.get(name, {})
+        result = fill(root, name, moments, digests, params, segments.get(name, {}), own)
         if moments:
             counts[name] = count(result, time.monotonic() - started)
-            failed += too_many(name, result, len(moments), params.max_rejected_share)
+            failed += too_many(name, result, len(moments) + len(own), params.max_rejected_share)
         fields = ("store", "media", "reason", "detail")
         rejected += [dict(zip(fields, (name, *entry), strict=True)) for entry in result.rejected]
     write_jsonl(root / FRAMES / "rejected.jsonl", rejected)
@@ -144,6 +158,20 @@ def bench_segments(validated: Path, name: str) -> Segments:
     return {r["frames"]: (r["media"], tuple(r["segment"])) for r in records if "segment" in r}
 
 
+def bench_pictures(root: Path, name: str, spool: Path) -> Pictures:
+    """The pictures that its records' questions refer to, as files of a new folder in `spool`."""
+    wanted = {r["picture"] for r in bench_records(root / VALIDATED, name) if r.get("picture")}
+    found: Pictures = {}
+    benchmark = BENCHMARKS[name]
+    if wanted and benchmark.pictures:
+        (spool / name).mkdir()
+        for picture, content in benchmark.pictures(root / RAW / "annotations" / benchmark.filename):
+            if picture in wanted:
+                found[picture] = spool.resolve() / name / str(len(found))
+                found[picture].write_bytes(content)
+    return found
+
+
 def bench_records(validated: Path, name: str) -> list[dict[str, Any]]:
     path = validated / "bench" / f"{name}.json"
     return read_json(path) if path.exists() else []
@@ -156,8 +184,9 @@ def fill(
     digests: dict[str, str],
     params: Common,
     segments: Segments,
+    pictures: Pictures,
 ) -> Written:
-    """Write one store and show a progress bar over its media files."""
+    """Write one store and show a progress bar over its media files; `pictures` are rows of their own."""
 
     def digest(path: str) -> str:
         if f"media/{path}" not in digests:
@@ -170,6 +199,8 @@ def fill(
         file, segment = segments.get(media, (media, None))
         keys = [KeyRequest(time_s, jpeg, jpeg and digest(jpeg)) for time_s, jpeg in sorted(times.items())]
         requests.append(Request(media, digest(file), tuple(keys), file, segment if even.segments else None))
+    for picture, path in pictures.items():
+        requests.append(Request(picture, hashlib.sha256(path.read_bytes()).hexdigest(), file=str(path)))
     policy = SamplingConfig(
         even.fps,
         even.min_frames,

@@ -14,6 +14,7 @@ from openo3.training.sft import GroundedSFTTrainer, LossOn, sft_trainer
 from openo3.training.weights import load_for_training, lora_config
 from openo3.training.workspace import workspace
 from stages.params import load_params, settings_of, wrong
+from stages.prompts import load_prompts
 
 BASE, ROWS, FRAMES = Path("data/models/base"), Path("data/validated/sft.jsonl"), Path("data/frames/train")
 COLUMNS = {name: name for name in ("loss", "learning_rate", "grad_norm", "mean_token_accuracy", "entropy")}
@@ -45,9 +46,10 @@ def main() -> None:
     from trl import SFTConfig
 
     params = load_params("sft", Params)
+    templates, prompts = load_prompts()
     if pass_on("sft", ROWS, BASE, ARTIFACTS):
         return
-    work = workspace("sft", [BASE, ROWS, FRAMES / "index.json"], asdict(params))
+    work = workspace("sft", [BASE, ROWS, FRAMES / "index.json", templates], asdict(params))
     with settings_of("sft.lora"):
         lora = lora_config(params.lora)
     with settings_of("sft.trainer"):  # before the model: ZeRO-3 loads it in pieces
@@ -56,7 +58,7 @@ def main() -> None:
     def make() -> tuple[GroundedSFTTrainer, Examples]:
         processor, data = load_processor(BASE), params.data
         examples = load_examples(
-            "sft", ROWS, FRAMES, processor, data, answered=True, reasoning=data.reasoning
+            "sft", ROWS, FRAMES, processor, prompts, data, answered=True, reasoning=data.reasoning
         )
         if not examples.samples:
             wrong(f"sft: no usable record in {ROWS}, nothing to train on")

@@ -3,13 +3,16 @@
     with HubServer() as server:
         server.put("a.mp4", content)                         at server.url + "/a.mp4"
         commit = server.dataset("owner/name", {"x.zip": content})
-        server.spoil("/a.mp4", Stall(after=100))             the next answer about that path
+            server.spoil("/a.mp4", Stall(after=100))             the next answer about that path
+        server.models["owner/name"]                          the files of a model repository, once it is made
 
-Files of datasets are answered, as the hub does, by leading to a second host, which has another port here.
+Files of datasets are answered, as the hub does, by leading to a second host, which has another port here. A
+client can make a model repository and commit to it; large files go to that second host (LFS).
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import json
@@ -99,6 +102,11 @@ class HubServer:
         # by name and revision: the commit, and the place in `files` of each of its files
         self._commits: dict[tuple[str, str], str] = {}
         self._datasets: dict[tuple[str, str], dict[str, str]] = {}
+        # by name: the files of a model repository, and the settings that each was made with
+        self.models: dict[str, dict[str, bytes]] = {}
+        self.made: list[dict[str, object]] = []
+        self.commits: list[str] = []  # messages
+        self._large: dict[str, bytes] = {}  # by sha256
         self._faults: dict[str, list[Fault]] = {}
         self._lock = threading.Lock()
         self._servers = [self._serve(), self._serve()]
@@ -172,6 +180,93 @@ class _Handler(BaseHTTPRequestHandler):
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
 
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        path = unquote(urlsplit(self.path).path)
+        self._request = Request(path, None, self.headers.get("Authorization"))
+        self.site.requests.append(self._request)
+        fault = self.site.fault(path)
+        if isinstance(fault, Status):
+            self._say(fault.code, b"", dict(fault.headers))
+        elif path == "/api/validate-yaml":
+            self._json({"errors": [], "warnings": []})
+        elif not self._allowed():
+            self._say(401, b"{}")
+        elif path == "/api/repos/create":
+            self._create(json.loads(body))
+        elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/preupload/main", path):
+            files = [
+                {"path": file["path"], "uploadMode": _mode(file["path"]), "shouldIgnore": False}
+                for file in json.loads(body)["files"]
+            ]
+            self._json({"files": files})
+        elif re.fullmatch(r"/[^/]+/[^/]+\.git/info/lfs/objects/batch", path):
+            objects = [
+                {**each, "actions": {"upload": {"href": f"{self.site.storage}/large/{each['oid']}"}}}
+                for each in json.loads(body)["objects"]
+            ]
+            self._json({"transfer": "basic", "objects": objects})
+        elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/commit/main", path):
+            self._commit(match[1], [json.loads(line) for line in body.splitlines() if line.strip()])
+        else:
+            self._say(404, b"not here")
+
+    def do_PUT(self) -> None:
+        """A large file, for the storage."""
+        content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        digest = urlsplit(self.path).path.removeprefix("/large/")
+        self.site._large[digest] = content
+        same = hashlib.sha256(content).hexdigest() == digest
+        self._say(200 if same else 400, b"")
+
+    def _create(self, settings: dict[str, object]) -> None:
+        name = f"{settings.get('organization')}/{settings['name']}"
+        if name in self.site.models:
+            self._say(409, json.dumps({"url": f"{self.site.url}/{name}"}).encode())
+            return
+        self.site.models[name] = {".gitattributes": b""}
+        self.site.made.append(settings)
+        self._json({"url": f"{self.site.url}/{name}", "id": name})
+
+    def _commit(self, name: str, lines: list[dict[str, dict[str, str]]]) -> None:
+        files = dict(self.site.models[name])
+        for line in lines:
+            value = line["value"]
+            if line["key"] == "header":
+                self.site.commits.append(value["summary"])
+            elif line["key"] == "file":
+                files[value["path"]] = base64.b64decode(value["content"])
+            elif line["key"] == "lfsFile":
+                files[value["path"]] = self.site._large[value["oid"]]
+        self.site.models[name] = files
+        commit = hashlib.sha1(repr(sorted(files)).encode()).hexdigest()
+        self._json(
+            {"success": True, "commitOid": commit, "commitUrl": f"{self.site.url}/{name}/commit/{commit}"}
+        )
+
+    def _model(self, name: str, path: str) -> None:
+        """The listing of a model repository, or one of its files."""
+        files = self.site.models.get(name)
+        if not self._allowed():
+            self._say(401, b"", {"X-Error-Code": "GatedRepo"})
+        elif files is None:
+            self._say(404, b"{}", {"X-Error-Code": "RepoNotFound"})
+        elif path == "":
+            siblings = [{"rfilename": file} for file in sorted(files)]
+            self._json({"id": name, "sha": "0" * 40, "siblings": siblings, "private": True, "tags": []})
+        elif path == "tree/main":
+            self._json(
+                [
+                    {"type": "file", "path": file, "size": len(content), "oid": "0" * 40}
+                    for file, content in sorted(files.items())
+                ]
+            )
+        elif path not in files:
+            self._say(404, b"", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": "0" * 40})
+        else:
+            etag = f'"{hashlib.sha1(files[path]).hexdigest()}"'
+            self._say(200, files[path], {"ETag": etag, "X-Repo-Commit": "0" * 40})
+
     def _answer(self, path: str, query: dict[str, list[str]], fault: Fault | None) -> None:
         site = self.site
         if isinstance(fault, Status):
@@ -186,6 +281,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._tree(match[1], match[2], match[3], query)
         elif match := re.fullmatch(r"/datasets/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             self._resolve(*match.groups())
+        elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/?(tree/main)?", path):
+            self._model(match[1], match[2] or "")
+        elif match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/[^/]+/(.+)", path):
+            self._model(*match.groups())
         elif path in site.files:
             self._file(path, fault)
         else:
@@ -297,9 +396,13 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
             self.send_header(name, value)
         self.end_headers()
-        if self.command == "GET":
+        if self.command in ("GET", "POST"):
             self._request.sent += len(body)
             self.wfile.write(body)
+
+
+def _mode(path: str) -> str:
+    return "lfs" if path.endswith(".safetensors") else "regular"
 
 
 def _opened(content: bytes | Path) -> io.BufferedReader | io.BytesIO:

@@ -10,7 +10,7 @@ the registry, so a new benchmark is one new file and one line.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +21,7 @@ from openo3.annotations.sources import Reference
 from openo3.benchmarks.judges import Judge
 from openo3.core.geometry import BoxSpace, Span
 from openo3.core.metrics import Interval, Statistic, bootstrap, paired_difference, with_intervals
+from openo3.core.prompts import Prompts
 from openo3.core.schema import Box
 from openo3.files.artifacts import read_json
 
@@ -29,6 +30,9 @@ Facts = dict[str, Any]
 """What is measured of a record for the rules of `openo3.validation`, by `FIELD.MEASURE`."""
 Results = Sequence[Mapping[str, Any]]
 """Records with the answers filled in and, where a judge is needed, with its ratings."""
+
+REJECTED = "rejected.jsonl"
+"""Beside the validated benchmarks: how many rows of each are left out for which reason, where any is."""
 
 Metric = tuple[str, str, str]
 """Key in the metrics file, heading of the table's column, second line of the heading."""
@@ -52,12 +56,18 @@ LONG = FrameSampling(fps=2.0, min_frames=4, max_frames=64, max_pixels=512 * 512)
 """The published evaluation's sampling of long videos."""
 
 
+def video_of(record: Mapping[str, Any]) -> str | None:
+    """The video that a checked record is about."""
+    return record.get("media")
+
+
 @dataclass(frozen=True)
 class Scoring:
     """How a benchmark scores records: `columns` per record, and `metrics` made of their means by `statistic`.
 
     `rows` gives the scores of every record, each a list in the order of `columns`. `overall` is a record's
-    one number in 0-1, by which records are compared. `group` names the group that a record also counts in.
+    one number in 0-1, by which records are compared. `group` names the group that a record also counts in,
+    `video` the video that it is about: intervals resample videos, whose records are not independent.
     """
 
     columns: tuple[str, ...]
@@ -66,6 +76,7 @@ class Scoring:
     overall: Callable[[Mapping[str, float]], float]
     statistic: Statistic = lambda means: means
     group: Callable[[Mapping[str, Any]], str] | None = None
+    video: Callable[[Mapping[str, Any]], str | None] = video_of
 
     def records(self, results: Results) -> list[dict[str, float]]:
         """Each record's scores by column, in the order of the records."""
@@ -78,7 +89,8 @@ class Scoring:
             own = self._intervals([results[index] for index in members])
             found |= {f"{name}/{group}": interval for name, interval in own.items()}
         if all("format" in record for record in results):
-            [found["format"]] = bootstrap([record["format"] for record in results])
+            shares = [record["format"] for record in results]
+            [found["format"]] = bootstrap(shares, videos=self.videos(results))
         return with_intervals(found, len(results))
 
     def difference(self, a: Results, b: Results) -> dict[str, Interval]:
@@ -89,11 +101,15 @@ class Scoring:
         found = self._difference(a, b)
         if all("format" in record for record in (*a, *b)):
             formed, other = ([record["format"] for record in results] for results in (a, b))
-            [found["format"]] = paired_difference(formed, other)
+            [found["format"]] = paired_difference(formed, other, videos=self.videos(a))
         for group, members in self._groups(a).items():
             own = self._difference([a[index] for index in members], [b[index] for index in members])
             found |= {f"{name}/{group}": gain for name, gain in own.items()}
         return found
+
+    def videos(self, results: Results) -> list[Hashable]:
+        """The video of each record; a record that names none has one of its own."""
+        return [self.video(record) or index for index, record in enumerate(results)]
 
     def _groups(self, results: Results) -> dict[str, list[int]]:
         """The groups in alphabetical order, each with the indices of its records."""
@@ -105,10 +121,11 @@ class Scoring:
         return dict(sorted(groups.items()))
 
     def _intervals(self, results: Results) -> dict[str, Interval]:
-        return dict(zip(self.metrics, bootstrap(self.rows(results), self.statistic), strict=True))
+        found = bootstrap(self.rows(results), self.statistic, videos=self.videos(results))
+        return dict(zip(self.metrics, found, strict=True))
 
     def _difference(self, a: Results, b: Results) -> dict[str, Interval]:
-        found = paired_difference(self.rows(a), self.rows(b), self.statistic)
+        found = paired_difference(self.rows(a), self.rows(b), self.statistic, videos=self.videos(a))
         return dict(zip(self.metrics, found, strict=True))
 
 
@@ -159,6 +176,20 @@ class Truth:
 
 
 @dataclass(frozen=True)
+class Votable:
+    """A benchmark's question on whose answers can be voted, as there are few different ones.
+
+    `question` is its kind. `answer` names the field of a result that holds what was answered, empty if
+    nothing can be read: an option's letter where the record has options, else words. `metric` is the column
+    and metric that says whether it is right.
+    """
+
+    question: str
+    answer: str
+    metric: str = "acc"
+
+
+@dataclass(frozen=True)
 class Note:
     """What was done about a record's annotation, or does not agree with its media: `field` is about it."""
 
@@ -194,6 +225,20 @@ def frames_of(record: Mapping[str, Any]) -> str:
     return record.get("frames") or record["media"]
 
 
+def prediction(
+    index: int, record: Record, kind: str, prompt: str, completion: str, space: BoxSpace
+) -> dict[str, Any]:
+    """The answer to a question as the files of predictions hold it, one a line."""
+    return {
+        "record": index,
+        "id": str(record.get("vid") or record.get("id") or record["media"]),
+        "question": kind,
+        "prompt": prompt,
+        "completion": completion,
+        "box_space": {"kind": space.kind, "size": space.size},
+    }
+
+
 def unrated(results: Results, judge: Judge) -> Results:
     """The results as they are, of a benchmark that needs no judge."""
     return results
@@ -212,8 +257,13 @@ class Benchmark:
     A record is never dropped because its annotation does not fit, but clipped, with a note for each change.
 
     `sampling` is how its frames are sampled by default. `questions` gives the prompts by kind of question,
-    `result` the record with the answers filled in, of the same kinds or fewer; both get the space in which
-    the model writes boxes. `rate` adds a judge's ratings; results that have them are not rated again.
+    made from the templates it gets, `result` the record with the answers filled in, of the same kinds or
+    fewer; both get the space in which the model writes boxes. `rate` adds a judge's ratings; results that
+    have them are not rated again. `votable` is the question to which several answers can be joined into one
+    (`openo3.benchmarks.voting`).
+
+    `pictures` gives the pictures of its file that questions refer to: the name that a record has as
+    `picture`, and the bytes of a picture's file. A picture is shown after the video.
 
     For `openo3 score`: `blocks` gives its numbers if they are more than `score` has. `check` reads a record
     that `parse` gave, if `parse` itself cannot. `answered` checks a record whose `answers` (names of fields)
@@ -227,18 +277,20 @@ class Benchmark:
     parse: Callable[[Any], Record]
     facts: Callable[[Record], Facts]
     media_field: str
-    questions: Callable[[Mapping[str, Any], BoxSpace], dict[str, str]]
+    questions: Callable[[Mapping[str, Any], BoxSpace, Prompts], dict[str, str]]
     result: Callable[[Mapping[str, Any], Mapping[str, str], BoxSpace], Record]
     scoring: Scoring
     truth: Callable[[Mapping[str, Any]], Truth]
     display: Display
     rows: Callable[[str | Path], Iterator[Any]] = read_rows
+    pictures: Callable[[str | Path], Iterator[tuple[str, bytes]]] | None = None
     fit: Callable[[Record, tuple[int, int] | None, float], Fitted] = unchanged
     rate: Callable[[Results, Judge], Results] = unrated
     blocks: Callable[[Results], dict[str, Any]] | None = None
     check: Callable[[Any], Record] | None = None
     answered: Callable[[Any], Record] | None = None
     answers: tuple[str, ...] = ()
+    votable: Votable | None = None
     id_field: str = ""
     sampling: FrameSampling = LONG
 

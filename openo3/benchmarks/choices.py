@@ -5,7 +5,8 @@ dots is what `result` and `rate` add:
 
     {"id": "001-1", "question": "What is she cutting?", "options": ["Apples.", "Pears."], "answer": "B",
      "group": "short", "media": "videos/NAME/fFjv93ACGo8.mp4", "duration_s": 61.5, ...
-     "said": "B", "completion": "<think>...", "correct": 1.0, "format": 1.0}
+     "said": "B", "completion": "<think>...", "correct": 1.0, "format": 1.0,
+     "read": {"which": "alone"}}
 
 An answer that names no option, or more than one, is wrong; it is never taken for one of them. A question
 without options is for the judge. Accuracy is over all records, and by group: length of
@@ -23,26 +24,29 @@ from typing import Any
 
 from openo3.annotations import choice_records
 from openo3.annotations.sources import Reference
-from openo3.benchmarks.base import Benchmark, Display, Facts, Record, Results, Scoring, Truth
+from openo3.benchmarks.base import Benchmark, Display, Facts, Record, Results, Scoring, Truth, Votable
 from openo3.benchmarks.judges import CORRECT, Judge
-from openo3.core import prompts
 from openo3.core.evidence import parse_completion
 from openo3.core.format_check import format_share
 from openo3.core.geometry import BoxSpace
-from openo3.core.reading import final_answer, read_choice
+from openo3.core.prompts import Prompts
+from openo3.core.reading import answer_by_rule, final_answer, read_choice
 from openo3.core.schema import Task
 
 
 @dataclass(frozen=True)
 class MultipleChoice:
-    """How such a question is asked and read. `notes` says, by group, what to tell before the question."""
+    """How such a question is asked and read.
 
-    notes: Mapping[str, str] = field(default_factory=dict)
+    `about` names, by group, the template of `prompts.questions` that says what the question is about.
+    """
 
-    def questions(self, record: Mapping[str, Any], space: BoxSpace) -> dict[str, str]:
+    about: Mapping[str, str] = field(default_factory=dict)
+
+    def questions(self, record: Mapping[str, Any], space: BoxSpace, prompts: Prompts) -> dict[str, str]:
         """One prompt: which."""
-        note = self.notes.get(record["group"], "")
-        return {"which": prompts.choice(record["question"], record["options"], note)}
+        about = "about_next_picture" if record.get("picture") else self.about.get(record["group"], "")
+        return {"which": prompts.choice(record["question"], record["options"], about)}
 
     def result(self, record: Mapping[str, Any], completions: Mapping[str, str], space: BoxSpace) -> Record:
         """The record with the letter that was chosen, or what was said; `correct` is None if a judge is
@@ -50,13 +54,15 @@ class MultipleChoice:
         text = completions.get("which", "")
         completion = parse_completion(text)
         options, task = record["options"], Task.MCQ if record["options"] else Task.FREE_FORM
-        said = read_choice(text, options)[0] if options else final_answer(text)
+        said, rule = read_choice(text, options) if options else answer_by_rule(text)
         correct = None if said and not options else float(said == record["answer"])
         formed = bool(said) and format_share(task, completion) == 1
-        return {**record, "said": said, "completion": text, "correct": correct, "format": float(formed)}
+        answers = {"said": said, "completion": text, "correct": correct, "format": float(formed)}
+        return {**record, **answers, "read": {"which": rule}}
 
     def rate(self, results: Results, judge: Judge) -> Results:
-        """Open questions get the judge's rating."""
+        """Open questions get the judge's rating; it may also read options that no rule could."""
+        results = _extracted(results, judge)
         open_ = [record for record in results if record["correct"] is None]
         items = [(record["question"], record["answer"], record["said"]) for record in open_]
         correct = (float(rating >= CORRECT) for rating in judge.rate(items))
@@ -64,6 +70,32 @@ class MultipleChoice:
             {**record, "correct": next(correct)} if record["correct"] is None else record
             for record in results
         ]
+
+
+def _extracted(results: Results, judge: Judge) -> Results:
+    """The results with the options that the judge reads from answers which no rule could."""
+    answers = [
+        "" if record["said"] or not record["options"] else final_answer(record["completion"])
+        for record in results
+    ]
+    asked = [
+        (record["question"], record["options"], answer)
+        for record, answer in zip(results, answers, strict=True)
+        if answer
+    ]
+    letters = iter(judge.choose(asked))
+    found = [next(letters) if answer else "" for answer in answers]
+    return [
+        {
+            **record,
+            "said": letter,
+            "correct": float(letter == record["answer"]),
+            "read": {**record["read"], "which": "judge"},
+        }
+        if letter
+        else record
+        for record, letter in zip(results, found, strict=True)
+    ]
 
 
 def rows_of_scores(results: Results) -> list[list[float]]:
@@ -107,16 +139,18 @@ def choice_benchmark(
     media_field: str,
     id_field: str,
     groups: Sequence[str],
-    notes: Mapping[str, str] | None = None,
+    about: Mapping[str, str] | None = None,
+    pictures: Callable[[str | Path], Iterator[tuple[str, bytes]]] | None = None,
 ) -> Benchmark:
     """A benchmark with options, whose table has a line for each of `groups`; see `Benchmark` for the rest."""
-    asking = MultipleChoice(notes or {})
+    asking = MultipleChoice(about or {})
     accuracy = tuple((f"acc/{group}", group.capitalize(), "accuracy") for group in groups)
     return Benchmark(
         name=name,
         title=title,
         filename=filename,
         rows=rows,
+        pictures=pictures,
         references=references,
         parse=parse,
         facts=facts,
@@ -125,6 +159,7 @@ def choice_benchmark(
         questions=asking.questions,
         result=asking.result,
         rate=asking.rate,
+        votable=Votable("which", "said"),
         check=choice_records.checked,
         scoring=Scoring(
             columns=("acc",),

@@ -2,7 +2,8 @@
 
 `result` adds to a record:
 
-    {..., "answer_temporal": [13.0, 27.5], "answer_temporal_pre": "<think>...", "format": 1.0}
+    {..., "answer_temporal": [13.0, 27.5], "answer_temporal_pre": "<think>...", "format": 1.0,
+     "read": {"when": "tags"}}
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ from openo3.benchmarks.base import (
     Scoring,
     Truth,
 )
-from openo3.core import prompts
 from openo3.core.evidence import parse_completion
 from openo3.core.format_check import format_share
 from openo3.core.geometry import BoxSpace, Span, tiou
 from openo3.core.metrics import SPAN_THRESHOLDS
-from openo3.core.reading import read_times
+from openo3.core.prompts import Prompts
+from openo3.core.reading import times_by_rule
 from openo3.core.schema import Task
 
 TrueSpan = Callable[[Mapping[str, Any]], Span]
@@ -52,9 +53,9 @@ def facts(record: Record) -> Facts:
     return {"question.chars": len(record["question"].strip())}
 
 
-def questions(record: Mapping[str, Any], space: BoxSpace) -> dict[str, str]:
+def questions(record: Mapping[str, Any], space: BoxSpace, prompts: Prompts) -> dict[str, str]:
     """One prompt: when."""
-    return {"when": prompts.tvg_when(record["question"])}
+    return {"when": prompts.task(Task.TEMPORAL, record["question"])}
 
 
 def result(record: Mapping[str, Any], completions: Mapping[str, str], space: BoxSpace) -> Record:
@@ -62,11 +63,13 @@ def result(record: Mapping[str, Any], completions: Mapping[str, str], space: Box
     text = completions.get("when", "")
     completion = parse_completion(text)
     formed = format_share(Task.TEMPORAL, completion) == 1 and completion.answer_span is not None
+    span, rule = times_by_rule(text)
     return {
         **record,
-        "answer_temporal": list(read_times(text) or ()),
+        "answer_temporal": list(span or ()),
         "answer_temporal_pre": text,
         "format": float(formed),
+        "read": {**record.get("read", {}), "when": rule},
     }
 
 

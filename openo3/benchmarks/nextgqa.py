@@ -42,10 +42,11 @@ from openo3.benchmarks.base import (
     Results,
     Scoring,
     Truth,
+    Votable,
     fit_span,
 )
-from openo3.core import prompts
 from openo3.core.geometry import BoxSpace, Span, tiou
+from openo3.core.prompts import Prompts
 
 _OPTIONS = ("a0", "a1", "a2", "a3", "a4")
 _THRESHOLDS = (0.3, 0.5)
@@ -152,10 +153,10 @@ def fit(record: Record, size: tuple[int, int] | None, tolerance_s: float) -> Fit
     return ({**record, "spans": [list(span) for span, _ in pairs]} if notes else record), notes
 
 
-def questions(record: Mapping[str, Any], space: BoxSpace) -> dict[str, str]:
+def questions(record: Mapping[str, Any], space: BoxSpace, prompts: Prompts) -> dict[str, str]:
     """Two prompts: which answer, and when the video shows it."""
-    when = f"When does the video show the answer to this question: {record['question']}"
-    return {**_ASKING.questions(record, space), "when": prompts.tvg_when(when)}
+    when = prompts.when_answered(record["question"])
+    return {**_ASKING.questions(record, space, prompts), "when": when}
 
 
 def result(record: Mapping[str, Any], completions: Mapping[str, str], space: BoxSpace) -> Record:
@@ -224,6 +225,8 @@ NEXTGQA = Benchmark(
     id_field="id",
     questions=questions,
     result=result,
+    rate=_ASKING.rate,
+    votable=Votable("which", "said", "Acc@QA"),
     scoring=Scoring(_COLUMNS, _COLUMNS, _scores, overall=lambda score: (score["Acc@QA"] + score["mIoP"]) / 2),
     truth=truth,
     display=Display(

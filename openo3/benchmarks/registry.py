@@ -6,10 +6,12 @@ from openo3.annotations.files import STGR_FILES
 from openo3.benchmarks.activitynet import ACTIVITYNET
 from openo3.benchmarks.base import Benchmark
 from openo3.benchmarks.charades import CHARADES
+from openo3.benchmarks.hcstvg import HCSTVG
 from openo3.benchmarks.nextgqa import NEXTGQA
 from openo3.benchmarks.tvgbench import TVGBENCH
 from openo3.benchmarks.videomme import VIDEOMME
 from openo3.benchmarks.videommmu import VIDEOMMMU
+from openo3.benchmarks.vidstg import VIDSTG
 from openo3.benchmarks.vstar import VSTAR
 from openo3.benchmarks.worldsense import WORLDSENSE
 
@@ -22,6 +24,8 @@ _ALL = (
     CHARADES,
     NEXTGQA,
     ACTIVITYNET,
+    HCSTVG,
+    VIDSTG,
 )
 BENCHMARKS: dict[str, Benchmark] = {benchmark.name: benchmark for benchmark in _ALL}
 """In the order in which the report shows them."""

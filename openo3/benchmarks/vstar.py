@@ -34,14 +34,15 @@ from openo3.benchmarks.base import (
     PublishedTable,
     Record,
     Truth,
+    Votable,
     fit_span,
 )
 from openo3.benchmarks.vstar_scores import ANSWERS, SCORING, SIDES, answered, rate, report, true_boxes
-from openo3.core import prompts
 from openo3.core.evidence import parse_completion
 from openo3.core.format_check import format_share
 from openo3.core.geometry import BoxSpace, Span, pixels
-from openo3.core.reading import final_answer, read_times, read_where
+from openo3.core.prompts import Prompts
+from openo3.core.reading import answer_by_rule, read_where, times_by_rule, where_by_rule
 from openo3.core.schema import Box, Task
 
 _TEXTS = ("question", "answer", "temporal_question", "spatial_question", "spatial_question_2")
@@ -115,36 +116,38 @@ def _written(box: Box) -> str:
     return "[" + ", ".join(f"{side:g}" for side in box) + "]"
 
 
-def questions(record: Mapping[str, Any], space: BoxSpace) -> dict[str, str]:
+def questions(record: Mapping[str, Any], space: BoxSpace, prompts: Prompts) -> dict[str, str]:
     """The five prompts; the true boxes that `when_2` is told are in the model's `space`."""
     boxes = [space.from_normalised(box) for _, box in normalised_boxes(record)]
     return {
-        "what": prompts.vstar_what(record["question"]),
-        "when": prompts.vstar_when(record["temporal_question"]),
-        "where": prompts.vstar_where(record["spatial_question"], asked_seconds(record)),
-        "where_2": prompts.vstar_where_untimed(record["spatial_question_2"], len(boxes)),
-        "when_2": prompts.vstar_when_boxed(record["temporal_question"], boxes),
+        "what": prompts.task(Task.TEMPORAL_SPATIAL, record["question"]),
+        "when": prompts.task(Task.TEMPORAL, record["temporal_question"]),
+        "where": prompts.where(record["spatial_question"], asked_seconds(record)),
+        "where_2": prompts.where_untimed(record["spatial_question_2"], len(boxes)),
+        "when_2": prompts.when_boxed(record["temporal_question"], boxes),
     }
 
 
 def result(record: Mapping[str, Any], completions: Mapping[str, str], space: BoxSpace) -> Record:
     """The record with its answers; a question without a completion has an empty one.
 
-    `format` is the share of the five completions in the form that was asked for.
+    `format` is the share of the five completions in the form that was asked for, `read` the rule that read
+    each answer.
     """
     said = {kind: completions.get(kind, "") for kind in ("what", "when", "where", "where_2", "when_2")}
-    answers: dict[str, Any] = {
-        "answer_vqa": final_answer(said["what"]),
-        "answer_vqa_raw_output": said["what"],
-    }
+    what, rule = answer_by_rule(said["what"])
+    answers: Record = {"answer_vqa": what, "answer_vqa_raw_output": said["what"]}
+    read = {"what": rule}
     for suffix in ("", "_2"):
         when, where = said[f"when{suffix}"], said[f"where{suffix}"]
-        answers[f"answer_temporal{suffix}"] = list(read_times(when) or ())
+        span, read[f"when{suffix}"] = times_by_rule(when)
+        boxes, read[f"where{suffix}"] = where_by_rule(where, space)
+        answers[f"answer_temporal{suffix}"] = list(span or ())
         answers[f"answer_temporal_pre{suffix}"] = when
-        answers[f"answer_spatial{suffix}"] = _source_boxes(record, where, space)
+        answers[f"answer_spatial{suffix}"] = _source_boxes(record, boxes)
         answers[f"answer_spatial_pre{suffix}"] = where
     formed = [_well_formed(kind, text) for kind, text in said.items()]
-    return {**record, **answers, "format": sum(formed) / len(formed)}
+    return {**record, **answers, "format": sum(formed) / len(formed), "read": read}
 
 
 def asked_seconds(record: Mapping[str, Any]) -> list[int]:
@@ -164,11 +167,11 @@ def normalised_boxes(record: Mapping[str, Any]) -> list[tuple[float, Box]]:
     return [(second, source.to_normalised(box)) for second, box in true_boxes(record)]
 
 
-def _source_boxes(record: Mapping[str, Any], text: str, space: BoxSpace) -> dict[str, list]:
+def _source_boxes(record: Mapping[str, Any], read: Mapping[str, list[Box]]) -> dict[str, list]:
     """A where-answer in source pixels: second -> box, or a list of boxes where several were given."""
     source = pixels((record["width"], record["height"]))
     where = {}
-    for second, boxes in read_where(text, space).items():
+    for second, boxes in read.items():
         scaled = [[round(value, 2) for value in source.scaled(box)] for box in boxes]
         where[second] = scaled[0] if len(scaled) == 1 else scaled
     return where
@@ -213,6 +216,7 @@ VSTAR = Benchmark(
     blocks=report,
     answered=answered,
     answers=ANSWERS,
+    votable=Votable("what", "answer_vqa"),
     truth=truth,
     display=Display(
         columns=(

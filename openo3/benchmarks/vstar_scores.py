@@ -135,6 +135,7 @@ SCORING = Scoring(
     rows=_columns,
     overall=lambda score: (score["acc"] + score["tIoU_1"] + score["vIoU_1"]) / 3,
     statistic=summary,
+    video=lambda record: record.get("media") or record.get("vid"),
 )
 
 

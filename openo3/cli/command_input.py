@@ -29,6 +29,7 @@ from openo3.cli.errors import InputError
 from openo3.core.evidence import Completion, parse_completion
 from openo3.core.geometry import NORMALISED, RELATIVE_1000, BoxSpace, pixels
 from openo3.core.schema import Sample, Task
+from openo3.prompt_file import default_prompts
 
 BOXED = (Task.TEMPORAL_SPATIAL, Task.VISUAL)
 """The tasks whose rewards look at the completion's boxes."""
@@ -92,7 +93,7 @@ def _result(raw: Mapping[str, Any], benchmark: Benchmark) -> Record:
     """The record with the answers of its completions."""
     record = (benchmark.check or benchmark.parse)(raw) if "media" in raw else benchmark.parse(raw)
     space = _stated_space(rows.mapping(raw.get("box_space"), "box_space"))
-    kinds = benchmark.questions(record, space)
+    kinds = benchmark.questions(record, space, default_prompts())
     completions = {}
     for kind, text in rows.mapping(raw.get("completions"), "completions").items():
         if kind not in kinds:

@@ -17,8 +17,10 @@ COMMANDS = {
     "ask": "ask a model about a video or an image",
     "rewards": "score completions with the rewards",
     "score": "score the results of a benchmark",
+    "compare": "show how two models' numbers differ, and their protocols",
     "coverage": "show how much of each source and task is usable",
     "doctor": "check that this machine can run a profile",
+    "publish": "write or upload a checkpoint with a card and its results",
     "profile": "switch the pipeline to another profile",
 }
 """Commands with their help. `openo3.cli.NAME` has `add_arguments(parser)` and `run(arguments)`, whose result

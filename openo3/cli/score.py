@@ -37,25 +37,34 @@ def _benchmark(name: str) -> Any:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the numbers; with `--per-record` also `records`, each with its `id` and scores."""
-    from openo3.benchmarks import judges
+    """Print the numbers and their `protocol`; with `--per-record` also `records`, each with its `id`, its
+    `video` and scores."""
+    from openo3.benchmarks import judges, protocol
     from openo3.cli.command_input import read_results
+    from openo3.prompt_file import default_prompts
 
     benchmark = arguments.benchmark
     kind = "served" if arguments.judge_url or arguments.judge_model else "rouge"
+    params = judges.JudgeParams(kind, arguments.judge_url, arguments.judge_model)
     try:
-        judge = judges.load(judges.JudgeParams(kind, arguments.judge_url, arguments.judge_model))
+        judge = judges.load(params, default_prompts())
         results = read_results(arguments.results, benchmark)
     except ValueError as error:  # the judge's, or an InputError
         return refuse(error)
     try:
-        results = benchmark.rate(results, judge)
+        ratings = judges.Ratings(judge)
+        results = benchmark.rate(results, ratings)
     except ConnectionError as error:
         return refuse(error, status=1)
     numbers = benchmark.report(results)
+    numbers["protocol"] = protocol.of_records(benchmark, results) | protocol.of_answers(
+        benchmark, results, params, ratings
+    )
     if arguments.per_record:
         scores = benchmark.scoring.records(results)
-        ids = (record.get(benchmark.id_field or benchmark.media_field) for record in results)
-        numbers["records"] = [{"id": name, **own} for name, own in zip(ids, scores, strict=True)]
+        numbers["records"] = [
+            {"id": record.get(benchmark.id_field or benchmark.media_field), "video": video, **own}
+            for record, video, own in zip(results, benchmark.scoring.videos(results), scores, strict=True)
+        ]
     print(json.dumps(numbers, indent=2, allow_nan=False))
     return 0

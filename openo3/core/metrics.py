@@ -6,7 +6,7 @@ counts. Per-record scores are `[N]` or `[N, K]` arrays of N records and K scores
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,28 +92,43 @@ def _means(values: NDArray) -> NDArray:
     return values
 
 
-def bootstrap(values: ArrayLike, statistic: Statistic = _means, *, seed: int = 0) -> list[Interval]:
+def bootstrap(
+    values: ArrayLike,
+    statistic: Statistic = _means,
+    *,
+    videos: Sequence[Hashable] | None = None,
+    seed: int = 0,
+) -> list[Interval]:
     """95 % percentile intervals of metrics that are functions of the scores' means.
 
-    `values` is `[N, K]`; records are drawn with replacement, all their scores together, so a metric that
-    joins several (mLGM) is resampled right. Infinite resamples give an infinite end, not an error.
+    `values` is `[N, K]`. `videos` names each record's video: records of one video are not independent, so
+    videos are drawn with replacement, each with all its records (a cluster bootstrap); without `videos` every
+    record has one of its own. All scores of a record are drawn together, so a metric that joins several
+    (mLGM) is resampled right. Infinite resamples give an infinite end, not an error.
 
     >>> bootstrap([[0.0], [1.0], [1.0], [1.0]])
     [Interval(value=0.75, low=0.25, high=1.0)]
+    >>> bootstrap([[0.0], [1.0], [1.0], [1.0]], videos=["a", "a", "b", "b"])
+    [Interval(value=0.75, low=0.5, high=1.0)]
     """
     values = _matrix(values)
-    low, high = _ends(statistic(_resampled_means(values, seed)))
+    low, high = _ends(statistic(_resampled_means(values, videos, seed)))
     middle = statistic(values.mean(axis=0))
     return [Interval(float(m), float(a), float(b)) for m, a, b in zip(middle, low, high, strict=True)]
 
 
 def paired_difference(
-    a: ArrayLike, b: ArrayLike, statistic: Statistic = _means, *, seed: int = 0
+    a: ArrayLike,
+    b: ArrayLike,
+    statistic: Statistic = _means,
+    *,
+    videos: Sequence[Hashable] | None = None,
+    seed: int = 0,
 ) -> list[Interval]:
     """95 % intervals of `statistic(a) - statistic(b)`, for two models that answered the same records.
 
-    Both are resampled with the same records; an interval above 0 says that `a` is better. The difference
-    of two infinite metrics is unknown, and so are value or ends that rest on it (NaN).
+    Both are resampled with the same videos (see `bootstrap`); an interval above 0 says that `a` is better.
+    The difference of two infinite metrics is unknown, and so are value or ends that rest on it (NaN).
 
     >>> paired_difference([[1.0], [0.5]], [[0.5], [0.0]])
     [Interval(value=0.5, low=0.5, high=0.5)]
@@ -127,7 +142,7 @@ def paired_difference(
         with np.errstate(invalid="ignore"):
             return statistic(means[..., : a.shape[1]]) - statistic(means[..., a.shape[1] :])
 
-    return bootstrap(joined, difference, seed=seed)
+    return bootstrap(joined, difference, videos=videos, seed=seed)
 
 
 def _matrix(values: ArrayLike) -> NDArray:
@@ -139,11 +154,18 @@ def _matrix(values: ArrayLike) -> NDArray:
     return values
 
 
-def _resampled_means(values: NDArray, seed: int) -> NDArray:
-    """`[RESAMPLES, K]`: how often each record is drawn follows a multinomial, so means are one product."""
-    count = len(values)
+def _resampled_means(values: NDArray, videos: Sequence[Hashable] | None, seed: int) -> NDArray:
+    """`[RESAMPLES, K]`: how often each video is drawn follows a multinomial, so means are two products."""
+    numbers: dict[Hashable, int] = {}
+    members = [numbers.setdefault(video, len(numbers)) for video in videos or range(len(values))]
+    if len(members) != len(values):
+        raise ValueError(f"{len(members)} videos for {len(values)} records")
+    count = len(numbers)
+    sizes = np.bincount(members, minlength=count)
+    sums = np.zeros((count, values.shape[1]))
+    np.add.at(sums, members, values)
     drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
-    return drawn @ values / count
+    return drawn @ sums / (drawn @ sizes)[:, None]
 
 
 def _ends(statistics: NDArray) -> tuple[NDArray, NDArray]:

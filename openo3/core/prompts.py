@@ -1,7 +1,7 @@
-"""Every text that a model is asked with, for all tasks and benchmarks, in one place.
+"""Every text that a model is asked with, made from the templates of one file.
 
 A conversation shows the frames first, each introduced by its time, then the length of the video, then
-the question with its instruction:
+the question with its instruction; by the templates of `openo3/prompts/default.yaml`:
 
     Frame 1 at 0.0s: <image>
     Frame 2 at 1.5s: <image>
@@ -10,32 +10,220 @@ the question with its instruction:
     Reason inside <think></think> ...
 
 Frames come first so that all questions about one video share one prefix: it is encoded once.
-The same function makes the prompt for supervised training, for reinforcement learning and for
-evaluation, so the three cannot disagree.
+The same `Prompts` make the prompts of supervised training, of reinforcement learning and of
+evaluation, so the three cannot disagree. `openo3.prompt_file` reads them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from string import ascii_uppercase
 from typing import Any
 
 from openo3.core.evidence import bracketed
 from openo3.core.schema import Task
 
-THINK = "Reason inside <think></think>, then give the answer inside <answer></answer>."
-CITE = "In the reasoning, cite what you see as <obj>name</obj><box>[x1,y1,x2,y2]</box>at<t>seconds</t>s."
-CITE_TIME = "In the reasoning, write each time as <t>seconds</t>s."
-SPAN = "Answer with From <t>start</t>s to <t>end</t>s."
+_PLACEHOLDER = re.compile(r"\{\{(?P<literal>[a-z_]+)\}\}|\{(?P<name>[a-z_]+)\}")
+_IMAGE = None  # stands for a picture among the texts of a message
 
-INSTRUCTIONS: dict[Task, str] = {
-    Task.TEMPORAL_SPATIAL: f"{THINK} {CITE} Answer in words.",
-    Task.TEMPORAL: f"{THINK} {CITE_TIME} {SPAN}",
-    Task.TEMPORAL_MCQ: f"{THINK} {CITE_TIME} {SPAN} On a new line add Correct Option: and the letter.",
-    Task.VISUAL: f"{THINK} Cite what you see as <obj>name</obj><box>[x1,y1,x2,y2]</box>, in the answer too.",
-    Task.MCQ: f"{THINK} {CITE} Answer with the letter only.",
-    Task.FREE_FORM: f"{THINK} {CITE} Answer in words.",
-}
+
+def _template(*needs: str, may: Sequence[str] = ()) -> Any:
+    """A text with each placeholder of `needs` exactly once, and any of `may`."""
+    return field(metadata={"needs": needs, "may": tuple(may)})
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """What surrounds a question: `video` or a still `image`; `frame` is repeated for each frame of a video.
+
+    `picture` is repeated for each picture of the question, which follow what is asked about. `system` is the
+    system message; an empty one is left out.
+    """
+
+    system: str = _template()
+    frame: str = _template("image", may=("number", "time"))
+    picture: str = _template("image", may=("number",))
+    video: str = _template("frames", "pictures", "question", may=("duration",))
+    image: str = _template("image", "pictures", "question")
+
+
+@dataclass(frozen=True)
+class TaskTemplates:
+    """How a question of each kind of task is asked."""
+
+    temporal_spatial: str = _template("question")
+    temporal: str = _template("question")
+    temporal_mcq: str = _template("question")
+    visual: str = _template("question")
+    mcq: str = _template("question")
+    free_form: str = _template("question")
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Questions whose answer is boxes, what a question adds to what is asked, and options.
+
+    `about_last_picture` and `not_about_last_picture` are for videos that end with the picture of a quiz,
+    `about_next_picture` for a picture that follows the video. `relevance` asks for one of the digits 0 to 2.
+    """
+
+    where: str = _template("question", "seconds")
+    where_untimed: str = _template("question", "count")
+    with_boxes: str = _template("question", "boxes")
+    when_answered: str = _template("question")
+    choice: str = _template("question", "options")
+    option: str = _template("letter", "option")
+    about_last_picture: str = _template("question")
+    not_about_last_picture: str = _template("question")
+    about_next_picture: str = _template("question")
+    tube: str = _template("question")
+    relevance: str = _template("question")
+
+
+@dataclass(frozen=True)
+class JudgeTemplates:
+    """What a served judge is asked: `grade` an answer, or say which option an answer means (`choose`)."""
+
+    grade: str = _template("question", "truth", "candidate")
+    choose: str = _template("question", "options", "answer")
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """The templates of a file. `grammar` asks in the evidence grammar, `plain` as a base model is asked.
+
+    A placeholder is a name in braces, `{question}`; `{{question}}` is the text `{question}` itself, and other
+    braces are text. What is filled in is not searched for placeholders.
+
+    Raises:
+        ValueError: a template has an unknown placeholder, or lacks one; the message names its key.
+    """
+
+    conversation: Conversation
+    grammar: TaskTemplates
+    plain: TaskTemplates
+    questions: Questions
+    judge: JudgeTemplates
+
+    def __post_init__(self) -> None:
+        for part in fields(self):
+            section = getattr(self, part.name)
+            for each in fields(section):
+                key, text = f"{part.name}.{each.name}", getattr(section, each.name)
+                _check(key, text, each.metadata["needs"], each.metadata["may"])
+        for name, shown in (("video", "{frames}"), ("image", "{image}")):
+            text = getattr(self.conversation, name)
+            order = [text.index(each) for each in (shown, "{pictures}", "{question}")]
+            if order != sorted(order):
+                raise ValueError(
+                    f"conversation.{name}: {shown} must come before {{pictures}} and {{question}} after both"
+                )
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all templates; comments and the layout of the file do not count."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+    def plainly(self) -> Prompts:
+        """The same prompts without the evidence grammar, for models that do not know it."""
+        return replace(self, grammar=self.plain)
+
+    def task(self, task: Task, question: str) -> str:
+        """A question with its task's instruction; a direct question (`Task.WHERE`) has none."""
+        if task is Task.WHERE:
+            return question
+        return _filled(getattr(self.grammar, task.name.lower()), question=question)
+
+    def where(self, question: str, at_s: Sequence[int]) -> str:
+        """Where it is at each of the whole seconds `at_s`."""
+        return _filled(self.questions.where, question=question, seconds=", ".join(map(str, at_s)))
+
+    def where_untimed(self, question: str, count: int) -> str:
+        """Where it is, given only the number of boxes."""
+        return _filled(self.questions.where_untimed, question=question, count=str(count))
+
+    def with_boxes(self, question: str, boxes: Sequence[Sequence[float]]) -> str:
+        """The question with an object's boxes, one a second, in the model's coordinate space."""
+        listed = " ".join(map(bracketed, boxes))
+        return _filled(self.questions.with_boxes, question=question, boxes=listed)
+
+    def when_boxed(self, question: str, boxes: Sequence[Sequence[float]]) -> str:
+        """When it is seen, given its true boxes in the model's coordinate space."""
+        return self.task(Task.TEMPORAL, self.with_boxes(question, boxes))
+
+    def when_answered(self, question: str) -> str:
+        """When the video shows the answer to a question."""
+        return self.task(Task.TEMPORAL, _filled(self.questions.when_answered, question=question))
+
+    def tube(self, sentence: str) -> str:
+        """When the described object is seen, and its box at each frame of that time."""
+        return _filled(self.questions.tube, question=sentence)
+
+    def relevance(self, question: str) -> str:
+        """How much the pictures shown, cut out of a video, help to answer the question: 0, 1 or 2."""
+        return _filled(self.questions.relevance, question=question)
+
+    def choice(self, question: str, options: Sequence[str], about: str = "") -> str:
+        """A question with its options, each after its letter, to be answered by one; without any, in words.
+
+        `about` names the template of `questions` that says what the question is about.
+        """
+        lettered = self.lettered(options)
+        asked = _filled(self.questions.choice, question=question, options=lettered) if options else question
+        if about:
+            asked = _filled(getattr(self.questions, about), question=asked)
+        return self.task(Task.MCQ if options else Task.FREE_FORM, asked)
+
+    def lettered(self, options: Sequence[str]) -> str:
+        """The options, a line each, after their letters."""
+        pairs = zip(ascii_uppercase, options, strict=False)
+        return "\n".join(
+            _filled(self.questions.option, letter=letter, option=option) for letter, option in pairs
+        )
+
+    def grade(self, question: str, truth: str, candidate: str) -> str:
+        """What a judge is asked to grade."""
+        return _filled(self.judge.grade, question=question, truth=truth, candidate=candidate)
+
+    def choose(self, question: str, options: Sequence[str], answer: str) -> str:
+        """What a judge is asked where no rule tells which option an answer means."""
+        lettered = self.lettered(options)
+        return _filled(self.judge.choose, question=question, options=lettered, answer=answer)
+
+    def messages(
+        self, times_s: Sequence[float], duration_s: float | None, text: str, pictures: int = 0
+    ) -> list[dict[str, Any]]:
+        """Chat messages with one `{"type": "image"}` part per frame, for any processor's chat template.
+
+        `times_s` are the frames' presentation times, `duration_s` the length of the media, `None` for a
+        still image, which is shown without a time. That many `pictures` of the question follow. The pixels
+        travel beside the messages, in the same order.
+        """
+        said = self.conversation
+        further = [
+            piece
+            for number in range(1, pictures + 1)
+            for piece in _pieces(said.picture, {"number": [str(number)], "image": [_IMAGE]})
+        ]
+        asked = {"pictures": further, "question": [text]}
+        if duration_s is None:
+            parts = [*_pieces(said.image, {"image": [_IMAGE], **asked})]
+        else:
+            frames = [
+                piece
+                for number, time_s in enumerate(times_s, start=1)
+                for piece in _pieces(
+                    said.frame, {"number": [str(number)], "time": [seconds(time_s)], "image": [_IMAGE]}
+                )
+            ]
+            values = {"frames": frames, "duration": [seconds(duration_s)], **asked}
+            parts = [*_pieces(said.video, values)]
+        system = [{"role": "system", "content": _content([_filled(said.system)])}] if said.system else []
+        return [*system, {"role": "user", "content": _content(parts)}]
 
 
 def seconds(time_s: float) -> str:
@@ -43,91 +231,41 @@ def seconds(time_s: float) -> str:
     return f"{time_s:.1f}"
 
 
-def task_text(task: Task, question: str) -> str:
-    """The question of an STGR record with its task's instruction; a direct question has none."""
-    return f"{question}\n{INSTRUCTIONS[task]}" if task in INSTRUCTIONS else question
+def _check(key: str, text: str, needs: Sequence[str], may: Sequence[str]) -> None:
+    found = [match["name"] for match in _PLACEHOLDER.finditer(text) if match["name"]]
+    for name in found:
+        if name not in (*needs, *may):
+            known = ", ".join(f"{{{known}}}" for known in (*needs, *may)) or "none"
+            raise ValueError(
+                f"{key}: unknown placeholder {{{name}}}; there are {known}, and {{{{{name}}}}} is plain text"
+            )
+    for name in needs:
+        if found.count(name) != 1:
+            raise ValueError(f"{key}: needs {{{name}}} exactly once, found {found.count(name)} times")
 
 
-def without_instruction(text: str) -> str:
-    """The question without its task's instruction, for models that do not know the evidence grammar.
-
-    >>> without_instruction(vstar_what("What is it?"))
-    'What is it?'
-    """
-    question, _, last = text.rpartition("\n")
-    return question if last in INSTRUCTIONS.values() else text
+def _filled(template: str, **values: str) -> str:
+    return "".join(filter(None, _pieces(template, {name: [value] for name, value in values.items()})))
 
 
-def vstar_what(question: str) -> str:
-    """V-STaR's first question: what is seen, answered in words."""
-    return task_text(Task.TEMPORAL_SPATIAL, question)
+def _pieces(template: str, values: Mapping[str, Sequence[str | None]]) -> Iterator[str | None]:
+    """The template's texts with its placeholders replaced; None stands for an image."""
+    end = 0
+    for found in _PLACEHOLDER.finditer(template):
+        yield template[end : found.start()]
+        yield from [f"{{{found['literal']}}}"] if found["literal"] else values[found["name"]]
+        end = found.end()
+    yield template[end:]
 
 
-def vstar_when(question: str) -> str:
-    """Chain 1, second question: when it is seen."""
-    return task_text(Task.TEMPORAL, question)
-
-
-def vstar_where(question: str, at_s: Sequence[int]) -> str:
-    """Chain 1, third question: where it is at each of the true whole seconds `at_s`."""
-    listed = ", ".join(map(str, at_s))
-    return f'{question}\nAnswer for the seconds {listed} as JSON: {{"second": [x1,y1,x2,y2]}}.'
-
-
-def vstar_where_untimed(question: str, count: int) -> str:
-    """Chain 2, second question: where it is, given only the number of boxes."""
-    return (
-        f"{question}\nChoose the {count} whole seconds that show it and answer as JSON: "
-        '{"second": [x1,y1,x2,y2]}.'
-    )
-
-
-def vstar_when_boxed(question: str, boxes: Sequence[Sequence[float]]) -> str:
-    """Chain 2, third question: when it is seen, given its true boxes in the model's coordinate space."""
-    return task_text(Task.TEMPORAL, with_boxes(question, boxes))
-
-
-def with_boxes(question: str, boxes: Sequence[Sequence[float]]) -> str:
-    """The question with an object's boxes, one a second, in the model's coordinate space."""
-    listed = " ".join(map(bracketed, boxes))
-    return f"{question}\nIts boxes over time are {listed}."
-
-
-def tvg_when(query: str) -> str:
-    """When the described event happens."""
-    return task_text(Task.TEMPORAL, query)
-
-
-IN_THE_END = "The picture that the question refers to is at the end of the video."
-BUT_THE_END = "A quiz at the end of the video is not what is asked about."
-
-
-def choice(question: str, options: Sequence[str], note: str = "") -> str:
-    """A question with its options, each after its letter, to be answered by one; without any, in words.
-
-    >>> choice("Which one?", ["Apples.", "Pears."]).splitlines()[:3]
-    ['Which one?', 'A. Apples.', 'B. Pears.']
-    """
-    lettered = [f"{letter}. {option}" for letter, option in zip(ascii_uppercase, options, strict=False)]
-    task = Task.MCQ if options else Task.FREE_FORM
-    return task_text(task, "\n".join([*([note] if note else []), question, *lettered]))
-
-
-def conversation(times_s: Sequence[float], duration_s: float | None, text: str) -> list[dict[str, Any]]:
-    """Chat messages with one `{"type": "image"}` part per frame, for any processor's chat template.
-
-    `times_s` are the frames' presentation times, `duration_s` the length of the media, `None` for a
-    still image, which is shown without a time. The pixels travel beside the messages, in the same order.
-    """
-    parts: list[dict[str, Any]] = []
-    if duration_s is None:
-        parts += [{"type": "image"}, {"type": "text", "text": f"\n{text}"}]
-    else:
-        for number, time_s in enumerate(times_s, start=1):
-            lead = "" if number == 1 else "\n"
-            parts += [
-                {"type": "text", "text": f"{lead}Frame {number} at {seconds(time_s)}s: "},
-                {"type": "image"},
-            ]
-        parts.append({"type": "text", "text": f"\nThe video lasts {seconds(duration_s)} seconds.\n{text}"})
-    return [{"role": "user", "content": parts}]
+def _content(pieces: Sequence[str | None]) -> list[dict[str, Any]]:
+    """The parts of a message: neighbouring texts are one part."""
+    content: list[dict[str, Any]] = []
+    for piece in pieces:
+        if piece is _IMAGE:
+            content.append({"type": "image"})
+        elif piece and content and content[-1]["type"] == "text":
+            content[-1]["text"] += piece
+        elif piece:
+            content.append({"type": "text", "text": piece})
+    return content

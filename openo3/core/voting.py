@@ -1,47 +1,92 @@
 """Test-time scaling: one answer out of several sampled ones, by majority or by confidence in their evidence.
 
-For confidence-aware voting the caller crops each answer's evidence boxes at their times and asks the same
-model how relevant they are to the question: 0 not at all, 1 somewhat, 2 clearly.
+    answers -> grouped: who says the same -> elect: the group of the greatest weight wins
+
+In a majority vote all weights are equal. In a confidence-aware one (arXiv 2510.20579) the weight of an answer
+depends on how relevant its evidence is to the question: 0 not at all, 1 perhaps, 2 clearly. The model rates
+it itself (`openo3.model.relevance`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from typing import TypeVar
-
-Answer = TypeVar("Answer", bound=Hashable)
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 WEIGHTS = {0: 0.2, 1: 0.6, 2: 1.0}
-"""Weight of a vote by the relevance of its evidence."""
+"""Weight of an answer by the relevance of its evidence."""
 
 UNSUPPORTED = 0.2
-"""Weight of a vote without usable evidence (arXiv 2510.20579, confidence-aware voting)."""
+"""Weight of an answer without usable evidence."""
 
 
-def majority(answers: Sequence[Answer | None]) -> Answer | None:
-    """The most frequent answer; `None` stands for one that could not be read, and has no vote.
+@dataclass(frozen=True)
+class Votes:
+    """How many answers are sampled to a question, and how.
 
-    Of several equally frequent ones the first given wins. Without any valid answer there is none.
-
-    >>> majority(["B", None, "A", "A", None]), majority([None, None])
-    ('A', None)
+    Raises `ValueError` for numbers with which there is nothing to vote on.
     """
-    return _heaviest(answers, [1.0] * len(answers))
+
+    n: int = 8
+    temperature: float = 0.7
+    top_p: float = 0.9
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise ValueError(f"n must be at least 1, got {self.n}")
+        if self.temperature <= 0:
+            raise ValueError(
+                f"temperature must be above 0, got {self.temperature:g}: all answers are the same"
+            )
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must be above 0 and at most 1, got {self.top_p:g}")
 
 
-def confident(answers: Sequence[Answer | None], relevance: Sequence[int | None]) -> Answer | None:
-    """The answer of the greatest weight, each vote weighted by its `relevance`, `None` without evidence.
+@dataclass(frozen=True)
+class Elected:
+    """`winner` is the index of the answer that wins, None if none can be read. `confidence` is the winning
+    group's share of all weight, that of answers that cannot be read included."""
 
-    >>> confident(["A", "A", "B"], [0, None, 2])
-    'B'
+    winner: int | None
+    confidence: float
+
+
+def grouped(answers: Sequence[str], same: Callable[[str, str], bool]) -> list[int | None]:
+    """For each answer the index of the first one that says the same; None for an empty one.
+
+    >>> grouped(["cup", "", "Cup", "jug"], lambda a, b: a.lower() == b.lower())
+    [0, None, 0, 3]
     """
-    return _heaviest(answers, [UNSUPPORTED if given is None else WEIGHTS[given] for given in relevance])
+    groups: list[int | None] = []
+    for index, answer in enumerate(answers):
+        firsts = dict.fromkeys(group for group in groups if group is not None)
+        found = next((first for first in firsts if same(answers[first], answer)), index)
+        groups.append(found if answer else None)
+    return groups
 
 
-def _heaviest(answers: Sequence[Answer | None], weights: Sequence[float]) -> Answer | None:
-    totals: dict[Answer, float] = {}
-    for answer, weight in zip(answers, weights, strict=True):
-        if answer is not None:
-            totals[answer] = totals.get(answer, 0.0) + weight
+def elect(groups: Sequence[int | None], weights: Sequence[float] | None = None) -> Elected:
+    """The answer that wins: of the heaviest group the heaviest answer; of equal ones the first.
+
+    `weights` are 1 unless given. Raises `ValueError` if there are not as many as answers.
+
+    >>> elect([0, 1, 1, None])
+    Elected(winner=1, confidence=0.5)
+    >>> elect([0, 0, 2], [0.2, 0.2, 1.0]).winner
+    2
+    """
+    weights = [1.0] * len(groups) if weights is None else weights
+    totals: dict[int, float] = {}
+    for group, own in zip(groups, weights, strict=True):
+        if group is not None:
+            totals[group] = totals.get(group, 0.0) + own
+    if not totals:
+        return Elected(None, 0.0)
     # rounded, so that three votes of 0.2 equal one of 0.6 and the first given wins
-    return max(totals, key=lambda answer: round(totals[answer], 9), default=None)
+    won = max(totals, key=lambda group: round(totals[group], 9))
+    members = [index for index, group in enumerate(groups) if group == won]
+    return Elected(max(members, key=lambda index: weights[index]), round(totals[won] / sum(weights), 9))
+
+
+def weight(relevance: int | None) -> float:
+    """The weight of an answer whose evidence is so relevant, None if it has none that is usable."""
+    return UNSUPPORTED if relevance is None else WEIGHTS[relevance]

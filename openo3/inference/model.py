@@ -4,38 +4,37 @@
     answer = model.ask("clip.mp4", "What enters after the red circle?")
     answer.answer, answer.claims
 
-Prompts and frame sampling are those of training and evaluation.
+Prompts and frame sampling are those of training and evaluation, in the checkout around the model.
 """
 
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from openo3.core import prompts
 from openo3.core.evidence import parse_completion
 from openo3.core.geometry import BoxSpace
 from openo3.core.reading import final_answer
 from openo3.core.schema import Task
-from openo3.core.voting import majority
+from openo3.core.voting import Votes, elect, grouped, weight
+from openo3.core.words import same_words
 from openo3.inference.answer import Answer, Vote
-from openo3.inference.checkout import find_model, frame_sampling
-from openo3.media.decode import DecodedVideo, SamplingConfig, sample
+from openo3.inference.checkout import checkout_prompts, find_model, frame_sampling
+from openo3.inference.looking import look
+from openo3.media.decode import SamplingConfig
 from openo3.media.frame_store import Frame
 from openo3.media.image import fit_size
-from openo3.media.isolated import Processes
+from openo3.media.isolated import Job, Processes, Result
 from openo3.media.probe import Media, MediaError, probe
 from openo3.model.decoding import Sampling
 from openo3.model.encode import Prompt
 from openo3.model.engine import LocalEngine
+from openo3.model.relevance import evidence, rate
 
 TIME_LIMIT_S = 120.0
 """For decoding one clip."""
 
-VOTING_TEMPERATURE = 0.7
-TOP_P = 0.9
 MAX_VOTES = 64
 
 
@@ -52,7 +51,7 @@ def load(model: str | os.PathLike[str] | None = None, *, frames: SamplingConfig 
         ConfigurationError: the checkout's parameters cannot be used.
     """
     path = find_model(Path.cwd()) if model is None else Path(model)
-    engine = LocalEngine.load(path)
+    engine = LocalEngine.load(path, prompts=checkout_prompts(path))
     patch = engine.encoder.processor.image_processor.patch_size
     return Model(engine, str(path), frames or frame_sampling(path, patch * engine.encoder.merge))
 
@@ -72,6 +71,7 @@ class Model:
         task: Task | None = None,
         plain: bool = False,
         votes: int = 1,
+        confident: bool = False,
         temperature: float | None = None,
         max_new_tokens: int = 224,
         seed: int = 0,
@@ -85,7 +85,8 @@ class Model:
             task: the kind of answer; by default `FREE_FORM` for videos and `VISUAL` for images.
             plain: ask without the evidence grammar's instruction, as a base model is asked.
             votes: how many completions to sample; the most frequent answer wins.
-            temperature: 0 decodes greedily; by default 0 for one vote, else `VOTING_TEMPERATURE`.
+            confident: weight the votes by how relevant the model rates the evidence that each cites.
+            temperature: 0 decodes greedily; by default 0 for one vote, else that of `Votes`.
             max_new_tokens: the longest completion, in tokens.
             seed: equal seeds give equal answers.
             watch: receives the completion so far after every token; not called with several votes.
@@ -99,26 +100,34 @@ class Model:
         if not 1 <= votes <= MAX_VOTES:
             raise ValueError(f"votes is {votes}, expected 1 to {MAX_VOTES}")
         if temperature is None:
-            temperature = VOTING_TEMPERATURE if votes > 1 else 0.0
+            temperature = Votes.temperature if votes > 1 else 0.0
         if not 0 <= temperature <= 10:
             raise ValueError(f"temperature is {temperature}, expected 0 to 10")
         if votes > 1 and temperature == 0:
             raise ValueError("several votes need a temperature above 0")
+        if confident and votes == 1:
+            raise ValueError("confident needs several votes")
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens is {max_new_tokens}, expected at least 1")
         path = Path(clip)
-        media, video = self._decode(path)
+        media, video = self._isolated(look, (str(path), self.frames, None))
         if task is None:
             task = Task.VISUAL if media.kind == "image" else Task.FREE_FORM
-        text = question.strip() if plain else prompts.task_text(task, question.strip())
+        prompts = self.engine.encoder.prompts
+        text = (prompts.plainly() if plain else prompts).task(task, question.strip())
         shown = tuple(Frame(shot.image, shot.time_s, shot.key) for shot in video.shots)
-        sampling = Sampling(max_new_tokens, temperature, TOP_P if temperature else 1.0, votes, seed)
+        sampling = Sampling(max_new_tokens, temperature, Votes.top_p if temperature else 1.0, votes, seed)
         [texts] = self.engine.generate(
             [Prompt(shown, video.duration_s, text)], sampling, watch=watch if votes == 1 else None
         )
         space = self.engine.box_space(video.size)
         completions = [parse_completion(written, space) for written in texts]
-        winner, counted = count_votes([final_answer(written) for written in texts])
+        weights = [1.0] * votes
+        if confident:
+            duration_s, side = video.duration_s, self.engine.encoder.side_multiple
+            cited = [evidence(question.strip(), each, shown, duration_s, side) for each in completions]
+            weights = [weight(relevance) for relevance in rate(self.engine, cited)]
+        winner, counted = count_votes([final_answer(written) for written in texts], weights)
         return Answer(
             question=question.strip(),
             completion=completions[winner],
@@ -144,30 +153,29 @@ class Model:
         """The space of the boxes in its completions about a clip whose frames are `(W, H)` source pixels."""
         return self.engine.box_space(fit_size(*size, self.frames.max_pixels, self.frames.multiple))
 
-    def _decode(self, path: Path) -> tuple[Media, DecodedVideo]:
+    def probe(self, clip: str | os.PathLike[str]) -> Media:
+        """What kind of file it is, and how large and long. Raises `MediaError`."""
+        return self._isolated(probe, os.fspath(clip))
+
+    def _isolated(self, function: Callable[[Job], Result], job: Job) -> Result:
         """In a process of its own: decoders may crash or hang on a broken file."""
-        result = self._decoders.call(look, (str(path), self.frames), TIME_LIMIT_S)
+        result = self._decoders.call(function, job, TIME_LIMIT_S)
         if isinstance(result, MediaError):
             raise result
         return result
 
 
-def look(job: tuple[str, SamplingConfig]) -> tuple[Media, DecodedVideo]:
-    """The facts of a file and the frames that the model sees of it."""
-    path, policy = job
-    return probe(path), sample(path, [], policy)
+def count_votes(answers: Sequence[str], weights: Sequence[float]) -> tuple[int, tuple[Vote, ...]]:
+    """The index of the answer that wins, 0 if none can be read, and the votes, the heaviest first.
 
-
-def count_votes(answers: list[str]) -> tuple[int, tuple[Vote, ...]]:
-    """The index of the first answer that says what most say, and the votes, the most frequent first.
-
-    Answers that differ in case, white space or final punctuation only are the same; empty ones do not count.
-
-    >>> count_votes(["red ring", "A blue disc.", "a blue disc"])
-    (1, (Vote(answer='A blue disc.', count=2), Vote(answer='red ring', count=1)))
+    >>> count_votes(["red ring", "A blue disc.", "a blue disc"], [1.0, 1.0, 1.0])[0]
+    1
     """
-    keys = [" ".join(answer.casefold().split()).strip(" .!\"'") or None for answer in answers]
-    won = majority(keys)
-    counts = Counter(key for key in keys if key is not None)
-    votes = tuple(Vote(answers[keys.index(key)], count) for key, count in counts.most_common())
-    return (0 if won is None else keys.index(won)), votes
+    groups = grouped(answers, same_words)
+    won = elect(groups, weights)
+    totals: dict[int, list[float]] = {}
+    for group, own in zip(groups, weights, strict=True):
+        if group is not None:
+            totals.setdefault(group, []).append(own)
+    votes = [Vote(answers[group], len(each), sum(each) / sum(weights)) for group, each in totals.items()]
+    return won.winner or 0, tuple(sorted(votes, key=lambda vote: -vote.share))

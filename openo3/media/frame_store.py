@@ -64,11 +64,15 @@ SCHEMA = pa.schema(_COLUMNS.items(), metadata={"huggingface": json.dumps(_FEATUR
 
 @dataclass(frozen=True)
 class Frame:
-    """`image` is RGB in model size; `key` marks an annotated key frame; `time_s` is 0 for a still image."""
+    """`image` is RGB in model size; `key` marks an annotated key frame; `time_s` is 0 for a still image.
+
+    `of_question` marks a picture that the question refers to, which is no frame of the media.
+    """
 
     image: Image.Image
     time_s: float
     key: bool
+    of_question: bool = False
 
 
 class FrameStore:
@@ -100,6 +104,16 @@ class FrameStore:
     def sizes(self) -> dict[str, tuple[int, int]]:
         """media -> `(W, H)` in model pixels."""
         return {media: tuple(entry["size"]) for media, entry in self._media.items()}
+
+    @property
+    def policy(self) -> Mapping[str, Any]:
+        """How the evenly spread frames were sampled: the fields of `openo3.media.decode.SamplingConfig`."""
+        return self._index["policy"]
+
+    def count(self, media: str) -> int:
+        """How many evenly spread frames there are."""
+        entry = self._entry(media)
+        return entry["frames"] - entry["key_frames"]
 
     def duration_s(self, media: str) -> float | None:
         """Length of the video in seconds, None for an image."""

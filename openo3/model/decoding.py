@@ -22,13 +22,20 @@ from openo3.model.packing import Pack, collate, model_inputs
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to decode: temperature 0 is greedy, `n` answers per prompt, reproducible for a `seed`."""
+    """How to decode: temperature 0 is greedy, `n` answers per prompt, reproducible for a `seed`.
+
+    `repetition_penalty` divides the positive logits of tokens that the prompt or the answer already has, and
+    multiplies the negative ones, as transformers and vLLM do; 1 is off. With `only`, no other tokens than
+    these ids are written.
+    """
 
     max_new_tokens: int
     temperature: float = 0.0
     top_p: float = 1.0
     n: int = 1
     seed: int = 0
+    repetition_penalty: float = 1.0
+    only: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,8 @@ def decode(
         )
         steps = Steps(model, read.cache, read.slots, read.owner, read.branch, read.positions, fused=is_fused)
         pick = partial(choose, sampling=sampling, never=image_token, generator=generator)
-        return _write(packs, read.logits, steps, pick, sampling, set(end_tokens), watch)
+        penalty = _Penalty(packs, sampling, read.logits) if sampling.repetition_penalty != 1 else None
+        return _write(packs, read.logits, steps, pick, sampling, set(end_tokens), watch, penalty)
 
 
 @dataclass(frozen=True)
@@ -118,6 +126,7 @@ def _write(
     sampling: Sampling,
     ends: set[int],
     watch: Callable[[list[list[Generation]]], None] | None,
+    penalty: _Penalty | None,
 ) -> list[list[Generation]]:
     """Pick tokens and feed them, until every branch has ended."""
     written: list[list[Generation]] = [
@@ -126,7 +135,7 @@ def _write(
     # The branch that is written in each column of a row, None where it has ended
     numbers: list[list[int | None]] = [[*range(len(row))] for row in written]
     for left in reversed(range(sampling.max_new_tokens)):
-        tokens, logprobs = pick(logits)
+        tokens, logprobs = pick(penalty.applied(logits) if penalty else logits)
         for row, (ids, scores) in enumerate(zip(tokens.tolist(), logprobs.tolist(), strict=True)):
             for column, number in enumerate(numbers[row]):
                 if number is None:
@@ -144,6 +153,8 @@ def _write(
         if width < tokens.shape[1]:
             numbers = [[number for number in row if number is not None] for row in numbers]
             tokens = steps.keep(keep, width, tokens)
+        if penalty:
+            penalty.add(tokens, keep)
         logits = steps(tokens)
     return written
 
@@ -206,6 +217,31 @@ def _stack(rows: Sequence[Sequence[int]], fill: int, device: torch.device) -> to
     return torch.tensor([[*row, *[fill] * (width - len(row))] for row in rows], device=device)
 
 
+class _Penalty:
+    """The repetition penalty, and `seen` [B, A, V], the tokens that each branch has: prompt and answer."""
+
+    def __init__(self, packs: Sequence[Pack], sampling: Sampling, logits: torch.Tensor) -> None:
+        self.penalty = sampling.repetition_penalty
+        self.seen = torch.zeros_like(logits, dtype=torch.bool)
+        for row, pack in enumerate(packs):
+            self.seen[row, :, list(set(pack.prefix_ids))] = True
+            for number, branch in enumerate(pack.branches):
+                copies = slice(number * sampling.n, (number + 1) * sampling.n)
+                self.seen[row, copies, list(set(branch.context_ids))] = True
+
+    def applied(self, logits: torch.Tensor) -> torch.Tensor:
+        """The logits with those of seen tokens made smaller."""
+        smaller = torch.where(logits > 0, logits / self.penalty, logits * self.penalty)
+        return torch.where(self.seen, smaller, logits)
+
+    def add(self, tokens: torch.Tensor, columns: Sequence[Sequence[int]]) -> None:
+        """Go on with these columns of each row, if not with all, and with their new tokens [B, A]."""
+        if tokens.shape[1] < self.seen.shape[1]:
+            index = _stack(columns, 0, self.seen.device)[..., None]
+            self.seen = self.seen.gather(1, index.expand(-1, -1, self.seen.shape[2]))
+        self.seen.scatter_(2, tokens[..., None], True)
+
+
 def choose(
     logits: torch.Tensor, sampling: Sampling, never: int, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -213,6 +249,10 @@ def choose(
     scores = F.log_softmax(logits.float() / (sampling.temperature or 1.0), dim=-1)
     allowed = scores.clone()
     allowed[..., never] = -torch.inf
+    if sampling.only:
+        others = torch.ones(logits.shape[-1], dtype=torch.bool, device=logits.device)
+        others[list(sampling.only)] = False
+        allowed.masked_fill_(others, -torch.inf)
     if sampling.temperature == 0:
         tokens = allowed.argmax(dim=-1)
     else:

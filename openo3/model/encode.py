@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from openo3.core import prompts
 from openo3.core.geometry import RELATIVE_1000, BoxSpace, pixels
+from openo3.core.prompts import Prompts
+from openo3.prompt_file import default_prompts
 
 if TYPE_CHECKING:
     from openo3.media.frame_store import Frame
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A question about some frames; `duration_s` is `None` for a still image."""
+    """A question about some frames, those `of_question` last; `duration_s` is `None` for a still image."""
 
     frames: tuple[Frame, ...]
     duration_s: float | None
@@ -57,11 +58,13 @@ class PromptEncoder:
 
     Questions and answers are untrusted: what looks like a special token in them (`<|im_end|>`,
     `<|image_pad|>`) is read as the characters it is written with, so no record can end a turn or ask for
-    an image that is not there. The grammar's tags are tokens all the same.
+    an image that is not there. The grammar's tags are tokens all the same. `prompts` say what surrounds a
+    question, by default those that are installed with openo3.
     """
 
-    def __init__(self, processor: Any) -> None:
+    def __init__(self, processor: Any, prompts: Prompts | None = None) -> None:
         self.processor = processor
+        self.prompts = prompts or default_prompts()
         self.tokenizer = processor.tokenizer
         self.image_token: str = processor.image_token
         self.image_token_id: int = processor.image_token_id
@@ -89,12 +92,19 @@ class PromptEncoder:
     def encode(self, prompt: Prompt, vision: Vision | None = None) -> Encoded:
         """Token IDs of a prompt. `vision` is the result of processing the same frames before."""
         vision = vision or self.vision(prompt.frames)
-        messages = prompts.conversation([f.time_s for f in prompt.frames], prompt.duration_s, _QUESTION)
+        times_s = [frame.time_s for frame in prompt.frames if not frame.of_question]
+        pictures = len(prompt.frames) - len(times_s)
+        messages = self.prompts.messages(times_s, prompt.duration_s, _QUESTION, pictures)
         rendered = self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         before, after = rendered.split(_QUESTION)
         head = self._with_patches(before, vision.grids)
         prefix, opening = self.tokenizer([head, after], add_special_tokens=False).input_ids
         return Encoded(tuple(prefix), (*self._untrusted(prompt.text), *opening), vision)
+
+    def length(self, prompt: Prompt) -> int:
+        """How many tokens a prompt has."""
+        encoded = self.encode(prompt, self.unseen([frame.image.size for frame in prompt.frames]))
+        return len(encoded.prefix_ids) + len(encoded.context_ids)
 
     def unexpanded(self, encoded: Encoded) -> list[int]:
         """A prompt's ids with one image token for each frame, for engines that expand it to its patches."""
@@ -108,6 +118,18 @@ class PromptEncoder:
     def target(self, text: str) -> tuple[int, ...]:
         """Token ids of an answer, with the token that ends it."""
         return (*self._untrusted(text), self.tokenizer.eos_token_id)
+
+    def token(self, text: str) -> int:
+        """The id of the one token that `text` is. Raises `ValueError` if it is not one."""
+        ids = self._untrusted(text)
+        if len(ids) != 1:
+            raise ValueError(f"{text!r} is {len(ids)} tokens of this model, expected one")
+        return ids[0]
+
+    @property
+    def side_multiple(self) -> int:
+        """What each side of a frame is a multiple of, in pixels."""
+        return self.processor.image_processor.patch_size * self.merge
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of generated tokens, the grammar's tags kept."""

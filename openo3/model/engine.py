@@ -14,6 +14,7 @@ import torch
 from tqdm import tqdm
 
 from openo3.core.geometry import BoxSpace
+from openo3.core.prompts import Prompts
 from openo3.model.decoding import Generation, Sampling, decode
 from openo3.model.encode import Prompt, PromptEncoder
 from openo3.model.fused_layers import compile_vision
@@ -24,12 +25,23 @@ from openo3.model.packing import Branch, Pack
 class Engine(Protocol):
     """What evaluation asks of a model."""
 
+    encoder: PromptEncoder
+
     def box_space(self, size: tuple[int, int]) -> BoxSpace:
         """The coordinate space of the boxes the model reads and writes, for frames of this `(W, H)`."""
         ...
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[str]]:
         """`sampling.n` completions for each prompt, in the order of the prompts."""
+        ...
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """`name`, `device` and `dtype`: what a protocol says about it."""
+        ...
+
+    def choose(self, prompts: Sequence[Prompt], options: Sequence[str]) -> list[int]:
+        """For each prompt, which of the `options` is the likeliest next token. Each has to be one token."""
         ...
 
 
@@ -39,18 +51,29 @@ class LocalEngine:
     `tokens_per_batch` bounds the prefix tokens decoded at once; raise it on a large GPU.
     """
 
-    def __init__(self, model: Any, processor: Any, tokens_per_batch: int = 6144) -> None:
+    def __init__(
+        self, model: Any, processor: Any, tokens_per_batch: int = 6144, prompts: Prompts | None = None
+    ) -> None:
         self.model = model
-        self.encoder = PromptEncoder(processor)
+        self.encoder = PromptEncoder(processor, prompts)
         self.tokens_per_batch = tokens_per_batch
 
     @classmethod
-    def load(cls, path: str | Path, tokens_per_batch: int = 6144) -> LocalEngine:
+    def load(
+        cls, path: str | Path, tokens_per_batch: int = 6144, prompts: Prompts | None = None
+    ) -> LocalEngine:
+        """The model of a folder, on the GPU if there is one, see `PromptEncoder` for `prompts`."""
         model = load_model(path)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         model = model.to(device).eval()
         compile_vision(model)
-        return cls(model, load_processor(path), tokens_per_batch)
+        return cls(model, load_processor(path), tokens_per_batch, prompts)
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """See `Engine`."""
+        dtype = str(self.model.dtype).removeprefix("torch.")
+        return {"name": "transformers", "device": self.model.device.type, "dtype": dtype}
 
     def box_space(self, size: tuple[int, int]) -> BoxSpace:
         return self.encoder.box_space(size)
@@ -80,6 +103,10 @@ class LocalEngine:
                         texts[index] = [self.encoder.decode(answer.ids) for answer in answers]
                 bar.update(sum(len(members) for _, members in batch))
         return texts
+
+    def choose(self, prompts: Sequence[Prompt], options: Sequence[str]) -> list[int]:
+        """See `Engine`."""
+        return choose(self, prompts, options)
 
     def decode(
         self,
@@ -124,6 +151,16 @@ class LocalEngine:
             batch.append((pack, members))
         if batch:
             yield batch
+
+
+def choose(engine: Engine, prompts: Sequence[Prompt], options: Sequence[str]) -> list[int]:
+    """An engine's `choose` by its `generate`: one greedy token, which can only be an option.
+
+    It takes one forward pass and always has an answer. Raises `ValueError` for an option of several tokens.
+    """
+    ids = tuple(engine.encoder.token(option) for option in options)
+    written = engine.generate(prompts, Sampling(max_new_tokens=1, only=ids))
+    return [options.index(text) for [text] in written]
 
 
 def same_frames(prompts: Sequence[Prompt]) -> list[list[int]]:

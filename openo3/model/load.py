@@ -14,10 +14,10 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from openo3.core import prompts
 from openo3.model.attention import attend_framewise, work_out
 from openo3.model.memory import keep_freed_memory
 from openo3.model.upstream import allow_recompilations
+from openo3.prompt_file import default_prompts
 
 POINTER = "pointer.json"
 """A folder with only this file stands for a hub model: `{"repo_id": ..., "revision": ...}`."""
@@ -82,7 +82,7 @@ def load_processor(path: str | Path) -> Any:
     processor.tokenizer.padding_side = "left"
     with _bounded_templates(path):
         processor.apply_chat_template(
-            prompts.conversation([0.0], None, "?"), tokenize=False, add_generation_prompt=True
+            default_prompts().messages([0.0], None, "?"), tokenize=False, add_generation_prompt=True
         )
     return processor
 

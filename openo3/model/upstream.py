@@ -170,6 +170,11 @@ def vllm_max_model_len(llm: Any) -> int:
     return llm.llm_engine.model_config.max_model_len
 
 
+def vllm_dtype(llm: Any) -> str:
+    """The type of the model's numbers, `bfloat16` say."""
+    return str(llm.llm_engine.model_config.dtype).removeprefix("torch.")
+
+
 def vllm_set_processor_kwargs(llm: Any, settings: Mapping[str, Any]) -> None:
     """Settings of the image processor for an engine that is already loaded."""
     llm.llm_engine.model_config.multimodal_config.mm_processor_kwargs = dict(settings)

@@ -13,10 +13,12 @@ from typing import Any
 import torch
 
 from openo3.core.geometry import BoxSpace
+from openo3.core.prompts import Prompts
 from openo3.model.decoding import Sampling
 from openo3.model.encode import Prompt, PromptEncoder
+from openo3.model.engine import choose
 from openo3.model.load import load_processor, resolve
-from openo3.model.upstream import vllm_max_model_len, vllm_shutdown
+from openo3.model.upstream import vllm_dtype, vllm_max_model_len, vllm_shutdown
 
 MM_PROCESSOR_KWARGS = {"do_resize": False}
 """Frames have the model's size already; vLLM's image processor would enlarge small ones, and with that
@@ -26,13 +28,15 @@ change what the tokens of a prompt stand for."""
 class VLLMEngine:
     """A model inside of `vllm.LLM`, see `openo3.model.engine.Engine`. Close it to end vLLM's processes."""
 
-    def __init__(self, llm: Any, processor: Any) -> None:
+    def __init__(self, llm: Any, processor: Any, prompts: Prompts | None = None) -> None:
         self.llm = llm
-        self.encoder = PromptEncoder(processor)
+        self.encoder = PromptEncoder(processor, prompts)
 
     @classmethod
-    def load(cls, path: str | Path, settings: Mapping[str, Any]) -> VLLMEngine:
-        """`settings` go to `vllm.LLM` under its own names.
+    def load(
+        cls, path: str | Path, settings: Mapping[str, Any], prompts: Prompts | None = None
+    ) -> VLLMEngine:
+        """`settings` go to `vllm.LLM` under its own names; see `PromptEncoder` for `prompts`.
 
         Raises `ImportError` without vLLM, `FileNotFoundError` where no model is, `TypeError` or `ValueError`
         for a setting that vLLM does not know or cannot follow.
@@ -48,10 +52,16 @@ class VLLMEngine:
             "mm_processor_kwargs": dict(MM_PROCESSOR_KWARGS),
         }
         llm = LLM(model["pretrained_model_name_or_path"], **defaults | dict(settings))
-        return cls(llm, load_processor(path))
+        return cls(llm, load_processor(path), prompts)
 
     def close(self) -> None:
         vllm_shutdown(self.llm)
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """See `openo3.model.engine.Engine`."""
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        return {"name": "vllm", "device": device, "dtype": vllm_dtype(self.llm)}
 
     def box_space(self, size: tuple[int, int]) -> BoxSpace:
         return self.encoder.box_space(size)
@@ -67,6 +77,10 @@ class VLLMEngine:
             use_tqdm=False,
         )
         return [[self.encoder.decode(answer.token_ids) for answer in output.outputs] for output in outputs]
+
+    def choose(self, prompts: Sequence[Prompt], options: Sequence[str]) -> list[int]:
+        """See `Engine`."""
+        return choose(self, prompts, options)
 
     def _request(self, prompt: Prompt, sampling: Sampling) -> dict[str, Any]:
         images = [frame.image for frame in prompt.frames]
@@ -88,9 +102,11 @@ class VLLMEngine:
             n=sampling.n,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
+            repetition_penalty=sampling.repetition_penalty,
             max_tokens=sampling.max_new_tokens,
             seed=seed,
             detokenize=False,
+            allowed_token_ids=list(sampling.only) or None,
             **token_rules(self.encoder),
         )
 

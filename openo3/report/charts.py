@@ -1,8 +1,9 @@
 """Charts as inline SVG: training curves, histograms, values with intervals.
 
 Nothing but shapes and text comes out: no script, no font, no address; equal numbers give equal bytes.
-Colours are left to the page's style sheet through the classes `base`, `sft`, `gspo` (and `plain`), so one
-chart serves light and dark. A line chart carries its numbers in `data-chart`, for the page's read-out.
+Colours are left to the page's style sheet through the classes `base`, `sft`, `gspo` (and `plain`, `voted`,
+`confident`), so one chart serves light and dark. A line chart carries its numbers in `data-chart`, for the
+page's read-out.
 """
 
 from __future__ import annotations
@@ -33,6 +34,15 @@ class Estimate:
     high: float
     style: str
     hollow: bool = False
+
+
+@dataclass(frozen=True)
+class CoverageCurve:
+    """`(coverage, accuracy)`, both 0-1, by rising coverage, drawn in the colour of `style`."""
+
+    name: str
+    style: str
+    points: Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -126,6 +136,26 @@ def interval_plot(title: str, rows: Sequence[tuple[str, Sequence[Estimate]]]) ->
     return _figure(title, _drawing(y + 20, f"{title}: {spoken}", *parts, width=width))
 
 
+def coverage_chart(title: str, curves: Sequence[CoverageCurve]) -> Markup:
+    """Accuracy against the share of questions that are answered, the most confident first.
+
+    Each curve is labelled in its colour; left of its first point it is level.
+    """
+    across, up = Scale(0.0, 1.0, LEFT, WIDTH - RIGHT), Scale(0.0, 1.0, HEIGHT - BOTTOM, TOP)
+    drawn, names = [], []
+    for curve in curves:
+        xs, ys = zip(*curve.points, strict=True)
+        path = points(map(across, (0.0, *xs)), map(up, (ys[0], *ys)))
+        drawn.append(element("polyline", points=path, class_=f"curve {curve.style}"))
+        names.append(element("span", curve.name, class_=f"key {curve.style}"))
+    spoken = "; ".join(
+        f"{curve.name}: " + ", ".join(f"{y:.0%} at {x:.0%} coverage" for x, y in curve.points)
+        for curve in curves
+    )
+    axes = _axes(across, up, percent=True, percent_across=True)
+    return _figure(title, _drawing(HEIGHT, f"{title}: {spoken}", axes, *drawn), keys=names)
+
+
 def _estimate(estimate: Estimate, across: Scale, y: float) -> Markup:
     low, high = (across(min(bound, across.high)) for bound in (estimate.low, estimate.high))
     x = across(min(estimate.value, across.high))
@@ -199,7 +229,7 @@ def _thinned(values: Sequence[float]) -> list[float]:
     return [fmean(values[k : k + size]) for k in range(0, len(values), size)]
 
 
-def _axes(across: Scale, up: Scale, percent: bool = False) -> Markup:
+def _axes(across: Scale, up: Scale, percent: bool = False, percent_across: bool = False) -> Markup:
     parts = []
     for value in ticks(up.low, up.high, 4):
         y = up(value)
@@ -208,7 +238,7 @@ def _axes(across: Scale, up: Scale, percent: bool = False) -> Markup:
         parts.append(element("text", label, x=LEFT - 6, y=y + 3.5, text_anchor="end", class_="axis"))
     for value in ticks(across.low, across.high, 5):
         text = {"x": across(value), "y": HEIGHT - 8, "text_anchor": "middle", "class_": "axis"}
-        parts.append(element("text", number(value), **text))
+        parts.append(element("text", f"{value:.0%}" if percent_across else number(value), **text))
     return joined(parts)
 
 
@@ -217,7 +247,8 @@ def _drawing(height: float, spoken: str, *parts: Markup, width: float = WIDTH, *
     return element("svg", *parts, viewBox=box, role="img", aria_label=spoken, **attributes)
 
 
-def _figure(title: str, drawing: Markup, last: str = "") -> Markup:
-    """`last` is the number that stands at the right of the title until the reader points at another."""
-    caption = element("figcaption", element("b", title), element("output", last))
+def _figure(title: str, drawing: Markup, last: str = "", keys: Sequence[Markup] = ()) -> Markup:
+    """`last` is the number that stands at the right of the title until the reader points at another; `keys`
+    name curves."""
+    caption = element("figcaption", element("b", title), *keys, element("output", last))
     return element("figure", caption, drawing, class_="chart")

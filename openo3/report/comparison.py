@@ -76,12 +76,13 @@ def main_comparison(inputs: Inputs, benchmark: str) -> Comparison:
 def further_comparisons(inputs: Inputs, benchmark: str) -> Iterator[Comparison]:
     """All models asked in the same way, for each of the other ways in which SFT and GSPO were asked.
 
-    The base's answers in the grammar are compared with nothing, and no blind model's are.
+    The base's answers in the grammar are compared with nothing, and no blind model's are. Votes are left to
+    `openo3.report.scaling`.
     """
     main = {inputs.asked(model, benchmark).name for model in ("sft", "gspo")}
     for name, condition in CONDITIONS.items():
         asked = {model: condition for model in MODELS if (model, benchmark, name) in inputs.results}
-        if name in main or not {"sft", "gspo"} <= asked.keys():
+        if name in main or condition.vote or not {"sft", "gspo"} <= asked.keys():
             continue
         pairs = PAIRS if condition.bare else () if condition.blank else PAIRS[2:]
         yield _comparison(inputs, benchmark, asked, pairs)

@@ -244,7 +244,7 @@ class Query:
 
 
 def query(benchmark: str, inputs: Inputs, scores: Mapping[str, float], index: int) -> Query:
-    """One record whose answer is a span; `scores[model]` is its temporal IoU."""
+    """One record whose answer has a span; `scores[model]` is its score by the benchmark's main metric."""
     record = inputs.results[inputs.key("base", benchmark)][index]
     true = BENCHMARKS[benchmark].truth(record).span
     tracks = [Track("Truth", "truth", [true] if true else [])]
@@ -252,4 +252,5 @@ def query(benchmark: str, inputs: Inputs, scores: Mapping[str, float], index: in
         said = inputs.results[inputs.key(model, benchmark)][index]["answer_temporal"]
         tracks.append(Track(title, model, [tuple(said)] if said else []))
     marks = " · ".join(f"{title} {scores[model]:.2f}" for model, title in MODELS.items())
-    return Query(record["question"], timeline(record["duration_s"], tracks), f"tIoU: {marks}")
+    metric = BENCHMARKS[benchmark].display.main[0].removeprefix("m_")
+    return Query(record["question"], timeline(record["duration_s"], tracks), f"{metric}: {marks}")

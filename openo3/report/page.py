@@ -30,7 +30,8 @@ from openo3.report.examples import (
 )
 from openo3.report.headline import sentences
 from openo3.report.inputs import MODELS, Inputs, column
-from openo3.report.tables import section
+from openo3.report.scaling import scalings
+from openo3.report.tables import scaling_table, section
 
 TITLE = "Grounded video reasoning"
 RUNS = {"sft": "Supervised fine-tuning", "gspo": "GSPO"}
@@ -115,6 +116,7 @@ def html(inputs: Inputs, frames: Mapping[str, FrameStore], examples: int, about:
         sections=[section(inputs, found) for found in comparisons],
         absent=[BENCHMARKS[name].title for name in _validated(inputs) if name not in inputs.benchmarks],
         plots=[_interval_plot(inputs, found) for found in comparisons],
+        scalings=[(found, scaling_table(found)) for found in scalings(inputs)],
         published=[b.display.published for b in BENCHMARKS.values() if b.display.published],
         chosen=CHOSEN,
         examples=list(_examples(inputs, frames, scores, examples)),

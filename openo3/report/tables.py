@@ -21,6 +21,7 @@ from openo3.report.comparison import (
 )
 from openo3.report.headline import sentences
 from openo3.report.inputs import MEANT, MODELS, Inputs
+from openo3.report.scaling import Scaling, scalings
 
 MINUS = "\N{MINUS SIGN}"
 MARKS = (
@@ -133,11 +134,23 @@ def _footnote(inputs: Inputs, comparison: Comparison) -> str:
     return f"The base {in_grammar.label} instead: {name} {measured_cell(metrics, metric)}."
 
 
+def scaling_table(found: Scaling) -> Table:
+    """One sample, greedy decoding and the votes side by side."""
+    columns = [Column(name, found.model, cells) for name, cells in found.columns.items()]
+    return Table(
+        f"{found.records} held-out records. One sample: the mean over the {found.n} samples of the votes. "
+        f"Area: accuracy averaged over all coverages, if only the most confident answers are kept. {MARKS}",
+        found.metrics,
+        tuple(columns),
+    )
+
+
 def markdown(inputs: Inputs) -> str:
     """The headline, then the tables of every benchmark, a metric per line."""
     comparisons = [main_comparison(inputs, name) for name in inputs.benchmarks]
     parts = [_filled(" ".join(sentences(comparisons, inputs.added_rewards)))] if comparisons else []
     parts += [part for found in comparisons for part in _markdown(section(inputs, found))]
+    parts += [part for found in scalings(inputs) for part in _scaling(found)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -150,6 +163,14 @@ def _markdown(found: Section) -> Iterator[str]:
     for table in found.further:
         yield f"### {found.title}: {table.title[0].lower()}{table.title[1:]}"
         yield _markdown_table(table)
+
+
+def _scaling(found: Scaling) -> Iterator[str]:
+    table = scaling_table(found)
+    yield f"## Test-time scaling: {found.title}"
+    yield _filled(table.title)
+    yield _markdown_table(table)
+    yield _filled(" ".join(found.sentences))
 
 
 def _markdown_table(table: Table) -> str:

@@ -20,11 +20,15 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset
 
-from openo3.core import prompts
 from openo3.model.packing import Branch, Pack, collate
 from openo3.shapes import tiny
 from openo3.shapes.noise import LabelNoise
-from openo3.shapes.pretraining_questions import LOOSE, PretrainingQuestions, draw_questions
+from openo3.shapes.pretraining_questions import (
+    LOOSE,
+    PROMPTS,
+    PretrainingQuestions,
+    draw_questions,
+)
 from openo3.shapes.render import render, scene_tensors
 from openo3.shapes.scene import SIZES, Scene, sample_scene
 
@@ -103,7 +107,7 @@ class PretrainingBatches(IterableDataset):
         grid = np.array([[1, size[1] // tiny.PATCH, size[0] // tiny.PATCH]] * len(times))
         patch = self.processor.image_token * int(grid[0].prod() // tiny.MERGE**2)
         text = self.processor.apply_chat_template(
-            prompts.conversation(times.tolist(), duration_s, "\0"), tokenize=False, add_generation_prompt=True
+            PROMPTS.messages(times.tolist(), duration_s, "\0"), tokenize=False, add_generation_prompt=True
         )
         head, tail = text.replace(self.processor.image_token, patch).split("\0")
         tokenizer = self.processor.tokenizer

@@ -14,7 +14,6 @@ from typing import TypeVar
 
 import numpy as np
 
-from openo3.core import prompts
 from openo3.core.evidence import (
     bracketed,
     format_claim,
@@ -24,7 +23,9 @@ from openo3.core.evidence import (
     format_where,
 )
 from openo3.core.geometry import RELATIVE_1000, Span
+from openo3.core.prompts import seconds
 from openo3.core.schema import Box, Task
+from openo3.prompt_file import default_prompts
 from openo3.shapes.noise import LabelNoise
 from openo3.shapes.questions import (
     NUMBERS,
@@ -49,6 +50,8 @@ Pair = tuple[str, str]
 """A question and its answer."""
 TAGS = tuple(f"<{slash}{name}>" for name in ("think", "answer", "obj", "box", "t") for slash in ("", "/"))
 ECHOED = ("s", "at", "The ", ". ", "[", "]", ",", "From ", " to ", "comes", "first", *TAGS)
+PROMPTS = default_prompts()
+"""The base is asked with the prompts that are installed with openo3."""
 LOOSE = LabelNoise(box_sigma=0.03, box_loosen=0.05, span_sigma_s=0.75, span_loosen_s=1.5)
 """The label noise of pretraining."""
 
@@ -61,7 +64,7 @@ class PretrainingQuestions:
 
     def what(self) -> Pair:
         time = self._any_time()
-        at = f"at {prompts.seconds(time)} seconds"
+        at = f"at {seconds(time)} seconds"
         seen = self._left_to_right(time)
         if self.rng.random() < 0.3:
             return f"List the shapes in view {at}.", ", ".join(item.name for item in seen) or "none"
@@ -71,7 +74,7 @@ class PretrainingQuestions:
         """The box of one shape, or of each shape in view, at a time."""
         time = self._any_time()
         seen = self._left_to_right(time)
-        at = f"at {prompts.seconds(time)} seconds"
+        at = f"at {seconds(time)} seconds"
         if not seen:
             return f"Where are the shapes {at}?", "no shape"
         if self.rng.random() < 0.4:
@@ -91,8 +94,7 @@ class PretrainingQuestions:
             return "When is each shape in view? Answer as JSON.", f"{{{', '.join(spans)}}}"
         if kind < 0.5:
             told = (
-                f"The {item.name} comes into view at {prompts.seconds(start)}s and leaves at "
-                f"{prompts.seconds(end)}s."
+                f"The {item.name} comes into view at {seconds(start)}s and leaves at {seconds(end)}s."
                 for item, (start, end) in self._spans(arriving)
             )
             return "Tell what happens.", " ".join(told)
@@ -110,7 +112,7 @@ class PretrainingQuestions:
         subject = self._subject()
         if self.rng.random() < 0.4:
             start, end = self._span(subject.item)
-            reason = visibility_reason(subject, f"{prompts.seconds(start)}s", f"{prompts.seconds(end)}s")
+            reason = visibility_reason(subject, f"{seconds(start)}s", f"{seconds(end)}s")
             return f"{subject.when} Explain.", f"{reason} {_span_text((start, end))}"
         reason = insert_claims(
             subject.reason, [self._sighting(item, time) for item, time in subject.evidence]
@@ -126,18 +128,20 @@ class PretrainingQuestions:
             claims = [format_claim(cited.name, [self._box(cited, at)], at) for cited, at in subject.evidence]
             reason = insert_claims(subject.reason, claims)
             if kind < 0.33:
-                return prompts.vstar_what(what), format_completion(reason, f"the {item.name}")
-            question = prompts.task_text(Task.MCQ, f"{what}\n{choices}")
+                return PROMPTS.task(Task.TEMPORAL_SPATIAL, what), format_completion(
+                    reason, f"the {item.name}"
+                )
+            question = PROMPTS.task(Task.MCQ, f"{what}\n{choices}")
             return question, format_completion(reason, letter)
         span = self._span(item)
         reason, answer = visibility_reason(subject, *map(format_time, span)), format_span(*span)
         if kind < 0.55:
-            question = prompts.task_text(Task.TEMPORAL_MCQ, f"{subject.when_and_what}\n{choices}")
+            question = PROMPTS.task(Task.TEMPORAL_MCQ, f"{subject.when_and_what}\n{choices}")
             return question, format_completion(reason, f"{answer}\nCorrect Option: {letter}")
         if kind < 0.8:
-            return prompts.vstar_when(when), format_completion(reason, answer)
+            return PROMPTS.task(Task.TEMPORAL, when), format_completion(reason, answer)
         boxes = [exact_box(self.scene, item, second) for second in whole_seconds(item)]
-        return prompts.vstar_when_boxed(when, boxes), format_completion(reason, answer)
+        return PROMPTS.when_boxed(when, boxes), format_completion(reason, answer)
 
     def echo(self) -> Pair:
         """Random names, numbers and tags to repeat, which teaches copying and every token of the grammar."""
@@ -165,7 +169,7 @@ class PretrainingQuestions:
         question = f"When is the {item.name} in view?"
         if self.rng.random() < 0.25:
             boxes = [exact_box(self.scene, item, second) for second in whole_seconds(item)]
-            question = prompts.with_boxes(question, boxes)
+            question = PROMPTS.with_boxes(question, boxes)
         return question, _span_text(self._span(item))
 
     def where(self) -> Pair:
@@ -174,11 +178,11 @@ class PretrainingQuestions:
         question = f"Where is the {item.name}?"
         at_s = whole_seconds(item)
         if self.rng.random() < 0.3 and len(at_s) < 6:
-            return prompts.vstar_where_untimed(question, len(at_s)), self._where_json(item, at_s)
+            return PROMPTS.where_untimed(question, len(at_s)), self._where_json(item, at_s)
         if self.rng.random() < 0.8:  # mostly short lists, since boxes after the first teach little
             count = min(len(at_s), int(self.rng.integers(1, 4)))
             at_s = sorted(self.rng.choice(at_s, size=count, replace=False).tolist())
-        return prompts.vstar_where(question, at_s), self._where_json(item, at_s)
+        return PROMPTS.where(question, at_s), self._where_json(item, at_s)
 
     def count_or_motion(self) -> Pair:
         if self.rng.random() < 0.5:
@@ -202,10 +206,10 @@ class PretrainingQuestions:
         there = [other for other in self.scene.objects if other.in_view(time_s)]
         if kind < 0.6 and (beside := on_side(there, item, side, time_s)) in seen:
             at, there = (format_claim(shape.name, [self._box(shape, time_s)]) for shape in (item, beside))
-            question = prompts.task_text(Task.VISUAL, f"Where is the shape {side} the {item.name}?")
+            question = PROMPTS.task(Task.VISUAL, f"Where is the shape {side} the {item.name}?")
             return question, format_completion(f"The {at} is in view. It has the {there} {side} it.", there)
         if kind < 0.75:
-            question = prompts.task_text(Task.VISUAL, f"Where is the {item.name}?")
+            question = PROMPTS.task(Task.VISUAL, f"Where is the {item.name}?")
             there = format_claim(item.name, [self._box(item, time_s)])
             return question, format_completion(f"The {there} is in view.", there)
         return f"Where is the {item.name}?", self._box_text(item, time_s)
@@ -244,7 +248,7 @@ class PretrainingQuestions:
         return format_where({second: self._box(item, second) for second in at_s})
 
     def _sighting(self, item: Object, time_s: float) -> str:
-        return f"{item.name} at {self._box_text(item, time_s)} at {prompts.seconds(time_s)}s"
+        return f"{item.name} at {self._box_text(item, time_s)} at {seconds(time_s)}s"
 
     def _box_list(self, items: Sequence[Object], time_s: float) -> Pair:
         """A request for a format, and the answer in it: each shape with its box, in sentences or as JSON."""
@@ -269,7 +273,7 @@ def _all_named(items: Sequence[Object]) -> str:
 
 
 def _span_text(span: Span) -> str:
-    return f"From {prompts.seconds(span[0])}s to {prompts.seconds(span[1])}s"
+    return f"From {seconds(span[0])}s to {seconds(span[1])}s"
 
 
 SHARES: Mapping[Callable[[PretrainingQuestions], Pair], float] = {

@@ -14,7 +14,7 @@ from math import ceil, floor
 
 import numpy as np
 
-from openo3.core import prompts
+from openo3.core.prompts import seconds
 from openo3.shapes.scene import COLOURS, DIRECTIONS, SHAPES, Object, Scene
 
 SIDES = {"left of": (0, -1), "right of": (0, 1), "above": (1, -1), "below": (1, 1)}
@@ -221,7 +221,7 @@ def by_side(scene: Scene, rng: np.random.Generator) -> Subject | None:
         anchor = seen[rng.integers(len(seen))]
         side = list(SIDES)[rng.integers(4)]
         if beside := on_side(seen, anchor, side, time):
-            phrase = f"the shape {side} the {anchor.name} at {prompts.seconds(time)} seconds"
+            phrase = f"the shape {side} the {anchor.name} at {seconds(time)} seconds"
             evidence = ((anchor, float(time)), (beside, float(time)))
             return Subject(beside, phrase, evidence, f"{{0}} is in view. It has {{1}} {side} it.")
     return None

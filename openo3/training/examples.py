@@ -14,9 +14,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from openo3.core import prompts
 from openo3.core.evidence import convert_boxes, format_completion, format_where
 from openo3.core.geometry import NORMALISED, BoxSpace
+from openo3.core.prompts import Prompts, seconds
 from openo3.core.schema import Box, KeyFrame, Sample, Task
 from openo3.files.artifacts import read_jsonl
 from openo3.media.frame_store import Frame, FrameStore
@@ -62,9 +62,15 @@ class Examples:
         return tuple(self.store.frames(sample.media, key_times(sample)))
 
     def prompt(self, sample: Sample, frames: tuple[Frame, ...] | None = None) -> Prompt:
-        text = prompts.task_text(sample.task, sample.question) if self.reasoning else sample.question
+        prompts = self.prompts if self.reasoning else self.prompts.plainly()
+        text = prompts.task(sample.task, sample.question)
         duration_s = None if sample.is_image else self.store.duration_s(sample.media)
         return Prompt(frames or self.frames(sample), duration_s, text)
+
+    @property
+    def prompts(self) -> Prompts:
+        """What the questions are asked with: the encoder's."""
+        return self.encoder.prompts
 
     def box_space(self, sample: Sample) -> BoxSpace:
         """The coordinate space of the boxes that the model writes about this sample."""
@@ -84,7 +90,7 @@ class Examples:
             )
         text = format_completion(sample.reasoning or "", sample.answer) if self.reasoning else sample.answer
         text = convert_boxes(text, NORMALISED, self.box_space(sample))
-        text = _TIME.sub(lambda found: f"<t>{prompts.seconds(float(found[1]))}</t>", text)
+        text = _TIME.sub(lambda found: f"<t>{seconds(float(found[1]))}</t>", text)
         return text if self.reasoning else _TAG.sub("", text)
 
     def with_direct(self) -> Examples:
@@ -105,7 +111,7 @@ class Examples:
                         first.setdefault(sample.media, sample)
                         known.setdefault(sample.media, {}).setdefault(name, {})[second] = found[0]
         derived = [
-            _where_sample(first[media], *max(boxes.items(), key=lambda named: len(named[1])))
+            _where_sample(self.prompts, first[media], *max(boxes.items(), key=lambda named: len(named[1])))
             for media, boxes in known.items()
         ]
         return replace(self, samples=[*self.samples, *derived])
@@ -144,20 +150,20 @@ class Examples:
         ]
 
 
-def _where_sample(sample: Sample, name: str, boxes: Mapping[int, Box]) -> Sample:
+def _where_sample(prompts: Prompts, sample: Sample, name: str, boxes: Mapping[int, Box]) -> Sample:
     """The direct question about an object of a sample's video: where it is at the seconds of its boxes."""
-    seconds = sorted(boxes)
+    at_s = sorted(boxes)
     return Sample(
         id=f"{sample.id}/where/{name}",
         task=Task.WHERE,
         source=sample.source,
-        question=prompts.vstar_where(f"Where is the {name}?", seconds),
+        question=prompts.where(f"Where is the {name}?", at_s),
         answer="",
         media=sample.media,
         duration_s=sample.duration_s,
         size=sample.size,
-        key_frames=tuple(KeyFrame(number, float(second)) for number, second in enumerate(seconds)),
-        key_items={number: {name: (boxes[second],)} for number, second in enumerate(seconds)},
+        key_frames=tuple(KeyFrame(number, float(second)) for number, second in enumerate(at_s)),
+        key_items={number: {name: (boxes[second],)} for number, second in enumerate(at_s)},
     )
 
 

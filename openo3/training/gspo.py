@@ -99,7 +99,7 @@ class GroundedGSPOTrainer(FiniteSteps, SafeCheckpoints, SharedPrompts):
             vllm_set_processor_kwargs(self.vllm_generation.llm, MM_PROCESSOR_KWARGS)
         self.examples = examples
         self.tokens_per_batch = tokens_per_batch
-        self.engine = LocalEngine(self.model, self.processing_class)
+        self.engine = LocalEngine(self.model, self.processing_class, prompts=examples.prompts)
         self.generator = torch.Generator(self.accelerator.device)
         self.rows: list[int] = []
         self.encoded: dict[int, Encoded] = {}

@@ -14,6 +14,7 @@ from accelerate.utils import broadcast_object_list
 from transformers import TrainingArguments
 
 from openo3.configuration import NonNegative, Positive
+from openo3.core.prompts import Prompts
 from openo3.files.artifacts import atomic_directory, write_csv, write_json
 from openo3.media.frame_store import FrameStore
 from openo3.model.encode import PromptEncoder
@@ -88,13 +89,15 @@ def load_examples(
     rows: Path,
     frames: Path,
     processor: Any,
+    prompts: Prompts,
     data: DataParams,
     *,
     answered: bool,
     reasoning: bool = True,
 ) -> Examples:
     """The stage's records, see `Examples`; one line says how many there are and how many are left out."""
-    examples = Examples.load(rows, FrameStore.open(frames), PromptEncoder(processor), data.max_samples)
+    encoder = PromptEncoder(processor, prompts)
+    examples = Examples.load(rows, FrameStore.open(frames), encoder, data.max_samples)
     examples = replace(examples, reasoning=reasoning)
     examples = examples.with_direct() if data.direct else examples
     examples = examples.within(data.max_tokens, answered=answered)

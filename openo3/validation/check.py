@@ -19,6 +19,7 @@ import numpy as np
 
 from openo3.annotations.rejections import Rejection
 from openo3.annotations.rows import AnnotationError
+from openo3.benchmarks.base import REJECTED
 from openo3.benchmarks.registry import ANNOTATION_FILES
 from openo3.files.artifacts import write_jsonl
 from openo3.validation import block, coverage, suites
@@ -73,8 +74,17 @@ class Validation:
         metrics |= {"clipped": clipped} if clipped else {}
         return metrics | ({"warnings": self.warnings} if self.warnings else {})
 
+    def _left_out(self) -> Iterator[dict[str, Any]]:
+        """How many rows of each benchmark are rejected for which reason."""
+        for name, rejected in self.rejected.items():
+            if FORMATS[name].output.startswith("bench/"):
+                counts = Counter(str(each.reason) for each in rejected.values())
+                for reason, count in sorted(counts.items()):
+                    yield {"benchmark": name, "reason": reason, "rows": count}
+
     def write(self, folder: Path) -> None:
         """The accepted records of each file, `rejected.jsonl`, and `clipped.jsonl` if anything was clipped.
+        `bench/rejected.jsonl` counts the rejected rows of benchmarks, which an evaluation does not see.
 
         A line of the latter: `{"file": "NAME.json", "row": 3, "id": ..., "field": "answer", "detail":
         "20-31 s clipped to 20-28 s, the media lasts 28 s"}`. Without an annotation file there is an empty
@@ -85,6 +95,8 @@ class Validation:
             table.write(output, self.rejected[name], self.index, self.time_tolerance_s)
         for name in self.absent():
             write_rows(folder / FORMATS[name].output, [])
+        if left_out := list(self._left_out()):
+            write_jsonl(folder / "bench" / REJECTED, left_out)
         if clipped := [line for table in self.tables.values() for line in table.clipped]:
             write_jsonl(folder / "clipped.jsonl", clipped)
         write_jsonl(folder / "rejected.jsonl", (each.to_json() for each in self.rejections()))

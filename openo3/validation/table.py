@@ -123,7 +123,7 @@ class AnnotationTable:
                 for note in notes:
                     about = {"file": self.path.name, "row": row, "id": self.format.labels(record)[0]}
                     self.clipped.append({**about, "field": note.field, "detail": note.detail})
-                yield fitted
+                yield {**fitted, "clipped": [note.field for note in notes]} if notes else fitted
 
 
 def _as_json(record: dict[str, Any]) -> bytes:

@@ -365,7 +365,9 @@ def test_differences_are_paired_by_record_and_averaged_over_the_seeds(
         intervals = []
         for benchmark, axes in ablation.AXES.items():
             later, earlier = (results(finished, name, benchmark).mean(0) for name in (a, b))
-            found = paired_difference(later, earlier, BENCHMARKS[benchmark].scoring.statistic)
+            scoring = BENCHMARKS[benchmark].scoring
+            records = read_json(finished / f"data/validated/bench/{benchmark}.json")
+            found = paired_difference(later, earlier, scoring.statistic, videos=scoring.videos(records))
             by_name = dict(zip(BENCHMARKS[benchmark].scoring.metrics, found, strict=True))
             intervals += [by_name[key] for key in axes]
         for cell, interval in zip(cells, intervals, strict=True):

@@ -15,5 +15,12 @@ def test_code_deps_are_the_import_closure(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", STAGES)
+def test_the_stages_that_read_prompts_depend_on_their_templates(name: str) -> None:
+    """Another template reruns these stages and what follows from them, and no other."""
+    assert ("${prompts}" in STAGES[name]["deps"]) == ("stages/prompts.py" in closure(name))
+    assert not any(dep.startswith("openo3/prompts") for dep in STAGES[name]["deps"])
+
+
+@pytest.mark.parametrize("name", STAGES)
 def test_a_stage_depends_only_on_its_own_parameter_block(name: str) -> None:
     assert STAGES[name]["params"] == [name]

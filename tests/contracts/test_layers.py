@@ -14,7 +14,7 @@ BELOW = {
     "stages": {"openo3"},
     "openo3": set(),
 }
-GROUND = {"core", "files", "configuration", "executors"}
+GROUND = {"core", "files", "configuration", "executors", "prompt_file"}
 MEDIA = GROUND | {"media"}
 RECORDS = GROUND | {"annotations"}
 # a benchmark's file also describes its annotation file, so readers of all annotation files are above it
@@ -24,17 +24,21 @@ INSIDE = {
     "files": set(),
     "configuration": set(),
     "executors": set(),
+    "prompts": set(),
+    "prompt_file": {"core", "configuration"},
     "media": GROUND,
     "annotations": GROUND,
     "model": MEDIA,
     "fetch": RECORDS | {"media", "benchmarks"},
     "training": MEDIA | {"model"},
     "benchmarks": BENCHMARKS,
-    "inference": MEDIA | {"model"},
+    "player": GROUND | {"media"},
+    "inference": MEDIA | {"model", "player"},
     "shapes": MEDIA | RECORDS | {"model", "training"},
     "validation": MEDIA | RECORDS | {"benchmarks", "fetch", "report"},
     "report": MEDIA | RECORDS | {"benchmarks", "fetch"},
-    "cli": MEDIA | RECORDS | {"benchmarks", "inference"},
+    "publishing": RECORDS | {"benchmarks", "inference", "report"},
+    "cli": MEDIA | RECORDS | {"benchmarks", "fetch", "inference", "player", "publishing"},
 }
 # the core is pure: it opens no file, starts no process and does not need torch
 PURE = set(sys.stdlib_module_names) - {"io", "os", "pathlib", "shutil", "socket", "subprocess", "urllib"}

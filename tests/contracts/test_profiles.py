@@ -8,6 +8,7 @@ from ruamel.yaml import YAML
 
 from openo3.cli.doctor import Requirements
 from openo3.configuration import read_block
+from openo3.prompt_file import DEFAULT
 from tools.code_deps import ROOT
 
 STAGES = list(YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"])
@@ -22,9 +23,10 @@ def test_the_committed_parameters_are_the_shapes_profile() -> None:
 @pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.stem)
 def test_a_profile_has_exactly_one_block_per_stage(path: Path) -> None:
     blocks = YAML(typ="safe").load(path)
-    assert set(blocks) == {*STAGES, "launcher", "requires"}
+    assert set(blocks) == {*STAGES, "launcher", "requires", "prompts"}
     assert set(blocks["launcher"]) == {"train", "evaluate"}
     read_block(path, "requires", Requirements)
+    assert blocks["prompts"] == str(DEFAULT.relative_to(ROOT))
 
 
 @pytest.mark.parametrize("stage", STAGES)

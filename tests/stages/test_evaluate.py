@@ -1,7 +1,9 @@
 """Stage `evaluate` on a few records: its artifacts, and the same artifacts after an interruption."""
 
 import json
+import platform
 import shutil
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,12 @@ import pytest
 import yaml
 from safetensors.torch import load_file, save_file
 
-from openo3.files.artifacts import write_json
+from openo3.benchmarks import protocol
+from openo3.files.artifacts import write_json, write_jsonl
 from openo3.model.engine import LocalEngine
+from openo3.prompt_file import DEFAULT, default_prompts, read_prompts
 from stages import evaluate
-from tests.openo3.benchmarks.test_asking import FIVE
+from tests.openo3.benchmarks.test_asking import FIVE, KINDS
 from tests.openo3.training.workplace import LONG, LOST
 
 TVG = [
@@ -63,7 +67,7 @@ def test_predictions_and_metrics_are_written(place: Path) -> None:
     made = artifacts(place)
     names = [f"{bench}/{decoding}" for bench, of in PARAMS["decodings"].items() for decoding in of]
     files = {f"data/predictions/sft/{name}{end}" for name in names for end in (".jsonl", ".results.json")}
-    assert set(made) == files | {"metrics/evaluate/sft.json"}
+    assert set(made) == files | {"metrics/evaluate/sft.json", "metrics/evaluate/sft.protocol.json"}
     lines = made["data/predictions/sft/vstar/greedy.jsonl"].decode().splitlines()
     assert len(lines) == 20
     plain = map(json.loads, made["data/predictions/sft/vstar/plain.jsonl"].decode().splitlines())
@@ -81,6 +85,67 @@ def test_predictions_and_metrics_are_written(place: Path) -> None:
     assert not list(place.glob(".cache/openo3/*/*"))
     evaluate.main()
     assert artifacts(place) == made
+
+
+def test_every_number_has_its_protocol(place: Path) -> None:
+    """Where the numbers are in the metrics, there the protocol is in the file beside."""
+    write_params(place, decodings={"vstar": ["greedy", "plain", "blind"], "tvgbench": ["greedy"]})
+    left_out = {"benchmark": "vstar", "reason": "media missing", "rows": 2}
+    write_jsonl(place / "data/validated/bench/rejected.jsonl", [left_out])
+    evaluate.main()
+    metrics = json.loads((place / "metrics/evaluate/sft.json").read_text())
+    text = (place / "metrics/evaluate/sft.protocol.json").read_text()
+    protocols = json.loads(text)
+    assert {bench: list(of) for bench, of in protocols.items()} == {
+        bench: list(of) for bench, of in metrics.items()
+    }
+    found = protocols["vstar"]["greedy"]
+    assert found["records"] | {"digest": None} == {
+        "digest": None, "n": 5, "videos": 3, "clipped": 0, "rejected": {"media missing": 2},
+        "without_frames": 1,
+    }  # fmt: skip
+    assert found["frames"]["fps"] > 0
+    assert found["frames"]["per_record"]["least"] >= 1
+    assert found["prompts"] == {"digest": default_prompts().digest, "grammar": True}
+    assert found["decoding"] == {
+        "temperature": 0.0, "top_p": 1.0, "repetition_penalty": 1.0, "max_new_tokens": 6, "n": 1, "seed": 0,
+        "vote": None,
+    }  # fmt: skip
+    assert found["engine"]["name"] == "transformers"
+    assert found["engine"]["torch"] == metadata.version("torch")
+    assert found["model"]["hub"] is None
+    assert found["model"]["name"] == "sft"
+    read = found["answers"]["read"]
+    assert {kind: sum(counts.values()) for kind, counts in read.items()} == dict.fromkeys(KINDS, 5)
+    assert found["answers"]["unanswered"] == sum(counts.get("none", 0) for counts in read.values()) > 0
+    assert found["judge"]["kind"] == "rouge"
+    assert protocols["tvgbench"]["greedy"]["judge"] is None
+    across = {name: set(protocol.differences(found, protocols["vstar"][name])) for name in ("plain", "blind")}
+    assert across == {"plain": {"prompts.grammar"}, "blind": {"frames.blank"}}
+    assert str(place) not in text
+    assert platform.node() not in text
+
+
+def test_templates_of_ones_own_are_asked_and_named_in_the_protocol(place: Path) -> None:
+    templates = DEFAULT.read_text(encoding="utf-8").replace("cite what you see", "say what you see")
+    (place / "own.yaml").write_text(templates, encoding="utf-8")
+    params = {"evaluate": PARAMS | {"decodings": {"vstar": ["greedy"]}, "max_records": 1}}
+    (place / "params.yaml").write_text(yaml.safe_dump(params | {"prompts": "own.yaml"}))
+    evaluate.main()
+    lines = (place / "data/predictions/sft/vstar/greedy.jsonl").read_text().splitlines()
+    assert "say what you see" in json.loads(lines[0])["prompt"]
+    found = json.loads((place / "metrics/evaluate/sft.protocol.json").read_text())["vstar"]["greedy"]
+    assert found["prompts"]["digest"] == read_prompts(place / "own.yaml").digest
+
+
+def test_a_wrong_template_fails_with_one_line(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    templates = DEFAULT.read_text(encoding="utf-8").replace("{seconds} as JSON", "{second} as JSON")
+    (place / "own.yaml").write_text(templates, encoding="utf-8")
+    (place / "params.yaml").write_text(yaml.safe_dump({"evaluate": PARAMS, "prompts": "own.yaml"}))
+    with pytest.raises(SystemExit, match="2"):
+        evaluate.main()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("own.yaml: questions.where: unknown placeholder {second}; there are {question}")
 
 
 @pytest.mark.parametrize(
@@ -135,6 +200,60 @@ def test_an_interrupted_run_resumes_with_the_same_artifacts(
     evaluate.main()
     assert len(asked[::2]) == 14
     assert artifacts(place) == whole
+
+
+def test_votes_share_their_samples_and_resume_batch_by_batch(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    votes = {"n": 3, "temperature": 1.5, "max_records": 3}
+    write_params(place, decodings={"vstar": ["voted", "confident"]}, votes=votes)
+    generate, asked = LocalEngine.generate, []
+
+    def one_more(self: LocalEngine, prompts: Any, sampling: Any, *rest: Any) -> Any:
+        asked.append((sampling.n, len(prompts)))
+        if len(asked) % 2 == 0:
+            raise KeyboardInterrupt
+        return generate(self, prompts, sampling, *rest)
+
+    monkeypatch.setattr(LocalEngine, "generate", one_more)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate.main()
+    evaluate.main()
+    assert asked == [(3, 2), (3, 1), (3, 1)]  # of two batches, the second twice
+    resumed = artifacts(place)
+    monkeypatch.setattr(LocalEngine, "generate", generate)
+    evaluate.main()
+    assert artifacts(place) == resumed
+    metrics = json.loads(resumed["metrics/evaluate/sft.json"])["vstar"]
+    assert [metrics[name]["n"] for name in ("voted", "confident")] == [3, 3]
+    assert metrics["voted"]["single"] == metrics["confident"]["single"]
+    lines = [
+        [
+            json.loads(line)["samples"]
+            for line in resumed[f"data/predictions/sft/vstar/{name}.jsonl"].splitlines()
+        ]
+        for name in ("voted", "confident")
+    ]
+    said = [[[sample["completion"] for sample in own] for own in each] for each in lines]
+    assert said[0] == said[1]
+    assert [len(own) for own in said[0]] == [3, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"decodings": {"tvgbench": ["voted"]}}, "evaluate.decodings.tvgbench: voted needs questions with"),
+        ({"votes": {"temperature": 0.0}}, "evaluate.votes: temperature must be above 0"),
+    ],
+)
+def test_impossible_votes_fail_with_one_line(
+    place: Path, capsys: pytest.CaptureFixture, changed: dict[str, Any], said: str
+) -> None:
+    write_params(place, **changed)
+    with pytest.raises(SystemExit):
+        evaluate.main()
+    assert said in capsys.readouterr().err
+    assert not (place / "metrics").exists()
 
 
 def test_answers_of_other_weights_are_discarded(
@@ -217,7 +336,7 @@ def test_an_unknown_condition_fails_with_one_line(place: Path, capsys: pytest.Ca
         evaluate.main()
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("params.yaml: evaluate.decodings.vstar.0: ")
-    assert "'greedy', 'sampled', 'plain' or 'blind', got 'gredy'" in line
+    assert "'blind', 'voted' or 'confident', got 'gredy'" in line
 
 
 def test_a_missing_model_fails_with_one_line(place: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from PIL import Image
 
 from tests.support.local_folder import Row, encode_clip
 
@@ -40,7 +42,7 @@ def worldsense_videos() -> Row:
 
 
 def videommmu_records() -> dict[str, list[Row]]:
-    """By track; a picture travels in the same file."""
+    """By track; a picture travels in the same file, and one of the three questions has none."""
     choice = {
         "id": "validation_Art_1",
         "question": "What is <image 1>?",
@@ -49,7 +51,7 @@ def videommmu_records() -> dict[str, list[Row]]:
         "question_type": "multiple-choice",
         "link_selected": "https://example.invalid/watch",
     }
-    picture = {"image": {"bytes": b"\x89PNG", "path": None}}
+    picture = {"image 1": {"bytes": png(), "path": "1.png"}}
     open_ = {"question_type": "open", "options": [], "answer": "3.43"}
     odd = {"id": "validation_Art_3", "question_type": "None"}
     return {
@@ -58,9 +60,16 @@ def videommmu_records() -> dict[str, list[Row]]:
         "Adaptation": [
             choice | picture,
             choice | picture | open_ | {"id": "validation_Art_2"},
-            choice | picture | odd,
+            choice | odd | {"image 1": None},
         ],
     }
+
+
+def png(shade: int = 200) -> bytes:
+    """The file of a small picture of one colour."""
+    file = io.BytesIO()
+    Image.new("RGB", (48, 32), (shade, 0, 0)).save(file, "PNG")
+    return file.getvalue()
 
 
 def write(folder: Path) -> Path:

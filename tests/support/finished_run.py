@@ -19,16 +19,18 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from openo3.benchmarks.ballots import Relevance, ballots, counted, score
+from openo3.benchmarks.base import Benchmark
 from openo3.benchmarks.conditions import CONDITIONS, Condition
 from openo3.benchmarks.judges import RougeJudge
 from openo3.benchmarks.registry import BENCHMARKS
 from openo3.core.evidence import format_claim, format_completion, format_span, format_time
 from openo3.core.geometry import RELATIVE_1000
-from openo3.core.prompts import without_instruction
 from openo3.files.artifacts import write_csv, write_json, write_jsonl
 from openo3.media.decode import SamplingConfig
 from openo3.media.ffmpeg import encode
 from openo3.media.frame_writer import Request, write_store
+from openo3.prompt_file import default_prompts
 
 SIZE = (192, 128)
 FPS = 8
@@ -158,11 +160,12 @@ def _evaluate(root: Path, model: str, name: str, records: list[dict], rng: rando
     benchmark = BENCHMARKS[name]
     metrics = {}
     for condition in CONDITIONS.values():
+        if condition.vote:
+            continue
         results, lines = [], []
         for index, record in enumerate(records):
-            prompts = benchmark.questions(record, RELATIVE_1000)
-            if condition.bare:
-                prompts = {kind: without_instruction(prompt) for kind, prompt in prompts.items()}
+            templates = default_prompts().plainly() if condition.bare else default_prompts()
+            prompts = benchmark.questions(record, RELATIVE_1000, templates)
             said = {kind: _answer(model, kind, record, condition, rng) for kind in prompts}
             if (model, name, index) == ("base", "vstar", 0):
                 said["what"] = HOSTILE
@@ -177,6 +180,30 @@ def _evaluate(root: Path, model: str, name: str, records: list[dict], rng: rando
         write_jsonl(path.with_suffix(".jsonl"), lines)
         write_json(path.with_suffix(".results.json"), results)
         metrics[condition.name] = benchmark.score(results)
+    return metrics | (_vote(root, benchmark, records, rng) if (model, name) == ("gspo", "vstar") else {})
+
+
+def _vote(root: Path, benchmark: Benchmark, records: list[dict], rng: random.Random) -> dict[str, Any]:
+    """Both votes among five careless samples; the evidence of every right one is rated 2, of others 0."""
+    asked = [
+        {
+            "prompts": {"what": record["question"]},
+            "completions": {
+                "what": [_answer("sft", "what", record, CONDITIONS["blind"], rng) for _ in range(5)]
+            },
+        }
+        for record in records
+    ]
+    cast = ballots(benchmark, records, [RELATIVE_1000] * len(records), asked, RougeJudge())
+    relevance = [Relevance(tuple(int(2 * right) for right in ballot.scores), 10, 300) for ballot in cast]
+    metrics = {}
+    for name, rated in (("voted", None), ("confident", relevance)):
+        results, lines = counted(benchmark, cast, rated)
+        path = root / f"data/predictions/gspo/{benchmark.name}/{name}"
+        write_jsonl(path.with_suffix(".jsonl"), lines)
+        write_json(path.with_suffix(".results.json"), results)
+        cost = {"completions": 5 * len(records), "tokens_written": 500 * len(records)}
+        metrics[name] = score(benchmark, results, cast, cost, rated)
     return metrics
 
 

@@ -25,8 +25,9 @@ _AT_LOWER = re.compile(
     r"[(\[【]\s{0,2}([a-z])\s{0,2}[)\]】]|([a-z])\s{0,2}\)|([a-z])(?=\s{0,3}(?:[.。]?\s{0,3}$|[\n,;]))"
 )
 _SPACED = (
-    r"(?:is|was|because|since|as it|as the|with|seems|—|–|-|\(|ist|weil|da|est|car|parce|es|"
-    r"porque|è|perché|é|pois|потому|так как|因为|なので|です|입니다)"
+    r"(?:is|was|because|since|as it|as the|with|seems|—|–|-(?!>)|\(|ist|weil|da|est|car|parce|es|"
+    r"porque|è|perché|é|pois|потому|так как|因为|なので|です|입니다|wählen|nehmen|sagen|"
+    r"it is(?=[\s.!]{0,4}$))"
 )
 _AFTER = re.compile(
     rf"\s{{0,4}}(?:$|\n|[.:)\]、。,;!](?=\s|$|[^{_WORD}\s.])|[—–](?=\s)|-(?=\s)|\(|(?:{_SPACED})(?![{_WORD}])|[^\x00-\u2fff])",
@@ -39,7 +40,8 @@ _ALSO = re.compile(  # another letter beside it: "A or B", "A, B and C"
 )
 _DENIES = re.compile(
     r"\s{0,4}(?:is|are|was|seems|looks|ist|est|es|è|é|不|は)\s{0,4}(?:not|n't|wrong|incorrect|"
-    r"false|nicht|falsch|pas|no |non |não|不|错)|"
+    r"false|unlikely|impossible|(?:the )?(?:least|less)|(?:ruled )?out|excluded|"
+    r"nicht|falsch|pas|no |non |não|不|错)|"
     r"\s{0,4}(?:isn't|isn’t|不是|不对|错误|(?:가|이|는|은)\s?아[니닙]|"
     r"では?(?:ない|なく|ありません)|でない|is definitely not|n'est pas|no es|не )",
     re.IGNORECASE,
@@ -60,14 +62,18 @@ _IS_RIGHT = re.compile(
     re.IGNORECASE,
 )
 _ANSWER = re.compile(
-    r"(?<![A-Za-zÀ-ɏЀ-ӿ])(?:answers?|ans|conclusion|antwort|lösung|respuesta|réponse|reponse|"
+    r"(?<![A-Za-zÀ-ɏЀ-ӿ])(?:answers?|ans\.?|conclusion|antwort|lösung|respuesta|réponse|reponse|"
     r"resposta|risposta|ответ)(?![A-Za-zÀ-ɏЀ-ӿ])"
     r"|정답|답변|답|答案|答え|正解|【答案】|解答|回答|答|应选|应该选|故选|選ぶ",
     re.IGNORECASE,
 )
 _OPTION = re.compile(
     r"(?<![A-Za-zÀ-ɏЀ-ӿ])(?:option|choice|letter|choose|select|pick|opción|opcion|opção|opcao|opzione|"
-    r"вариант|выбираю|elijo|escolho|scelgo|choisis|wähle|buchstabe|letra|lettre|lettera)(?![A-Za-zÀ-ɏЀ-ӿ])"
+    r"вариант|выбираю|elijo|escolho|scelgo|choisis|wähle|nehme|würde|dirais|diría que|diria que|direi|"
+    r"buchstabe|letra|lettre|lettera|go(?:ing)? (?:for|with)|went with|opt(?:ing)? for|vote(?: for)?|"
+    r"settle on|stick(?:ing)? with|lean(?:ing)? towards?|would say|i['’]d say|"
+    r"i (?:think|believe|guess|suspect)(?: that)?)"
+    r"(?![A-Za-zÀ-ɏЀ-ӿ])"
     r"|(?<![A-Za-zÀ-ɏЀ-ӿ])it(?: is|['’]s| must be| would be)(?![A-Za-z])"
     r"|选项|選択肢|选择|选|選|옵션|선택",
     re.IGNORECASE,
@@ -80,16 +86,31 @@ _LINK = re.compile(
     r"a letra|a opção|a alternativa|die option|"
     r"correcta|correcto|correcte|correta|corretta|correct|richtige|finale|final|certa|esatta|giusta|bonne|"
     r"opción|opção|opzione|variante|letra|lettre|lettera|buchstabe|вариант|правильный|это|является|"
-    r"alternativa|réponse)(?=[\s:=\-–—>→(\[{\"'*]|$)"
+    r"alternativa|réponse|it is|it['’]s|its|probably|perhaps|maybe)(?=[\s:=\-–—>→(\[{\"'*]|$)"
+    r"|\(?[0-9]{1,2}[.):](?![0-9])"
     r"|[是为為はがも은는이가:选選应該该]|选项|選択肢|应该|옵션|选择|番",
     re.IGNORECASE,
 )
 _LAST = re.compile(
-    rf"(?:[,:，]|\bis)(?:\s{{0,4}}(?:it is|it's|also|so))?\s{{0,4}}{_OPEN}([A-Z]){_CLOSE}[\s.!。]{{0,4}}"
+    rf"(?:[,:，→⇒]|[=-]>|\bis)(?:\s{{0,4}}(?:it is|it's|also|so))?"
+    rf"\s{{0,4}}{_OPEN}([A-Z]){_CLOSE}[\s.!。]{{0,4}}"
 )
+_LEAD = re.compile(  # what stands before an answer and says nothing about it
+    r"(?:[=\-–—]{1,2}>|[→⇒⟶➡∴✅✔☑👉•·●▪◦*+>]\ufe0f?)\s{0,4}"
+    r"|\(?[0-9]{1,2}[.):]\)?(?![0-9])\s{0,4}(?=\S)"
+    r"|(?:so|thus|hence|therefore|probably|most likely|likely|definitely|clearly|certainly|maybe|perhaps|"
+    r"obviously|surely)[,:]?\s{1,4}",
+    re.IGNORECASE,
+)
+_NUMBERED = re.compile(r"(?<!\S)\(?[0-9]{1,2}[.):](?![0-9])")
+_NEGATED = re.compile(
+    r"(?:\b(?:not|never|nicht|cannot|without|rule out|than)|n['’]t)\s{1,4}(?:[a-z]{1,12}\s{1,4}){0,2}$",
+    re.IGNORECASE,
+)
+_TRAILING = re.compile(r"[(\[【]\s{0,2}([A-Z])\s{0,2}[)\]】][\s.!。]{0,4}")
 _STANDING = re.compile(rf"(?<![{_WORD}_'’-])([A-Z])(?![{_WORD}_'’-])")
 _DENIED = re.compile(
-    r"(?i:\b(?:not|neither|nor|never|wrong|incorrect|except)\b|n['’]t\b|不|ない|nicht|ningun|не\b)"
+    r"(?i:\b(?:not|neither|nor|never|wrong|incorrect|except|unlikely|impossible|least)\b|n['’]t\b|不|ない|nicht|ningun|не\b)"
 )
 _LISTED = re.compile(r"^[ \t*(\-\[]{0,6}([A-Z])[ \t]{0,2}[.):、\]][ \t*]{0,4}(?=\S)", re.MULTILINE)
 _MARKED = re.compile(r"(?<!\S)\(?([A-Z])[:)]\s")
@@ -157,6 +178,13 @@ class _Options:
             return self.known(alone[1].upper(), "alone")
         if worded := self.words(said):
             return worded, "words"
+        bare = self.without_lead(said)
+        if bare != said:
+            if alone := _ALONE.fullmatch(bare):
+                return self.known(alone[1].upper(), "alone")
+            if worded := self.words(bare):
+                return worded, "words"
+            said = bare
         called = self.called(said)
         if called is not None:
             led = self.led(said)
@@ -168,6 +196,17 @@ class _Options:
             if led is not None:
                 return self.known(led, "led")
         return self.closing(said)
+
+    def without_lead(self, said: str) -> str:
+        """The text without a number, an arrow, a bullet or an adverb before its answer."""
+        if len(_NUMBERED.findall(said)) > 1:
+            return said  # a list, in which the numbers may be those of the options
+        for _ in range(4):
+            found = _LEAD.match(said)
+            if not found or not said[found.end() :].strip():
+                break
+            said = said[found.end() :]
+        return said
 
     def known(self, letter: str, rule: str) -> tuple[str, str]:
         return (letter, rule) if letter in self.plain else ("", "")
@@ -194,6 +233,8 @@ class _Options:
             return right.pop() if len(right) == 1 else ""
         letters = set()
         for found in [*_OPTION.finditer(said)][-50:]:
+            if _NEGATED.search(said, max(found.start() - 40, 0), found.start()):
+                continue
             letter = self.at(said, self.after_link(said, found.end()))
             if letter is not None:
                 letters.add(letter)
@@ -278,6 +319,10 @@ class _Options:
         if lines and (alone := _ALONE.fullmatch(lines[-1])) and alone[1].isupper():
             return self.known(alone[1], "last")
         letters = set(_STANDING.findall(said)) - ({"I"} if "I " in said else set())
+        named = _TRAILING.search(said, max(len(said) - 12, 0))
+        if named and named.end() == len(said) and letters == {named[1]} and not _DENIED.search(said):
+            other = self.words(re.sub(_ANSWER.pattern + r"|[:：]", "", said[: named.start()], flags=re.I))
+            return self.known(named[1], "last") if other in ("", named[1]) else ("", "")
         found = _LAST.search(said, max(len(said) - 60, 0))
         if found and found.end() == len(said) and letters == {found[1]} and not _DENIED.search(said):
             return self.known(found[1], "last")

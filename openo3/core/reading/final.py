@@ -18,6 +18,15 @@ def final_answer(text: str) -> str:
     >>> final_answer("<think>First <answer>A</answer>, but no</think><answer>B</answer>")
     'B'
     """
+    return answer_by_rule(text)[0]
+
+
+def answer_by_rule(text: str) -> tuple[str, str]:
+    """The answer of a completion and the rule that found it.
+
+    Rules: `answer` (an `<answer>` block, complete or cut off), `after` (what follows the reasoning), `whole`
+    (the text, which has no reasoning).
+    """
     tags = [(found.start(), found.end(), found[1] + found[2].lower()[:5]) for found in _TAG.finditer(text)]
     closed = max((index for index, tag in enumerate(tags) if tag[2] == "/think"), default=-1)
     after = tags[closed + 1 :]
@@ -31,14 +40,19 @@ def final_answer(text: str) -> str:
         else:  # reasoning that is never closed: only an answer that ends the text is one
             said = _last_answer(text, after, end)
             last = after[-1]
-            return said if last[2] == "/answe" and not _tidy(text[last[1] :]) else ""
+            return _found(said if last[2] == "/answe" and not _tidy(text[last[1] :]) else "", "answer")
     if closed >= 0 and not after and not _tidy(text[begin:end]):
         first = next((index for index, tag in enumerate(tags) if tag[2] == "think"), 0)
-        return _last_answer(text, tags[:first], tags[first][0])  # the reasoning follows the answer
+        said = _last_answer(text, tags[:first], tags[first][0])  # the reasoning follows the answer
+        return _found(said, "answer")
     said = _last_answer(text, after, end)
     if said or _has_answer(after):
-        return said
-    return _tidy(_TAG.sub("", text[begin:end]))
+        return _found(said, "answer")
+    return _found(_tidy(_TAG.sub("", text[begin:end])), "after" if closed >= 0 else "whole")
+
+
+def _found(said: str, rule: str) -> tuple[str, str]:
+    return said, rule if said else ""
 
 
 def _has_answer(tags: Sequence[tuple[int, int, str]]) -> bool:

@@ -7,8 +7,11 @@ from __future__ import annotations
 import re
 
 _HEAD_CHARS = 10_000  # an answer is found at the start or at the end of a long text
-MARKUP = re.compile(r"\*\*|__|`+|\$|\\[()\[\]]|^[ \t]{0,4}#{1,6}[ \t]|^[ \t]{0,4}>[ \t]", re.MULTILINE)
+_MARKS = r"\*\*|__|`+|\\[()\[\]]|^[ \t]{0,4}#{1,6}[ \t]|^[ \t]{0,4}>[ \t]"
+MARKUP = re.compile(rf"\$|{_MARKS}", re.MULTILINE)
 """Markdown and LaTeX around an answer."""
+MARKUP_BUT_DOLLARS = re.compile(_MARKS, re.MULTILINE)
+"""The same where a dollar may be a currency."""
 SAME = str.maketrans("“”„«»‘’", '"""""\'\'')
 """Quotation marks to plain ones."""
 

@@ -13,7 +13,7 @@ from openo3.core.evidence import FAR_SECONDS
 from openo3.core.geometry import Span
 from openo3.core.reading.final import final_answer
 from openo3.core.reading.json_values import JsonObject, json_values
-from openo3.core.reading.texts import MARKUP, shortened
+from openo3.core.reading.texts import MARKUP_BUT_DOLLARS, shortened
 
 _UNITS = {
     0.001: r"ms|msecs?|milliseconds?|毫秒|ミリ秒|밀리초|мс",
@@ -39,12 +39,23 @@ _TIME = re.compile(
     re.IGNORECASE,
 )
 _COUNTS = re.compile(
-    r"(?:frames?|fps|scenes?|events?|steps?|shots?|clips?|segments?|images?|кадр\w{0,3}|帧|フレーム|프레임|场景|#)\s{0,3}#?\s{0,3}$",
+    r"(?:frames?|fps|scenes?|events?|steps?|shots?|clips?|segments?|images?|pages?|rooms?|chapters?|levels?|"
+    r"players?|figures?|fig\.|lines?|rows?|columns?|questions?|options?|numbers?|no\.|nr\.|tracks?|channels?|versions?|ratio|aged?|score|"
+    r""
+    r"кадр\w{0,3}|帧|フレーム|프레임|场景|#)\s{0,3}#?\s{0,3}$",
     re.IGNORECASE,
 )
+_MATH = re.compile(r"\$([^\s$](?:[^$\n]{0,80}[\w})\].])?)\$")
+"""LaTeX between dollars: unlike what stands between two prices, it ends with no space and no sign."""
+_MONEY = re.compile(r"(?:[$€£¥₹₽₩]|\b(?:usd|eur|gbp|cny|rmb|jpy|inr|rs\.?))\s{0,2}$", re.IGNORECASE)
+_MILLIONS = re.compile(r"[0-9.]+\s?M$")
+_ELLIPSIS = re.compile(r"(?<=[0-9s])\s{0,3}\.{2,3}\s{0,3}(?=[0-9])")
 _MINUTE_OF = re.compile(r"(?:minutes?|min|minuto|hours?|минута|minuta)\s{1,3}$", re.IGNORECASE)
 _NOT_SECONDS = re.compile(
-    r"\s{0,3}(?:%|°|px|percent|(?:km|cm|mm|kg|people|persons|men|women|times|years?|dollars|euros?|am|pm)\b|frames?(?![a-z])|fps|x\d|帧|个|個|フレーム|프레임|번째|番目|회)|\.[0-9]|[A-Za-zÀ-ɏЀ-ӿ_]|/\s?[0-9]",
+    r"\s{0,3}(?:%|°|px|percent|[$€£¥₹₽₩¢]|元|块|塊|美元|円|원|(?:km|cm|mm|kg|g|lbs?|pounds?|inch(?:es)?|f(?:ee|oo)?t|"
+    r"miles?|mph|km/h|kph|[kmgt]b|hz|khz|db|people|persons|men|women|times|years?|months?|weeks?|days?|dollars?|"
+    r"cents?|euros?|usd|eur|gbp|cny|rmb|yuan|yen|rubles?|rupees?|points?|steps?|pixels?|items?|objects?|degrees?|"
+    r"meters?|metres?|am|pm)\b|frames?(?![a-z])|fps|x\d|帧|个|個|フレーム|프레임|번째|番目|회)|\.[0-9]|[A-Za-zÀ-ɏЀ-ӿ_]|/\s?[0-9]",
     re.IGNORECASE,
 )
 _START_KEYS = frozenset(
@@ -68,7 +79,20 @@ _END_KEYS = frozenset(
     ["end", "end_time", "end_s", "end_sec", "end_second", "stop", "finish", "to", "t_end", "结束", "结束时间"]
 )
 _DECIMAL_COMMA = re.compile(r"(?<![0-9.,:])([0-9]{1,9}),([0-9]{1,9})(?![0-9:]|[.,][0-9])")
-_LENGTH = re.compile(r"(?:\(|\[|（|durations?|lasting|total|length|for|共|持续)[^0-9]{0,24}$", re.IGNORECASE)
+_LENGTH = re.compile(
+    r"(?:i\.e\.|that is|which is|=|≈|\(|\[|（|durations?|lasting|total|length|for|共|持续)[^0-9]{0,24}$",
+    re.IGNORECASE,
+)
+_NO_SPAN = re.compile(  # between two numbers that are alternatives, a share, a sum
+    r"(?:^|[\s0-9])(?:or|out of|of|vs\.?|versus|x|oder|ou|или|或|[+*×^])\s{0,4}$", re.IGNORECASE
+)
+_PLURAL = re.compile(
+    r"[0-9.]{1,40}\s{1,4}(?!(?:this|ends|stops|lasts|starts|begins|finishes|goes|comes|leaves|appears|happens|"
+    r"occurs|plus|depois|antes|seconds|secs|minutes|mins|hours|hrs|milliseconds|msecs|segundos|minutos|horas|"
+    r"secondes|heures)\b)[a-z]{3,20}s\b",
+    re.IGNORECASE,
+)
+_HALF_DAY = re.compile(r"\s{0,3}[ap]\.?m\b", re.IGNORECASE)
 _AND = re.compile(r"\s{0,3}(?:and|und|et|y|e|и)?\s{0,3}")
 _GAP = re.compile(r"[\s\"'.)\]>–—−-]{0,12}")
 
@@ -82,11 +106,25 @@ def read_times(text: str) -> Span | None:
     >>> read_times("from 0:05 to 1:10"), read_times("1m 5s - 2 min"), read_times("from 3 to 5 or 9")
     ((5.0, 70.0), (65.0, 120.0), None)
     """
+    return times_by_rule(text)[0]
+
+
+def times_by_rule(text: str) -> tuple[Span | None, str]:
+    """The span that an answer names and the rule that read it.
+
+    Rules: `json`, `tags` (times in the evidence grammar's `<t>`), `text` (any other form).
+    """
     said = unicodedata.normalize("NFKC", shortened(final_answer(text)))
     for value in json_values(said):
         if span := _span_of_json(value):
-            return span
-    said = _JOINED.sub(r" \1\2 ", _TIME_TAG.sub(" ", _CLAIMED.sub(" ", MARKUP.sub("", said))))
+            return span, "json"
+    span = _span_of_text(said)
+    return span, "" if span is None else "tags" if _TIME_TAG.search(said) else "text"
+
+
+def _span_of_text(said: str) -> Span | None:
+    said = _ELLIPSIS.sub(" - ", _MATH.sub(r"\1", said))
+    said = _JOINED.sub(r" \1\2 ", _TIME_TAG.sub(" ", _CLAIMED.sub(" ", MARKUP_BUT_DOLLARS.sub("", said))))
     said = _ATTACHED.sub(r"\1 ", said)
     pointed = _with_decimal_points(said)
     if pointed is None or (times := _times(pointed)) is None:
@@ -96,7 +134,12 @@ def read_times(text: str) -> Span | None:
         times = times[:2] if math.isclose(times[2][0], length, abs_tol=0.051) else times
     if len(times) == 4 and [time[0] for time in times[:2]] == [time[0] for time in times[2:]]:
         times = times[:2]
-    return (times[0][0], times[1][0]) if len(times) == 2 else None
+    if len(times) != 2:
+        return None
+    between = pointed[times[0][1] : times[1][1]]
+    if _NO_SPAN.search(between) or _PLURAL.match(between):
+        return None
+    return times[0][0], times[1][0]
 
 
 def _times(said: str) -> list[tuple[float, int]] | None:
@@ -110,7 +153,7 @@ def _times(said: str) -> list[tuple[float, int]] | None:
             if odd[0].strip().startswith(("%", "°", "/")) or "percent" in odd[0]:
                 return None
             continue  # an ordinal, a count of frames, a number inside a word
-        if _COUNTS.search(before):
+        if _COUNTS.search(before) or _MONEY.search(before) or _MILLIONS.match(found[0]):
             continue
         if _MINUTE_OF.search(before) and not (parts and parts[-1][2] > start - 4):
             return None
@@ -118,6 +161,8 @@ def _times(said: str) -> list[tuple[float, int]] | None:
             last = parts[-1][2] if parts else -1
             if last < 0 or not _GAP.fullmatch(said, last, start):
                 return None
+        if not found["n"] and _HALF_DAY.match(said, end):
+            return None  # a time of day
         scale = next((_SCALES[name] for name in _SCALES if found[name]), None)
         if found["n"]:
             value = float(found["n"]) * (scale or 1.0)

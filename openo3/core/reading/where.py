@@ -43,15 +43,34 @@ _NUMBER = re.compile(
 )
 _BRACKETS = re.compile(r"\[([^][]*)\]")
 _KEY = re.compile(
-    r"\s{0,3}(?:(?:at|second|seconds|sec|time|t|timestamp|第)\s{0,3}[:=]?\s{0,3})?"
+    r"\s{0,3}(?:(?:at|second|seconds|sec|time|t|timestamp|第)[\s_]{0,3}[:=]?\s{0,3})?"
     r"(?:([0-9]{1,9}):)?(?:([0-9]{1,9}):)?([0-9]{1,9}(?:\.[0-9]{1,9})?)\s{0,3}(?:s|secs?\.?|seconds?|秒|초)?\s{0,3}",
     re.IGNORECASE,
 )
+_BOXES = r"(\[(?:[\s,]*\[[^][]*\])+|\[[^][]*\])"
 _WHERE = re.compile(
-    r"(?<![\w.:-])(?:([0-9]{1,9}):)?(?:([0-9]{1,9}):)?([0-9]{1,9}(?:\.[0-9]{1,9})?)"
-    r"(?:\s{0,3}(?:s|secs?|seconds?|秒|초))?[\"']?\s*[:：]\s*[\"']?(\[(?:[\s,]*\[[^][]*\])+|\[[^][]*\])",
+    r"(?<![A-Za-z0-9_.:-])(?:([0-9]{1,9}):)?(?:([0-9]{1,9}):)?([0-9]{1,9}(?:\.[0-9]{1,9})?)"
+    r"(?:\s{0,3}(?:s|secs?|seconds?|秒|초))?[\"']?\s{0,9}(?:[:：=|→]|[=-]>)\s{0,9}[\"']?" + _BOXES,
     re.IGNORECASE,
 )
+_TIME_THEN_BOX = re.compile(  # without a sign between them, a word or unit says that the number is a time
+    r"(?<![A-Za-z0-9_.:-])(?:(?:at|second|time)\s{1,3}([0-9]{1,9}(?:\.[0-9]{1,9})?)"
+    r"|([0-9]{1,9}(?:\.[0-9]{1,9})?)\s{0,3}(?:s|secs?|seconds?|秒|초))\s{0,9}" + _BOXES,
+    re.IGNORECASE,
+)
+_BOX_THEN_TIME = re.compile(
+    _BOXES
+    + r"\s{0,9}(?:at|@)\s{0,3}(?:(?:second|time|t\s?=)\s{0,3})?([0-9]{1,9}(?:\.[0-9]{1,9})?)(?![.:]?[0-9])"
+    r"(?!\s{0,3}(?:m|min|minutes?|%)\b)",
+    re.IGNORECASE,
+)
+_POINT = r"\(([-+0-9.\s]{1,40},[-+0-9.\s]{1,40})\)"
+_CORNERS = re.compile(rf"{_POINT}\s{{0,3}},?\s{{0,3}}{_POINT}")
+_NO_TIME = re.compile(
+    r"(?:box|bbox|object|obj|item|frame|image|picture|step|figure|person|no\.|#)\s{0,3}#?$", re.IGNORECASE
+)
+"""What a number follows that counts boxes or frames, not seconds."""
+_SPECIAL = re.compile(r"<\|/?[a-z_]{1,20}\|>")
 _CLAIM = re.compile(
     r"<obj>[^<]*</obj>((?:\s{0,4}<box>[^<]*</box>)+)\s{0,4}at\s{0,4}<t>\s{0,4}([0-9]{1,9}(?:\.[0-9]{0,9})?)\s{0,2}s?\s{0,4}</t>"
 )
@@ -68,23 +87,41 @@ def read_where(text: str, space: BoxSpace = NORMALISED) -> dict[str, list[Box]]:
     >>> read_where('Here: ```{"3": [0,0,500,500], "4s": [[0,0,9', BoxSpace("relative_1000"))
     {'3': [(0.0, 0.0, 0.5, 0.5)]}
     """
+    return where_by_rule(text, space)[0]
+
+
+def where_by_rule(text: str, space: BoxSpace = NORMALISED) -> tuple[dict[str, list[Box]], str]:
+    """Boxes by second of a where-answer and the rule that read them.
+
+    Rules: `json`, `claims` (of the evidence grammar), `text` (any other form).
+    """
     said = final_answer(text)
     pairs: list[tuple[float, list[Box]]] = []
+    rule = "json"
     for value in json_values(said):
         pairs += _where_of_json(value, space)
     if not pairs:
+        rule = "claims"
         for boxes, second in _CLAIM.findall(said):
             pairs.append((float(second), _boxes_of_text(boxes, space)))
     if not pairs:
+        rule = "text"
         plain = said.translate(SAME).replace("**", "").replace("`", "")
+        plain = _CORNERS.sub(r"[\1,\2]", _SPECIAL.sub("", plain))
         plain = _ROUND.sub(r"[\1]", _BOX_TAG.sub("", plain))
-        for *clock, boxes in _WHERE.findall(plain):
-            pairs.append((_clock_s(*clock), _boxes_of_text(boxes, space)))
+        for found in _WHERE.finditer(plain):
+            *clock, boxes = found.groups()
+            if not _NO_TIME.search(plain, max(found.start() - 12, 0), found.start()):
+                pairs.append((_clock_s(*clock), _boxes_of_text(boxes, space)))
+        for worded, united, boxes in [] if pairs else _TIME_THEN_BOX.findall(plain):
+            pairs.append((float(worded or united), _boxes_of_text(boxes, space)))
+        for boxes, second in [] if pairs else _BOX_THEN_TIME.findall(plain):
+            pairs.append((float(second), _boxes_of_text(boxes, space)))
     where: dict[str, list[Box]] = {}
     for second, boxes in pairs:
         if boxes:
             where.setdefault(second_key(second), []).extend(boxes)
-    return where
+    return where, rule if where else ""
 
 
 def _where_of_json(value: Any, space: BoxSpace) -> list[tuple[float, list[Box]]]:
@@ -98,11 +135,24 @@ def _object_where(value: list, space: BoxSpace) -> list[tuple[float, list[Box]]]
         return []
     seconds = [item for key, item in value if key.lower() in _SECOND_KEYS]
     boxes = [item for key, item in value if key.lower() in _BOX_KEYS]
+    if len(seconds) == len(boxes) == 1 and _is_list(seconds[0]) and _is_list(boxes[0]):
+        if len(seconds[0]) != len(boxes[0]):
+            return []
+        pairs = ((_second(str(each)), box) for each, box in zip(seconds[0], boxes[0], strict=True))
+        return [(second, _boxes(box, space, 4)) for second, box in pairs if second is not None]
     if len(seconds) == 1:
         second = _second(str(seconds[0]))
         named = boxes or [JsonObject(pair for pair in value if pair[0].lower() not in _SECOND_KEYS)]
         return [] if second is None else [(second, [b for item in named for b in _boxes(item, space, 4)])]
-    return [(second, _boxes(item, space, 4)) for key, item in value if (second := _second(key)) is not None]
+    found = [(second, _boxes(item, space, 4)) for key, item in value if (second := _second(key)) is not None]
+    if not found and not boxes and len(value) <= 8:  # {"results": [{"second": 3, ...}]}
+        inside = [item for _, item in value if isinstance(item, list)]
+        return [pair for item in inside for pair in _where_of_json(item, space)] if len(inside) == 1 else []
+    return found
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list) and not isinstance(value, JsonObject)
 
 
 def _second(key: str) -> float | None:
@@ -121,12 +171,16 @@ def _boxes(value: Any, space: BoxSpace, depth: int) -> list[Box]:
     if depth == 0:
         return []
     if isinstance(value, str):
-        return _boxes_of_text(value, space)
+        plain = _ROUND.sub(r"[\1]", _CORNERS.sub(r"[\1,\2]", value))
+        return _boxes_of_text(plain if "[" in plain else f"[{plain}]", space)
     if isinstance(value, JsonObject):
         named = {str(key).lower(): item for key, item in value}
         for sides in _SIDE_KEYS:
             if all(side in named for side in sides):
                 return _box([named[side] for side in sides], space)
+        for width, height in (("width", "height"), ("w", "h")):
+            if all(side in named for side in ("x", "y", width, height)):
+                return _box_of_size([named[side] for side in ("x", "y", width, height)], space)
         return [
             box for key, item in named.items() if key in _BOX_KEYS for box in _boxes(item, space, depth - 1)
         ]
@@ -143,7 +197,16 @@ def _boxes(value: Any, space: BoxSpace, depth: int) -> list[Box]:
 
 
 def _boxes_of_text(text: str, space: BoxSpace) -> list[Box]:
-    return [box for content in _BRACKETS.findall(text) for box in _box(content.split(","), space)]
+    found = (content.split(",") if "," in content else content.split() for content in _BRACKETS.findall(text))
+    return [box for numbers in found for box in _box(numbers, space)]
+
+
+def _box_of_size(numbers: Sequence[Any], space: BoxSpace) -> list[Box]:
+    """One box of its corner and its size."""
+    if not all(type(number) in (int, float) and abs(number) < 1e300 for number in numbers):
+        return []
+    x, y, width, height = numbers
+    return _box([x, y, x + width, y + height], space)
 
 
 def _box(numbers: Sequence[Any], space: BoxSpace) -> list[Box]:

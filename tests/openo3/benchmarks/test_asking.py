@@ -15,8 +15,9 @@ from openo3.media.frame_store import FrameStore
 from openo3.model.decoding import Sampling
 from openo3.model.encode import Prompt
 from openo3.model.engine import LocalEngine
+from openo3.prompt_file import default_prompts
 from tests.openo3.training import workplace
-from tests.openo3.training.workplace import LONG, LOST, SHORT
+from tests.openo3.training.workplace import LONG, LOST, SHORT, STILL
 
 KINDS = ["what", "when", "where", "where_2", "when_2"]
 
@@ -55,7 +56,7 @@ def ask(store: FrameStore, tmp_path: Path) -> Callable[..., Any]:
         kept = tmp_path / "kept.jsonl"
         return answer(
             registry.get(name), questions, store, engine, sampling,
-            see=see, kept=kept, records_per_batch=2, progress="test",
+            prompts=default_prompts(), see=see, kept=kept, records_per_batch=2, progress="test",
         )  # fmt: skip
 
     return ask
@@ -133,6 +134,18 @@ def test_of_a_record_about_a_segment_the_segment_is_shown(ask, store: FrameStore
     assert line["question"] == "when"
     assert [frame.time_s for frame in prompt.frames] == store.times_s(LONG)
     assert prompt.duration_s == store.duration_s(LONG)
+
+
+def test_the_picture_of_a_question_is_shown_after_its_video(ask, store: FrameStore) -> None:
+    record = {"id": "1", "question": "q", "options": ["a", "b"], "answer": "A", "group": "Adaptation"}
+    shown, lost = ({**record, "media": LONG, "picture": name} for name in (STILL, "pictures/lost"))
+    parrot = Parrot()
+    results, lines = ask(parrot, [shown, {**record, "media": LONG}, lost], "videommmu")
+    [with_picture, without] = parrot.calls[0]
+    assert [frame.of_question for frame in with_picture.frames] == [False] * len(without.frames) + [True]
+    assert with_picture.frames[-1].image.size == store.sizes[STILL]
+    assert with_picture.frames[:-1] == without.frames
+    assert (len(lines), len(results)) == (2, 3), "a record whose picture is lost is not asked, and counts"
 
 
 @pytest.mark.parametrize("cut", [0, 1, 40])

@@ -46,10 +46,14 @@ def test_every_task_of_a_video_of_worldsense_is_a_record(tmp_path):
     assert first["options"] == ["A door.", "A fridge."]
 
 
-def test_the_tracks_of_videommmu_are_one_file_without_its_pictures(tmp_path):
+def test_the_tracks_of_videommmu_are_one_file_and_name_their_pictures(tmp_path):
     rows = read(choice_folder.write(tmp_path), "videommmu")
     assert [row["track"] for row in rows] == ["Adaptation"] * 3 + ["Comprehension", "Perception"]
-    assert not any("image" in row for row in rows)
+    assert not any(isinstance(value, bytes | dict) for row in rows for value in row.values())
+    names = [f"pictures/videommmu/Adaptation/validation_Art_{n}" for n in (1, 2)]
+    assert [videommmu.parse(row).get("picture") for row in rows] == [*names, None, None, None]
+    pictures = dict(videommmu.pictures(tmp_path / "VideoMMMU"))
+    assert pictures == dict.fromkeys(names, choice_folder.png())
     choice, open_, odd, *_ = map(videommmu.parse, rows)
     assert (choice["options"], choice["answer"]) == (["a fridge", "a door", "a box"], "A")
     assert (open_["options"], open_["answer"]) == ([], "3.43")
@@ -155,6 +159,15 @@ def test_a_small_parquet_file_that_holds_gigabytes_of_text_is_one_line(tmp_path)
         list(videomme.rows(path))
 
 
+def test_a_small_parquet_file_that_holds_gigabytes_of_pictures_is_one_line(tmp_path):
+    path = tmp_path / "Adaptation.parquet"
+    content = pa.DictionaryArray.from_arrays(pa.array([0] * 16, pa.int32()), pa.array([bytes(20 << 20)]))
+    pictures = pa.StructArray.from_arrays([content], names=["bytes"])
+    pq.write_table(pa.table({"image 1": pictures}), path, compression="zstd", store_schema=False)
+    with pytest.raises(AnnotationError, match=f"^{re.escape(str(path))}: 16 rows hold more than 256 MiB"):
+        list(choice_records.parquet_pictures(path, ["image 1"]))
+
+
 def test_a_parquet_file_with_too_many_values_in_one_row_is_one_line(tmp_path):
     path = tmp_path / "Video-MME.parquet"
     count = choice_records.MAX_PIECE_VALUES + 1
@@ -176,6 +189,14 @@ def test_texts_and_numbers_of_parquet_are_read_as_they_were_written(tmp_path):
     written[7] |= {"id": None, "question": None, "options": None}
     pq.write_table(pa.Table.from_pylist(written), path, row_group_size=256)
     assert list(choice_records.parquet_rows(path, ("id", "question", "options"))) == written
+
+
+def test_a_column_of_pictures_that_holds_something_else_is_one_line(tmp_path):
+    path = tmp_path / "Adaptation.parquet"
+    rows = [VIDEOMMMU["Perception"][0] | {"image 1": "1.png"}]
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    with pytest.raises(AnnotationError, match=f"^{re.escape(str(path))}: column image 1 holds string"):
+        list(videommmu.rows(path))
 
 
 @pytest.mark.parametrize("content", ["[]", "3", '{"w1": {"task0"', ""])

@@ -9,6 +9,7 @@ from openo3.benchmarks.judges import RougeJudge
 from openo3.benchmarks.videomme import VIDEOMME
 from openo3.benchmarks.videommmu import VIDEOMMMU
 from openo3.core.geometry import RELATIVE_1000
+from openo3.prompt_file import default_prompts
 
 RECORD = {
     "id": "001-1",
@@ -30,24 +31,30 @@ def score(*pairs):
 
 def test_the_prompt_lists_the_options_and_asks_for_a_letter():
     assert registry.get("videomme") is VIDEOMME
-    text = VIDEOMME.questions(RECORD, RELATIVE_1000)["which"]
+    text = VIDEOMME.questions(RECORD, RELATIVE_1000, default_prompts())["which"]
     assert text.splitlines()[:3] == ["What does she open?", "A. A fridge.", "B. A door."]
     assert text.endswith("Answer with the letter only.")
-    assert VIDEOMME.questions(OPEN, RELATIVE_1000)["which"].endswith("Answer in words.")
+    assert VIDEOMME.questions(OPEN, RELATIVE_1000, default_prompts())["which"].endswith("Answer in words.")
 
 
 def test_videommmu_says_what_the_end_of_the_video_is():
     first = {
-        track: VIDEOMMMU.questions(RECORD | {"group": track}, RELATIVE_1000)["which"].splitlines()[0]
+        track: VIDEOMMMU.questions(RECORD | {"group": track}, RELATIVE_1000, default_prompts())[
+            "which"
+        ].splitlines()[0]
         for track in ("Perception", "Comprehension", "Adaptation")
     }
     assert "not what is asked about" in first["Perception"] == first["Comprehension"]
-    assert "picture" in first["Adaptation"]
+    assert "at the end of the video" in first["Adaptation"]
+    shown = RECORD | {"group": "Adaptation", "picture": "pictures/videommmu/1"}
+    text = VIDEOMMMU.questions(shown, RELATIVE_1000, default_prompts())["which"]
+    assert text.splitlines()[0] == "The picture that the question refers to follows the video."
 
 
 def test_numbers_by_hand():
+    one, two, three = ({**RECORD, "media": f"{name}.mp4"} for name in "abc")
     long = RECORD | {"group": "long", "answer": "A"}
-    found = score((RECORD, GOOD.format("B")), (RECORD, "B. A door."), (RECORD, "A"), (long, "neither"))
+    found = score((one, GOOD.format("B")), (two, "B. A door."), (three, "A"), (long, "neither"))
     assert (found["acc"], found["acc/short"], found["acc/long"]) == (0.5, pytest.approx(2 / 3), 0.0)
     assert (found["format"], found["n"]) == (0.25, 4)
     assert found["intervals"]["acc/long"] == [0.0, 0.0]

@@ -21,9 +21,11 @@ def test_every_name_is_a_condition():
         ("sampled", {"temperature": 1.0}),
         ("plain", {"bare": True}),
         ("blind", {"blank": True}),
+        ("voted", {"vote": "majority"}),
+        ("confident", {"vote": "relevance"}),
     ],
 )
 def test_a_condition_says_how_to_ask(name, differs):
-    greedy = {"temperature": 0.0, "blank": False, "bare": False}
+    greedy = {"temperature": 0.0, "blank": False, "bare": False, "vote": None}
     found = asdict(CONDITIONS[name])
     assert {key: found[key] for key in greedy} == greedy | differs

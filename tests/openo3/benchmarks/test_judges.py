@@ -2,13 +2,17 @@
 
 import json
 import threading
+import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from openo3.benchmarks import judges
-from openo3.benchmarks.judges import JudgeParams, RougeJudge, parse_rating
+from openo3.benchmarks import chat, judges
+from openo3.benchmarks.judges import JudgeParams, Ratings, RougeJudge, parse_rating
+from openo3.benchmarks.videomme import VIDEOMME
+from openo3.core.geometry import RELATIVE_1000
+from openo3.prompt_file import default_prompts
 
 
 @pytest.mark.parametrize(
@@ -55,7 +59,9 @@ def served(replies):
             if status == 307:
                 self.send_header("Location", f"http://localhost:{self.server.server_port}/elsewhere")
             self.end_headers()
-            self.wfile.write(reply)
+            for piece in [reply] if isinstance(reply, bytes) else reply:
+                self.wfile.write(piece)
+                self.wfile.flush()
 
         def log_message(self, *_):
             pass
@@ -74,7 +80,9 @@ def says(text):
 
 
 def judge(url, **options):
-    return judges.load(JudgeParams(kind="served", url=url, model="some-model", attempts=3, **options))
+    return judges.load(
+        JudgeParams(kind="served", url=url, model="some-model", attempts=3, **options), default_prompts()
+    )
 
 
 def test_a_served_judge_answers_in_order(monkeypatch):
@@ -130,6 +138,52 @@ def test_a_redirect_is_refused_and_never_gets_the_key(monkeypatch):
         assert len(requests) == 1
 
 
+def test_a_reply_that_takes_too_long_as_a_whole_is_an_error():
+    """A byte now and then: no single read of the socket takes long."""
+
+    def drip(*_):
+        def content():
+            for _ in range(40):
+                time.sleep(0.05)
+                yield b" "
+
+        return 200, content()
+
+    with served(drip) as (url, _), pytest.raises(ConnectionError, match=r"no reply in 0\.3 s"):
+        judge(url, timeout_s=0.3).rate([("?", "a", "b")])
+
+
+def test_a_reply_that_is_too_long_is_unreadable(monkeypatch):
+    monkeypatch.setattr(chat, "REPLY_BYTES", 1000)
+    with served(lambda *_: says("3" + " " * 2000)) as (url, requests):
+        with pytest.raises(ValueError, match="1 of 1 ratings are unreadable"):
+            judge(url).rate([("?", "a", "b")])
+        assert len(requests) == 2
+
+
+def test_a_judge_says_which_option_an_answer_means():
+    """Only where no rule can tell and the parameters ask for it; `none` and unknown letters are no option."""
+
+    def reply(text, _):
+        said = text.split("Answer: ")[1].splitlines()[0]
+        return says({"the dark one": "<think>A?</think>B", "who knows": "none"}.get(said, "E"))
+
+    record = {"id": "1", "question": "Which?", "options": ["red", "blue"], "answer": "B", "group": "short"}
+    texts = ["the dark one", "who knows", "the other one", "A", "<think>so</think>"]
+    results = [VIDEOMME.result({**record, "media": t}, {"which": t}, RELATIVE_1000) for t in texts]
+    with served(reply) as (url, requests):
+        plain, extracting = Ratings(judge(url)), Ratings(judge(url, extract=True))
+        assert [record["said"] for record in VIDEOMME.rate(results, plain)] == ["", "", "", "A", ""]
+        assert requests == []
+        rated = VIDEOMME.rate(results, extracting)
+    assert [record["said"] for record in rated] == ["B", "", "", "A", ""]
+    assert [record["correct"] for record in rated] == [1, 0, 0, 0, 0]
+    assert [record["read"]["which"] for record in rated] == ["judge", "", "", "alone", ""]
+    assert (plain.extracted, extracting.extracted) == (0, 1)
+    assert all("A. red\nB. blue" in body["messages"][0]["content"] for *_, body in requests)
+    assert len(requests) == 3
+
+
 def test_no_server_is_an_error():
     with pytest.raises(ConnectionError, match="judge at http://127"):
         judge("http://127.0.0.1:9").rate([("?", "a", "b")])
@@ -156,8 +210,12 @@ def test_ratings(text, rating):
 
 @pytest.mark.parametrize(
     ("params", "problem"),
-    [(JudgeParams(kind="oracle"), "oracle"), (JudgeParams(kind="served", url="http://x"), "url and model")],
+    [
+        (JudgeParams(kind="oracle"), "oracle"),
+        (JudgeParams(extract=True), "judge.extract: only a served judge"),
+        (JudgeParams(kind="served", url="http://x"), "url and model"),
+    ],
 )
 def test_impossible_judges(params, problem):
     with pytest.raises(ValueError, match=problem):
-        judges.load(params)
+        judges.load(params, default_prompts())

@@ -13,6 +13,7 @@ from openo3.benchmarks import nextgqa
 from openo3.benchmarks.nextgqa import NEXTGQA
 from openo3.core.geometry import RELATIVE_1000
 from openo3.files.artifacts import read_json, read_jsonl
+from openo3.prompt_file import default_prompts
 from stages import download, validate
 from tests.support.local_folder import encode_clip
 
@@ -57,7 +58,7 @@ def test_questions_get_their_spans(folder):
 
 
 def test_two_prompts():
-    asked = NEXTGQA.questions(RECORD, RELATIVE_1000)
+    asked = NEXTGQA.questions(RECORD, RELATIVE_1000, default_prompts())
     assert list(asked) == ["which", "when"]
     assert "B. a ball" in asked["which"]
     assert "why did he bend" in asked["when"]

@@ -8,6 +8,7 @@ from openo3.benchmarks import grounding, registry, tvgbench
 from openo3.benchmarks.base import frames_of
 from openo3.core.geometry import RELATIVE_1000
 from openo3.media.frame_store import FrameStore
+from openo3.prompt_file import default_prompts
 from stages import download, sample_frames, validate
 from tests.support.local_folder import annotate, encode_clip
 
@@ -24,8 +25,10 @@ def result(text):
 
 
 def test_question():
-    assert list(tvgbench.TVGBENCH.questions(RECORD, RELATIVE_1000)) == ["when"]
-    assert tvgbench.TVGBENCH.questions(RECORD, RELATIVE_1000)["when"].startswith("person opens the fridge\n")
+    assert list(tvgbench.TVGBENCH.questions(RECORD, RELATIVE_1000, default_prompts())) == ["when"]
+    assert tvgbench.TVGBENCH.questions(RECORD, RELATIVE_1000, default_prompts())["when"].startswith(
+        "person opens the fridge\n"
+    )
     assert registry.get("tvgbench") is tvgbench.TVGBENCH
 
 
@@ -82,3 +85,26 @@ def test_a_segment_is_looked_at_and_scored_and_no_record_is_lost(tmp_path, segme
         assert store.duration_s(frames_of(records[1])) == 2.0
     else:
         assert [frame.image.tobytes() for frame in part] == [frame.image.tobytes() for frame in whole]
+
+
+def test_rows_in_the_published_form_are_records():
+    """Every row has `start` and `end`, null or not; times have up to 16 digits; 168 rows name no dataset."""
+    whole = ROW | {
+        "start": None,
+        "end": None,
+        "question_type": "video temporal grounding",
+        "bins": {"qlen": 7},
+    }
+    cut = whole | {
+        "answer": "9.944375536211354-45.94437553621135",
+        "start": 53.05562446378865,
+        "end": 152.42562446378867,
+        "duration": 99.37,
+        "dataset_name": "hirest",
+    }
+    first, second = map(tvgbench.parse, (whole, cut))
+    assert "segment" not in first
+    assert second["segment"] == [53.05562446378865, 152.42562446378867]
+    assert tvgbench.true_span(second) == (9.944375536211354, 45.94437553621135)
+    fitted, notes = tvgbench.fit({**second, "duration_s": 200.0}, None, 0.5)
+    assert (fitted["duration_s"], notes) == (pytest.approx(99.37), [])

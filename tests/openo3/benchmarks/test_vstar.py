@@ -10,6 +10,7 @@ from openo3.benchmarks import registry, vstar, vstar_scores
 from openo3.benchmarks.judges import RougeJudge
 from openo3.core.geometry import NORMALISED, RELATIVE_1000, pixels
 from openo3.core.metrics import bootstrap
+from openo3.prompt_file import default_prompts
 
 
 def box(second, xmin, ymin, xmax, ymax):
@@ -48,13 +49,15 @@ def score(results, judge):
 
 
 def test_questions():
-    asked = vstar.questions(record(), RELATIVE_1000)
+    asked = vstar.questions(record(), RELATIVE_1000, default_prompts())
     assert list(asked) == ["what", "when", "where", "where_2", "when_2"]
     assert asked["what"].startswith("What falls?\n")
     assert "seconds 3, 4, 5, 6 as JSON" in asked["where"]
     assert "Choose the 2 whole seconds" in asked["where_2"]
     assert "[0,0,500,1000] [500,0,1000,1000]" in asked["when_2"]
-    assert "[0,0,48,48] [48,0,96,48]" in vstar.questions(record(), pixels((96, 48)))["when_2"]
+    assert (
+        "[0,0,48,48] [48,0,96,48]" in vstar.questions(record(), pixels((96, 48)), default_prompts())["when_2"]
+    )
 
 
 @pytest.mark.parametrize(

@@ -251,7 +251,12 @@ def test_score_prints_the_vstar_metrics(tmp_path):
     done = run("score", "vstar", file)
     assert (done.returncode, done.stderr) == (0, "")
     numbers = json.loads(done.stdout)
-    assert list(numbers) == ["overall", "length/Short", "domain/Daily life"]
+    assert list(numbers) == ["overall", "length/Short", "domain/Daily life", "protocol"]
+    assert numbers["protocol"]["records"]["n"] == 3
+    assert numbers["protocol"]["judge"] == {
+        "kind": "rouge", "model": "", "max_tokens": None, "extract": False, "rated": 1, "extracted": 0,
+        "unreadable": 0,
+    }  # fmt: skip
     overall = numbers["overall"]
     assert overall["acc"] == pytest.approx(1 / 3)
     assert overall["chain1"]["m_tIoU"] == overall["chain1"]["m_vIoU"] == 0.5
@@ -370,6 +375,8 @@ def test_scores_are_printed_per_record(tmp_path, capsys):
     found = scored("tvgbench", tmp_path, capsys, *records, options=["--per-record"])
     assert [record["m_tIoU"] for record in found["records"]] == [1, 0]
     assert found["records"][0]["id"] == "a.mp4"
+    assert found["records"][0]["video"].endswith("/a.mp4")
+    assert found["protocol"]["answers"] == {"unanswered": 1, "read": {"when": {"none": 1, "text": 1}}}
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,32 @@ def test_paired_differences_use_the_same_records():
     assert alone.high - alone.low > 0.05
 
 
+def test_records_of_one_video_count_as_one_draw():
+    """Equal scores within a video: the intervals are those of one record per video, four times as many."""
+    once = np.random.default_rng(5).random(60)
+    videos = [f"v{number}" for number in range(60)]
+    [alone] = bootstrap(once)
+    [together] = bootstrap(np.repeat(once, 4), videos=np.repeat(videos, 4).tolist())
+    [independent] = bootstrap(np.repeat(once, 4))
+    assert (together.low, together.high) == pytest.approx((alone.low, alone.high))
+    assert together.high - together.low == pytest.approx(2 * (independent.high - independent.low), rel=0.1)
+    [difference] = paired_difference(np.repeat(once, 4), np.zeros(240), videos=np.repeat(videos, 4).tolist())
+    assert (difference.low, difference.high) == pytest.approx((alone.low, alone.high))
+
+
+def test_a_video_of_each_record_is_no_cluster():
+    values = np.random.default_rng(6).random((40, 2))
+    assert bootstrap(values, videos=list(range(40))) == bootstrap(values)
+
+
+def test_videos_of_different_sizes_weigh_by_their_records():
+    [interval] = bootstrap([1.0, 0.0, 0.0, 0.0], videos=["a", "b", "b", "b"])
+    assert (interval.value, interval.low, interval.high) == (0.25, 0.0, 1.0)
+
+
 def test_impossible_resampling():
+    with pytest.raises(ValueError, match="1 videos for 2 records"):
+        bootstrap([1.0, 0.0], videos=["a"])
     with pytest.raises(ValueError, match="no scores"):
         bootstrap([])
     with pytest.raises(ValueError, match="different records"):

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from openo3.core.evidence import parse_completion
 from openo3.core.format_check import format_share
 from openo3.core.geometry import BoxSpace
-from openo3.core.reading import final_answer, read_choice, read_times, read_where
+from openo3.core.reading import (
+    answer_by_rule,
+    final_answer,
+    read_choice,
+    read_times,
+    read_where,
+    times_by_rule,
+    where_by_rule,
+)
 from openo3.core.schema import Task
 
 CHOICES = ["a red cup", "a blue cup", "neither", "B"]
@@ -242,3 +250,104 @@ def test_any_text_is_read(text):
 def test_empty_reasoning_earns_half_of_the_format():
     texts = ("<think> </think><answer>B</answer>", "<think>blue</think><answer>B</answer>")
     assert [format_share(Task.MCQ, parse_completion(text)) for text in texts] == [0.5, 1.0]
+
+
+CUPS = ["a red cup", "a blue cup", "a green cup", "none of the above"]
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        ("I would go with B", "B"),
+        ("I'd go with option B.", "B"),
+        ("It's between A and B, but I would go with B", "B"),
+        ("I'll go with a blue cup.", "B"),
+        ("I think B", "B"),
+        ("I'd say (B)", "B"),
+        ("Ich würde B wählen", "B"),
+        ("1. B", "B"),
+        ("(1) B", "B"),
+        ("Answer: 1. B", "B"),
+        ("2. a blue cup", "B"),
+        ("Most likely B.", "B"),
+        ("Ans. B", "B"),
+        ("→ B", "B"),
+        ("• B", "B"),
+        ("blue -> B", "B"),
+        ("a blue cup (B)", "B"),
+        ("a red cup (B)", ""),
+        ("1. A\n2. B", ""),
+        ("(1) A (2) B", ""),
+        ("I would not go with A", ""),
+        ("I don't think it is A", ""),
+        ("I would go with A or B", ""),
+        ("I'd say A is unlikely", ""),
+        ("I think A man walks", ""),
+        ("1. A man walks", ""),
+        ("Probably not B", ""),
+        ("The man moves from A -> B", ""),
+        ("B is the least likely", ""),
+    ],
+)
+def test_preferences_numbers_and_marks_before_a_letter(text, letter):
+    assert read_choice(text, CUPS)[0] == letter
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "$5 to $12", "€5 to €12", "5 € to 12 €", "USD 5 to 12", "5元到12元", "5 dollars to 12 dollars",
+        "5M to 12M", "5 inches to 12 inches", "page 5 to page 12", "5 of 12", "5 x 12",
+        "5 or 12 seconds", "ratio 5 to 12",
+        "5 apples and 12 pears", "12:05 PM to 12:10 PM",
+    ],
+)  # fmt: skip
+def test_numbers_that_are_no_seconds_are_not_read(text):
+    assert read_times(text) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "$5$ to $12$", "$5.0-12.0$ s", "From $t=5$ to $t=12$", "He pays $3 from 5 s to 12 s", "5…12 s",
+        "5s to 12s, i.e. 7 seconds",
+    ],
+)  # fmt: skip
+def test_times_beside_latex_prices_and_lengths(text):
+    assert read_times(text) == (5, 12)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "3 -> [0,0,500,500]", "| 3 | [0,0,500,500] |", '{"second_3": [0,0,500,500]}', "第3秒：[0,0,500,500]",
+        '{"results": [{"second": 3, "bbox": [0,0,500,500]}]}', '{"seconds": [3], "boxes": [[0,0,500,500]]}',
+        '{"3": "0,0,500,500"}', "3: <|box_start|>(0,0),(500,500)<|box_end|>", '{"3": [0 0 500 500]}',
+        '{"3": {"x":0,"y":0,"width":500,"height":500}}', "<t>3.0</t>s <box>[0,0,500,500]</box>",
+        "Second 3 [0,0,500,500]", "[0,0,500,500] at 3s",
+    ],
+)  # fmt: skip
+def test_boxes_after_arrows_in_tables_nested_and_before_their_second(text):
+    assert read_where(text, BoxSpace("relative_1000")) == {"3": [(0.0, 0.0, 0.5, 0.5)]}
+
+
+@pytest.mark.parametrize(
+    "text", ["1) [0,0,5,5]", "Box 1: [0,0,5,5]", "Frame 3: [0,0,5,5]", "[0,0,5,5] at 3 minutes"]
+)
+def test_numbers_of_boxes_and_frames_are_no_seconds(text):
+    assert read_where(text, BoxSpace("relative_1000")) == {}
+
+
+def test_readers_say_which_rule_read_the_answer():
+    assert times_by_rule('{"start": 5, "end": 12}') == ((5, 12), "json")
+    assert times_by_rule("From <t>5.0</t>s to <t>12.0</t>s") == ((5, 12), "tags")
+    assert times_by_rule("from 5 to 12") == ((5, 12), "text")
+    assert times_by_rule("never") == (None, "")
+    assert where_by_rule('{"3": [0,0,1,1]}')[1] == "json"
+    assert where_by_rule("<obj>a</obj><box>[0,0,1,1]</box>at<t>3</t>s")[1] == "claims"
+    assert where_by_rule("3 -> [0,0,1,1]")[1] == "text"
+    assert where_by_rule("nowhere") == ({}, "")
+    assert answer_by_rule("<think>a</think><answer>b</answer>") == ("b", "answer")
+    assert answer_by_rule("<think>a</think>b") == ("b", "after")
+    assert answer_by_rule("b") == ("b", "whole")
+    assert answer_by_rule("<think>a") == ("", "")

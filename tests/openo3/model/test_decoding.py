@@ -30,7 +30,9 @@ def ids_of(written: list[list[Generation]]) -> list[list[list[int]]]:
     return [[generation.ids for generation in row] for row in written]
 
 
-def generate(family: Family, pack: Pack, branch: Branch, end_tokens: list[int]) -> list[int]:
+def generate(
+    family: Family, pack: Pack, branch: Branch, end_tokens: list[int], penalty: float = 1.0
+) -> list[int]:
     """Greedy output of transformers for one branch alone."""
     ids = torch.tensor([[*pack.prefix_ids, *branch.context_ids]])
     image = family.encoder.image_token_id
@@ -45,6 +47,7 @@ def generate(family: Family, pack: Pack, branch: Branch, end_tokens: list[int]) 
         eos_token_id=end_tokens,
         pad_token_id=family.processor.tokenizer.pad_token_id,
         suppress_tokens=[image],
+        repetition_penalty=penalty,
     )
     return written[0, ids.shape[1] :].tolist()
 
@@ -81,6 +84,18 @@ def test_branches_may_end_at_different_steps(family: Family) -> None:
             assert not set(generation.ids[:-1]) & set(ends)
             lengths.add(len(generation.ids))
     assert len(lengths) > 1
+
+
+def test_a_repetition_penalty_is_that_of_generate(family: Family) -> None:
+    """Prompt and answer count; branches that end at different steps keep their own tokens."""
+    packs = packs_of_all_kinds(family)
+    penalised = Sampling(NEW, repetition_penalty=1.5)
+    free = [written.ids for row in family.decode(packs, penalised, end_tokens=[]) for written in row]
+    assert free != [w.ids for row in family.decode(packs, Sampling(NEW), end_tokens=[]) for w in row]
+    ends = [free[0][3], free[2][6]]
+    for pack, generations in zip(packs, family.decode(packs, penalised, end_tokens=ends), strict=True):
+        for branch, generation in zip(pack.branches, generations, strict=True):
+            assert generation.ids == generate(family, pack, branch, ends, penalty=1.5)
 
 
 def test_all_branches_may_end_at_once(family: Family) -> None:

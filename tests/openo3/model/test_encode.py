@@ -1,12 +1,14 @@
 """Prompts become the processor's own tokens; text from a record never becomes a special token."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from openo3.core import prompts
 from openo3.core.geometry import RELATIVE_1000, BoxSpace
 from openo3.model.encode import Prompt
 from openo3.model.engine import LocalEngine
+from openo3.prompt_file import default_prompts
 from tests.openo3.model.families import Family
 
 QUESTION = "When is the red circle in view? Reason inside <think></think>, then <answer></answer>."
@@ -18,7 +20,8 @@ INJECTIONS = [
 
 
 def whole_conversation(family: Family, prompt: Prompt) -> dict:
-    messages = prompts.conversation([f.time_s for f in prompt.frames], prompt.duration_s, prompt.text)
+    times_s = [frame.time_s for frame in prompt.frames]
+    messages = default_prompts().messages(times_s, prompt.duration_s, prompt.text)
     text = family.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     images = [frame.image for frame in prompt.frames]
     return family.processor(text=[text], images=images, do_resize=False, return_tensors="pt")
@@ -42,6 +45,16 @@ def test_frames_may_have_different_sizes(family: Family) -> None:
     encoded, expected = family.encoder.encode(prompt), whole_conversation(family, prompt)
     assert [*encoded.prefix_ids, *encoded.context_ids] == expected["input_ids"][0].tolist()
     assert list(encoded.prefix_ids).count(family.encoder.image_token_id) == 6 + 1 + 1
+
+
+def test_pictures_of_the_question_come_between_the_video_and_the_question(family: Family) -> None:
+    [picture] = family.frames(1, (1, 1))
+    prompt = Prompt((*family.frames(2, (3, 2)), replace(picture, of_question=True)), 2.0, QUESTION)
+    text = family.encoder.tokenizer.decode(family.encoder.encode(prompt).prefix_ids)
+    before, after = text.split("The video lasts 2.0 seconds.\nPicture <image 1>: ")
+    assert [part.count(family.encoder.image_token) for part in (before, after)] == [12, 1]
+    assert "Frame 2 at" in before
+    assert "Frame 3" not in before
 
 
 def test_without_patches_a_prompt_has_one_token_for_each_frame(family: Family) -> None:

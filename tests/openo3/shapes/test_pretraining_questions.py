@@ -8,14 +8,21 @@ import pytest
 
 from openo3.core.evidence import Completion, format_completion, parse_claims, parse_completion, read_where
 from openo3.core.geometry import RELATIVE_1000, Span
-from openo3.core.prompts import INSTRUCTIONS
-from openo3.core.schema import Box, Task
+from openo3.core.schema import STGR_TASKS, Box, Task
 from openo3.shapes.noise import LabelNoise
-from openo3.shapes.pretraining_questions import LOOSE, SHARES, Pair, PretrainingQuestions, draw_questions
+from openo3.shapes.pretraining_questions import (
+    LOOSE,
+    PROMPTS,
+    SHARES,
+    Pair,
+    PretrainingQuestions,
+    draw_questions,
+)
 from openo3.shapes.scene import Object, Scene, sample_scene
 from tests.openo3.shapes.descriptions import SIDE, covered, description, fitting, in_view, unfolded
 
 SCENES = [sample_scene(np.random.default_rng([11, index])) for index in range(80)]
+INSTRUCTIONS = {task: PROMPTS.task(task, "").strip() for task in STGR_TASKS}
 EXACT = LabelNoise(box_sigma=0, box_loosen=0, span_sigma_s=0, span_loosen_s=0)
 TAG = re.compile(r"</?(?:think|answer|obj|box|t)>")
 BOX = r"\[\d+,\d+,\d+,\d+\]"

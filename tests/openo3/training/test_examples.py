@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from openo3.core import prompts
 from openo3.core.evidence import read_where
 from openo3.core.geometry import RELATIVE_1000, BoxSpace, pixels
-from openo3.core.prompts import INSTRUCTIONS
 from openo3.core.schema import Box, KeyFrame, Sample, Task
+from openo3.model.encode import PromptEncoder
+from openo3.prompt_file import default_prompts
 from openo3.training.examples import Examples, key_times
 from tests.openo3.training import workplace
 
@@ -47,8 +47,8 @@ def test_a_direct_question_pools_the_boxes_of_all_records_of_a_video(examples: E
         ("short.mp4", [(1.0, {"cup": (C,)})]),  # the first of those with equally many boxes
     ]
     assert [sample.question for sample in where] == [
-        prompts.vstar_where("Where is the cup?", [1, 2, 3]),
-        prompts.vstar_where("Where is the cup?", [1]),
+        default_prompts().where("Where is the cup?", [1, 2, 3]),
+        default_prompts().where("Where is the cup?", [1]),
     ]
     assert {sample.task for sample in where} == {Task.WHERE}
     assert len({sample.id for sample in where} | {"one", "two", "three"}) == 5
@@ -105,6 +105,24 @@ def test_a_direct_answer_uses_the_box_space_of_the_model(
     assert read_where(said, space) == {"1": [pytest.approx(B)], "3": [pytest.approx(A)]}
 
 
+def test_training_asks_with_templates_of_ones_own(examples: Examples) -> None:
+    """Templates reach the questions, the direct ones, and what surrounds both."""
+    default = default_prompts()
+    own = replace(
+        default,
+        conversation=replace(default.conversation, frame="[{time}]{image}"),
+        grammar=replace(default.grammar, temporal_spatial="{question} Cite."),
+        questions=replace(default.questions, where="{question} At {seconds}?"),
+    )
+    asked = replace(examples, encoder=PromptEncoder(examples.encoder.processor, own)).with_direct()
+    first, last = asked.samples[0], asked.samples[-1]
+    assert asked.prompt(first).text == f"{first.question} Cite."
+    assert last.question.endswith(" At 2?")
+    shown = asked.encoder.decode(asked.encode(first).prefix_ids)
+    assert "[0.0]" in shown
+    assert "Frame" not in shown
+
+
 def test_without_reasoning_prompt_and_answer_are_plain(examples: Examples) -> None:
     plain = replace(examples, reasoning=False)
     assert [plain.target(sample) for sample in plain.samples] == [
@@ -113,7 +131,7 @@ def test_without_reasoning_prompt_and_answer_are_plain(examples: Examples) -> No
     ]  # fmt: skip
     for sample in plain.samples:
         assert plain.prompt(sample).text == sample.question
-        assert examples.prompt(sample).text == f"{sample.question}\n{INSTRUCTIONS[sample.task]}"
+        assert examples.prompt(sample).text == default_prompts().task(sample.task, sample.question)
         assert plain.tokens(sample, answered=True) < examples.tokens(sample, answered=True)
         shown = plain.frames(sample), examples.frames(sample)
         assert len({tuple(frame.time_s for frame in frames) for frames in shown}) == 1

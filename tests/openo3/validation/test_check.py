@@ -21,6 +21,7 @@ from openo3.validation.check import check
 from openo3.validation.media import MediaFacts, read_index
 from tests.support import choice_folder, local_folder
 from tests.support.local_folder import key_frame
+from tests.support.misbehaving import probe_that_crashes
 
 SFT = {row["id"]: row for row in local_folder.sft_rows()}
 RL = {row["id"]: row for row in local_folder.rl_rows()}
@@ -236,6 +237,8 @@ def test_out_of_range_annotations_of_a_record_are_clipped_and_the_record_is_kept
         assert {key: record[key] for key in change} == change | clipped
         assert (note["file"], note["field"]) == (file, field)
         assert detail in note["detail"]
+        assert record["clipped"] == [field]
+    assert "clipped" not in kept[0]
     assert validation.metrics()["clipped"] == {name: len(changes)}
 
 
@@ -257,6 +260,10 @@ def test_an_answer_must_be_one_of_the_options(tmp_path):
         (3, Reason.EMPTY_ANSWER, "answer"),
         (4, Reason.MEDIA_MISSING, "videoID"),
     ]
+    assert list(read_jsonl(tmp_path / "validated/bench/rejected.jsonl")) == [
+        {"benchmark": "videomme", "reason": str(reason), "rows": 1}
+        for reason in sorted((reason for _, reason, _ in broken), key=str)
+    ]
     assert [r["id"] for r in read_json(tmp_path / "validated/bench/videomme.json")] == ["001-1"]
     assert len(read_json(tmp_path / "validated/bench/worldsense.json")) == 2
     groups = [r["group"] for r in read_json(tmp_path / "validated/bench/videommmu.json")]
@@ -271,6 +278,17 @@ def test_media_facts_are_cached_by_digest(root, tmp_path, monkeypatch):
     monkeypatch.setattr("openo3.validation.media.probe", never)
     index.inspect([f"videos/local/videos/{local_folder.CLIP}", "videos/vstar/v 1.mp4"], threads=1)
     assert index["videos/vstar/v 1.mp4"].duration_s == 4.0
+
+
+def test_a_file_that_crashes_the_demuxer_costs_only_itself(root, tmp_path, monkeypatch):
+    monkeypatch.setattr("openo3.validation.media.probe", probe_that_crashes)
+    index = read_index(root / "raw", tmp_path / "none.jsonl")
+    index.inspect(["videos/vstar/v 1.mp4"], threads=1)
+    facts = index["videos/vstar/v 1.mp4"]
+    assert (facts.problem, facts.detail) == (
+        "unreadable",
+        "videos/vstar/v 1.mp4: decoder crashed: SIGABRT",
+    )
 
 
 def test_only_links_into_the_dvc_cache_are_trusted(root, tmp_path):

@@ -1,0 +1,193 @@
+"""The parameters and metrics of the run that made a checkpoint.
+
+run = read_run(Path("."), Path("data/models/gspo"), parameters)
+run.evaluated["gspo"]["NAME"]["greedy"]     # the numbers of one benchmark
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from openo3.annotations.catalogue import table
+from openo3.annotations.catalogue.table import Catalogue
+from openo3.benchmarks.registry import BENCHMARKS
+from openo3.files.artifacts import read_json
+from openo3.prompt_file import DEFAULT
+from openo3.report.inputs import INSTEAD, MEANT, MODELS
+
+STAGES = {"base": (), "sft": ("sft",), "gspo": ("sft", "gspo")}
+"""The stages that train each checkpoint."""
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+_PRIVATE = re.compile(r"(?:_|\b)(?:token|key|secret|password|url|executor|workers)(?:_|\b)", re.IGNORECASE)
+
+
+class PublishError(ValueError):
+    """A checkpoint cannot be published; the message is one line that names what is wrong."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The hub dataset with a benchmark's records. `revision` is `None` for its newest commit."""
+
+    id: str
+    revision: str | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """A checkpoint and how it was made.
+
+    `parameters` are the blocks of the parameter file that describe how the checkpoint was made, without
+    secrets and machine-specific values. `evaluated[model]` are the numbers of `metrics/evaluate/MODEL.json`
+    for each checkpoint that has some. `protocols` are those in the file beside this checkpoint's metrics, by
+    benchmark and condition. `trained[stage]` and `validation` are the stages' numbers, empty if absent.
+    `prompts` is the file with the templates of the prompts. `source` is where the data came from: `shapes`,
+    `local` or `published`. `datasets` are the hub datasets of benchmarks, for those whose records are one.
+    """
+
+    name: str
+    model: Path
+    parameters: Mapping[str, Any]
+    evaluated: Mapping[str, Mapping[str, Any]]
+    protocols: Mapping[str, Any]
+    trained: Mapping[str, Mapping[str, Any]]
+    validation: Mapping[str, Any]
+    prompts: Path
+    source: str
+    datasets: Mapping[str, Dataset]
+    catalogue: Catalogue
+
+    @property
+    def title(self) -> str:
+        return MODELS.get(self.name, self.name)
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages that trained it, in order. For a checkpoint of another name, all stages that ran."""
+        return STAGES.get(self.name, tuple(self.trained))
+
+    def condition(self, model: str, benchmark: str) -> str | None:
+        """The condition in which a checkpoint is compared on a benchmark, `None` if it was not evaluated."""
+        found = self.evaluated.get(model, {}).get(benchmark) or {}
+        order = (MEANT.get(model, "greedy"), *INSTEAD)
+        return next((name for name in order if isinstance(found.get(name), dict)), None)
+
+    def meant(self, benchmark: str) -> str:
+        """The condition of this checkpoint on one of its benchmarks."""
+        condition = self.condition(self.name, benchmark)
+        assert condition is not None
+        return condition
+
+    @property
+    def benchmarks(self) -> list[str]:
+        """The benchmarks that the checkpoint was evaluated on, in the order of the report."""
+        return [name for name in BENCHMARKS if self.condition(self.name, name)]
+
+
+def read_run(
+    root: Path,
+    model: Path,
+    parameters: Mapping[str, Any],
+    prompts: Path = DEFAULT,
+    datasets: Mapping[str, str] | None = None,
+) -> Run:
+    """Read the run of the checkpoint in the folder `model` from the repository at `root`.
+
+    `parameters` are all blocks of its parameter file, `prompts` is the file of templates that it names.
+    `datasets` names hub datasets by benchmark, in addition to those of the catalogue.
+
+    Raises `PublishError` if the folder holds no trained model, or the model was not evaluated.
+    """
+    name = model.resolve().name
+    if (model / "pointer.json").is_file():
+        raise PublishError(f"{model}: only points to a model of the hub, there is nothing to publish")
+    if not (model / "config.json").is_file() or not any(model.glob("*.safetensors")):
+        raise PublishError(f"{model}: no model here (config.json and *.safetensors)")
+    path = root / f"metrics/evaluate/{name}.json"
+    if not path.is_file():
+        raise PublishError(f"{path}: no metrics of this model; `dvc repro evaluate@{name}` writes them")
+    evaluated = {
+        each: _numbers(file)
+        for each in dict.fromkeys((*MODELS, name))
+        if (file := root / f"metrics/evaluate/{each}.json").is_file()
+    }
+    download = _block(parameters, "download")
+    own = _block(download, "published").get("table")
+    catalogue = table.shipped().with_own(table.read(root / own)) if own else table.shipped()
+    source = str(download.get("source"))
+    stages = STAGES.get(name, ("sft", "gspo"))
+    blocks = ("base_model", "sample_frames", *stages, "evaluate")
+    run = Run(
+        name=name,
+        model=model,
+        parameters=public({block: _block(parameters, block) for block in blocks if block in parameters}),
+        evaluated=evaluated,
+        protocols=public(_numbers(file)) if (file := path.with_suffix(".protocol.json")).is_file() else {},
+        trained={
+            stage: _numbers(file) for stage in stages if (file := root / f"metrics/{stage}.json").is_file()
+        },
+        validation=_numbers(file) if (file := root / "metrics/validation.json").is_file() else {},
+        prompts=prompts,
+        source=source,
+        datasets=_known(catalogue, source) | _named(datasets or {}),
+        catalogue=catalogue,
+    )
+    if not run.benchmarks:
+        raise PublishError(f"{path}: holds no numbers of a benchmark; there are {', '.join(BENCHMARKS)}")
+    return run
+
+
+def public(value: Any) -> Any:
+    """Parameters without secrets and machine-specific values.
+
+    >>> public({"judge": {"kind": "served", "url": "http://10.0.0.1"}, "hub_token": "x", "seed": 0})
+    {'judge': {'kind': 'served'}, 'seed': 0}
+    """
+    if isinstance(value, Mapping):
+        return {key: public(item) for key, item in value.items() if not _PRIVATE.search(str(key))}
+    return [public(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def is_hub_name(name: str) -> bool:
+    """Whether it is OWNER/NAME, as the hub allows names."""
+    return bool(_NAME.fullmatch(name)) and ".." not in name and "--" not in name
+
+
+def _known(catalogue: Catalogue, source: str) -> dict[str, Dataset]:
+    if source != "published":
+        return {}
+    places = {name: entry.place for name, entry in catalogue.annotations.items() if name in BENCHMARKS}
+    return {name: Dataset(p.hub, p.revision) for name, p in places.items() if p and p.hub}
+
+
+def _named(datasets: Mapping[str, str]) -> dict[str, Dataset]:
+    found = {}
+    for benchmark, written in datasets.items():
+        if benchmark not in BENCHMARKS:
+            raise PublishError(f"unknown benchmark {benchmark!r}; there are {', '.join(BENCHMARKS)}")
+        name, _, revision = written.partition("@")
+        if not is_hub_name(name):
+            raise PublishError(f"{written!r}: not the name of a hub dataset, OWNER/NAME")
+        found[benchmark] = Dataset(name, revision or None)
+    return found
+
+
+def _block(parameters: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = parameters.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _numbers(path: Path) -> dict[str, Any]:
+    try:
+        found = read_json(path)
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise PublishError(f"{path}: cannot be read ({error})") from None
+    if not isinstance(found, dict):
+        raise PublishError(f"{path}: not the metrics of a stage")
+    return found
