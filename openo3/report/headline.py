@@ -31,6 +31,8 @@ def _sft(found: Comparison) -> str:
 
 
 def _gspo(found: Comparison) -> str:
+    if all(gain.low == gain.high == 0 for gain in found.gains["gspo", "sft"].values()):
+        return "GSPO scores exactly as SFT on every metric."
     gain, name, numbers = _change(found, ("gspo", "sft"))
     match gain.mark:
         case "up":

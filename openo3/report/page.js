@@ -26,3 +26,14 @@ for (const svg of document.querySelectorAll("svg[data-chart]")) {
   });
   svg.addEventListener("pointerleave", () => { cursor.remove(); output.textContent = resting; });
 }
+
+// Selecting a picture shows it as large as the window; a click or Escape closes it.
+const enlarged = document.body.appendChild(document.createElement("dialog"));
+enlarged.className = "enlarged";
+enlarged.addEventListener("click", () => enlarged.close());
+for (const picture of document.querySelectorAll(".picture")) {
+  const show = () => { enlarged.replaceChildren(picture.cloneNode(true)); enlarged.showModal(); };
+  picture.tabIndex = 0;
+  picture.addEventListener("click", show);
+  picture.addEventListener("keydown", (event) => { if (event.key === "Enter") show(); });
+}

@@ -64,6 +64,19 @@ GSPO_CURVES = {
     "completion_length": "Completion length, tokens",
     "learning_rate": "Learning rate",
 }
+RUN_NUMBERS = {
+    "steps": "Steps",
+    "samples": "Records",
+    "without_frames": "Records without frames, left out",
+    "too_long": "Records that are too long, left out",
+    "steps_left_out": "Steps left out, not finite",
+    "added_rewards": "Weight of",
+    "last": "",
+    "reward": "Total reward",
+    "groups_without_signal": "Groups with equal rewards, share",
+}
+NAMES = SFT_CURVES | REWARD_CURVES | ADDED_CURVES | GSPO_CURVES | RUN_NUMBERS
+"""What the page calls the numbers of a run; others keep their own names."""
 
 Scores = Mapping[tuple[str, str], Sequence[Mapping[str, float]]]
 """Model and benchmark -> each record's scores by column, where the models are compared."""
@@ -217,14 +230,26 @@ def _chosen(media: Sequence[str | None], scores: Scores, name: str, count: int) 
 def _curves(inputs: Inputs) -> Iterator[Curves]:
     """Everything that was logged; a curve that was never logged (KL without a reference, say) is left out."""
     sft, gspo = inputs.curves["sft"], inputs.curves["gspo"]
-    yield Curves("Supervised fine-tuning", "", _charts(sft, SFT_CURVES, "sft"))
+    yield Curves("Supervised fine-tuning", _unchanged(inputs, "sft"), _charts(sft, SFT_CURVES, "sft"))
     total = _charts(gspo, {"reward": "Total reward"}, "gspo")
     added = {name: ADDED_CURVES.get(name, name) for name in inputs.added_rewards}
     names = {f"rewards/{name}": title for name, title in (REWARD_CURVES | added).items()}
-    parts = _charts(gspo, names, "gspo", (0.0, 1.0))
+    unearned = [name for name in names if (values := column(gspo, name)[1]) and not any(values)]
+    earned = {name: title for name, title in names.items() if name not in unearned}
+    parts = _charts(gspo, earned, "gspo", (0.0, 1.0))
     note = "The total and its parts, the parts on one scale, each averaged over the samples it applies to."
+    if unearned:
+        note += (
+            f" No rollout earned these, so they have no chart: {'; '.join(map(names.__getitem__, unearned))}."
+        )
+    note = _unchanged(inputs, "gspo") or note
     yield Curves("GSPO: rewards", note, [*total, *parts])
     yield Curves("GSPO: optimisation", "", _charts(gspo, GSPO_CURVES, "gspo"))
+
+
+def _unchanged(inputs: Inputs, stage: str) -> str:
+    none = inputs.stages[stage].get("steps") == 0
+    return "There were no records for this stage, so it did not change the model." if none else ""
 
 
 def _charts(
@@ -246,9 +271,11 @@ def _spreads(inputs: Inputs, scores: Scores) -> Iterator[tuple[str, list[Markup]
 
 
 def _numbers(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """The numbers of a metrics file, those of a nested one under `outer / inner`."""
+    """The numbers of a metrics file under the names of the page."""
     for key, value in metrics.items():
+        name = key.removeprefix("rewards/")
+        title = f"{prefix} {NAMES.get(name, name)}".strip()
         if isinstance(value, Mapping):
-            yield from _numbers(value, f"{prefix}{key} / ")
+            yield from _numbers(value, title)
         elif isinstance(value, int | float) and not isinstance(value, bool):
-            yield f"{prefix}{key}", f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+            yield title, f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"

@@ -118,3 +118,8 @@ def test_rewards_beyond_those_of_the_paper_are_named():
         "GSPO's rewards are the paper's seven and ans_where (weight 1) and thk_objects (weight 2)."
     )
     assert not any("rewards" in sentence for sentence in sentences([compared()], {}))
+
+
+def test_equal_scores_are_stated_as_equal():
+    zero = dict.fromkeys(VSTAR, Cell(0.0, 0.0, 0.0, "", signed=True))
+    assert "GSPO scores exactly as SFT on every metric." in sentences([compared(gspo_sft=zero)], {})

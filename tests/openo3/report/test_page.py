@@ -17,7 +17,7 @@ from openo3.report.headline import sentences
 from openo3.report.inputs import Inputs
 from openo3.report.page import html
 from openo3.report.tables import markdown, section
-from tests.support.browser import BROWSER
+from tests.support.browser import BROWSER, Browser
 from tests.support.finished_run import HOSTILE
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
@@ -235,3 +235,44 @@ def test_the_page_works_in_a_real_browser(tmp_path, text, width):
     assert re.fullmatch(r"step [\d.]+: [\d.e-]+", found["pointed"])
     assert found["back"]
     assert found["wide"] <= 0
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on this machine")
+def test_pictures_enlarge_and_no_table_of_the_runs_is_cut(tmp_path, text):
+    file = tmp_path / "page.html"
+    file.write_text(text, encoding="utf-8")
+    cut = "[...document.querySelectorAll('#data .scroll')].filter(e => e.scrollWidth > e.clientWidth).length"
+    width_of = "document.querySelector('{} svg').getBoundingClientRect().width"
+    with Browser() as browser:
+        for width in (420, 1200):
+            page = browser.open(file.as_uri(), width=width)
+            assert page.run(cut) == 0
+        small = page.run(width_of.format(".picture"))
+        page.run("document.querySelector('.picture').focus()")
+        page.press("Enter")
+        assert page.run(width_of.format("dialog.enlarged")) > 1.5 * small
+        page.run("document.querySelector('dialog').click()")
+        assert not page.run("document.querySelector('dialog').open")
+
+
+def test_rewards_that_no_rollout_earned_are_said_instead_of_drawn(inputs, frames):
+    rows = [
+        {key: "0.0" if key.startswith("rewards/") else value for key, value in row.items()}
+        for row in inputs.curves["gspo"]
+    ]
+    changed = dataclasses.replace(inputs, curves={**inputs.curves, "gspo": rows})
+    shown = html(changed, frames, examples=1)
+    assert "No rollout earned these, so they have no chart: Answer; Answer: span overlap;" in shown
+    assert "Answer: span overlap: from" not in shown
+    assert "Total reward: from" in shown
+
+
+def test_a_stage_without_records_is_said_to_have_changed_nothing(inputs, frames):
+    stages = {**inputs.stages, "gspo": {**inputs.stages["gspo"], "steps": 0}}
+    shown = html(dataclasses.replace(inputs, stages=stages), frames, examples=1)
+    assert shown.count("so it did not change the model") == 1
+
+
+def test_numbers_of_a_run_have_names_in_words(page):
+    assert {"Steps", "Loss"} <= set(page.cells)
+    assert not [cell for cell in page.cells if "rewards/" in cell or "last /" in cell]
