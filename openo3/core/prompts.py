@@ -117,10 +117,13 @@ def conversation(times_s: Sequence[float], duration_s: float | None, text: str) 
     """Chat messages with one `{"type": "image"}` part per frame, for any processor's chat template.
 
     `times_s` are the frames' presentation times, `duration_s` the length of the media, `None` for a
-    still image, which is shown without a time. The pixels travel beside the messages, in the same order.
+    still image, which is shown without a time. Without `times_s` the text stands alone. The pixels travel
+    beside the messages, in the same order.
     """
     parts: list[dict[str, Any]] = []
-    if duration_s is None:
+    if not times_s:
+        parts.append({"type": "text", "text": text})
+    elif duration_s is None:
         parts += [{"type": "image"}, {"type": "text", "text": f"\n{text}"}]
     else:
         for number, time_s in enumerate(times_s, start=1):

@@ -14,21 +14,18 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from openo3.core import prompts
-from openo3.core.evidence import parse_completion
 from openo3.core.geometry import BoxSpace
 from openo3.core.reading import final_answer
 from openo3.core.schema import Task
 from openo3.core.voting import majority
 from openo3.inference.answer import Answer, Vote
+from openo3.inference.asked import Asked
 from openo3.inference.checkout import find_model, frame_sampling
 from openo3.media.decode import DecodedVideo, SamplingConfig, sample
-from openo3.media.frame_store import Frame
 from openo3.media.image import fit_size
 from openo3.media.isolated import Processes
 from openo3.media.probe import Media, MediaError, probe
 from openo3.model.decoding import Sampling
-from openo3.model.encode import Prompt
 from openo3.model.engine import LocalEngine
 
 TIME_LIMIT_S = 120.0
@@ -106,39 +103,27 @@ class Model:
             raise ValueError("several votes need a temperature above 0")
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens is {max_new_tokens}, expected at least 1")
+        asked = self.asked(clip, question, task=task, plain=plain)
+        sampling = Sampling(max_new_tokens, temperature, TOP_P if temperature else 1.0, votes, seed)
+        [texts] = self.engine.generate([asked.prompt], sampling, watch=watch if votes == 1 else None)
+        winner, counted = count_votes([final_answer(written) for written in texts])
+        return asked.answer(texts[winner], sampling, counted if votes > 1 else ())
+
+    def asked(
+        self,
+        clip: str | os.PathLike[str],
+        question: str,
+        *,
+        task: Task | None = None,
+        plain: bool = False,
+    ) -> Asked:
+        """The question with the clip's frames, as `ask` puts it to the model. Raises `MediaError`."""
         path = Path(clip)
         media, video = self._decode(path)
         if task is None:
             task = Task.VISUAL if media.kind == "image" else Task.FREE_FORM
-        text = question.strip() if plain else prompts.task_text(task, question.strip())
-        shown = tuple(Frame(shot.image, shot.time_s, shot.key) for shot in video.shots)
-        sampling = Sampling(max_new_tokens, temperature, TOP_P if temperature else 1.0, votes, seed)
-        [texts] = self.engine.generate(
-            [Prompt(shown, video.duration_s, text)], sampling, watch=watch if votes == 1 else None
-        )
         space = self.engine.box_space(video.size)
-        completions = [parse_completion(written, space) for written in texts]
-        winner, counted = count_votes([final_answer(written) for written in texts])
-        return Answer(
-            question=question.strip(),
-            completion=completions[winner],
-            path=path,
-            media=media,
-            frame_times_s=() if video.duration_s is None else tuple(frame.time_s for frame in shown),
-            model=self.name,
-            protocol={
-                "task": None if plain else str(task),
-                "prompt": text,
-                "frames": len(shown),
-                "frame_size": list(video.size),
-                "frame_times_s": [] if video.duration_s is None else [frame.time_s for frame in shown],
-                "temperature": temperature,
-                "top_p": sampling.top_p,
-                "max_new_tokens": max_new_tokens,
-                "seed": seed,
-            },
-            votes=counted if votes > 1 else (),
-        )
+        return Asked(question.strip(), None if plain else task, path, media, video, space, self.name)
 
     def box_space(self, size: tuple[int, int]) -> BoxSpace:
         """The space of the boxes in its completions about a clip whose frames are `(W, H)` source pixels."""

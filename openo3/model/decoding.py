@@ -59,20 +59,9 @@ def decode(
     what is written so far. Returns one list per pack with `sampling.n` generations for each of
     its branches, in order.
     """
-    device = model.device
-    prefixes = [Pack(pack.prefix_ids, pack.grids, pack.pixel_values) for pack in packs]
-    batch = collate(prefixes, image_token=image_token, pad_token=pad_token, merge=merge)
-    owner = batch["segments"].to(device)
-    next_position = batch["position_ids"].amax(dim=(0, 2)).to(device) + 1
-    del batch["labels"]
-    cache, slots = open_cache(model)
-    slots.take(owner.shape[1])
-    model.model(**model_inputs(model, batch), past_key_values=cache, use_cache=True)
-
-    logits, owner, positions, branch = _read_contexts(
-        model, cache, slots, packs, owner, next_position, sampling.n
-    )
-    steps = Steps(model, cache, slots, owner, branch, positions, replay=replay)
+    read = read_prompts(model, packs, sampling.n, image_token=image_token, pad_token=pad_token, merge=merge)
+    logits = read.logits
+    steps = Steps(model, read.cache, read.slots, read.owner, read.branch, read.positions, replay=replay)
     written: list[list[Generation]] = [
         [Generation([], []) for _ in range(len(pack.branches) * sampling.n)] for pack in packs
     ]
@@ -80,7 +69,7 @@ def decode(
     numbers: list[list[int | None]] = [[*range(len(row))] for row in written]
     ends = set(end_tokens)
     for left in reversed(range(sampling.max_new_tokens)):
-        tokens, logprobs = _choose(logits, sampling, image_token, generator)
+        tokens, logprobs = choose(logits, sampling, image_token, generator)
         for row, (ids, scores) in enumerate(zip(tokens.tolist(), logprobs.tolist(), strict=True)):
             for column, number in enumerate(numbers[row]):
                 if number is None:
@@ -100,6 +89,46 @@ def decode(
             tokens = steps.keep(keep, width, tokens)
         logits = steps(tokens)
     return written
+
+
+@dataclass(frozen=True)
+class ReadPrompts:
+    """Prompts in the cache, before their first new token.
+
+    `owner` [B, slots] and `branch`, `positions` [B, A] are as in `Steps`; `logits` [B, A, V] are those of the
+    first new tokens. A column is one branch of a row, in the order of the branches.
+    """
+
+    cache: Cache
+    slots: Slots
+    owner: torch.Tensor
+    branch: torch.Tensor
+    positions: torch.Tensor
+    logits: torch.Tensor
+
+
+def read_prompts(
+    model: PreTrainedModel,
+    packs: Sequence[Pack],
+    copies: int,
+    *,
+    image_token: int,
+    pad_token: int,
+    merge: int,
+) -> ReadPrompts:
+    """Read every pack's prefix once, then each branch's question `copies` times."""
+    prefixes = [Pack(pack.prefix_ids, pack.grids, pack.pixel_values) for pack in packs]
+    batch = collate(prefixes, image_token=image_token, pad_token=pad_token, merge=merge)
+    owner = batch["segments"].to(model.device)
+    next_position = batch["position_ids"].amax(dim=(0, 2)).to(model.device) + 1
+    del batch["labels"]
+    cache, slots = open_cache(model)
+    slots.take(owner.shape[1])
+    model.model(**model_inputs(model, batch), past_key_values=cache, use_cache=True)
+    logits, owner, positions, branch = _read_contexts(
+        model, cache, slots, packs, owner, next_position, copies
+    )
+    return ReadPrompts(cache, slots, owner, branch, positions, logits)
 
 
 def _read_contexts(
@@ -160,7 +189,7 @@ def _stack(rows: Sequence[Sequence[int]], fill: int, device: torch.device) -> to
     return torch.tensor([[*row, *[fill] * (width - len(row))] for row in rows], device=device)
 
 
-def _choose(
+def choose(
     logits: torch.Tensor, sampling: Sampling, never: int, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Next tokens [B, A], not `never`, and their log-probabilities."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A question about some frames; `duration_s` is `None` for a still image."""
+    """A question about some frames; `duration_s` is `None` for a still image. Without frames, text alone."""
 
     frames: tuple[Frame, ...]
     duration_s: float | None
@@ -77,6 +77,8 @@ class PromptEncoder:
 
     def vision(self, frames: Sequence[Frame]) -> Vision:
         """Frames as patches. They have the model's size already, so nothing is resized."""
+        if not frames:
+            return self.unseen([])
         images = [frame.image for frame in frames]
         made = self.processor.image_processor(images=images, do_resize=False, return_tensors="pt")
         return Vision(made["pixel_values"], made["image_grid_thw"].numpy())
@@ -84,7 +86,8 @@ class PromptEncoder:
     def unseen(self, sizes: Sequence[tuple[int, int]]) -> Vision:
         """Frames of these `(W, H)` that nobody has looked at."""
         patch = self.processor.image_processor.patch_size
-        return Vision(None, np.array([[1, height // patch, width // patch] for width, height in sizes]))
+        grids = [[1, height // patch, width // patch] for width, height in sizes]
+        return Vision(None, np.array(grids, dtype=np.int64).reshape(-1, 3))
 
     def encode(self, prompt: Prompt, vision: Vision | None = None) -> Encoded:
         """Token ids of a prompt; give `vision` where the same frames were processed before."""

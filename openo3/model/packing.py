@@ -150,7 +150,8 @@ def collate(
     """Packs as one batch of model inputs, right-padded, with `labels` (-100 outside the targets).
 
     Returns `input_ids` [B, L], `labels` [B, L], `segments` [B, L], `position_ids` [3, B, L],
-    `mm_token_type_ids` [B, L], `pixel_values` and `image_grid_thw` (runs of equal frames as one entry).
+    `mm_token_type_ids` [B, L], `pixel_values` and `image_grid_thw` (runs of equal frames as one entry), the
+    last two only if a pack has frames.
     Who attends to whom is left to `Layout(segments)` on the model's device: a mask is the square of the rest.
     """
     rows = [_row(pack, image_token, merge) for pack in packs]
@@ -163,9 +164,12 @@ def collate(
     positions = np.stack([_padded(row["position_ids"], length, 0) for row in rows], axis=1)
     batch["position_ids"] = torch.tensor(positions)
     batch["mm_token_type_ids"] = (batch["input_ids"] == image_token).int()
-    if packs[0].pixel_values is not None:
-        batch["pixel_values"] = torch.cat([pack.pixel_values for pack in packs])
-    batch["image_grid_thw"] = stacked(torch.tensor(np.concatenate([pack.grids for pack in packs])))
+    pixels = [pack.pixel_values for pack in packs if pack.pixel_values is not None]
+    if pixels:
+        batch["pixel_values"] = torch.cat(pixels)
+    grids = np.concatenate([pack.grids for pack in packs])
+    if len(grids):
+        batch["image_grid_thw"] = stacked(torch.tensor(grids))
     return batch
 
 
