@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from openo3.core.geometry import BoxSpace
 from openo3.core.reading import final_answer
@@ -26,7 +27,7 @@ from openo3.media.image import fit_size
 from openo3.media.isolated import Processes
 from openo3.media.probe import Media, MediaError, probe
 from openo3.model.decoding import Sampling
-from openo3.model.engine import LocalEngine
+from openo3.model.engine import Engine, LocalEngine
 
 TIME_LIMIT_S = 120.0
 """For decoding one clip."""
@@ -36,28 +37,40 @@ TOP_P = 0.9
 MAX_VOTES = 64
 
 
-def load(model: str | os.PathLike[str] | None = None, *, frames: SamplingConfig | None = None) -> Model:
+def load(
+    model: str | os.PathLike[str] | None = None,
+    *,
+    frames: SamplingConfig | None = None,
+    vllm: Mapping[str, Any] | None = None,
+) -> Model:
     """Load a model folder, on the GPU if there is one.
 
     Args:
         model: a folder with a model of the Qwen-VL family; without it the last checkpoint of this checkout
             (GSPO, else SFT, else base), else the model shipped with the repository.
         frames: how frames are sampled; without it as in training, in the checkout around the model.
+        vllm: settings of `vllm.LLM`, to answer with vLLM.
 
     Raises:
         FileNotFoundError: the folder holds no model.
         ConfigurationError: the checkout's parameters cannot be used.
     """
     path = find_model(Path.cwd()) if model is None else Path(model)
-    engine = LocalEngine.load(path)
+    engine = LocalEngine.load(path) if vllm is None else _with_vllm(path, vllm)
     patch = engine.encoder.processor.image_processor.patch_size
     return Model(engine, str(path), frames or frame_sampling(path, patch * engine.encoder.merge))
+
+
+def _with_vllm(path: Path, settings: Mapping[str, Any]) -> Engine:
+    from openo3.model.vllm_engine import VLLMEngine
+
+    return VLLMEngine.load(path, settings)
 
 
 class Model:
     """A loaded model. `name` is its folder; `frames` says how clips are sampled."""
 
-    def __init__(self, engine: LocalEngine, name: str, frames: SamplingConfig) -> None:
+    def __init__(self, engine: Engine, name: str, frames: SamplingConfig) -> None:
         self.engine, self.name, self.frames = engine, name, frames
         self._decoders = Processes()
 
@@ -116,10 +129,15 @@ class Model:
         *,
         task: Task | None = None,
         plain: bool = False,
+        longest_s: float | None = None,
+        time_limit_s: float = TIME_LIMIT_S,
     ) -> Asked:
-        """The question with the clip's frames, as `ask` puts it to the model. Raises `MediaError`."""
+        """The question with the clip's frames, as `ask` puts it to the model.
+
+        `time_limit_s` is for decoding. Raises `MediaError`, also for a video longer than `longest_s` seconds.
+        """
         path = Path(clip)
-        media, video = self._decode(path)
+        media, video = self._decode(path, longest_s, time_limit_s)
         if task is None:
             task = Task.VISUAL if media.kind == "image" else Task.FREE_FORM
         space = self.engine.box_space(video.size)
@@ -129,18 +147,21 @@ class Model:
         """The space of the boxes in its completions about a clip whose frames are `(W, H)` source pixels."""
         return self.engine.box_space(fit_size(*size, self.frames.max_pixels, self.frames.multiple))
 
-    def _decode(self, path: Path) -> tuple[Media, DecodedVideo]:
+    def _decode(self, path: Path, longest_s: float | None, time_limit_s: float) -> tuple[Media, DecodedVideo]:
         """In a process of its own: decoders may crash or hang on a broken file."""
-        result = self._decoders.call(look, (str(path), self.frames), TIME_LIMIT_S)
+        result = self._decoders.call(look, (str(path), self.frames, longest_s), time_limit_s)
         if isinstance(result, MediaError):
             raise result
         return result
 
 
-def look(job: tuple[str, SamplingConfig]) -> tuple[Media, DecodedVideo]:
-    """The facts of a file and the frames that the model sees of it."""
-    path, policy = job
-    return probe(path), sample(path, [], policy)
+def look(job: tuple[str, SamplingConfig, float | None]) -> tuple[Media, DecodedVideo]:
+    """The facts of a file, and the frames that the model sees of it if it is not too long."""
+    path, policy, longest_s = job
+    media = probe(path)
+    if longest_s is not None and (media.duration_s or 0.0) > longest_s:
+        raise MediaError("too long", f"{media.duration_s:.0f} s, at most {longest_s:g} s")
+    return media, sample(path, [], policy)
 
 
 def count_votes(answers: list[str]) -> tuple[int, tuple[Vote, ...]]:

@@ -21,13 +21,28 @@ from openo3.model.packing import Branch, Pack
 
 
 class Engine(Protocol):
-    """What evaluation asks of a model."""
+    """What evaluation and the server ask of a model."""
+
+    encoder: PromptEncoder
+
+    @property
+    def context_tokens(self) -> int:
+        """The most tokens of a prompt and its answer together."""
 
     def box_space(self, size: tuple[int, int]) -> BoxSpace:
         """The coordinate space of the boxes the model reads and writes, for frames of this `(W, H)`."""
 
-    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[str]]:
-        """`sampling.n` completions for each prompt, in the order of the prompts."""
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        *,
+        watch: Callable[[str], None] | None = None,
+    ) -> list[list[str]]:
+        """`sampling.n` completions for each prompt, in the order of the prompts.
+
+        `watch` receives the first answer's text so far, as often as the engine knows it.
+        """
 
 
 class LocalEngine:
@@ -46,6 +61,10 @@ class LocalEngine:
         model = load_model(path)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         return cls(model.to(device).eval(), load_processor(path), tokens_per_batch)
+
+    @property
+    def context_tokens(self) -> int:
+        return self.model.config.get_text_config().max_position_embeddings
 
     def box_space(self, size: tuple[int, int]) -> BoxSpace:
         return self.encoder.box_space(size)

@@ -34,7 +34,8 @@ INSIDE = {
     "shapes": MEDIA | RECORDS | {"model", "training"},
     "validation": MEDIA | RECORDS | {"benchmarks", "fetch", "report"},
     "report": MEDIA | RECORDS | {"benchmarks", "fetch"},
-    "cli": MEDIA | RECORDS | {"benchmarks", "inference"},
+    "serving": MEDIA | {"model", "inference", "fetch", "shapes", "player"},
+    "cli": MEDIA | RECORDS | {"benchmarks", "inference", "serving"},
 }
 # the core is pure: it opens no file, starts no process and does not need torch
 PURE = set(sys.stdlib_module_names) - {"io", "os", "pathlib", "shutil", "socket", "subprocess", "urllib"}
