@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from openo3.core.evidence import Claim, Completion, parse_claims
-from openo3.core.geometry import Span, pixels
+from openo3.core.evidence import Claim, Completion
+from openo3.core.geometry import Span
 from openo3.core.reading import final_answer
+from openo3.inference.evidence_json import cited_claims, evidence_json
 from openo3.inference.transcript import readable
 from openo3.media.probe import Media
 
@@ -59,8 +60,7 @@ class Answer:
 
         Boxes are normalised 0-1 of the frame; times are seconds, `None` in images.
         """
-        answer = parse_claims(self.answer, self.completion.space)
-        return tuple(dict.fromkeys((*self.completion.claims, *answer)))
+        return cited_claims(self.reasoning, self.answer, self.completion.space)
 
     @property
     def spans(self) -> tuple[Span, ...]:
@@ -69,24 +69,13 @@ class Answer:
         return () if span is None else (span,)
 
     def to_json(self) -> dict[str, Any]:
-        """The answer as plain JSON values; boxes both normalised 0-1 and in source pixels."""
-        space = pixels(self.media.size)
+        """The answer as plain JSON values; see `evidence_json`.
+
+        Boxes are given both normalised 0-1 and in source pixels.
+        """
         return {
             "question": self.question,
-            "answer": self.answer,
-            "reasoning": self.reasoning,
-            "claims": [
-                {
-                    "object": claim.name,
-                    "time_s": claim.time_s,
-                    "boxes": [
-                        {"normalised": _rounded(box, 4), "pixels": _rounded(space.scaled(box), 1)}
-                        for box in claim.boxes
-                    ],
-                }
-                for claim in self.claims
-            ],
-            "spans": [list(span) for span in self.spans],
+            **evidence_json(self.completion.text, self.completion.space, self.media.size),
             "votes": [{"answer": vote.answer, "count": vote.count} for vote in self.votes],
             "model": self.model,
             "protocol": dict(self.protocol),
@@ -105,7 +94,3 @@ class Answer:
             shown = readable(self.reasoning, self.completion.space, size) if reasoning else ""
             print(shown, end="\n\n")
         print(f"Answer: {readable(self.answer, self.completion.space, size)}")
-
-
-def _rounded(box: Sequence[float], digits: int) -> list[float]:
-    return [round(value, digits) for value in box]
