@@ -67,9 +67,10 @@ class VLLMEngine:
         *,
         watch: Callable[[str], None] | None = None,
     ) -> list[list[str]]:
-        """See `Engine`; `watch` is called once, in the end. Every answer is sampled with a seed of its own (vLLM counts on from the prompt's).
+        """See `Engine`; `watch` is called once, in the end.
 
-        Raises `ValueError` if vLLM's `max_model_len` leaves an answer less than `sampling.max_new_tokens`.
+        Every answer is sampled with a seed of its own (vLLM counts on from the prompt's). Raises `ValueError`
+        if vLLM's `max_model_len` leaves an answer less than `sampling.max_new_tokens`.
         """
         outputs = self.llm.generate(
             [self._request(prompt, sampling) for prompt in prompts],

@@ -42,6 +42,8 @@ from openo3.serving.security import Guard
 _LOOKS_S = 0.25
 """How often a request that gets no stream looks whether its client is still there."""
 
+_FORM_BYTES = 1 << 16
+
 ASSETS = {
     "/": ("openo3.serving.page", "index.html", "text/html"),
     "/page.js": ("openo3.serving.page", "page.js", "text/javascript"),
@@ -233,7 +235,7 @@ async def upload(request: Request) -> dict[str, Any]:
     """Store a clip until the question about it, which names it by its id, is answered."""
     server = _server(request)
     parser = MultiPartParser(
-        request.headers, _limited(request, server.limits.clip_bytes + (1 << 16)), max_files=1, max_fields=8
+        request.headers, _limited(request, server.limits.clip_bytes, _FORM_BYTES), max_files=1, max_fields=8
     )
     try:
         async with asyncio.timeout(server.limits.body_s):
@@ -340,14 +342,15 @@ async def _body(request: Request, limits: ServingLimits) -> bytes:
     return b"".join(pieces)
 
 
-async def _limited(request: Request, most: int) -> AsyncGenerator[bytes, None]:
+async def _limited(request: Request, most: int, around: int = 0) -> AsyncGenerator[bytes, None]:
+    """The body, of at most `most` bytes and `around` for what they are wrapped in."""
     declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > most:
+    if declared.isdecimal() and int(declared) > most + around:
         raise too_large(most)
     size = 0
     async for piece in request.stream():
         size += len(piece)
-        if size > most:
+        if size > most + around:
             raise too_large(most)
         yield piece
 

@@ -206,8 +206,8 @@ def _asked(messages: list[_Message], limits: ServingLimits) -> tuple[str, Source
     """The question and where its clip is."""
     if len(messages) != 1 or messages[0].role != "user":
         raise invalid(
-            "messages: one message with the role `user` is answered; the model was trained on single questions"
-            " and knows no system message and no conversation",
+            "messages: expected one message with the role `user`; the model knows single questions only, and "
+            "no system message",
             "messages",
         )
     content = messages[0].content

@@ -9,6 +9,7 @@ from secrets import token_hex
 from typing import Any
 
 from openo3.inference.asked import Asked
+from openo3.inference.evidence_json import growing_json
 from openo3.serving.decoders import Writing
 
 DONE = "data: [DONE]\n\n"
@@ -46,21 +47,26 @@ class Reply:
         return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
 
     def evidence(self, number: int) -> dict[str, Any] | None:
-        """The JSON of `openo3 ask --json`; boxes are normalised and in source pixels."""
+        """The JSON of `openo3 ask --json` and the facts of the clip; boxes in both spaces."""
         if self.asked is None:
             return None
-        return self.asked.answer(self.writing.texts[number], self.writing.sampling).to_json()
+        answer = self.asked.answer(self.writing.texts[number], self.writing.sampling)
+        # Where its folder lies on the server is nobody's business
+        return {**answer.to_json(), "model": self.model, "media": self._media(self.asked)}
 
     def evidence_so_far(self, text: str) -> dict[str, Any] | None:
-        """The same for an unfinished text: an open reasoning or answer ends where the text does."""
+        """The same for an unfinished text, without how it was asked."""
         if self.asked is None:
             return None
-        if "<think>" in text and "</think>" not in text:
-            text += "</think>"
-        elif "<answer>" in text and "</answer>" not in text:
-            text += "</answer>"
-        answer = self.asked.answer(text, self.writing.sampling)
-        return {**answer.to_json(), "partial": True}
+        asked = self.asked
+        found = growing_json(text, asked.space, asked.media.size)
+        return {"question": asked.question, **found, "votes": [], "media": self._media(asked)}
+
+    @staticmethod
+    def _media(asked: Asked) -> dict[str, Any]:
+        """What the player needs to know of a clip that it has."""
+        media = asked.media
+        return {"kind": media.kind, "size": list(media.size), "duration_s": media.duration_s}
 
     def _head(self, kind: str) -> dict[str, Any]:
         return {

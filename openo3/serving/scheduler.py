@@ -53,8 +53,9 @@ class Job:
         """Comes back whenever something may have changed, until the job is done."""
         while True:
             self._event.clear()
+            done = self.done  # before the yield: whoever follows must see the last change too
             yield
-            if self.done:
+            if done:
                 return
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._event.wait(), _ALIVE_S)
