@@ -13,7 +13,7 @@
     status.className = style;
   };
   const headers = () => (byId("key").value ? { Authorization: `Bearer ${byId("key").value}` } : {});
-  const megabytes = (count) => `${(count / 1e6).toFixed(count < 1e7 ? 1 : 0)} MB`;
+  const size = (count) => (count < 1e6 ? `${Math.ceil(count / 1e3)} KB` : `${(count / 1e6).toFixed(count < 1e7 ? 1 : 0)} MB`);
 
   /** What an answer of the server's that is no success says, as an Error. */
   const problem = async (response) => {
@@ -44,7 +44,7 @@
   };
 
   const choose = (file) => {
-    if (file && file.size > mostBytes) return say(`${file.name} has ${megabytes(file.size)}; at most ${megabytes(mostBytes)}.`, "bad");
+    if (file && file.size > mostBytes) return say(`${file.name} has ${size(file.size)}; at most ${size(mostBytes)}.`, "bad");
     if (clip) URL.revokeObjectURL(clip.url);
     clip = file ? { file, url: URL.createObjectURL(file), kind: file.type.startsWith("image/") ? "image" : "video" } : null;
     say("");
@@ -53,7 +53,7 @@
     byId("preview").hidden = byId("chosen").hidden = !clip;
     byId("invite").hidden = Boolean(clip);
     byId("preview").replaceChildren(...(clip ? [shown(clip.kind, clip.url)] : []));
-    byId("name").textContent = clip ? `${file.name}, ${megabytes(file.size)}` : "";
+    byId("name").textContent = clip ? `${file.name}, ${size(file.size)}` : "";
     if (!clip) fileField.value = "";
   };
 
