@@ -1,8 +1,8 @@
-"""What each part of training brings on the default world: the paper's ablation over several seeds.
+"""Measure what each part of training contributes on the default world: the ablation over several seeds.
 
     python -m bench.ablation                                  # 640 held-out records, three seeds
     python -m bench.ablation --jobs 12 --gpus 4               # twelve trainings at a time on four GPUs
-    python -m bench.ablation --videos 8 --seeds 0 --steps 2     # does it run? some minutes
+    python -m bench.ablation --videos 8 --seeds 0 --steps 2     # a quick check that it runs; some minutes
 
 The stages themselves, as `dvc repro` calls them, each run in a folder of its own with the default's
 parameters but for what its row changes. All runs share data, base model and, by seed, the fine-tuned model.
@@ -38,8 +38,11 @@ FOLDER = Path(".cache/openo3/ablation")
 
 @dataclass(frozen=True)
 class Variant:
-    """A row: `changes` to the default's parameters by dotted name, the stage that trains it from `start`, and
-    how it is asked (a key of `openo3.benchmarks.conditions.CONDITIONS`)."""
+    """A row of the tables.
+
+    `changes` are changes to the default's parameters by dotted name. `stage` trains it from the model
+    `start`. `asked` is a key of `openo3.benchmarks.conditions.CONDITIONS`.
+    """
 
     name: str
     label: str
@@ -85,7 +88,7 @@ AXES = {
 
 @dataclass(frozen=True)
 class Run:
-    """A variant with one seed, in a folder of its own below `root`."""
+    """A variant with one seed, in its own folder below `root`."""
 
     root: Path
     variant: Variant
@@ -112,7 +115,7 @@ def parameters(settings: argparse.Namespace, changes: Mapping[str, Any]) -> dict
     """The default profile with the command's clips and steps; `changes` override values by dotted name."""
     params = YAML().load(ROOT / "profiles" / "shapes.yaml")
     common: dict[str, Any] = {"download.shapes.benchmark_videos": settings.videos}
-    for name in ("sft", "gspo"):  # a run that is cut off starts again: it takes minutes
+    for name in ("sft", "gspo"):  # an interrupted run starts again, since it takes only minutes
         common |= {f"{name}.trainer.report_to": "none", f"{name}.trainer.save_strategy": "no"}
     if settings.steps:
         common |= {"sft.trainer.max_steps": settings.steps, "gspo.trainer.max_steps": settings.steps}
@@ -167,7 +170,7 @@ def make_data(root: Path, settings: argparse.Namespace) -> None:
     if not (root / "data/validated").exists():
         stage(root, "data/raw/manifest.jsonl", "stages.download")
         stage(root, "data/validated", "stages.validate")
-    stage(root, "metrics/frames.json", "stages.sample_frames")  # which is written last
+    stage(root, "metrics/frames.json", "stages.sample_frames")  # written last
 
 
 def train(run: Run, settings: argparse.Namespace, gpu: int | None) -> None:
@@ -201,7 +204,7 @@ def for_all(
     runs: Sequence[Run],
     settings: argparse.Namespace,
 ) -> None:
-    """`--jobs` at a time, spread over the GPUs."""
+    """Run `--jobs` jobs at a time, spread over the GPUs."""
     places: SimpleQueue[int | None] = SimpleQueue()
     for job in range(settings.jobs):
         places.put(job % settings.gpus if settings.gpus else None)
@@ -237,7 +240,7 @@ def levels(runs: Sequence[Run], benchmark: str) -> dict[str, float]:
 
 
 def tables(by_variant: Mapping[str, Sequence[Run]]) -> str:
-    """The levels, what each row gains over the fine-tuned model or the base, and mAM's gain by seed."""
+    """Tables of the levels, of each row's gain over its reference row, and of mAM's gain by seed."""
     heads = [label for axes in AXES.values() for label in axes.values()]
     level_lines = [header("", heads)]
     gain_lines = [header("difference", heads)]
@@ -267,7 +270,7 @@ def compared(name: str) -> tuple[str, ...]:
 
 
 def same_seed(runs: Sequence[Run], like: Run) -> Run:
-    """The run of the same seed; the base has only one."""
+    """The run with the same seed. The base has only one run."""
     return next((run for run in runs if run.seed == like.seed), runs[0])
 
 
@@ -280,7 +283,7 @@ def line(first: str, cells: Any) -> str:
 
 
 def cell(gain: Interval) -> str:
-    """In percent; bold where the interval excludes zero."""
+    """The gain in percent, bold if the interval excludes zero."""
     text = f"{100 * gain.value:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
     return f"**{text}**" if gain.low > 0 or gain.high < 0 else text
 
@@ -297,7 +300,7 @@ def main() -> None:
         variant.name: [Run(root, variant, seed) for seed in (settings.seeds if variant.stage else [0])]
         for variant in chosen
     }
-    for_all(train, by_variant.get(SFT.name, []), settings)  # from which others start
+    for_all(train, by_variant.get(SFT.name, []), settings)  # others start from it
     for_all(train_and_evaluate, [run for runs in by_variant.values() for run in runs], settings)
     count = len(next(iter(by_variant.values()))[0].results("vstar"))
     about = f"{count} held-out V-STaR records, seeds {', '.join(map(str, settings.seeds))}, {date.today()}."
@@ -307,7 +310,9 @@ def main() -> None:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench.ablation", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.ablation", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("--folder", type=Path, default=FOLDER)
     parser.add_argument("--videos", type=int, default=320, help="held-out clips, two records each")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])

@@ -1,4 +1,4 @@
-"""What selective fetching saves: 1 % of the members of a split zip, against fetching and unpacking all of it.
+"""Compare fetching 1 % of the members of a split zip with fetching and unpacking all of it.
 
     python -m bench.fetch [--size MB] [--share 0.01] [--mbit 400]
 
@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -46,7 +47,7 @@ class Measured:
 
 
 def make(folder: Path, megabytes: int) -> list[Path]:
-    """A stored split archive of members of 1 MB, as videos are stored; its parts, the last one last."""
+    """Make a split archive of uncompressed members of 1 MB; return its parts, the last one last."""
     members = folder / "members"
     members.mkdir()
     chance = np.random.default_rng(0)
@@ -60,7 +61,7 @@ def make(folder: Path, megabytes: int) -> list[Path]:
 
 
 def serve(parts: list[Path], to: Connection) -> None:
-    """In a process of its own: answers each message with the bytes and requests since the last one."""
+    """Run a server that answers each message with the bytes and requests since the last message."""
     with HubServer() as server:
         to.send({part.suffix: server.put(part.name, part) for part in parts})
         while to.recv():
@@ -69,7 +70,7 @@ def serve(parts: list[Path], to: Connection) -> None:
 
 
 def selective(http: Http, addresses: dict[str, str], wanted: list[str], folder: Path, limits: Limits) -> None:
-    archive = ZipArchive.open(http.look(addresses[".zip"]), lambda suffix: http.look(addresses[suffix]))
+    archive = ZipArchive.open(http.file(addresses[".zip"]), lambda suffix: http.file(addresses[suffix]))
     members = {member.path: member for member in archive.members}
     plan = Plan([Item(f"media/{path}", members[path], "bench") for path in wanted])
     sync(plan, folder / "selective", folder / "known", limits)
@@ -77,7 +78,7 @@ def selective(http: Http, addresses: dict[str, str], wanted: list[str], folder: 
 
 def whole(http: Http, addresses: dict[str, str], wanted: list[str], folder: Path) -> None:
     def fetch(suffix: str) -> None:
-        with http.look(addresses[suffix]).stream() as stream, open(target / f"videos{suffix}", "wb") as file:
+        with http.file(addresses[suffix]).stream() as stream, open(target / f"videos{suffix}", "wb") as file:
             while piece := stream.read(1 << 20):
                 file.write(piece)
 
@@ -94,17 +95,18 @@ def whole(http: Http, addresses: dict[str, str], wanted: list[str], folder: Path
     subprocess.run(["unzip", "-q", joined, *wanted, "-d", target], check=True)
 
 
-def measure(way: str, run: Callable[[], None], folder: Path, server: Connection) -> Measured:
+def measure(way: str, run: Callable[[], None], folder: Path, server: Any) -> Measured:
     start = time.perf_counter()
     run()
     seconds = time.perf_counter() - start
     server.send(True)
     disk = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return Measured(way, seconds, *server.recv(), disk)
+    sent, requests = server.recv()
+    return Measured(way, seconds, sent, requests, disk)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--size", type=int, default=1000, help="MB of the archive")
     parser.add_argument("--share", type=float, default=0.01, help="of the members that is wanted")
     parser.add_argument("--mbit", type=float, default=400, help="bandwidth per second; 0: as fast as it goes")

@@ -1,4 +1,4 @@
-"""What the flows cost: plain `dvc repro` against the flow `reproduce`, both in one run.
+"""Measure the overhead of the flows: `dvc repro` against the flow `reproduce`, in one run.
 
     python -m bench.flows [--repeat 5] [--seconds 30]
 
@@ -21,13 +21,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
-IDLE_S = 4.0  # before each measurement: the server is still storing the events of the run before
+IDLE_S = 4.0  # wait before each measurement, while the server stores the events of the previous run
 WORK = """
 import hashlib, pathlib, sys, time
 end = time.monotonic() + float(sys.argv[2])
@@ -41,7 +42,7 @@ pathlib.Path(sys.argv[1]).write_text(sys.argv[1])
 
 
 def write_repository(folder: Path, seconds: float) -> None:
-    """Twelve quick stages as this pipeline has them, a chain and a fan, and the two long ones."""
+    """Twelve quick stages (a chain and a fan, as in this pipeline) and the two long ones."""
     (folder / "work.py").write_text(WORK)
     after = (
         {f"s{k}": [f"s{k - 1}"] for k in range(1, 6)} | {f"s{k}": ["s5"] for k in range(6, 12)} | {"s0": []}
@@ -64,7 +65,7 @@ def write_repository(folder: Path, seconds: float) -> None:
 
 @contextmanager
 def serving(folder: Path) -> Iterator[None]:
-    """As `make ui` does; PREFECT_API_URL then names the server."""
+    """Start the UI as `make ui` does, and set PREFECT_API_URL to its server."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -97,7 +98,7 @@ def by_flow(*targets: str, force: bool = False) -> str:
     from prefect.deployments import run_deployment
 
     given = {"targets": list(targets), "force": force}
-    run = run_deployment("reproduce/local", parameters=given, poll_interval=0.1, timeout=600)
+    run: Any = run_deployment("reproduce/local", parameters=given, poll_interval=0.1, timeout=600)
     return f"{run.state.name}: {run.state.message}"
 
 
@@ -119,7 +120,7 @@ def seconds_of(work: Callable[[], str], repeat: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--repeat", type=int, default=5, help="of the unchanged runs; their median counts")
     parser.add_argument("--seconds", type=float, default=30, help="that each of the two stages takes")
     given = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Frames: sampled once into a store, against decoding the video again for every training sample.
+"""Compare sampling frames once into a store with decoding the video for every training sample.
 
     python -m bench.frames                # two sets of clips, rendered on the spot; a minute or two
     python -m bench.frames --rounds 5
@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,7 @@ POLICY = SamplingConfig(fps=2.0, min_frames=4, max_frames=16, max_pixels=128 * 2
 
 @dataclass(frozen=True)
 class Clips:
-    """A kind of clip; the policy is the paper's, so only what the source costs differs."""
+    """A kind of clip. The sampling is the paper's, so only the cost of decoding differs."""
 
     name: str
     size: tuple[int, int]
@@ -48,7 +49,7 @@ class Clips:
     count: int
 
     def render(self, folder: Path) -> list[Path]:
-        """Coloured noise that drifts over a gradient: neither trivial nor impossible to compress."""
+        """Coloured noise that drifts over a gradient, which compresses about as well as real video."""
         paths = [folder / f"{self.name}-{number:03d}.mp4" for number in range(self.count)]
         for number, path in enumerate(paths):
             encode(path, self._frames(number), self.fps, self.size)
@@ -72,7 +73,7 @@ SETS = (Clips("small", (160, 120), 10, 12, count=48), Clips("web", (640, 360), 2
 
 
 def fill(folder: Path, clips: list[Path], workers: int) -> tuple[float, Written]:
-    """Seconds, starting the processes included, and what was written."""
+    """Seconds, including the start of the processes, and the written store."""
     requests = [Request(clip.name, hashlib.sha256(clip.read_bytes()).hexdigest()) for clip in clips]
     started = time.perf_counter()
     done = write_store(
@@ -93,7 +94,7 @@ def by_decord(clip: Path) -> np.ndarray:
 
 
 def by_cv2(clip: Path) -> np.ndarray:
-    import cv2
+    cv2: Any = importlib.import_module("cv2")  # not in the lock file
 
     video = cv2.VideoCapture(str(clip))
     places = _places(int(video.get(cv2.CAP_PROP_FRAME_COUNT)), video.get(cv2.CAP_PROP_FPS))
@@ -109,7 +110,7 @@ def by_pyav(clip: Path) -> np.ndarray:
 
     with av.open(str(clip)) as video:
         frames = list(video.decode(video=0))
-        rate = float(video.streams.video[0].average_rate)
+        rate = float(video.streams.video[0].average_rate or 0)
     chosen = (frames[place] for place in _places(len(frames), rate))
     return _resized(np.stack([frame.to_ndarray(format="rgb24") for frame in chosen]))
 
@@ -164,7 +165,7 @@ def compare(kind: Clips, rounds: int, folder: Path) -> None:
 def race(
     ways: dict[str, Callable[[Path], np.ndarray]], clips: list[Path], rounds: int
 ) -> dict[str, list[tuple[float, int]]]:
-    """Seconds and number of frames of every training sample, the ways taking turns."""
+    """Seconds and frame counts per training sample. The methods are measured alternately."""
     order = clips * rounds
     random.Random(0).shuffle(order)
     taken: dict[str, list[tuple[float, int]]] = {label: [] for label in ways}
@@ -179,7 +180,7 @@ def race(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=3, help="stores filled, and passes over the clips")
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")

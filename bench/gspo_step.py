@@ -1,4 +1,4 @@
-"""Where the time of a GSPO step goes on this machine: rollout, log-probabilities, forward, backward.
+"""Measure the parts of a GSPO step on this machine: rollout, log-probabilities, forward, backward.
 
     python -m bench.gspo_step                 # after `make repro`: its fine-tuned model, 12 steps
 
@@ -36,7 +36,7 @@ PARTS = {
 
 @contextmanager
 def timed(parts: dict[str, tuple[type, str]]) -> Iterator[dict[str, float]]:
-    """Seconds by part, of those that are called outside another part (but `all`) only."""
+    """Seconds by part. Calls inside another part (except `all`) are not counted."""
     seconds = dict.fromkeys(parts, 0.0)
     running: list[str] = []
     originals = {name: getattr(*place) for name, place in parts.items()}
@@ -77,7 +77,9 @@ def table(seconds: dict[str, float], steps: int) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.gspo_step", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.gspo_step", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--data", type=Path, default=ROOT / "data", help="as `make repro` leaves it")
     parser.add_argument("--folder", type=Path, default=FOLDER)

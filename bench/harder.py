@@ -1,4 +1,4 @@
-"""Whether what was learned carries over to harder clips: twice as long, with twice as many shapes.
+"""Evaluate checkpoints on harder clips: twice as long, with twice as many shapes.
 
     python -m bench.harder                    # the checkpoints of `make repro`, 320 held-out records
 
@@ -23,10 +23,10 @@ FOLDER = Path(".cache/openo3/harder")
 
 
 def changes(scale: int) -> dict[str, Any]:
-    """Parameters by dotted name: clips `scale` times as long and full, with as many more frames."""
+    """Parameters by dotted name: `scale` times the length, shapes and frames of clips."""
     decodings = {bench: sorted(set(MEANT.values())) for bench in AXES}
     harder: dict[str, Any] = {"download.shapes.benchmark_scale": scale, "evaluate.decodings": decodings}
-    # One training clip and picture: the stages want some, the benchmarks' clips are what counts
+    # One training clip and picture, because the stages need some; only benchmark clips are used
     harder |= {"download.shapes.videos": 1, "download.shapes.images": 2}
     return harder | {f"sample_frames.{bench}.max_frames": 8 * scale for bench in AXES}
 
@@ -55,7 +55,9 @@ def tables(folder: Path) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.harder", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.harder", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("--folder", type=Path, default=FOLDER)
     parser.add_argument("--models", type=Path, default=ROOT / "data/models", help="base, sft and gspo")
     parser.add_argument("--videos", type=int, default=160, help="held-out clips, two records each")

@@ -1,4 +1,4 @@
-"""How the cost of `sample_frames` grows: seconds and memory at two sizes, and what one percent more costs.
+"""Measure how `sample_frames` scales: time and memory at two sizes, and the cost of one percent more videos.
 
     python -m bench.scale                       # 400 and 1,600 videos; two or three minutes on two cores
     python -m bench.scale --videos 4000 --workers 0
@@ -30,7 +30,7 @@ CLIPS = Clips("clip", (320, 240), 6, 15, count=8)
 
 
 def fill(folder: Path, videos: int, workers: int, executor: str) -> dict[str, float]:
-    """Make the store of so many videos below `folder`, or bring it to that number."""
+    """Create a store of that many videos below `folder`, or update it to that number."""
     requests = []
     (folder / "media").mkdir(exist_ok=True)
     clips = sorted(folder.glob("clip-*.mp4"))
@@ -63,7 +63,7 @@ def fill(folder: Path, videos: int, workers: int, executor: str) -> dict[str, fl
 
 
 def inodes(store: Path) -> dict[int, int]:
-    """Files and their sizes; one that is written anew is another."""
+    """Files with sizes and modification times, so that a rewritten file counts as another."""
     return {stat.st_ino: stat.st_size for stat in map(Path.stat, store.glob("*.parquet"))}
 
 
@@ -73,7 +73,7 @@ def measured(*arguments: object) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--videos", type=int, default=400, help="the larger size is four times that")
     parser.add_argument("--workers", type=int, default=2, help="processes; 0 for one per core")
     parser.add_argument("--executor", default=LOCAL)

@@ -1,4 +1,4 @@
-"""How fast `validate` is: rows per second and peak memory, at the size of the published files and at others.
+"""Measure `validate`: rows per second and peak memory, at the size of the published files and at others.
 
     python -m bench.validate                            # 7,000, 70,000 and 280,000 rows; about a minute
     python -m bench.validate --rows 70000 --rounds 5
@@ -136,8 +136,8 @@ def _write_media(folder: Path, count: int) -> Iterator[dict[str, Any]]:
     clip, image = folder / "clip.mp4", folder / "image.jpg"
     encode(clip, (np.full((SIZE[1], SIZE[0], 3), k, np.uint8) for k in range(16)), fps=2, size=SIZE)
     Image.new("RGB", SIZE).save(image)
-    roots = {get(source).videos for source in sources}
-    kfs = {get(source).key_frames for source in sources} - {None}
+    roots = {root for source in sources if (root := get(source).videos)}
+    kfs = {root for source in sources if (root := get(source).key_frames)}
     targets = [(f"{root}/{n:05d}_00:00:39:000.mp4", clip) for root in sorted(roots) for n in range(count)]
     targets += [(f"{root}/k.jpg", image) for root in sorted(kfs)] + [("videos/treevgr/images/i.jpg", image)]
     for path, origin in targets:
@@ -147,7 +147,7 @@ def _write_media(folder: Path, count: int) -> Iterator[dict[str, Any]]:
 
 
 def check(folder: Path) -> dict[str, float]:
-    """Seconds of the stage without its largest import, and memory before and at its peak."""
+    """Seconds of the stage without its largest import, and memory before the stage and at its peak."""
     import great_expectations  # noqa: F401  (slow; the stage imports it inside)
 
     before, start = peak_mb(), time.perf_counter()
@@ -162,7 +162,7 @@ def measured(folder: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rows", type=int, nargs="+", default=[7_000, 70_000, 280_000])
     parser.add_argument("--media", type=int, default=2_000)
     parser.add_argument("--rounds", type=int, default=3, help="of which the median is printed")

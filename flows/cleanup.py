@@ -37,18 +37,18 @@ def close_tasks(flow: Flow, flow_run: FlowRun, state: State) -> None:
     with get_client(sync_client=True) as client:
         _close_tasks(client, flow_run, ending)
     with suppress(CheckoutBusy), checkout_lock(Path.cwd(), "its clean-up"):
-        parameters.put_back()
+        parameters.restore()
 
 
 def close_runs(tag: str) -> None:
     """Close the runs with `tag` that the server lists as unfinished, unless a run holds this checkout."""
-    believed = FlowRunFilterState(name=None, type=FlowRunFilterStateType(any_=UNFINISHED))
+    unfinished = FlowRunFilterState(name=None, type=FlowRunFilterStateType(any_=UNFINISHED))
     try:
         with checkout_lock(Path.cwd(), "flows.serve"), get_client(sync_client=True) as client:
-            parameters.put_back()
-            tagged = FlowRunFilter(tags=FlowRunFilterTags(all_=[tag]), state=believed)
+            parameters.restore()
+            tagged = FlowRunFilter(tags=FlowRunFilterTags(all_=[tag]), state=unfinished)
             for run in client.read_flow_runs(flow_run_filter=tagged):
-                gone = Crashed(message="the process or the machine that ran it is gone")
+                gone = Crashed(message="the process or the machine that ran it has ended")
                 client.set_flow_run_state(run.id, gone, force=True)
                 _close_tasks(client, run, gone)
     except CheckoutBusy:
@@ -56,9 +56,9 @@ def close_runs(tag: str) -> None:
 
 
 def _close_tasks(client: SyncPrefectClient, run: FlowRun, ending: State) -> None:
-    believed = TaskRunFilterState(name=None, type=TaskRunFilterStateType(any_=UNFINISHED))
+    unfinished = TaskRunFilterState(name=None, type=TaskRunFilterStateType(any_=UNFINISHED))
     for task in client.read_task_runs(
         flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run.id])),
-        task_run_filter=TaskRunFilter(state=believed),
+        task_run_filter=TaskRunFilter(state=unfinished),
     ):
         client.set_task_run_state(task.id, ending, force=True)

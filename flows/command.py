@@ -21,7 +21,7 @@ from pathlib import Path
 GUARD = Path(__file__).with_name("guard.py")
 GRACE_S = 10.0
 COLUMNS = 160
-MOST_CHARACTERS = 4000  # of a line
+MAX_CHARACTERS = 4000  # per line
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[@-_]|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f]")
 
 
@@ -43,9 +43,9 @@ def run(
 ) -> int:
     """Run `command` and return its exit status.
 
-    It writes to a pseudo-terminal, so that its output is not buffered and progress bars are drawn. `on_line`
-    gets complete lines, `on_progress` those that end with a carriage return. `held` are file descriptors
-    that stay open until the last process of the command has ended.
+    The command writes to a pseudo-terminal, so that its output is unbuffered and progress bars are drawn.
+    `on_line` gets complete lines, `on_progress` those that end with a carriage return. `held` are file
+    descriptors that stay open until the last process of the command has ended.
 
     Raises:
         Stopped: after `stop` is set or `limit_s` seconds have passed; all its processes have ended by then.
@@ -63,28 +63,32 @@ def run(
         pass_fds=tuple(held),
     )
     os.close(inside)
+    stdin = guard.stdin
+    assert stdin is not None  # a pipe, see above
     reason = None
     try:
         lines = _Lines(on_line, on_progress)
         while True:
-            gone = guard.poll() is not None  # asked before looking, so that its last words are not missed
+            gone = guard.poll() is not None  # checked before reading, so that no last output is missed
             ready, _, _ = select.select([terminal], [], [], 0 if gone else 0.2)
             if ready and (data := _read(terminal)):
                 lines.feed(data)
-            elif ready or gone:  # gone but not ready: it was killed, and the command still has the terminal
+            elif (
+                ready or gone
+            ):  # gone but not ready: the guard was killed, and the command still holds the terminal
                 break
             if reason is None and stop.is_set():
                 reason = "stopped"
             elif reason is None and limit_s is not None and time.monotonic() - since > limit_s:
                 reason = f"took longer than its time limit of {limit_s:,.0f} s"
-            if reason is not None and not guard.stdin.closed:
-                guard.stdin.close()
+            if reason is not None and not stdin.closed:
+                stdin.close()
         lines.end()
     finally:
-        guard.stdin.close()
+        stdin.close()
         os.close(terminal)
         status = guard.wait()
-        if status < 0:  # the guard itself was killed: what is left of its session
+        if status < 0:  # the guard itself was killed: end the rest of its session
             with suppress(ProcessLookupError):
                 os.killpg(guard.pid, signal.SIGKILL)
     if reason is not None:
@@ -93,14 +97,14 @@ def run(
 
 
 def guarded(grace_s: float = GRACE_S) -> list[str]:
-    """The prefix of a command that is to end when the pipe on its standard input closes."""
+    """The command prefix that makes a command end when the pipe on its standard input closes."""
     return [sys.executable, str(GUARD), str(grace_s)]
 
 
 def _terminal() -> tuple[int, int]:
     outside, inside = pty.openpty()
     attributes = termios.tcgetattr(inside)
-    attributes[1] &= ~termios.OPOST  # a line ends as it was written
+    attributes[1] &= ~termios.OPOST  # keep line ends as written
     attributes[3] &= ~termios.ECHO
     termios.tcsetattr(inside, termios.TCSANOW, attributes)
     fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", 24, COLUMNS, 0, 0))
@@ -110,12 +114,12 @@ def _terminal() -> tuple[int, int]:
 def _read(terminal: int) -> bytes:
     try:
         return os.read(terminal, 65536)
-    except OSError:  # Linux says EIO when the last writer is gone
+    except OSError:  # Linux reports EIO when the last writer has closed it
         return b""
 
 
 class _Lines:
-    """Cuts a stream of bytes at its line feeds and carriage returns."""
+    """Splits a stream of bytes at line feeds and carriage returns."""
 
     def __init__(self, on_line: Callable[[str], None], on_progress: Callable[[str], None]) -> None:
         self.on_line, self.on_progress, self.rest = on_line, on_progress, b""
@@ -123,16 +127,16 @@ class _Lines:
     def feed(self, data: bytes) -> None:
         *pieces, self.rest = re.split(rb"(\r\n|\n|\r)", self.rest + data)
         for text, end in zip(pieces[::2], pieces[1::2], strict=True):
-            self._say(text, self.on_progress if end == b"\r" else self.on_line)
-        if len(self.rest) > 16 * MOST_CHARACTERS:
+            self._emit(text, self.on_progress if end == b"\r" else self.on_line)
+        if len(self.rest) > 16 * MAX_CHARACTERS:
             self.end()
 
     def end(self) -> None:
-        self._say(self.rest, self.on_line)
+        self._emit(self.rest, self.on_line)
         self.rest = b""
 
     @staticmethod
-    def _say(text: bytes, to: Callable[[str], None]) -> None:
+    def _emit(text: bytes, to: Callable[[str], None]) -> None:
         line = ESCAPES.sub("", text.decode(errors="replace")).rstrip()
         if line:
-            to(line if len(line) <= MOST_CHARACTERS else f"{line[:MOST_CHARACTERS]} ...")
+            to(line if len(line) <= MAX_CHARACTERS else f"{line[:MAX_CHARACTERS]} ...")

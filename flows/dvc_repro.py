@@ -1,15 +1,15 @@
-"""Reproduce one stage by DVC's library and record what it did, as DVC itself knows it.
+"""Reproduce one stage with DVC's library and record the outcome, as DVC reports it.
 
     python -P flows/dvc_repro.py STAGE OUTCOME_FILE [--force] [--pull]
 
-It does what `dvc repro --single-item STAGE` does and prints the same. OUTCOME_FILE then holds one word:
+It does and prints the same as `dvc repro --single-item STAGE`. OUTCOME_FILE then holds one word:
 
 - Unchanged: the stage was up to date.
 - Restored: its outputs came from the cache or the remote.
 - Ran: its command ran.
-- Busy: nothing was done, since another `dvc` works on the same files.
+- Busy: nothing was done, because another `dvc` is using the same files.
 
-It runs as a script in a process of its own, since DVC changes global state and stages run side by side.
+It runs as a script in its own process, because DVC changes global state and stages run in parallel.
 """
 
 from __future__ import annotations
@@ -40,11 +40,12 @@ class _RecordingCache(StageCache):
 
 
 def reproduce(name: str, *, force: bool, pull: bool) -> str:
-    """The outcome, see above.
+    """Reproduce a stage; return one of the outcomes above.
 
     Raises `DvcException` if the stage fails.
     """
-    with Repo(_wait_for_lock=True) as repo:
+    opened: Any = Repo(_wait_for_lock=True)  # DVC decorates its methods, which hides their types
+    with opened as repo:
         cache = repo.stage_cache = _RecordingCache(repo)
         [stage] = repo.stage.collect(name)
         with repo.lock:
@@ -55,7 +56,7 @@ def reproduce(name: str, *, force: bool, pull: bool) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("stage")
     parser.add_argument("outcome", type=Path)
     parser.add_argument("--force", action="store_true")

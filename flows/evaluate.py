@@ -10,7 +10,7 @@ from prefect.client.schemas.objects import State
 
 from flows import parameters
 from flows.graph import PipelineError
-from flows.reproduce import OPTIONS, alone, run_stages
+from flows.reproduce import OPTIONS, exclusively, run_stages
 
 
 @flow(name="evaluate", **OPTIONS)
@@ -48,4 +48,4 @@ def evaluate(
         with parameters.changed(choose) if benchmarks else nullcontext():
             return run_stages([f"evaluate@{model}"], push=push)
 
-    return alone(body, notify)
+    return exclusively(body, notify)

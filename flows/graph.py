@@ -1,8 +1,8 @@
-"""Read the pipeline from DVC: stages with the matrix expanded, what each needs, and which have changed.
+"""Read the pipeline from DVC: its stages with the matrix expanded, their needs, and which have changed.
 
 The `meta` block of a stage in `dvc.yaml`, which DVC ignores, says what it needs:
 
-    meta: {gpu: all, cpu: 2, hours: 24}      # no two stages on one GPU; ended after a day
+    meta: {gpu: all, cpu: 2, hours: 24}      # stages never share a GPU; ended after a day
     meta: {network: true}                    # retried when it fails
 """
 
@@ -21,7 +21,7 @@ from dvc.lock import LockError
 from dvc.repo import Repo
 from dvc.stage import Stage as DvcStage
 
-BUSY_S = 2.0
+RETRY_S = 2.0
 
 
 class PipelineError(Exception):
@@ -66,7 +66,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """`stages` in an order in which they can run; a stage's own change says nothing of those before it."""
+    """`stages` are in topological order. A stage's `changed` ignores changes of the stages before it."""
 
     root: Path
     stages: tuple[Stage, ...]
@@ -75,9 +75,9 @@ class Pipeline:
 
 @contextmanager
 def repository() -> Iterator[Repo]:
-    """DVC's repository in the current folder: DVC names stages as seen from there.
+    """DVC's repository in the current folder, since DVC names stages relative to it.
 
-    Raises `PipelineError` for whatever DVC cannot make sense of.
+    Raises `PipelineError` for anything that DVC cannot read.
     """
     try:
         with Repo(_wait_for_lock=True) as repo:
@@ -92,9 +92,9 @@ def repository() -> Iterator[Repo]:
 
 
 def read(repo: Repo, targets: Iterable[str] = (), say: Callable[[str], None] = print) -> Pipeline:
-    """The stages that `targets` need, or all of them, each with one look at whether it has changed.
+    """The stages that `targets` need, or all of them, each with its status.
 
-    While a `dvc` started by hand holds files, it waits for that and tells `say`.
+    If another `dvc` process holds files, it waits for it and reports that to `say`.
     """
     graph = repo.index.graph
     wanted = [stage for target in targets for stage in _collect(repo, target)]
@@ -133,7 +133,7 @@ def _status(repo: Repo, targets: Iterable[str], say: Callable[[str], None]) -> M
             if str(error) != said:
                 said = str(error)
                 say(f"waiting: {said}")
-            time.sleep(BUSY_S)
+            time.sleep(RETRY_S)
 
 
 def _is_number(value: object) -> bool:

@@ -23,14 +23,14 @@ class CheckoutBusy(Exception):
 
 @contextmanager
 def checkout_lock(root: Path, holder: str) -> Iterator[None]:
-    """Lock the checkout for a flow run; the kernel releases the lock when the process ends.
+    """Lock the checkout for a flow run. The kernel releases the lock when the process ends.
 
-    Raises `CheckoutBusy` at once if it is locked: a second run would only repeat the first.
+    Raises `CheckoutBusy` at once if it is locked. Waiting would only repeat the first run.
     """
     path = root / LOCK
 
     def busy() -> CheckoutBusy:
-        return CheckoutBusy(f"a run is going on in this checkout: {path.read_text() or 'just started'}")
+        return CheckoutBusy(f"another run is using this checkout: {path.read_text() or 'just started'}")
 
     with file_lock(path, busy):
         if os.access(path, os.W_OK):
@@ -44,7 +44,7 @@ def forget_dead_processes(repo: Repo) -> list[str]:
     DVC does so itself, unless the dead process is a zombie, its process ID was reused, or the file was
     truncated because the disk was full.
     """
-    path = Path(repo.tmp_dir) / "rwlock"
+    path = Path(str(repo.tmp_dir)) / "rwlock"
     hardlink = repo.config["core"].get("hardlink_lock", False)
     guard = make_lock(f"{path}.lock", tmp_dir=repo.tmp_dir, hardlink_lock=hardlink, wait=True)
     with repo.lock, guard:
@@ -55,7 +55,7 @@ def forget_dead_processes(repo: Repo) -> list[str]:
             return []
         except ValueError:
             path.unlink()
-            return [f"{path.name} was cut short and is removed"]
+            return [f"{path.name} was truncated and has been removed"]
         readers = {
             name: [info for info in infos if _lives(info["pid"], written_at)]
             for name, infos in held.get("read", {}).items()
@@ -67,7 +67,7 @@ def forget_dead_processes(repo: Repo) -> list[str]:
         path.write_text(json.dumps(kept))
         gone = (held.get("write", {}).keys() - writers) | (held.get("read", {}).keys() - kept["read"])
         names = sorted(os.path.relpath(name, repo.root_dir) for name in gone)
-        return [f"{name} was locked by a process that is gone" for name in names]
+        return [f"{name} was locked by a process that has ended" for name in names]
 
 
 def _lives(pid: int, written_at: float) -> bool:

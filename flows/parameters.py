@@ -1,4 +1,4 @@
-"""Parameters for one run: `params.yaml` is changed, and restored afterwards."""
+"""Change `params.yaml` for one run and restore it afterwards."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PARAMS, KEPT = Path("params.yaml"), Path(".cache/params-during-a-run.json")
 
 @contextmanager
 def changed(edit: Callable[[dict[str, Any]], None]) -> Iterator[None]:
-    """`edit` gets the blocks of `params.yaml` and changes them in place, comments stay."""
+    """Let `edit` change the blocks of `params.yaml` in place. Comments are kept."""
     yaml = YAML()
     yaml.width = 110
     before, during = PARAMS.read_text(encoding="utf-8"), io.StringIO()
@@ -29,11 +29,11 @@ def changed(edit: Callable[[dict[str, Any]], None]) -> Iterator[None]:
     try:
         yield
     finally:
-        put_back()
+        restore()
 
 
-def put_back() -> None:
-    """Undo `changed`, even after a kill; a file that was edited in the meantime is left alone."""
+def restore() -> None:
+    """Undo `changed`, even after a kill. A file that was edited in the meantime is kept."""
     if not KEPT.exists():
         return
     try:

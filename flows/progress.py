@@ -1,4 +1,4 @@
-"""How far a stage is, read from what it prints: tqdm's bars and the numbers that trainers print as a dict.
+"""Read a stage's progress from its output: tqdm bars, and the numbers that trainers print as a dict.
 
 sft: 45%|####5     | 135/300 [02:10<02:40,  1.03it/s]
 {'loss': '0.412', 'reward': '3.91', 'epoch': '0.45'}
@@ -14,11 +14,11 @@ BAR = re.compile(
     r"(?P<what>[^\r\n|]*?)\s*(?P<percent>\d{1,3})%\|[^|]*\|\s*(?P<count>[^\s/]+/[^\s\[]+)\s*\[(?P<times>[^\]]*)\]"
 )
 NUMBERS = re.compile(r"\{'[\w/ ]+': .*\}")
-MOST_NUMBERS = 6
+MAX_NUMBERS = 6
 
 
 class Progress:
-    """The newest state; `due` says when it has changed and should be shown again."""
+    """The latest progress. `due` says whether it has changed and should be shown again."""
 
     def __init__(self, every_s: float = 2.0) -> None:
         self.percent: float | None = None
@@ -26,7 +26,7 @@ class Progress:
         self._every_s, self._shown_at, self._changed = every_s, -every_s, False
 
     def read(self, line: str) -> bool:
-        """Take in one line; whether it told anything."""
+        """Read one line; return whether it contained progress."""
         bar, numbers = BAR.search(line), NUMBERS.search(line)
         if bar:
             self.percent = min(100.0, float(bar["percent"]))
@@ -38,7 +38,7 @@ class Progress:
         return bool(bar or numbers)
 
     def due(self) -> bool:
-        """Whether there is news, asked at most every few seconds."""
+        """Whether there is new progress to show, at most every few seconds."""
         if self.percent is None or not self._changed or time.monotonic() - self._shown_at < self._every_s:
             return False
         self._shown_at, self._changed = time.monotonic(), False
@@ -61,4 +61,4 @@ def _numbers(text: str) -> str:
             continue
     first = ("reward", "loss", "epoch")  # then in the order they were printed
     order = sorted(found, key=lambda name: first.index(name) if name in first else len(first))
-    return ", ".join(f"{name} {found[name]}" for name in order[:MOST_NUMBERS])
+    return ", ".join(f"{name} {found[name]}" for name in order[:MAX_NUMBERS])

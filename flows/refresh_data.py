@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows.reproduce import OPTIONS, alone, run_stages
+from flows.reproduce import OPTIONS, exclusively, run_stages
 
 
 @flow(name="refresh-data", **OPTIONS)
@@ -19,4 +19,4 @@ def refresh_data(push: bool = False, reason: str = "by hand", notify: str | None
         reason: Why it runs; part of the run's name.
         notify: A saved notification block that gets the outcome, for example `custom-webhook/mine`.
     """
-    return alone(lambda: run_stages(["sample_frames"], force={"download"}, push=push), notify)
+    return exclusively(lambda: run_stages(["sample_frames"], force={"download"}, push=push), notify)

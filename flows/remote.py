@@ -13,7 +13,7 @@ from pathlib import Path
 TIME_LIMIT_S = 60.0
 
 
-def why_away(root: Path) -> str:
+def why_unreachable(root: Path) -> str:
     """Why the remote of the repository at `root` is unavailable, or an empty string."""
     asked = [sys.executable, __file__]
     try:

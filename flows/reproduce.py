@@ -1,8 +1,8 @@
-"""Flow `reproduce`: every stage of `dvc.yaml` as a task, independent ones side by side.
+"""Flow `reproduce`: every stage of `dvc.yaml` as a task, independent stages in parallel.
 
     python -m flows.reproduce [TARGET ...] [--profile NAME] [--force] [--push]
 
-It looks at the whole pipeline once; where nothing changed, nothing is started.
+It checks the whole pipeline once. If nothing changed, nothing is started.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
 from prefect import flow, get_run_logger
@@ -34,7 +35,7 @@ from openo3.cli import profile as profiles
 
 
 def run_name() -> str:
-    """Profile, targets and reason: what tells runs apart in a list."""
+    """Profile, targets and reason, which distinguish runs in a list."""
     given = flow_run.parameters
     what = given.get("profile") or profiles.active() or "edited parameters"
     targets = ", ".join([*given.get("targets", ()), *filter(None, [given.get("model")])])
@@ -52,10 +53,12 @@ OPTIONS = {
 }
 
 
-class Ended(PrefectConcurrentFuture):
-    """A future that only waits: Prefect starts no task behind one that was cancelled, not even to skip it."""
+class EndedFuture(PrefectConcurrentFuture):
+    """A future that only waits, because Prefect starts no task after a cancelled one, not even to skip it."""
 
-    state = Completed(data="ended")
+    @property
+    def state(self) -> State:
+        return Completed(data="ended")
 
 
 @flow(name="reproduce", **OPTIONS)
@@ -83,18 +86,18 @@ def reproduce(
             profiles.switch(profile)
         return run_stages(targets, force=None if force else (), push=push)
 
-    return alone(body, notify)
+    return exclusively(body, notify)
 
 
-def alone(body: Callable[[], State], notify: str | None = None) -> State:
-    """Run the body of a flow while no other flow works in this checkout, then send its state to `notify`."""
+def exclusively(body: Callable[[], State], notify: str | None = None) -> State:
+    """Run the body of a flow with the checkout locked, then send its state to `notify`."""
     try:
         notifier = _notifier(notify) if notify else None
     except PipelineError as error:
         return Failed(message=str(error))
     try:
         with checkout_lock(Path.cwd(), flow_run.name or "a flow"):
-            parameters.put_back()
+            parameters.restore()
             state = body()
     except CheckoutBusy as error:
         return Cancelled(name="Busy", message=str(error))
@@ -106,7 +109,7 @@ def alone(body: Callable[[], State], notify: str | None = None) -> State:
 
 
 def run_stages(targets: Sequence[str], *, force: Collection[str] | None = (), push: bool = False) -> State:
-    """Every stage that `targets` need; those of `force` run although unchanged, all of them for None."""
+    """Run every stage that `targets` need. Stages in `force` (all for `None`) run even if unchanged."""
     logger = get_run_logger()
     with graph.repository() as repo:
         for freed in forget_dead_processes(repo):
@@ -126,27 +129,31 @@ def run_stages(targets: Sequence[str], *, force: Collection[str] | None = (), pu
 
 
 def _submit(run: Run) -> None:
-    """Every stage at once, each behind those it needs; a run that ends early takes all of them along."""
+    """Submit all stages, each to start after the stages it needs. If the run ends early, all of them end."""
     futures = {}
     try:
         for stage in run.pipeline.stages:
-            before = [Ended(futures[name].task_run_id, futures[name].wrapped_future) for name in stage.after]
+            before = [
+                EndedFuture(futures[name].task_run_id, futures[name].wrapped_future) for name in stage.after
+            ]
             futures[stage.name] = task_for(stage, run).submit(wait_for=before)
         for future in futures.values():
             future.wait()
     finally:
         run.stop.set()
-        for future in futures.values():  # or the task runner cuts off, as crashed, what has not said its end
+        for (
+            future
+        ) in futures.values():  # otherwise the task runner marks tasks without a final state as crashed
             future.wait()
-    mute = "see the log of its task"  # one that could not even say what happened
+    unknown = "see the log of its task"  # for a task that ended without an outcome
     run.outcomes = {
-        stage.name: run.outcomes.get(stage.name, Outcome("Failed", why=f"{stage.name}: {mute}"))
+        stage.name: run.outcomes.get(stage.name, Outcome("Failed", why=f"{stage.name}: {unknown}"))
         for stage in run.pipeline.stages
     }
 
 
 def _push(run: Run) -> str:
-    """Push the good stages' outputs and the run cache; what to add to the sentence."""
+    """Push the outputs of the good stages and the run cache; return a suffix for the summary."""
     if not run.pipeline.has_remote:
         get_run_logger().warning("nothing pushed: this repository has no default DVC remote")
         return ", no remote to push to"
@@ -157,7 +164,7 @@ def _push(run: Run) -> str:
         push,
         run.pipeline.root,
         os.environ,
-        stop=threading.Event(),  # cancelling the flow ends this process, and with it the guarded one
+        stop=threading.Event(),  # cancelling the flow ends this process and the guarded one
         on_line=said.append,
         on_progress=lambda line: None,
     )
@@ -176,20 +183,22 @@ def _notifier(name: str) -> NotificationBlock:
 
 
 def _notify(block: NotificationBlock, state: State) -> None:
-    """Send the state; a notification that fails is logged and does not fail the run."""
+    """Send the state. A failed notification is logged and does not fail the run."""
     try:
-        block.notify(state.message or "", f"{flow_run.name}: {state.name}")
+        send: Any = block.notify  # its type hints say that it is async
+        send(state.message or "", f"{flow_run.name}: {state.name}")
     except (ValueError, RuntimeError, httpx.HTTPError) as error:
         get_run_logger().warning(f"no notification sent: {error}")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("targets", nargs="*")
     parser.add_argument("--profile")
     parser.add_argument("--force", action="store_true")
     parser.add_argument("--push", action="store_true")
-    state = reproduce(**vars(parser.parse_args()), return_state=True)
+    run: Any = reproduce  # Prefect adds `return_state` to the call
+    state = run(**vars(parser.parse_args()), return_state=True)
     print(f"{state.name}: {state.message}")
     return 0 if state.is_completed() else 1
 

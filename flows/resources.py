@@ -17,14 +17,14 @@ RETRY_S = 0.5
 
 @dataclass(frozen=True)
 class Gpu:
-    """`index` as nvidia-smi counts, `uuid` the same for every user and whatever CUDA_VISIBLE_DEVICES says."""
+    """`index` is nvidia-smi's. `uuid` is the same for all users and any CUDA_VISIBLE_DEVICES."""
 
     index: str
     uuid: str
 
 
 class Cores:
-    """So many cores; a stage that asks for more than there are gets all of them."""
+    """A pool of cores. A stage that asks for more cores than there are gets all of them."""
 
     def __init__(self, total: int | None = None) -> None:
         self.total = total or len(os.sched_getaffinity(0))
@@ -33,7 +33,7 @@ class Cores:
 
     @contextmanager
     def take(self, count: int, stop: threading.Event) -> Iterator[None]:
-        """Wait until `count` are free, or `stop` is set: then nobody needs them any more."""
+        """Wait until `count` cores are free or `stop` is set, and take them."""
         count = min(count, self.total)
         with self._changed:
             while (
@@ -50,7 +50,7 @@ class Cores:
 
 
 def gpus() -> list[Gpu]:
-    """The GPUs of this machine, without those that CUDA_VISIBLE_DEVICES leaves out."""
+    """The GPUs of this machine that CUDA_VISIBLE_DEVICES makes visible."""
     if shutil.which("nvidia-smi") is None:
         return []
     query = ["nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader"]
@@ -69,11 +69,11 @@ def gpus() -> list[Gpu]:
 def take_gpus(
     count: int | Literal["all"], of: Sequence[Gpu], stop: threading.Event
 ) -> Iterator[tuple[list[Gpu], list[int]]]:
-    """Wait for `count` of the GPUs: which, and the file descriptors that hold them.
+    """Wait for `count` GPUs; yield them and the file descriptors that reserve them.
 
-    A GPU is held by binding a socket's name that the kernel knows once per machine. So it holds between
-    flows, checkouts and users alike, and ends with the last process that has the descriptor.
-    Without any GPU (the stage then runs on the CPU), or after `stop`, none is given.
+    A GPU is reserved by binding an abstract socket name, which the kernel allows once per machine. The
+    reservation therefore holds across flows, checkouts and users, and ends with the last process that has the
+    descriptor. On a machine without GPUs, or after `stop`, the list is empty.
     """
     wanted = len(of) if count == "all" else min(count, len(of))
     held: dict[Gpu, socket.socket] = {}
@@ -87,7 +87,7 @@ def take_gpus(
 
 
 def _hold(of: Sequence[Gpu], wanted: int, held: dict[Gpu, socket.socket]) -> bool:
-    """All at once or none, so that two who wait for several never wait for each other."""
+    """Reserve all GPUs at once or none, so that two stages that wait for several never deadlock."""
     for gpu in of:
         if len(held) == wanted:
             break
@@ -109,7 +109,7 @@ def _release(held: dict[Gpu, socket.socket]) -> None:
 
 
 def visible(taken: Sequence[Gpu], all_gpus: Sequence[Gpu]) -> dict[str, str]:
-    """What a stage's environment says of its GPUs: none for a stage that asked for none."""
+    """The environment variables that show a stage its GPUs, and no others."""
     if not all_gpus:
         return {}
     return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(gpu.index for gpu in taken)}

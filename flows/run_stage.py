@@ -1,4 +1,4 @@
-"""One stage as a Prefect task: it waits for its resources, reproduces the stage, and reports what DVC did."""
+"""Run one stage as a Prefect task: wait for resources, reproduce the stage, report the outcome."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -29,22 +30,24 @@ from flows import command, graph, remote, resources
 from flows.graph import Pipeline, Stage
 from flows.progress import Progress
 
-RETRIES, FIRST_WAIT_S = 3, 10.0  # of a stage that uses the network
-TAIL = 15  # lines of a failed stage that its state repeats
+RETRIES, FIRST_WAIT_S = 3, 10.0  # for stages that use the network
+TAIL = 15  # last output lines that a failed stage's state repeats
 DVC_REPRO = Path(__file__).with_name("dvc_repro.py")
-# DVC keeps the exit status in its message only. If the wording changes, a wrong parameter is retried in vain
-WRONG = re.compile(r"failed to run: .*, exited with 2$")
+# DVC reports the exit status only in its message. If it changes, wrong parameters are retried
+WRONG_PARAMETERS = re.compile(r"failed to run: .*, exited with 2$")
 
 
 @dataclass(frozen=True)
 class Outcome:
     """`state` is one of Ran, Unchanged, Restored, Failed, Skipped, Stopped; `why` explains the last three.
-    `may_pass`: a second try may mend it."""
+
+    `retryable` says whether a second attempt may succeed.
+    """
 
     state: str
     seconds: float = 0.0
     why: str = ""
-    may_pass: bool = True
+    retryable: bool = True
 
     @property
     def good(self) -> bool:
@@ -58,7 +61,7 @@ class Outcome:
 
 
 class Run:
-    """What the stages of one flow run share. `stop` ends all of them."""
+    """The state that the stages of one flow run share. Setting `stop` ends all stages."""
 
     def __init__(self, pipeline: Pipeline, *, force: Collection[str] | None = (), pull: bool = False) -> None:
         names = [stage.name for stage in pipeline.stages]
@@ -69,19 +72,19 @@ class Run:
         self.cores, self.gpus = resources.Cores(), resources.gpus()
 
     def pulls(self) -> bool:
-        """Whether to look for a stage's outputs at the remote; asked once, and only if a stage has to run.
+        """Whether to look for outputs on the remote. It is checked once, before the first stage runs.
 
-        A remote that is away costs what others computed, not the run.
+        If the remote is unreachable, stages are computed here and the run goes on.
         """
         with self._asking:
-            if self._pull and not self._asked and (why := remote.why_away(self.pipeline.root)):
-                get_run_logger().warning(f"goes on without the DVC remote: {why}")
+            if self._pull and not self._asked and (why := remote.why_unreachable(self.pipeline.root)):
+                get_run_logger().warning(f"continuing without the DVC remote: {why}")
                 self._pull = False
             self._asked = True
             return self._pull
 
     def why_not(self, stage: Stage) -> str:
-        """Why `stage` cannot start, or nothing."""
+        """The reason why `stage` cannot start, or an empty string."""
         if self.stop.is_set():
             return "the run was stopped"
         for name in stage.after:
@@ -90,28 +93,27 @@ class Run:
                 return before.why if before.state == "Skipped" else f"skipped because {name} failed"
         return ""
 
-    def may_pass(self, stage: Stage) -> bool:
-        """Whether its failure may be mended by a second try."""
-        return stage.name not in self.outcomes or self.outcomes[stage.name].may_pass
+    def retryable(self, stage: Stage) -> bool:
+        """Whether a second attempt at a failed stage may succeed."""
+        return stage.name not in self.outcomes or self.outcomes[stage.name].retryable
 
-    def surely_unchanged(self, stage: Stage) -> bool:
-        """DVC saw no change in it, and nothing before it did anything since."""
+    def is_unchanged(self, stage: Stage) -> bool:
+        """Whether DVC saw no change in the stage, and none of the stages before it has run since."""
         before = all(self.outcomes[name].state == "Unchanged" for name in stage.after)
         return before and not stage.changed and stage.name not in self.force
 
 
 def task_for(stage: Stage, run: Run) -> Callable[..., State]:
-    """The task of `stage`. Only the network is worth a second try: neither training is repeated nor what a
-    wrong parameter ended."""
-    patient = {"retries": RETRIES, "retry_delay_seconds": exponential_backoff(FIRST_WAIT_S)}
+    """The task of `stage`. Only stages that use the network are retried, unless a parameter was wrong."""
+    retries: dict[str, Any] = {"retries": RETRIES, "retry_delay_seconds": exponential_backoff(FIRST_WAIT_S)}
 
     @task(
         name=stage.name,
         task_run_name=stage.name,
         cache_policy=NO_CACHE,
         persist_result=False,
-        retry_condition_fn=lambda *_: not run.stop.is_set() and run.may_pass(stage),
-        **(patient if stage.needs.network else {}),
+        retry_condition_fn=lambda *_: not run.stop.is_set() and run.retryable(stage),
+        **(retries if stage.needs.network else {}),
     )
     def run_stage() -> State:
         outcome = outcome_of(stage, run)
@@ -124,7 +126,7 @@ def task_for(stage: Stage, run: Run) -> Callable[..., State]:
 def outcome_of(stage: Stage, run: Run) -> Outcome:
     if why := run.why_not(stage):
         return Outcome("Stopped" if run.stop.is_set() else "Skipped", why=why)
-    if run.surely_unchanged(stage):
+    if run.is_unchanged(stage):
         return Outcome("Unchanged")
     options = ["--force"] * (stage.name in run.force)
     repeat = shlex.join(["dvc", "repro", "--single-item", *options, stage.name])
@@ -134,10 +136,10 @@ def outcome_of(stage: Stage, run: Run) -> Outcome:
         resources.take_gpus(stage.needs.gpu, run.gpus, run.stop) as (gpus, held),
     ):
         env = os.environ | resources.visible(gpus, run.gpus)
-        return watched(options, stage, run, env, held, repeat)
+        return reproduce_logged(options, stage, run, env, held, repeat)
 
 
-def watched(
+def reproduce_logged(
     options: Sequence[str], stage: Stage, run: Run, env: dict[str, str], held: Sequence[int], repeat: str
 ) -> Outcome:
     """Reproduce `stage` with its output in the log and its progress in an artifact."""
@@ -164,20 +166,20 @@ def watched(
         if status == 0:
             return Outcome(outcome, seconds)
         if outcome == "Busy" and not run.stop.wait(
-            graph.BUSY_S
+            graph.RETRY_S
         ):  # `dvc` started by hand works on the same files
             continue
         tail = "\n".join(log.tail)
-        may_pass = not any(WRONG.search(line) for line in log.tail)
+        retryable = not any(WRONG_PARAMETERS.search(line) for line in log.tail)
         why = (
             f"{stage.name} failed with exit status {status} after {seconds:.0f} s. Its last lines:\n\n{tail}"
         )
-        return Outcome("Failed", seconds, f"{why}\n\nAgain, by hand: `{repeat}`", may_pass)
+        return Outcome("Failed", seconds, f"{why}\n\nAgain, by hand: `{repeat}`", retryable)
 
 
 @dataclass
 class _Log:
-    """Sends lines to the run's log and progress to its artifact; remembers what matters at the end."""
+    """Sends lines to the run's log and progress to its artifact, and keeps the last lines."""
 
     stage: str
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL))
@@ -194,7 +196,7 @@ class _Log:
             self.show()
 
     def show(self, final: bool = False) -> None:
-        """Bring the artifact up to date; a server that is away for a while must not end hours of work."""
+        """Update the artifact. Errors are ignored: a temporary server outage must not end a long stage."""
         if self._progress.percent is None or not (final or self._progress.due()):
             return
         shown = {"progress": self._progress.percent, "description": str(self._progress)}
@@ -203,4 +205,5 @@ class _Log:
                 update_progress_artifact(self._artifact, **shown)
             else:
                 key = re.sub(r"[^a-z0-9]+", "-", self.stage.lower()).strip("-")
-                self._artifact = create_progress_artifact(key=key, **shown)
+                artifact: Any = create_progress_artifact(key=key, **shown)
+                self._artifact = artifact

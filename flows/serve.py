@@ -1,8 +1,8 @@
-"""Serves the deployments of this checkout: their schedules fire here, and the UI can start and cancel them.
+"""Serve the deployments of this checkout: their schedules fire here, and the UI can start and cancel them.
 
     python -m flows.serve [--cron "0 3 * * *" | --every SECONDS | --no-schedule] [--profile NAME] [--push]
 
-The Prefect server is the one that PREFECT_API_URL names; `python -m flows.ui` brings one of its own.
+The Prefect server is the one that PREFECT_API_URL names; `python -m flows.ui` starts its own server.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import signal
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.client.schemas.schedules import CronSchedule
@@ -30,7 +31,7 @@ ALONE = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrat
 
 
 def schedule(arguments: argparse.Namespace) -> Schedule | None:
-    given = {"parameters": {"reason": "scheduled"}}
+    given: dict[str, Any] = {"parameters": {"reason": "scheduled"}}
     if arguments.every:
         return Interval(timedelta(seconds=arguments.every), **given)
     return None if arguments.no_schedule else Cron(arguments.cron, **given)
@@ -40,14 +41,14 @@ def cron(text: str) -> str:
     try:
         return CronSchedule(cron=text).cron
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no cron schedule, as '0 3 * * *' is") from error
+        raise argparse.ArgumentTypeError(f"{text!r} is not a cron schedule such as '0 3 * * *'") from error
 
 
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     when = parser.add_mutually_exclusive_group()
-    told = f"when reproduce runs by itself (default: {NIGHTLY})"
-    when.add_argument("--cron", type=cron, default=NIGHTLY, help=told)
+    schedule_help = f"when reproduce runs by itself (default: {NIGHTLY})"
+    when.add_argument("--cron", type=cron, default=NIGHTLY, help=schedule_help)
     when.add_argument("--every", type=float, metavar="SECONDS", help="run it in this interval instead")
     when.add_argument("--no-schedule", action="store_true", help="run it only when asked")
     parser.add_argument("--profile", help="the profile of scheduled runs (default: the active one)")
@@ -57,14 +58,18 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(given: argparse.Namespace, ask_s: float | None = None) -> None:
-    """Serve until interrupted; ask the server every `ask_s` seconds for runs that are due, as Prefect's
-    settings say if None."""
+    """Serve until interrupted, polling the server for due runs every `ask_s` seconds.
+
+    For `None`, Prefect's settings give the interval.
+    """
     tag = f"checkout:{Path.cwd()}"
     close_runs(tag)
-    # nothing ahead of its time: a run that waits for its hour would already keep others from starting
+    # no prefetching: a run that waits for its start time would block others
     runner = Runner(name="local", prefetch_seconds=0, query_seconds=ask_s)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
-    runner.handle_sigterm = lambda *_: signal.raise_signal(signal.SIGINT)  # its own leaves the loop running
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background processes of a shell ignore it
+    runner.handle_sigterm = lambda *_: signal.raise_signal(
+        signal.SIGINT
+    )  # the runner's own handler leaves the loop running
     common = {"push": given.push, "notify": given.notify}
     planned = {"profile": given.profile, **common}
     alike = {"name": "local", "concurrency_limit": ALONE, "tags": [tag]}

@@ -17,7 +17,7 @@ from flows.run_stage import Outcome
 
 DURATIONS = Path(".cache/durations.json")  # seconds each stage took when it last ran
 PAGES = {"Report": "index.html", "Validation": "validation/index.html"}  # below reports/
-MOST_METRICS = 60
+MAX_METRICS = 60
 
 
 def remember(root: Path, outcomes: Mapping[str, Outcome]) -> dict[str, float]:
@@ -60,7 +60,7 @@ def _headline(root: Path, outcomes: Mapping[str, Outcome]) -> str:
 
 
 def _git(root: Path, *arguments: str) -> str:
-    """What git says, or nothing where it has nothing to say: no repository, no commit, no git."""
+    """The output of git, empty if it fails or is not installed."""
     if shutil.which("git") is None:
         return ""
     done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
@@ -106,9 +106,9 @@ def _metrics(repo: Repo) -> str:
     table = [
         "| metrics since the last commit | | old | new | change |",
         "|---|---|--:|--:|--:|",
-        *rows[:MOST_METRICS],
+        *rows[:MAX_METRICS],
     ]
-    more = len(rows) - MOST_METRICS
+    more = len(rows) - MAX_METRICS
     return "\n".join(table) + (f"\n\n… and {more} more: `dvc metrics diff`" if more > 0 else "")
 
 

@@ -36,7 +36,7 @@ ASK_S = 0.25  # a server of one's own may be asked often: somebody who presses R
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], add_help=False)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0], add_help=False)
     parser.add_argument("--port", type=_port, default=4200)
     given, rest = parser.parse_known_args()
     auth = _secure(given.port)
@@ -57,8 +57,7 @@ def main() -> int:
     except KeyboardInterrupt:
         return 0
     finally:
-        server.stdin.close()  # its guard ends it
-        server.wait()
+        _stop_server(server)
     return 0
 
 
@@ -97,7 +96,7 @@ def _free(port: int) -> bool:
         return probe.connect_ex((HOST, port)) != 0
 
 
-def _start_server(port: int) -> subprocess.Popen:
+def _start_server(port: int) -> subprocess.Popen[bytes]:
     """Start it under guard, so that it ends with this process; it logs to `.cache/prefect/server.log`."""
     home = Path(os.environ["PREFECT_HOME"])
     (home / "server.log").touch(0o600)
@@ -116,10 +115,17 @@ def _start_server(port: int) -> subprocess.Popen:
     deadline = time.monotonic() + START_S
     while not _healthy(port):
         if server.poll() is not None or time.monotonic() > deadline:
-            server.stdin.close()
+            _stop_server(server)
             raise SystemExit(f"the Prefect server did not start, see {home / 'server.log'}")
         time.sleep(0.2)
     return server
+
+
+def _stop_server(server: subprocess.Popen[bytes]) -> None:
+    """Close the pipe to its guard, which ends the server, and wait for it."""
+    if server.stdin:
+        server.stdin.close()
+    server.wait()
 
 
 def _healthy(port: int) -> bool:
@@ -140,7 +146,7 @@ class _Pages(SimpleHTTPRequestHandler):
         self.send_error(HTTPStatus.BAD_REQUEST, "Invalid host header")
         return False
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, format: str, *_: object) -> None:
         """Print nothing on the terminal."""
 
 

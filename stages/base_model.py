@@ -32,7 +32,7 @@ def main() -> None:
     OUT.parent.mkdir(parents=True, exist_ok=True)
     with atomic_directory(OUT) as folder:
         if params.source == "shipped":
-            for file in SHIPPED.iterdir():  # without its mode: a read-only copy could not be replaced
+            for file in SHIPPED.iterdir():  # without file modes, since a read-only copy could not be replaced
                 shutil.copyfile(file, folder / file.name)
             return
         from huggingface_hub import snapshot_download

@@ -76,7 +76,7 @@ def plan_shapes(params: Params, root: Path) -> Iterator[Plan]:
 
 @contextmanager
 def plan_published(params: Params, root: Path) -> Iterator[Plan]:
-    """Fetches the annotations at once: they say which media are wanted."""
+    """Plan the published data. It fetches the annotations first, because they name the media."""
     path = params.published.table and root / Path(params.published.table).expanduser()
     own = table.read(path) if path else table.Catalogue()
     sources.use(own.sources)
@@ -84,7 +84,7 @@ def plan_published(params: Params, root: Path) -> Iterator[Plan]:
     folder = root / CACHE / "annotations"
     with Http(params.limits) as http:
         places = Places(http, root, params.limits)
-        files = published.annotations(catalogue, params.published.annotations, places)
+        files = published.annotation_files(catalogue, params.published.annotations, places)
         sync(Plan(list(files)), folder, root / CACHE / "digests-annotations.jsonl", params.limits)
         plan = published.media(catalogue, files, folder, places, params.limits, params.published.leave_out)
         if path:

@@ -41,7 +41,9 @@ def hold_stage() -> None:
     Raises `SystemExit` with one line if another process holds the stage.
     """
     stage = os.environ.get("DVC_STAGE")
-    if not stage or os.environ.get("RANK", "0") != "0":  # by hand, or a further process of a distributed run
+    if (
+        not stage or os.environ.get("RANK", "0") != "0"
+    ):  # run by hand, or not the first process of a distributed run
         return
     path = LOCKS / f"{stage.replace('/', '_')}.lock"
 
@@ -55,7 +57,7 @@ def hold_stage() -> None:
 
 @contextmanager
 def settings_of(block: str) -> Iterator[None]:
-    """Report as one line what another library finds wrong with `block`, which is passed to it as settings."""
+    """Report another library's errors about `block`, which it gets as settings, in one line."""
     try:
         yield
     except (TypeError, ValueError) as error:

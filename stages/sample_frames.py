@@ -110,7 +110,7 @@ def run(params: Params, root: Path = Path(".")) -> None:
 
 
 def too_many(name: str, result: Written, media: int, max_share: float) -> list[str]:
-    """A line if a larger share of a store's media than `max_share` gave no frames, or none gave any."""
+    """An error line if more than `max_share` of a store's media gave no frames, or if none did."""
     count = len(result.rejected)
     if count <= max_share * media and count < media:
         return []
@@ -119,7 +119,7 @@ def too_many(name: str, result: Written, media: int, max_share: float) -> list[s
 
 
 def train_moments(validated: Path) -> Moments:
-    """All media of both training files; the moments of all records about one media together."""
+    """All media of both training files, each with the annotated times of all its records."""
     moments: Moments = {}
     for path in filter(Path.exists, (validated / "sft.jsonl", validated / "rl.jsonl")):
         for row in read_jsonl(path):
@@ -134,7 +134,7 @@ def train_moments(validated: Path) -> Moments:
 
 
 def bench_moments(validated: Path, name: str) -> Moments:
-    """All media of a benchmark, whose questions show even frames only; a segment counts as one of its own."""
+    """All media of a benchmark, which need only evenly spaced frames. Each segment is a separate item."""
     return {frames_of(record): {} for record in bench_records(validated, name)}
 
 

@@ -22,7 +22,7 @@ __all__ = ["ROOT", "closure", "imports", "is_code", "unfolded"]
 
 
 def folded(files: set[str]) -> list[str]:
-    """The same with one entry for each folder that belongs to the closure as a whole."""
+    """The closure with one entry for each folder that belongs to it completely."""
     folders = {str(Path(file).parent) for file in files} - set(PACKAGES)
     whole = {folder for folder in folders if unfolded({folder}) <= files}
     whole = {folder for folder in whole if not any(str(above) in whole for above in Path(folder).parents)}
@@ -32,7 +32,7 @@ def folded(files: set[str]) -> list[str]:
 
 
 def unfolded(deps: set[str]) -> set[str]:
-    """The files that listed dependencies stand for."""
+    """The files that the listed dependencies include."""
     files = {f for dep in deps for f in ([ROOT / dep] if (ROOT / dep).is_file() else (ROOT / dep).rglob("*"))}
     files = {f for f in files if f.is_file() and "__pycache__" not in f.parts}
     return {str(f.relative_to(ROOT)) for f in files if counts(f)}

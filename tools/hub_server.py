@@ -1,4 +1,4 @@
-"""A web server as the hub's and its storage are, with everything that goes wrong on the way.
+"""A web server that imitates the hub and its storage, with faults to inject.
 
     with HubServer() as server:
         server.put("a.mp4", content)                         at server.url + "/a.mp4"
@@ -28,7 +28,7 @@ PIECE = 1 << 16
 
 @dataclass(frozen=True)
 class Status:
-    """An answer with this status and nothing else."""
+    """A response with only this status."""
 
     code: int
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -36,14 +36,14 @@ class Status:
 
 @dataclass(frozen=True)
 class Break:
-    """The connection ends after so many bytes of the answer."""
+    """The connection ends after that many bytes of the response."""
 
     after: int
 
 
 @dataclass(frozen=True)
 class Stall:
-    """Nothing more comes after so many bytes, and the connection stays open."""
+    """The connection stays open, but sends nothing after that many bytes."""
 
     after: int
     seconds: float = 30.0
@@ -60,7 +60,7 @@ class Trickle:
 
 @dataclass(frozen=True)
 class Page:
-    """A web page, with status 200, whatever was asked for."""
+    """A web page with status 200 instead of the requested file."""
 
     type: str = "text/html; charset=utf-8"
     text: bytes = b"<!DOCTYPE html><html><title>Sorry</title></html>"
@@ -68,7 +68,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Do:
-    """Something happens just before the answer."""
+    """Call a function just before the response."""
 
     action: Callable[[], None]
 
@@ -82,7 +82,7 @@ class Request:
     range: str | None
     authorization: str | None
     sent: int = 0
-    """Bytes of the answer that went out."""
+    """Bytes of the response that were sent."""
 
 
 class HubServer:
@@ -95,7 +95,7 @@ class HubServer:
         self.lfs = True
         self.ranges = True
         self.requests: list[Request] = []
-        self.token: str | None = None  # if there is one, the hub and its files want it
+        self.token: str | None = None  # if set, the hub and its files require it
         # by name and revision: the commit, and the place in `files` of each of its files
         self._commits: dict[tuple[str, str], str] = {}
         self._datasets: dict[tuple[str, str], dict[str, str]] = {}
@@ -134,11 +134,11 @@ class HubServer:
         return commit
 
     def spoil(self, path: str, *faults: Fault) -> None:
-        """What happens to the next answers about a path, one after the other."""
+        """Set the faults of the next responses for a path, in order."""
         self._faults.setdefault(path, []).extend(faults)
 
     def sent(self, ending: str = "") -> int:
-        """Bytes that went out, of all paths with that ending."""
+        """Bytes sent for all paths with that ending."""
         return sum(request.sent for request in self.requests if request.path.endswith(ending))
 
     def fault(self, path: str) -> Fault | None:
@@ -279,7 +279,9 @@ class _Handler(BaseHTTPRequestHandler):
         until = fault.after if isinstance(fault, Break | Stall) else left
         while left and self._request.sent < until:
             piece = file.read(min(PIECE, left, until - self._request.sent))
-            self._request.sent += len(piece)  # first: whoever has it all may ask at once
+            self._request.sent += len(
+                piece
+            )  # counted before sending, since a client may query it as soon as it has received all
             self.wfile.write(piece)
             left -= len(piece)
         if isinstance(fault, Stall):

@@ -1,4 +1,4 @@
-"""How fast training and evaluation are at real size, the published way and this one side by side in one run.
+"""Compare the speed of training and evaluation at full size with the published implementation, in one run.
 
     python -m bench.gpu                                    # 7B with random weights, needs a GPU of 80 GB
     python -m bench.gpu --what rollout update --rounds 3
@@ -30,7 +30,7 @@ PARTS = ("check", "rollout", "update", "evaluate", "sft", "compiled", "vllm")
 
 
 def peak(model: Any) -> float:
-    """TFLOP/s of one large matrix product: what this machine can do at all."""
+    """TFLOP/s of one large matrix product, as the upper limit of this machine."""
     side = 8192 if CUDA else 1024
     one, other = torch.randn(2, side, side, device=model.device, dtype=model.dtype).unbind(0)
     for _ in range(3):
@@ -39,7 +39,9 @@ def peak(model: Any) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.gpu", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.gpu", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("--what", nargs="+", choices=PARTS, default=PARTS[:-2])
     parser.add_argument("--model", choices=sorted(SIZES), default="7b")
     parser.add_argument("--prompts", type=int, help="how many are decoded at once")

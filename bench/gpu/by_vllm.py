@@ -1,7 +1,8 @@
-"""The same rollouts and the same questions, written by vLLM: how our own decoding compares with it."""
+"""The same rollouts and questions with vLLM, for comparison with our own decoding."""
 
 from __future__ import annotations
 
+import importlib
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from openo3.model.vllm_engine import VLLMEngine
 
 
 def start(model: Any, size: Size, folder: Path) -> VLLMEngine:
-    """A vLLM of its own beside `model`, with random weights of the same shapes."""
+    """A separate vLLM engine with random weights of the same shapes as `model`."""
     model.config.architectures = [type(model).__name__]
     model.config.save_pretrained(folder)
     processor().save_pretrained(folder)
@@ -28,28 +29,30 @@ def start(model: Any, size: Size, folder: Path) -> VLLMEngine:
         "gpu_memory_utilization": 0.5 if CUDA else 0.1,
     }
     engine = VLLMEngine.load(folder, settings)
-    engine.encoder.end_ids = ()  # nothing ends an answer early, as with the others
+    engine.encoder.end_ids = ()  # no token ends an answer early, as in the other measurements
     return engine
 
 
 def requests(engine: VLLMEngine, model: Any, size: Size, seed: int) -> list[dict[str, Any]]:
-    """Prompts of frames and text that no earlier ones had, so that nothing is known already."""
+    """Prompts with new frames and text, so that no prefix is cached."""
     rng = np.random.default_rng(seed)
     shape = (size.frames, size.height * PATCH, size.width * PATCH, 3)
     made = []
     for pack in packs(model, size, size.prompts, written=False, seed=seed):
-        encoded = Encoded(pack.prefix_ids, pack.branches[0].context_ids, Vision(None, pack.grids))
-        images = [Image.fromarray(shot) for shot in rng.integers(0, 256, shape, dtype=np.uint8)]
+        encoded = Encoded(
+            tuple(pack.prefix_ids), tuple(pack.branches[0].context_ids), Vision(None, pack.grids)
+        )
+        images = [Image.fromarray(frame) for frame in rng.integers(0, 256, shape, dtype=np.uint8)]
         ids = [int(token) for token in engine.encoder.unexpanded(encoded)]
         made.append({"prompt_token_ids": ids, "multi_modal_data": {"image": images}})
     return made
 
 
 def rollout(engine: VLLMEngine, model: Any, size: Size) -> dict[str, float]:
-    from vllm import SamplingParams
+    vllm: Any = importlib.import_module("vllm")
 
     def write(asked: list[dict[str, Any]], new: int) -> None:
-        sampling = SamplingParams(
+        sampling = vllm.SamplingParams(
             n=size.completions, temperature=1.0, top_p=0.95, max_tokens=new, ignore_eos=True, detokenize=False
         )
         outputs = engine.llm.generate(asked, sampling, use_tqdm=False)

@@ -1,4 +1,4 @@
-"""Timing, and rows of a table that are printed as they come."""
+"""Timing, and table rows that are printed as soon as they are measured."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def say(text: str) -> None:
 
 
 class Clock:
-    """How long this run may still take."""
+    """The remaining time of this run."""
 
     def __init__(self, minutes: float) -> None:
         self.end = time.perf_counter() + 60 * minutes

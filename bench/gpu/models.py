@@ -1,4 +1,4 @@
-"""What is measured on: Qwen2.5-VL with random weights, prompts of random frames and text, FLOP counts.
+"""Models and inputs to measure: Qwen2.5-VL with random weights, random frames and text, FLOP counts.
 
 Neither speed nor memory depends on what the weights are. The numbers of the 7B configuration are those that
 Qwen2.5-VL-7B-Instruct was published with.
@@ -65,7 +65,7 @@ WINDOW, PATCH, MERGE = 112, 14, 2
 
 @dataclass(frozen=True)
 class Size:
-    """What a prompt and its completions measure; frames in patches of 14 pixels, height and width."""
+    """Sizes of a prompt and its completions. `height` and `width` of frames are in patches of 14 pixels."""
 
     model: str
     frames: int
@@ -78,7 +78,7 @@ class Size:
 
     @property
     def patches(self) -> int:
-        """Of all frames of a prompt."""
+        """The vision tokens of all frames of a prompt."""
         return self.frames * self.height * self.width
 
 
@@ -91,7 +91,7 @@ SIZES = {
 
 @dataclass(frozen=True)
 class Picture:
-    """A frame as `openo3.media.frame_store` gives it, without what that needs to be installed."""
+    """The fields of `openo3.media.frame_store.Frame`, without that module's dependencies."""
 
     image: Image.Image
     time_s: float
@@ -99,7 +99,7 @@ class Picture:
 
 
 def processor() -> Any:
-    """Qwen2.5-VL's image processing with a small vocabulary: nothing is fetched."""
+    """Qwen2.5-VL's processor with a small vocabulary, made without downloads."""
     size = {"shortest_edge": 28 * 28, "longest_edge": 128 * 28 * 28}
     return Qwen2_5_VLProcessor(
         image_processor=Qwen2VLImageProcessor(size=size, patch_size=PATCH, merge_size=MERGE),
@@ -110,7 +110,7 @@ def processor() -> Any:
 
 
 def build(name: str, layers: int | None = None) -> Any:
-    """The model on this machine's device, in bfloat16 on a GPU; the first `layers` of both towers."""
+    """The model on this machine's device, in bfloat16 on a GPU, with the first `layers` of both towers."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tokens = processor().tokenizer
     special = {
@@ -137,9 +137,11 @@ def build(name: str, layers: int | None = None) -> Any:
         **special,
     )
     if layers:
-        config.text_config.num_hidden_layers = config.vision_config.depth = layers
-        config.text_config.layer_types = config.text_config.layer_types[:layers]
-        config.vision_config.fullatt_block_indexes = [layers - 1]
+        text: Any = config.text_config
+        vision_tower: Any = config.vision_config
+        text.num_hidden_layers = vision_tower.depth = layers
+        text.layer_types = text.layer_types[:layers]
+        vision_tower.fullatt_block_indexes = [layers - 1]
     torch.manual_seed(0)
     with torch.device(device):
         model = Qwen2_5_VLForConditionalGeneration._from_config(
@@ -150,13 +152,13 @@ def build(name: str, layers: int | None = None) -> Any:
 
 
 def attend_plainly(model: Any) -> None:
-    """As transformers does by itself: `sdpa`, in the vision tower frame by frame and window by window."""
+    """Use transformers' own `sdpa`, which attends frame by frame and window by window in the vision tower."""
     model.model.visual.config._attn_implementation = "sdpa"
     model.model.language_model.config._attn_implementation = "sdpa"
 
 
 def packs(model: Any, size: Size, count: int, *, written: bool, seed: int = 0) -> list[Pack]:
-    """Prompts of different random frames and text; their completions as targets if `written`."""
+    """Prompts of random frames and text, with completions as targets if `written`."""
     rng = np.random.default_rng(seed)
     config = model.config
     merged = size.height * size.width // MERGE**2
@@ -178,11 +180,13 @@ def packs(model: Any, size: Size, count: int, *, written: bool, seed: int = 0) -
 
 
 def rows(model: Any, pack: Pack) -> dict[str, torch.Tensor]:
-    """A pack the usual way: each branch a row of its own, with its own copy of the prompt and its frames."""
+    """A pack as an ordinary batch: one row per branch, each with its own copy of the prompt and frames."""
     ids = torch.tensor(
         [[*pack.prefix_ids, *branch.context_ids, *branch.target_ids] for branch in pack.branches]
     )
     copies = len(pack.branches)
+    if pack.pixel_values is None:
+        raise ValueError("the pack has no pixels")
     inputs = {
         "input_ids": ids,
         "attention_mask": torch.ones_like(ids),
@@ -193,8 +197,8 @@ def rows(model: Any, pack: Pack) -> dict[str, torch.Tensor]:
     return {name: tensor.to(model.device) for name, tensor in inputs.items()}
 
 
-def special_tokens(model: Any) -> dict[str, int]:
-    """Special token ids, as `decode` and `collate` ask for them."""
+def special_tokens(model: Any) -> dict[str, Any]:
+    """Special token IDs, as keyword arguments of `decode` and `collate`."""
     return {
         "image_token": model.config.image_token_id,
         "pad_token": model.config.text_config.pad_token_id,
@@ -205,8 +209,11 @@ def special_tokens(model: Any) -> dict[str, int]:
 def forward_flops(
     config: Any, size: Size, *, tokens: int, pairs: int, logits: int, frames: int | None = None
 ) -> float:
-    """Of one forward pass: `tokens` in the language model with `pairs` of a query and a key that it sees,
-    `logits` of them projected on the vocabulary; and a prompt's frames in the vision tower."""
+    """FLOPs of one forward pass.
+
+    The language model processes `tokens` with `pairs` of visible query and key, and projects `logits` of them
+    onto the vocabulary. The vision tower processes the frames of a prompt.
+    """
     text, vision = config.text_config, config.vision_config
     frame = size.height * size.width
     patches = frame * (size.frames if frames is None else frames)

@@ -1,8 +1,10 @@
-"""Completions of prompts: transformers' `generate` for one prompt, and branches of many prompts at once."""
+"""Measure rollouts: transformers' `generate` on one prompt, and branches of many prompts at once."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -14,10 +16,12 @@ from bench.gpu.measure import CUDA, Clock, attempt, say, seconds
 from bench.gpu.models import Size, attend_plainly, packs, rows, special_tokens
 from openo3.model.attention import attend_framewise
 from openo3.model.decoding import Sampling, decode
+from openo3.model.fused_layers import compile_vision
+from openo3.model.upstream import uncompiled
 
 
 def published(model: Any, size: Size, most_s: float) -> dict[str, float]:
-    """One prompt, its completions as rows; cut off after `most_s` seconds, the rest at the speed so far."""
+    """Completions of one prompt as rows. After `most_s` seconds the rest is extrapolated."""
     attend_plainly(model)
     (pack,) = packs(model, replace(size, new_tokens=0), 1, written=True)
     inputs = rows(model, pack)
@@ -31,8 +35,8 @@ def published(model: Any, size: Size, most_s: float) -> dict[str, float]:
     return speed(replace(size, prompts=1), first, took, ids.shape[1] - inputs["input_ids"].shape[1])
 
 
-def ours(model: Any, size: Size, *, replay: bool = True, new_tokens: int | None = None) -> dict[str, float]:
-    """All prompts at once, a prompt's completions as branches of one row."""
+def ours(model: Any, size: Size, *, fused: bool = True, new_tokens: int | None = None) -> dict[str, float]:
+    """All prompts at once, with the completions of a prompt as branches of one row."""
     attend_framewise(model)
     prompts = packs(model, size, size.prompts, written=False)
     new_tokens = new_tokens or size.new_tokens
@@ -45,17 +49,26 @@ def ours(model: Any, size: Size, *, replay: bool = True, new_tokens: int | None 
             **special_tokens(model),
             end_tokens=(),
             generator=torch.Generator(model.device).manual_seed(0),
-            replay=replay,
+            fused=fused,
         )
         assert all(len(branch.ids) == new for row in written for branch in row)
 
-    write(3)
-    first = seconds(lambda: write(1))
-    return speed(size, first, seconds(lambda: write(new_tokens)), new_tokens)
+    with compiled_vision(model):
+        write(3)
+        first = seconds(lambda: write(1))
+        return speed(size, first, seconds(lambda: write(new_tokens)), new_tokens)
+
+
+@contextmanager
+def compiled_vision(model: Any) -> Iterator[None]:
+    """The vision tower as `LocalEngine.load` compiles it; training afterwards has it as it was."""
+    with uncompiled(model.model.visual.blocks):
+        compile_vision(model)
+        yield
 
 
 def speed(size: Size, first: float, took: float, tokens: int) -> dict[str, float]:
-    """Of whole completions, from the time of the first tokens and that of `tokens`."""
+    """The time of whole completions, extrapolated from the first tokens and from `tokens`."""
     step = (took - first) / (tokens - 1)
     whole, completions = first + step * (size.new_tokens - 1), size.prompts * size.completions
     return {
@@ -70,7 +83,7 @@ def speed(size: Size, first: float, took: float, tokens: int) -> dict[str, float
 
 
 def table(model: Any, size: Size, clock: Clock) -> tuple[float, float]:
-    """Prints the rows; completions per second, published and ours."""
+    """Print the rows; return completions per second, published and ours."""
     most_s = min(75, clock.left_s / 5)
     theirs = attempt("rollout, published way", clock, 30, lambda: published(model, size, most_s))
     best: dict[str, float] = {}
@@ -84,15 +97,15 @@ def table(model: Any, size: Size, clock: Clock) -> tuple[float, float]:
         quarter = replace(size, prompts=max(1, size.prompts // 4))
         attempt("rollout, ours, fewer prompts", clock, 60, lambda: ours(model, quarter, new_tokens=264))
         attempt(
-            "rollout, ours, steps not recorded", clock, 60,
-            lambda: ours(model, quarter, replay=False, new_tokens=few),
+            "rollout, ours, layers not fused, steps not recorded", clock, 60,
+            lambda: ours(model, quarter, fused=False, new_tokens=few),
         )  # fmt: skip
         attempt("attention of one layer in a decoding step", clock, 30, lambda: kernels(model, size))
     return theirs.get("completions/s", 0), best.get("completions/s", 0)
 
 
 def kernels(model: Any, size: Size) -> dict[str, float]:
-    """Microseconds of one layer's attention in a step, by each of torch's kernels that take a mask."""
+    """Microseconds of one layer's attention in a step, for each torch kernel that supports a mask."""
     text = model.config.text_config
     shared, width = text.num_key_value_heads, text.hidden_size // text.num_attention_heads
     queries, length = text.num_attention_heads // shared * size.completions, 4096

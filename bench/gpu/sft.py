@@ -1,4 +1,4 @@
-"""Supervised steps: a record a row with logits of the whole text, and packs; and how long data takes."""
+"""Measure SFT steps: one record per row with logits of the whole text, packs, and data loading."""
 
 from __future__ import annotations
 
@@ -32,25 +32,25 @@ from openo3.model.encode import Prompt, PromptEncoder
 from openo3.model.packing import Branch, Pack, collate, model_inputs
 
 ANSWER = 400
-"""Tokens of an answer with its reasoning; one record a video, so that a pack shares nothing."""
+"""Tokens of an answer with its reasoning. There is one record per video, so packs share no frames."""
 
 
 class Records(Dataset):
-    """`count` records as the frame store holds them: JPEG frames -> patches and tokens, anew each time."""
+    """`count` records, processed from JPEG frames to patches and tokens at each access."""
 
     def __init__(self, size: Size, count: int) -> None:
         self.size, self.count, self.encoder = size, count, PromptEncoder(processor())
         shape = (size.frames, size.height * PATCH, size.width * PATCH, 3)
         self.frames = [io.BytesIO() for _ in range(size.frames)]
-        shots = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-        for file, shot in zip(self.frames, shots, strict=True):
-            Image.fromarray(shot).save(file, "JPEG", quality=95)
+        noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+        for file, pixels in zip(self.frames, noise, strict=True):
+            Image.fromarray(pixels).save(file, "JPEG", quality=95)
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, index: int) -> Pack:
-        frames = [Picture(Image.open(file).convert("RGB"), n / 2) for n, file in enumerate(self.frames)]
+        frames: Any = [Picture(Image.open(file).convert("RGB"), n / 2) for n, file in enumerate(self.frames)]
         encoded = self.encoder.encode(Prompt(tuple(frames), 8.0, "When is the red circle in view?"))
         answer = [index % 100] * self.size.new_tokens
         vision = encoded.vision
@@ -59,8 +59,10 @@ class Records(Dataset):
 
 
 def waiting(model: Any, size: Size, rounds: int, records: int = 4) -> dict[str, float]:
-    """Steps whose batches worker processes make meanwhile, and what share of a step is spent waiting for
-    the batch and for its way to the model's device; medians."""
+    """Steps with batches from worker processes, and the share of a step spent waiting for a batch.
+
+    Waiting includes the copy to the device. The results are medians.
+    """
     attend_framewise(model)
     workers, steps = min(8, os.cpu_count() or 1), 2 + 3 * rounds
     loader = DataLoader(
@@ -68,7 +70,7 @@ def waiting(model: Any, size: Size, rounds: int, records: int = 4) -> dict[str, 
         batch_size=records,
         collate_fn=partial(collate, **special_tokens(model)),
         num_workers=workers,
-        multiprocessing_context="spawn",  # a fork of what vLLM has run in hangs
+        multiprocessing_context="spawn",  # a forked process hangs after vLLM has run
         pin_memory=CUDA,
     )
     batches = iter(loader)
@@ -82,7 +84,9 @@ def waiting(model: Any, size: Size, rounds: int, records: int = 4) -> dict[str, 
         (-target_logps(model, inputs, labels)).mean().backward()
 
     with trained(model, 1):
-        times = [(seconds(take), seconds(step)) for _ in range(steps)][2:]  # the first ones record and grow
+        times = [(seconds(take), seconds(step)) for _ in range(steps)][
+            2:
+        ]  # without the first steps, which allocate memory
     return {
         "records": records,
         "workers": workers,
@@ -94,7 +98,7 @@ def waiting(model: Any, size: Size, rounds: int, records: int = 4) -> dict[str, 
 def measured(
     model: Any, size: Size, rounds: int, peak: float, records: int, *, packed: bool = True, every: int = 1
 ) -> dict[str, float]:
-    """Steps of `records` records; one layer in `every` is computed again."""
+    """Steps of `records` records, with activation checkpointing of one layer in `every`."""
     made = packs(model, size, records, written=True)
     if packed:
         attend_framewise(model)
@@ -139,7 +143,7 @@ def variants(run: Callable[..., dict[str, float]], clock: Clock, what: str) -> N
 
 
 def compiled(model: Any, size: Size, clock: Clock, rounds: int, peak: float) -> None:
-    """The same of a model whose layers are compiled already."""
+    """The same measurement on a model with compiled layers."""
     run = partial(measured, model, _answered_once(size), rounds, peak)
     variants(run, clock, "SFT, ours, layers compiled")
 

@@ -1,4 +1,4 @@
-"""An update's forward and backward pass: completions as rows of their own, and as branches of one row.
+"""Measure an update's forward and backward pass: completions as separate rows, and as branches of one row.
 
 The optimizer's step is the same in both and is left out, as its states do not fit on one GPU.
 """
@@ -22,11 +22,11 @@ from openo3.model.load import compile_each_layer
 from openo3.model.packing import collate, model_inputs
 
 OFTEN = ((1, 1), (4, 1), (8, 1), (1, 2), (2, 2), (1, None))
-"""Prompts in one pass, and of how many layers one computes its activations again in the backward pass."""
+"""(prompts per pass, `every`): one layer in `every` recomputes its activations in the backward pass."""
 
 
 def whole_logps(model: Any, inputs: dict[str, torch.Tensor], new: int) -> torch.Tensor:
-    """[rows, new] from the logits of the whole text."""
+    """Log-probabilities [rows, new] from the logits of the whole text."""
     logits = model(**inputs, use_cache=False).logits[:, -new - 1 : -1]
     ids = inputs["input_ids"][:, -new:]
     return torch.stack(
@@ -38,8 +38,10 @@ def whole_logps(model: Any, inputs: dict[str, torch.Tensor], new: int) -> torch.
 
 
 def target_logps(model: Any, inputs: dict[str, Any], labels: torch.Tensor) -> torch.Tensor:
-    """Of all labelled tokens, one after the other: logits for them alone, piece by piece, as TRL's fused head
-    does with a kernel of its own (which asks for TRL)."""
+    """Log-probabilities of all labelled tokens, concatenated.
+
+    Logits are computed for these tokens alone, in pieces, as TRL's fused head does with its own kernel.
+    """
     hidden = model.model(**inputs, use_cache=False).last_hidden_state[:, :-1]
     wanted = labels[:, 1:] >= 0
 
@@ -52,7 +54,7 @@ def target_logps(model: Any, inputs: dict[str, Any], labels: torch.Tensor) -> to
 
 
 def loss_of(logps: torch.Tensor, reference: torch.Tensor | None = None) -> torch.Tensor:
-    """A GRPO loss with advantages of one, and the KL estimate with a reference."""
+    """The GRPO loss with advantages of one, plus the KL estimate if there is a reference."""
     loss = -(logps - logps.detach()).exp()
     if reference is not None:
         loss = loss + 0.04 * ((reference - logps).exp() - (reference - logps) - 1)
@@ -60,7 +62,7 @@ def loss_of(logps: torch.Tensor, reference: torch.Tensor | None = None) -> torch
 
 
 def published(model: Any, size: Size, rounds: int, *, reference: bool) -> dict[str, float]:
-    """One prompt with its completions as rows. The reference's pass goes through the same weights."""
+    """One prompt with its completions as rows. The reference pass uses the same weights."""
     attend_plainly(model)
     (pack,) = packs(model, size, 1, written=True)
     inputs = rows(model, pack)
@@ -80,7 +82,7 @@ def published(model: Any, size: Size, rounds: int, *, reference: bool) -> dict[s
 
 
 def ours(model: Any, size: Size, rounds: int, *, groups: int, every: int | None) -> dict[str, float]:
-    """`groups` prompts, each with its completions as branches of one row; no reference, as beta is 0."""
+    """`groups` prompts, each with its completions as branches of one row. There is no reference (beta 0)."""
     attend_framewise(model)
     batch = collate(packs(model, size, groups, written=True), **special_tokens(model))
     labels = batch.pop("labels").to(model.device)
@@ -93,7 +95,7 @@ def ours(model: Any, size: Size, rounds: int, *, groups: int, every: int | None)
     pairs += size.completions * (size.new_tokens * size.prompt_tokens + size.new_tokens**2 // 2)
     count = partial(forward_flops, model.config, size)
     forward = groups * count(tokens=size.prompt_tokens + new, pairs=pairs, logits=new)
-    head = groups * count(tokens=0, pairs=0, logits=new, frames=0)  # computed again in any case
+    head = groups * count(tokens=0, pairs=0, logits=new, frames=0)  # always recomputed
     again = head + ((forward - head) / every if every else 0)
     return timed(model, step, rounds, every) | speed(size, groups, forward, 3 + again / forward)
 
@@ -106,7 +108,7 @@ def timed(model: Any, step: Callable[[], None], rounds: int, every: int | None) 
 
 @contextmanager
 def trained(model: Any, every: int | None) -> Iterator[None]:
-    """The model as it trains, with the activations of one layer in `every` computed again."""
+    """The model in training mode, with activation checkpointing of one layer in `every`."""
     if every:
         model.activation_checkpointing_enable(every_n_layers=every)
     model.train()
@@ -119,8 +121,11 @@ def trained(model: Any, every: int | None) -> Iterator[None]:
 
 
 def speed(size: Size, groups: int, forward: float, executed: float) -> dict[str, Any]:
-    """What a step is divided by: completions; arithmetic that counts, a forward pass and twice that backward;
-    and all of it, with what is computed again or for the reference: `executed` in forward passes."""
+    """The work of a step, by which its rates are computed.
+
+    `useful` counts a forward pass and twice that for the backward pass in TFLOP. `executed` (given in forward
+    passes) also counts recomputation and the reference pass.
+    """
     return {"prompts": groups, "completions": groups * size.completions, "useful": 3 * forward / 1e12,
             "executed": executed * forward / 1e12}  # fmt: skip
 
@@ -137,7 +142,7 @@ def row(result: dict[str, Any]) -> dict[str, float]:
 
 
 def table(model: Any, size: Size, clock: Clock, rounds: int) -> tuple[float, float]:
-    """Prints the rows; completions per second, published and ours at its best."""
+    """Print the rows; return completions per second, published and the best of ours."""
     theirs = 0.0
     for name, reference in (("", True), (" without a reference model", False)):
         measure = partial(published, model, size, max(1, rounds // 2), reference=reference)
@@ -149,7 +154,7 @@ def table(model: Any, size: Size, clock: Clock, rounds: int) -> tuple[float, flo
 def variants(
     model: Any, size: Size, clock: Clock, rounds: int, what: str, often: Sequence[tuple[int, int | None]]
 ) -> list[float]:
-    """Completions per second of each."""
+    """Completions per second of each variant."""
     speeds = [0.0]
     for groups, every in often:
         again = {None: "nothing", 1: "all layers"}.get(every, f"1 layer in {every}")
@@ -160,7 +165,7 @@ def variants(
 
 
 def compiled(model: Any, size: Size, clock: Clock, rounds: int) -> None:
-    """The same with each layer compiled, for good: the last thing that this model is used for."""
+    """The same with compiled layers. The model stays compiled, so this measurement comes last."""
     compile_each_layer(model)
     if clock.left_s > 90:
         variants(model, size, clock, rounds, "update, ours, layers compiled", ((4, 1), (8, 1), (1, 2)))

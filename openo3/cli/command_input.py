@@ -1,4 +1,4 @@
-"""What the commands read: every row and field is checked before anything is printed.
+"""Read the input of the commands. Every row and field is checked before anything is printed.
 
 A row of `openo3 rewards`, one a line:
 
@@ -150,7 +150,7 @@ def _checked(path: str, number: int, raw: Any, parse: Any) -> Any:
 
 
 def _not_finite(row: Any) -> Iterator[str]:
-    """The paths of NaN and infinities, which are no JSON but which Python reads and writes."""
+    """The paths of NaN and infinities, which are not valid JSON but which Python reads and writes."""
     open_ = [("row", row)]
     while open_:
         path, value = open_.pop()

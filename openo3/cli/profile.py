@@ -28,7 +28,7 @@ ACTIVATED = Path(".cache/active-profile.json")
 
 
 class ProfileError(Exception):
-    """Why the profile cannot be switched; nothing was changed."""
+    """The profile cannot be switched. Nothing was changed."""
 
 
 def names() -> list[str]:

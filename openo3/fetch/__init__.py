@@ -8,7 +8,7 @@ deadlines      limits how long one wait for a server may take
 hub            files of a hub dataset at one commit
 zips, tars     members of archives, without unpacking the rest
 unpacking      decompression within bounds
-endings        finds files by the longest matching end of their path
+path_suffixes  finds files by the longest matching end of their path
 places         opens and searches the places that the catalogue names
 local          a plan from the user's own folder
 published      a plan from the catalogue (`openo3.annotations.catalogue`)

@@ -1,4 +1,4 @@
-"""The network of a host: a redirect must not lead from the internet into a private network."""
+"""Detect redirects that lead from the internet into a private network."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Network = Literal["public", "loopback", "link-local", "private"]
 
 
 def networks(host: str) -> set[Network]:
-    """The networks of every address of a host; empty if its name does not resolve here."""
+    """The network of each address of a host. The result is empty if its name does not resolve here."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
@@ -18,10 +18,10 @@ def networks(host: str) -> set[Network]:
     return {network(str(address[0])) for *_, address in found}
 
 
-def leads_inside(first: str, then: str) -> bool:
-    """Whether `then` has an address in a network that is not public and that `first` is not part of.
+def enters_private_network(first: str, then: str) -> bool:
+    """Whether `then` has an address in a private network that `first` is not part of.
 
-    A proxy resolves names itself: a name that does not resolve here is not refused.
+    A name that does not resolve here is allowed, since a proxy may resolve it.
     """
     return bool(networks(then) - networks(first) - {"public"})
 

@@ -1,4 +1,4 @@
-"""Checks of a file's content while it arrives."""
+"""Check a file's content while it is received."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from openo3.fetch.http import HttpBlob
+from openo3.fetch.http import HttpFile
 from openo3.fetch.limits import GB, Limits
 from openo3.fetch.origin import Origin
 from openo3.fetch.plan import Item, Unavailable
 from openo3.fetch.random_access import PIECE, LocalFile
 
 
-class Checks:
-    """Takes a file piece by piece, then `passed`. Both raise `Unavailable` for content that is wrong."""
+class ContentChecks:
+    """Checks a file piece by piece with `add`, then as a whole with `finish`.
+
+    Both raise `Unavailable` for wrong content.
+    """
 
     def __init__(self, item: Item, limits: Limits) -> None:
         self._item, self._most = item, int(limits.file_gb * GB)
@@ -34,8 +37,8 @@ class Checks:
         if self._item.origin.crc32 is not None:
             self._crc32 = zlib.crc32(piece, self._crc32)
 
-    def passed(self) -> str:
-        """Its sha256."""
+    def finish(self) -> str:
+        """Check size and digests of the whole file, and return its sha256."""
         origin, digest = self._item.origin, self._sha256.hexdigest()
         if origin.size is not None and self._size != origin.size and not isinstance(origin, LocalFile):
             raise Unavailable("unreadable", f"{origin.name}: {self._size:,} bytes, {origin.size:,} expected")
@@ -44,20 +47,20 @@ class Checks:
         if origin.sha256 not in (None, digest):
             raise Unavailable("unreadable", f"{origin.name}: damaged, its sha256 is wrong")
         if self._git and self._git.sha1.hexdigest() != self._git.expected:
-            raise Unavailable("unreadable", f"{origin.name}: damaged, its git id is wrong")
+            raise Unavailable("unreadable", f"{origin.name}: damaged, its git ID is wrong")
         return digest
 
 
 @dataclass(frozen=True)
 class _GitId:
-    """git's id of a file is the SHA-1 of a header with its size, then its bytes."""
+    """git's ID of a file: the SHA-1 of a header with the size, followed by the content."""
 
     expected: str
     sha1: hashlib._Hash
 
     @classmethod
     def of(cls, origin: Origin) -> _GitId | None:
-        if not isinstance(origin, HttpBlob) or origin.git is None or origin.size is None:
+        if not isinstance(origin, HttpFile) or origin.git is None or origin.size is None:
             return None
         return cls(origin.git, hashlib.sha1(b"blob %d\0" % origin.size, usedforsecurity=False))
 

@@ -1,9 +1,9 @@
-"""A limit on how long one wait for a server may take, however often it sends a byte.
+"""Limit the total time that a wait for a server may take, however often the server sends a byte.
 
-httpx limits the time between two reads of a socket. A server that sends a byte now and then, or one
-`100 Continue` after the other, never reaches that limit.
+httpx limits only the time between two reads of a socket. A server that sends single bytes, or one `100
+Continue` after the other, never reaches that limit.
 
-    limit(transport)
+    enforce_deadlines(transport)
     with deadline(30.0):
         client.send(request, stream=True)           httpx.ReadTimeout after 30 s of headers
 """
@@ -24,7 +24,7 @@ _own = threading.local()
 
 @contextmanager
 def deadline(seconds: float) -> Iterator[None]:
-    """Reads of this thread's connections time out after so many seconds in all."""
+    """Let all reads of this thread's connections time out `seconds` from now."""
     _own.ends = time.monotonic() + seconds
     try:
         yield
@@ -32,7 +32,7 @@ def deadline(seconds: float) -> Iterator[None]:
         _own.ends = None
 
 
-def limit(transport: httpx2.HTTPTransport) -> None:
+def enforce_deadlines(transport: httpx2.HTTPTransport) -> None:
     """Make the transport's connections respect `deadline`.
 
     httpx 2.16 has no public way to pass a network backend, so this sets a private attribute of httpcore's

@@ -1,6 +1,6 @@
-"""sha256 of origins by their identity, kept between runs; it survives a kill.
+"""The sha256 of origins by their identity. The file is kept between runs and survives a kill.
 
-A line is appended for each file as soon as it is complete:
+A line is appended for each file when it is complete:
 
     {"identity": "hf://datasets/...", "mtime_ns": 1732300000000000000, "sha256": "9f2c..."}
 """
@@ -19,13 +19,15 @@ from openo3.files.artifacts import write_jsonl
 
 
 class Digests:
-    """`mtime_ns` is the time of the file that came: of a copy it is its origin's. The file is written to only
-    if it `learns`."""
+    """Digests, with `mtime_ns`, the modification time of the fetched file (for a copy, that of its origin).
 
-    def __init__(self, file: Path, learns: bool = True) -> None:
-        self.file, self._learns = file, learns
-        if learns and file.is_symlink():
-            file.unlink()  # lines are appended to it: nothing outside is written
+    `file` is written only if `writable`.
+    """
+
+    def __init__(self, file: Path, writable: bool = True) -> None:
+        self.file, self._writable = file, writable
+        if writable and file.is_symlink():
+            file.unlink()  # appending would write to the file that it links to
         lines = file.read_bytes() if file.exists() else b""
         self._known = _known(lines)
         self._used: dict[str, tuple[int, str]] = {}
@@ -33,7 +35,7 @@ class Digests:
         self._lock = Lock()
 
     def of(self, origin: Origin) -> str | None:
-        """The digest of an origin, None if unknown; a local origin that is unknown is read."""
+        """The digest of an origin, `None` if unknown. Local origins without a known digest are read."""
         found = self._used.get(origin.identity) or self._known.get(origin.identity)
         if found is None and isinstance(origin, LocalFile):
             with open(origin.path, "rb") as file:
@@ -43,24 +45,24 @@ class Digests:
         self._used[origin.identity] = found
         return found[1]
 
-    def is_time_of(self, origin: Origin, mtime_ns: int) -> bool:
-        """Whether a file of this origin had this time when it came, or when it was last read."""
+    def is_known_time(self, origin: Origin, mtime_ns: int) -> bool:
+        """Whether a file of this origin had this modification time when it was fetched or last read."""
         found = self._known.get(origin.identity)
         times = {found[0]} if found else set()
         if isinstance(origin, LocalFile):
             times.add(origin.status.st_mtime_ns)
         return mtime_ns in times
 
-    def learn(self, origin: Origin, mtime_ns: int, digest: str) -> None:
+    def record(self, origin: Origin, mtime_ns: int, digest: str) -> None:
         self._used[origin.identity] = (mtime_ns, digest)
-        if not self._learns:
+        if not self._writable:
             return
         line = orjson.dumps(_line(origin.identity, mtime_ns, digest), option=orjson.OPT_APPEND_NEWLINE)
         with self._lock:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             with open(self.file, "ab") as file:
                 if not self._ends_a_line:
-                    file.write(b"\n")  # a killed run left its last line cut
+                    file.write(b"\n")  # a killed run may have left its last line incomplete
                     self._ends_a_line = True
                 file.write(line)
 
@@ -74,7 +76,7 @@ def _line(identity: str, mtime_ns: int, digest: str) -> dict[str, object]:
 
 
 def _known(lines: bytes) -> dict[str, tuple[int, str]]:
-    """Skips damaged lines and those cut by a kill; their files are checked again."""
+    """The known digests. Damaged and incomplete lines are skipped; their files are checked again."""
     known = {}
     for line in lines.splitlines():
         try:

@@ -1,15 +1,18 @@
-"""Files behind http(s) addresses, read by ranges.
+"""Files at http(s) addresses, read by ranges.
 
     with Http(Limits()) as http:
-        blob = http.look("https://example.org/a.mp4")        size and validator; raises if unavailable
-        read(blob, 100, 200)
+        file = http.file("https://example.org/a.mp4")        size and validator; raises if unavailable
+        read(file, 100, 200)
 
-A connection that breaks, stalls or is too slow is opened again, with growing waits; 429 and 5xx likewise,
-after the wait that the server asks for. It resumes mid-file only where the server can tell one version of the
-file from another: under a strong ETag (sent as `If-Range`), or at a commit of the hub, whose digests are
-checked. Otherwise it raises `Interrupted`, and the file starts anew. Tokens are sent as headers to the
-address alone, never to another host that it redirects to, and are part of no message. A redirect from the
-internet into a private network is refused.
+A connection that breaks, stalls or is too slow is retried with exponential backoff. Statuses 429 and 5xx are
+retried likewise, after the wait that the server asks for.
+
+A download resumes in the middle only if the version of the file is certain: under a strong ETag (sent as
+`If-Range`), or at a commit of the hub, whose digests are checked. Otherwise `Interrupted` is raised, and the
+file starts from the beginning.
+
+Tokens are sent as headers to the address itself, never to another host after a redirect, and never appear in
+messages. A redirect from the internet into a private network is refused.
 """
 
 from __future__ import annotations
@@ -22,8 +25,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import httpx2 as httpx
@@ -35,8 +37,8 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from openo3.fetch.addresses import leads_inside
-from openo3.fetch.deadlines import deadline, limit
+from openo3.fetch.addresses import enters_private_network
+from openo3.fetch.deadlines import deadline, enforce_deadlines
 from openo3.fetch.limits import Limits, Throttle
 from openo3.fetch.plan import FetchError, Unavailable, Unfinished
 from openo3.fetch.public import public_only
@@ -45,15 +47,15 @@ from openo3.fetch.random_access import PIECE
 T = TypeVar("T")
 
 LOGIN = "log in with `hf auth login` or set HF_TOKEN, and accept the data set's conditions on its page"
-_LONGEST_WAIT_S = 300.0
+_MAX_WAIT_S = 300.0
 BUSY = {408, 425, 429, 500, 502, 503, 504, 520, 522, 524}
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _RANGE = re.compile(rf"bytes ({_NUMBER.pattern})-({_NUMBER.pattern})/({_NUMBER.pattern}|\*)")
-_MOST_REDIRECTS = 10
+_MAX_REDIRECTS = 10
 
 
 class Broken(Exception):
-    """The request failed in a way that may pass; `after_s` is the wait that the server asked for."""
+    """A transient failure of a request. `after_s` is the wait that the server asked for."""
 
     def __init__(self, what: str, after_s: float = 0.0) -> None:
         super().__init__(what)
@@ -61,15 +63,15 @@ class Broken(Exception):
 
 
 class Changed(Unfinished):
-    """The file changed on the server while it was read."""
+    """The file changed on the server during the download."""
 
 
 class Interrupted(Unfinished):
-    """The connection broke, and the rest could be of another version: the file can only start anew."""
+    """The connection broke, and the rest may be of another version, so the file must start again."""
 
 
 class Http:
-    """A pool of connections; threads may share it.
+    """A connection pool that threads may share.
 
     `public`: for addresses that a stranger chose. Only https to hosts of the internet, and no proxy, which
     would reach others.
@@ -84,9 +86,10 @@ class Http:
             headers={"Accept-Encoding": "identity", "User-Agent": "openo3"},
         )
         for transport in (self._client._transport, *filter(None, self._client._mounts.values())):
-            if public:
-                public_only(transport)
-            limit(transport)
+            if isinstance(transport, httpx.HTTPTransport):
+                if public:
+                    public_only(transport)
+                enforce_deadlines(transport)
         self.limits = limits
         self._throttle = Throttle(limits.bandwidth_mb_s and limits.bandwidth_mb_s * 1e6)
         self._waits = wait_random_exponential(multiplier=limits.wait_s, max=60)
@@ -103,18 +106,18 @@ class Http:
     def __exit__(self, *_: object) -> None:
         self._client.close()
 
-    def look(self, url: str, headers: Mapping[str, str] | None = None) -> HttpBlob:
-        """The file of that address. Raises `Unavailable` or `Unfinished` if it cannot be read."""
-        blob = HttpBlob(self, url, headers=headers or {})
-        with blob.stream(0, 1) as stream:
+    def file(self, url: str, headers: Mapping[str, str] | None = None) -> HttpFile:
+        """The file at an address. Raises `Unavailable` or `Unfinished` if it cannot be read."""
+        file = HttpFile(self, url, headers=headers or {})
+        with file.stream(0, 1) as stream:
             stream.read(1)
-            return replace(blob, size=stream.version.size, tag=stream.version.tag, final=stream.final)
+            return replace(file, size=stream.version.size, tag=stream.version.tag, final=stream.final)
 
     def get(self, url: str, headers: Mapping[str, str]) -> httpx.Response:
-        """The open answer at the end of the redirects. Raises `Unavailable` where they may not lead."""
+        """The open response after all redirects. Raises `Unavailable` for a redirect that is refused."""
         request = self._client.build_request("GET", url, headers=headers)
         first = request.url.host
-        for _ in range(_MOST_REDIRECTS + 1):
+        for _ in range(_MAX_REDIRECTS + 1):
             if self._public and request.url.scheme != "https":
                 raise Unavailable("unsafe", f"{shown(str(request.url))}: not https")
             with deadline(self.limits.stall_s):
@@ -123,42 +126,46 @@ class Http:
                 return response
             response.close()
             request = response.next_request
-            if request.url.host != first and leads_inside(first, request.url.host):
+            if request.url.host != first and enters_private_network(first, request.url.host):
                 to = f"redirects to {request.url.host}, in a private network"
                 raise Unavailable("unsafe", f"{shown(url)}: {to}")
-        raise Unavailable("missing", f"{shown(url)}: more than {_MOST_REDIRECTS} redirects")
+        raise Unavailable("missing", f"{shown(url)}: more than {_MAX_REDIRECTS} redirects")
 
-    def patiently(self, call: Callable[[], T]) -> T:
-        """Call again while it raises `Broken`, with waits. Raises the last `Broken`."""
+    def retry(self, call: Callable[[], T]) -> T:
+        """Call again with backoff while it raises `Broken`. Raises the last `Broken`."""
         return self._retrying(call)
 
     def _wait(self, state: RetryCallState) -> float:
-        asked = state.outcome.exception().after_s
-        return min(asked, _LONGEST_WAIT_S) or self._waits(state)
+        error = state.outcome.exception() if state.outcome else None
+        requested_s = error.after_s if isinstance(error, Broken) else 0.0
+        return min(requested_s, _MAX_WAIT_S) or self._waits(state)
 
 
 @dataclass(frozen=True)
 class _Version:
-    """What tells one version of a file from another."""
+    """What distinguishes the versions of a file."""
 
     size: int | None = None
     tag: str | None = None
 
     @property
     def strong(self) -> bool:
-        """Only a strong ETag changes whenever a byte does; a weak one or a date may stay."""
+        """Whether the tag changes with every byte. Weak ETags and dates may stay the same."""
         return bool(self.tag and self.tag.startswith('"'))
 
-    def agrees(self, other: _Version) -> bool:
+    def matches(self, other: _Version) -> bool:
         pairs = ((self.size, other.size), (self.tag, other.tag))
         return all(ours is None or theirs is None or ours == theirs for ours, theirs in pairs)
 
 
 @dataclass(frozen=True)
-class HttpBlob:
-    """`tag` is its ETag or time of change; `pinned` names a version that never changes; `git` is git's
-    id of the bytes. That, or their sha256, is what they are, wherever they are. `final` is the address that
-    `url` redirects to."""
+class HttpFile:
+    """A file at an address.
+
+    `tag` is its ETag or modification time. `pinned` names a version that never changes. `git` is git's ID of
+    the content; like `sha256`, it identifies the content at any address. `final` is the address that `url`
+    redirects to.
+    """
 
     http: Http = field(repr=False, compare=False)
     url: str = field(repr=False)
@@ -172,13 +179,13 @@ class HttpBlob:
 
     crc32 = None
 
-    @cached_property
+    @property
     def name(self) -> str:
         return self.pinned or shown(self.url)
 
     @property
     def address(self) -> str:
-        """Where the bytes came from in the end, with their version if there is one."""
+        """The final address of the bytes, with their version if there is one."""
         if self.pinned:
             return self.pinned
         name = shown(self.final or self.url)
@@ -199,39 +206,40 @@ class HttpBlob:
 
     @property
     def resumable(self) -> bool:
-        """Only if the rest is known to be of the same version."""
+        """Whether the rest of an interrupted download is certainly of the same version."""
         return bool(self.pinned or self.sha256) or _Version(tag=self.tag).strong
 
-    def stream(self, start: int = 0, end: int | None = None) -> BinaryIO:
+    def stream(self, start: int = 0, end: int | None = None) -> _Stream:
         return _Stream(self, start, self.size if end is None else end)
 
 
 class _Stream(io.RawIOBase):
-    """The bytes from `start` to `end` (None: to the end, wherever that is) of an `HttpBlob`."""
+    """The bytes of an `HttpFile` from `start` to `end`, or to its unknown end for `None`."""
 
-    def __init__(self, blob: HttpBlob, start: int, end: int | None) -> None:
-        self._blob, self._http = blob, blob.http
+    def __init__(self, file: HttpFile, start: int, end: int | None) -> None:
+        self._file, self._http = file, file.http
         self._start, self._position, self._end = start, start, end
-        self.version = _Version(blob.size, blob.tag)
+        self.version = _Version(file.size, file.tag)
         self.final: str | None = None
-        self._came, self._window = 0, [0.0, 0]  # bytes of this connection; seconds and bytes of this window
-        self._poor = 0  # connections in a row that brought next to nothing
+        self._received = 0  # bytes of this connection
+        self._window = [0.0, 0]  # seconds and bytes of the current window
+        self._slow_connections = 0  # consecutive connections that delivered next to nothing
         self._response: httpx.Response | None = None
         self._pieces: Iterator[bytes] = iter(())
-        self._left = b""  # read from the network and not yet asked for
+        self._buffer = b""  # received, but not yet requested by the caller
 
     def readable(self) -> bool:
         return True
 
     def read(self, count: int = PIECE) -> bytes:
-        if not self._left and (self._end is None or self._position < self._end):
+        if not self._buffer and (self._end is None or self._position < self._end):
             try:
-                self._left = self._http.patiently(self._next)
+                self._buffer = self._http.retry(self._next)
             except Broken as error:
-                raise Unfinished(f"{self._blob.name}: {error}") from None
-            self._http._throttle.took(len(self._left))
-            self._position += len(self._left)
-        piece, self._left = self._left[:count], self._left[count:]
+                raise Unfinished(f"{self._file.name}: {error}") from None
+            self._http._throttle.add(len(self._buffer))
+            self._position += len(self._buffer)
+        piece, self._buffer = self._buffer[:count], self._buffer[count:]
         return piece
 
     def close(self) -> None:
@@ -244,16 +252,16 @@ class _Stream(io.RawIOBase):
         self._response = None
 
     def _next(self) -> bytes:
-        """The next bytes as they come; empty at the end. Raises `Broken`."""
+        """The next received bytes, empty at the end. Raises `Broken`."""
         try:
             if self._response is None:
                 self._open()
             piece = self._wait_for_piece()
         except (httpx.InvalidURL, httpx.UnsupportedProtocol, ValueError) as error:
             self._drop()
-            raise Unavailable("missing", f"{self._blob.name}: {error}") from None
+            raise Unavailable("missing", f"{self._file.name}: {error}") from None
         except httpx.RequestError as error:
-            raise self._broken(_said(error)) from None
+            raise self._broken(_description(error)) from None
         except Broken:
             self._drop()
             raise
@@ -262,72 +270,77 @@ class _Stream(io.RawIOBase):
         return piece if self._end is None else piece[: self._end - self._position]
 
     def _broken(self, what: str) -> Exception:
-        """Give the connection up. After `tries` in a row that brought next to nothing, give up the file."""
+        """Drop the connection. After `tries` useless connections in a row, give up the file."""
         self._drop()
         limits = self._http.limits
-        self._poor = self._poor + 1 if self._came < limits.least_kb_s * 1000 * limits.stall_s else 0
-        return Broken(what) if self._poor < limits.tries else Unfinished(f"{self._blob.name}: {what}")
+        slow = self._received < limits.least_kb_s * 1000 * limits.stall_s
+        self._slow_connections = self._slow_connections + 1 if slow else 0
+        if self._slow_connections < limits.tries:
+            return Broken(what)
+        return Unfinished(f"{self._file.name}: {what}")
 
     def _wait_for_piece(self) -> bytes:
-        """Raises `Broken` or `Unfinished` below the least rate, over windows of `stall_s` of waiting."""
+        """The next piece. Raises `Broken` or `Unfinished` below the least rate over `stall_s` of waiting."""
         limits, started = self._http.limits, time.monotonic()
         with deadline(limits.stall_s):
             piece = next(self._pieces, b"")
-        self._came += len(piece)
+        self._received += len(piece)
         self._window[0] += time.monotonic() - started
         self._window[1] += len(piece)
         seconds, count = self._window
         if piece and seconds >= limits.stall_s:
             self._window = [0.0, 0]
             if count < limits.least_kb_s * 1000 * seconds:
-                raise self._broken(f"less than {limits.least_kb_s:g} KB/s came")
+                raise self._broken(f"slower than {limits.least_kb_s:g} KB/s")
         return piece
 
     def _open(self) -> None:
-        blob = self._blob
-        if self._position > self._start and not (blob.resumable or self.version.strong):
-            raise Interrupted(f"{blob.name}: the connection broke, and the server names no version to resume")
-        headers = dict(blob.headers)
+        file = self._file
+        if self._position > self._start and not (file.resumable or self.version.strong):
+            why = "the connection broke, and the server gives no version, so it cannot resume"
+            raise Interrupted(f"{file.name}: {why}")
+        headers = dict(file.headers)
         if self._position or self._end is not None:
             last = "" if self._end is None else self._end - 1
             headers["Range"] = f"bytes={self._position}-{last}"
             if self.version.strong:
-                headers["If-Range"] = self.version.tag
-        self._came, self._window = 0, [0.0, 0]
-        self._response = self._http.get(blob.url, headers)
+                headers["If-Range"] = str(self.version.tag)
+        self._received, self._window = 0, [0.0, 0]
+        self._response = self._http.get(file.url, headers)
         self._check(self._response)
-        if (final := str(self._response.url)) != blob.url:
+        if (final := str(self._response.url)) != file.url:
             self.final = final
-        self._pieces = self._response.iter_raw()  # as it comes: a broken connection loses nothing
+        self._pieces = self._response.iter_raw()  # unbuffered, so that a broken connection loses nothing
 
     def _check(self, response: httpx.Response) -> None:
-        name, status = self._blob.name, response.status_code
+        name, status = self._file.name, response.status_code
         if status in BUSY:
             raise Broken(f"status {status}", retry_after(response))
-        if status in (401, 403) and self._blob.pinned:
+        if status in (401, 403) and self._file.pinned:
             raise FetchError(f"{name}: status {status}; {LOGIN}")
         if status == 416 and not self._position:
             raise Unavailable("unreadable", f"{name}: empty")
         if status == 416:
-            raise Changed(f"{name}: changed on the server while it was read: it is shorter")
+            raise Changed(f"{name}: changed on the server during the download: it is shorter")
         if status not in (200, 206):
             raise Unavailable("missing", f"{name}: status {status}")
         if response.headers.get("Content-Type", "").startswith("text/html"):
             raise Unavailable("unreadable", f"{name}: a web page instead of the file")
         found = _version(response)
-        if not self.version.agrees(found):
-            raise Changed(f"{name}: changed on the server while it was read")
+        if not self.version.matches(found):
+            raise Changed(f"{name}: changed on the server during the download")
         if status == 200 and self._position > self._start:
-            raise Interrupted(f"{name}: the connection broke, and the server gives no ranges to go on with")
+            why = "the connection broke, and the server does not support ranges, so it cannot resume"
+            raise Interrupted(f"{name}: {why}")
         if status == 200 and self._position:
-            raise Unavailable("unreadable", f"{name}: the server gives no ranges")
+            raise Unavailable("unreadable", f"{name}: the server does not support ranges")
         if status == 206 and _range_start(response) != self._position:
-            raise Broken("another range than was asked for")
+            raise Broken("the server sent another range than requested")
         self.version = _Version(self.version.size or found.size, self.version.tag or found.tag)
 
 
 def shown(url: str) -> str:
-    """An address as messages may show it: without user, password and query."""
+    """The address without user, password and query, for messages."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path}"
@@ -350,7 +363,7 @@ def _range_start(response: httpx.Response) -> int | None:
 
 
 def retry_after(response: httpx.Response) -> float:
-    """Seconds; 0 if the server asks for no wait."""
+    """The wait in seconds that the server asks for; 0 if none."""
     value = response.headers.get("Retry-After", "")
     if _NUMBER.fullmatch(value):
         return float(value)
@@ -359,7 +372,7 @@ def retry_after(response: httpx.Response) -> float:
     return 0.0
 
 
-def _said(error: httpx.RequestError) -> str:
+def _description(error: httpx.RequestError) -> str:
     if isinstance(error, httpx.TimeoutException):
         return "the server was silent or too slow"
     return f"the connection broke ({type(error).__name__})"

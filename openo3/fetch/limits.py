@@ -13,12 +13,12 @@ GB = 1_000_000_000
 
 @dataclass(frozen=True)
 class Limits:
-    """`bandwidth_mb_s` is for all connections together; `disk_gb` is the final size of `data/raw`.
+    """`bandwidth_mb_s` applies to all connections together. `disk_gb` limits the final size of `data/raw`.
 
-    A connection that is silent for `stall_s`, or brings less than `least_kb_s` over that time, is taken to be
-    broken. After `tries` failures in a row, with waits that double from `wait_s`, a file is given up for this
-    run. A file larger than `file_gb`, or one that unpacks to more than `inflation` times its packed bytes, is
-    refused.
+    A connection counts as broken if it is silent for `stall_s` seconds, or slower than `least_kb_s` over that
+    time. After `tries` failures in a row, with waits that double from `wait_s` on, the file is skipped in
+    this run. A file is refused if it is larger than `file_gb`, or unpacks to more than `inflation` times its
+    packed size.
     """
 
     threads: int = 8
@@ -38,14 +38,14 @@ class Limits:
 
 
 class Throttle:
-    """Slows its callers down to so many bytes a second together."""
+    """Limits the total rate of its callers to `bytes_per_s`."""
 
     def __init__(self, bytes_per_s: float | None) -> None:
         self._bytes_per_s = bytes_per_s
         self._due, self._lock = 0.0, Lock()
 
-    def took(self, count: int) -> None:
-        """Say that `count` bytes have come; returns when they were due."""
+    def add(self, count: int) -> None:
+        """Account for `count` received bytes, and wait until the rate is back within the limit."""
         if self._bytes_per_s is None:
             return
         with self._lock:

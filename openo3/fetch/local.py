@@ -1,11 +1,11 @@
-"""A folder of the user's own: annotations and media that are already on this machine.
+"""Plan from the user's own folder: annotations and media that are already on this machine.
 
     my_clips/
-      STGR-SFT.json  STGR-RL.json          any of them, and the file of any benchmark by its published name
-      videos/  kfs/  images/               what the STGR files name
-      NAME/                                what the benchmark of that name names
+      STGR-SFT.json  STGR-RL.json          either or both, and any benchmark file under its published name
+      videos/  kfs/  images/               media of the STGR files
+      NAME/                                media of the benchmark of that name
 
-The published layout (`json_data/`, `videos/stgr/plm/kfs/`, ...) is understood as well.
+The published layout (`json_data/`, `videos/stgr/plm/kfs/`, ...) works as well.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from openo3.annotations.rejections import RowError
 from openo3.annotations.sources import Reference
 from openo3.benchmarks.registry import ANNOTATION_FILES
 from openo3.fetch.places import SearchedFolder
-from openo3.fetch.plan import FetchError, Item, Missing, Plan, Unavailable
+from openo3.fetch.plan import FetchError, Item, Missing, Plan, PlanProblem, Unavailable
 from openo3.fetch.random_access import LocalFile
 from openo3.files.safe_path import UnsafePath
 
@@ -27,7 +27,7 @@ _FOLDERS = {"videos": "videos", "key_frames": "kfs", "images": "images"}
 
 
 def plan(folder: Path) -> Plan:
-    """Every annotation file of the folder, and every media file that one of them names.
+    """Plan every annotation file of the folder and every media file that they name.
 
     Raises `FetchError` if there is no annotation file, `AnnotationError` if one of them cannot be read.
     """
@@ -36,7 +36,7 @@ def plan(folder: Path) -> Plan:
     found = [(file, path) for file in ANNOTATION_FILES if (path := _annotation(folder, file))]
     if not found:
         names = ", ".join(file.filename for file in ANNOTATION_FILES)
-        raise FetchError(f"{folder}: holds no annotation file (looked for {names})")
+        raise FetchError(f"{folder}: contains no annotation file (looked for {names})")
     result = Plan([item for file, path in found for item in _items(file, path)])
     roots: dict[str, SearchedFolder] = {}
     for reference in _distinct(found):
@@ -61,7 +61,7 @@ def _items(file: AnnotationFile, path: Path) -> list[Item]:
 
 
 def _distinct(found: list[tuple[AnnotationFile, Path]]) -> Iterator[Reference]:
-    """Each file that the annotations name, once; rows that cannot be read are left to `validate`."""
+    """Each file that the annotations name, once. Unreadable rows are left to `validate`."""
     seen: set[str] = set()
     for file, path in found:
         for raw in file.rows(path):
@@ -76,9 +76,10 @@ def _distinct(found: list[tuple[AnnotationFile, Path]]) -> Iterator[Reference]:
 
 
 def _locate(folder: Path, reference: Reference, roots: dict[str, SearchedFolder], result: Plan) -> None:
-    """Add the file to the plan's items, or to what is missing."""
+    """Add the file to the plan, either to its items or to its missing files."""
     source, kind = reference.source, reference.kind
-    problem, detail = "missing", f"not in {folder.name}/"
+    problem: PlanProblem = "missing"
+    detail = f"not in {folder.name}/"
     for name in (source.name if source.benchmark else _FOLDERS[kind], getattr(source, kind)):
         root = roots.setdefault(name, SearchedFolder(folder / name))
         try:

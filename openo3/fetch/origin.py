@@ -1,21 +1,34 @@
 """Where the bytes of one file come from.
 
 LocalFile(Path("a.mp4"))            a file on this machine               (openo3.fetch.random_access)
-HttpBlob(...)                       a file behind an address             (openo3.fetch.http)
-ZipMember(...), TarMember(...)      a member of an archive of either     (openo3.fetch.zips, .tars)
+HttpFile(...)                       a file at an http(s) address         (openo3.fetch.http)
+ZipMember(...), TarMember(...)      a member of an archive               (openo3.fetch.zips, .tars)
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
+
+
+class ByteStream(Protocol):
+    """Bytes in order. `read` may return fewer bytes than requested, and returns none at the end."""
+
+    def read(self, count: int = -1, /) -> bytes: ...
+    def close(self) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
 
 
 class Origin(Protocol):
-    """`identity` changes whenever the bytes may change; `name` appears in messages and holds no secret.
+    """The source of one file.
 
-    `size` (in bytes), `sha256` and `crc32` are expected values, None if unknown. `traffic` is the number of
-    bytes that must be read for it. `address` goes into the manifest, None for local files. `resumable` says
-    whether reading can start mid-file.
+    `identity` changes whenever the bytes may change. `name` appears in messages and contains no secrets.
+    `size` in bytes, `sha256` and `crc32` are the expected values, `None` if unknown. `traffic` is the number
+    of bytes to read for this file, `None` if unknown. `address` goes into the manifest; it is `None` for
+    local files. `resumable` says whether reading can start in the middle of the file.
     """
 
     @property

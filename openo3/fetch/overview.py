@@ -1,4 +1,4 @@
-"""A plan, summed up by source, as a table in the terminal."""
+"""Summarise a plan by source, as a table in the terminal."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from openo3.fetch.tars import TarMember, TarSeries
 
 
 @dataclass
-class Line:
-    """Counts of one source. `unknown` counts files of unknown size; `tars` are read at most once."""
+class SourceSummary:
+    """Counts of one source. `unknown` counts files of unknown size. Each of `tars` is read at most once."""
 
     files: int = 0
     to_fetch: int = 0
@@ -38,18 +38,18 @@ class Line:
         if isinstance(item.origin, TarMember):
             self.tars[item.origin.series.identity] = item.origin.series
 
-    def __add__(self, other: Line) -> Line:
+    def __add__(self, other: SourceSummary) -> SourceSummary:
         counts = ("files", "to_fetch", "traffic", "size", "unknown", "missing")
         summed = {name: getattr(self, name) + getattr(other, name) for name in counts}
-        return Line(**summed, tars=self.tars | other.tars, reasons=self.reasons + other.reasons)
+        return SourceSummary(**summed, tars=self.tars | other.tars, reasons=self.reasons + other.reasons)
 
     @property
     def read(self) -> str:
-        most = sum(series.size for series in self.tars.values())
+        tar_bytes = sum(series.size for series in self.tars.values())
         return (
-            ("at most " if most else "")
-            + _gb(self.traffic + most)
-            + (" + ?" if self.unknown and not most else "")
+            ("at most " if tar_bytes else "")
+            + _gb(self.traffic + tar_bytes)
+            + (" + ?" if self.unknown and not tar_bytes else "")
         )
 
     @property
@@ -57,14 +57,14 @@ class Line:
         return _gb(self.size) + (f" + {self.unknown:,} files" if self.unknown else "")
 
 
-def lines(plan: Plan, to_fetch: Collection[Item]) -> dict[str, Line]:
-    """By source, in alphabetical order."""
-    found: dict[str, Line] = {}
+def by_source(plan: Plan, to_fetch: Collection[Item]) -> dict[str, SourceSummary]:
+    """The summary of each source, in alphabetical order."""
+    found: dict[str, SourceSummary] = {}
     fetched = set(to_fetch)
     for item in plan.items:
-        found.setdefault(item.source, Line()).count(item, item in fetched)
+        found.setdefault(item.source, SourceSummary()).count(item, item in fetched)
     for each in plan.missing:
-        line = found.setdefault(each.source, Line())
+        line = found.setdefault(each.source, SourceSummary())
         line.missing += 1
         line.reasons[each.detail] += 1
     return dict(sorted(found.items()))
@@ -74,8 +74,8 @@ def show(plan: Plan, to_fetch: Collection[Item], free: int) -> None:
     table = Table("source", title="What download would fetch", title_justify="left")
     for name in ("wanted", "there", "to fetch", "to read", "on disk", "unavailable"):
         table.add_column(name, justify="right")
-    found = lines(plan, to_fetch)
-    total = sum(found.values(), Line())
+    found = by_source(plan, to_fetch)
+    total = sum(found.values(), SourceSummary())
     rows = [*found.items(), *([("all", total)] if len(found) > 1 else [])]
     for number, (source, line) in enumerate(rows, start=1):
         table.add_row(

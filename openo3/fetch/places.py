@@ -1,4 +1,4 @@
-"""The places of the catalogue: each is opened once, then searched for the files that rows name."""
+"""Open the places of the catalogue, each once, and find the files that rows name in them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from urllib.parse import quote
 
 from openo3.annotations.catalogue.table import Place
 from openo3.annotations.sources import Reference
-from openo3.fetch.endings import Endings, shared
 from openo3.fetch.http import Http
 from openo3.fetch.hub import HubRepo
 from openo3.fetch.limits import Limits
 from openo3.fetch.origin import Origin
-from openo3.fetch.plan import PlaceAway, Unavailable
+from openo3.fetch.path_suffixes import PathSuffixIndex, shared_suffix_length
+from openo3.fetch.plan import PlaceUnreachable, Unavailable
 from openo3.fetch.random_access import LocalFile, RandomAccessFile
 from openo3.fetch.site import SiteVideo
 from openo3.fetch.tars import TarMember, TarSeries
@@ -27,43 +27,43 @@ from openo3.files.safe_path import Root, UnsafePath, relative
 
 
 class Finder(Protocol):
-    """`find` gives the origin of a file, or raises `Unavailable` with the reason."""
+    """Finds files in one place. `find` returns the origin of a file or raises `Unavailable`."""
 
     def find(self, reference: Reference) -> Origin: ...
 
 
 class Places:
-    """Opens each place once, whichever thread asks first. `root` is what relative folders are relative to."""
+    """Opens each place once; threads may share it. Relative folders are relative to `root`."""
 
     def __init__(self, http: Http, root: Path, limits: Limits) -> None:
         self._http, self._root, self._limits = http, root, limits
         self._repos: dict[tuple[str, str | None], HubRepo] = {}
-        self._opened: dict[Place, Finder | PlaceAway] = {}
+        self._opened: dict[Place, Finder | PlaceUnreachable] = {}
         self._lock = Lock()
 
     def open(self, place: Place) -> Finder:
-        """Raises `PlaceAway` if the place is unavailable, `FetchError` if the hub wants a login."""
+        """Open a place. Raises `PlaceUnreachable` if it is unavailable, `FetchError` without a login."""
         with self._lock:
             if place not in self._opened:
                 try:
                     self._opened[place] = self._open(place)
                 except Unavailable as why:
-                    self._opened[place] = PlaceAway(why.problem, why.detail)
+                    self._opened[place] = PlaceUnreachable(why.problem, why.detail)
                 except OSError as error:
-                    self._opened[place] = PlaceAway("missing", f"{error.filename}: {error.strerror}")
+                    self._opened[place] = PlaceUnreachable("missing", f"{error.filename}: {error.strerror}")
         opened = self._opened[place]
-        if isinstance(opened, PlaceAway):
+        if isinstance(opened, PlaceUnreachable):
             raise opened
         return opened
 
-    def blobs(self, place: Place) -> list[RandomAccessFile]:
-        """The files that the place's paths name, in their order; patterns alphabetically."""
-        return [blob for path in place.paths for blob in self._matching(place, path)]
+    def files(self, place: Place) -> list[RandomAccessFile]:
+        """The files that the place's paths name, in that order. The matches of a pattern are sorted."""
+        return [file for path in place.paths for file in self._matching(place, path)]
 
     def _open(self, place: Place) -> Finder:
         match place.packing:
             case "zip":
-                return _Zips([ZipArchive.open(blob, _no_part) for blob in self.blobs(place)], self._limits)
+                return _Zips([ZipArchive.open(file, _no_part) for file in self.files(place)], self._limits)
             case "split zip":
                 archives = [
                     ZipArchive.open(last, self._part_of(place, path))
@@ -72,30 +72,35 @@ class Places:
                 ]
                 return _Zips(archives, self._limits)
             case "tar":
-                return _Tars(TarSeries(tuple(self.blobs(place))))
+                return _Tars(TarSeries(tuple(self.files(place))))
         if place.hub:
             folder = place.paths[0]
-            return _Files(self._repo(place).files(folder), folder, place.name)
+            return _Files(self._repo(place.hub, place.revision).files(folder), folder, place.name)
         if place.url:
             return _Addresses(self._http, "/".join(filter(None, [place.url.rstrip("/"), *place.paths])))
         if place.folder:
-            folder = self._folder(place) / place.paths[0]
+            folder = self._folder(place.folder) / place.paths[0]
             if not folder.is_dir():
                 raise Unavailable("missing", f"{folder}: no such folder")
             return _Folder(folder)
-        return _Site(place.site, self._limits)
+        if place.site:
+            return _Site(place.site, self._limits)
+        raise Unavailable("missing", f"{place.name}: has no hub, url, folder or site")
 
     def _matching(self, place: Place, path: str) -> list[RandomAccessFile]:
         if place.url:
-            return [self._http.look(_address(place.url, path))]
+            return [self._http.file(_address(place.url, path))]
+        found: list[RandomAccessFile] = []
         if place.folder:
-            found = [LocalFile(each) for each in sorted(self._folder(place).glob(path)) if each.is_file()]
-        else:
+            matches = sorted(self._folder(place.folder).glob(path))
+            found += [LocalFile(each) for each in matches if each.is_file()]
+        elif place.hub:
             fixed = path[: min((path.find(sign) for sign in "*?[" if sign in path), default=len(path))]
-            tree = self._repo(place).files(fixed.rpartition("/")[0])
-            found = [blob for name, blob in sorted(tree.items()) if name == path or fnmatchcase(name, path)]
+            tree = self._repo(place.hub, place.revision).files(fixed.rpartition("/")[0])
+            named = sorted(tree.items())
+            found += [file for name, file in named if name == path or fnmatchcase(name, path)]
         if not found:
-            raise Unavailable("missing", f"{place.name} is not there")
+            raise Unavailable("missing", f"{place.name}: not found")
         return found
 
     def _part_of(self, place: Place, last: str) -> Callable[[str], RandomAccessFile]:
@@ -104,18 +109,18 @@ class Places:
 
         return part
 
-    def _repo(self, place: Place) -> HubRepo:
-        key = (place.hub, place.revision)
+    def _repo(self, hub: str, revision: str | None) -> HubRepo:
+        key = (hub, revision)
         if key not in self._repos:
             self._repos[key] = HubRepo.open(self._http, *key)
         return self._repos[key]
 
-    def _folder(self, place: Place) -> Path:
-        return self._root / Path(place.folder).expanduser()
+    def _folder(self, folder: str) -> Path:
+        return self._root / Path(folder).expanduser()
 
 
 def _no_part(suffix: str) -> RandomAccessFile:
-    raise ValueError("it is split: its packing is `split zip`")
+    raise ValueError("it is a split archive: set its packing to `split zip`")
 
 
 def _address(base: str, path: str) -> str:
@@ -131,14 +136,14 @@ class _Files:
     def find(self, reference: Reference) -> Origin:
         path = f"{self._folder}/{reference.path}" if self._folder else reference.path
         if path not in self._files and reference.source.benchmark:
-            path = _only(self._endings.find(path), path)
+            path = _only(self._suffix_index.find(path), path)
         if path not in self._files:
             raise Unavailable("missing", f"not in {self._name}")
         return self._files[path]
 
     @cached_property
-    def _endings(self) -> Endings:
-        return Endings(self._files)
+    def _suffix_index(self) -> PathSuffixIndex:
+        return PathSuffixIndex(self._files)
 
 
 class _Addresses:
@@ -148,7 +153,7 @@ class _Addresses:
         self._http, self._base = http, base
 
     def find(self, reference: Reference) -> Origin:
-        return self._http.look(_address(self._base, reference.path))
+        return self._http.file(_address(self._base, reference.path))
 
 
 class _Folder:
@@ -168,30 +173,30 @@ class _Folder:
 
 
 class SearchedFolder:
-    """Files below a folder on this machine; those of benchmarks are found by the end of their path too."""
+    """Files below a folder on this machine. Files of benchmarks are also found by the end of their path."""
 
     def __init__(self, folder: Path) -> None:
         self.root = Root(folder)
 
     def find(self, reference: Reference) -> Path | None:
-        """The file, None if it is not there. Raises `UnsafePath` and `Unavailable`."""
+        """The file, `None` if there is none. Raises `UnsafePath` and `Unavailable`."""
         path = reference.path
         if not self.root.find(path) and reference.source.benchmark:
-            path = _only(self._endings.find(path), path)
+            path = _only(self._suffix_index.find(path), path)
         return self.root.folder / path if self.root.find(path) else None
 
     @cached_property
-    def _endings(self) -> Endings:
-        """Made once, when a file is not where its path says."""
+    def _suffix_index(self) -> PathSuffixIndex:
+        """Built when the first file is not found at its path."""
         folder = self.root.folder
         files = (each for each in folder.rglob("*") if each.is_file()) if folder.is_dir() else ()
-        return Endings(each.relative_to(folder).as_posix() for each in files)
+        return PathSuffixIndex(each.relative_to(folder).as_posix() for each in files)
 
 
 def _only(found: list[str], wanted: str) -> str:
-    """The only path that was found, else the wanted one."""
+    """The found path if there is exactly one, `wanted` if there is none. Raises `Unavailable` for several."""
     if len(found) > 1:
-        raise Unavailable("unreadable", f"{len(found)} files could be {wanted}: {', '.join(found[:3])}")
+        raise Unavailable("unreadable", f"{len(found)} files match {wanted}: {', '.join(found[:3])}")
     return found[0] if found else wanted
 
 
@@ -217,18 +222,18 @@ class _Tars:
 
 
 class _Zips:
-    """Members of one zip archive or several.
+    """Members of one or more zip archives.
 
-    How deep an archive's own folders are differs from archive to archive, so a file is the member whose path
-    ends in the row's. Of several the one is taken that shares most of the published path before that too. If
-    there is none, a benchmark's file is the member that shares the longest end.
+    Archives differ in their top-level folders, so the file of a row is the member whose path ends in the
+    row's path. Among several, the member that shares the longest end with the published path is chosen. If no
+    member ends in the row's path, a benchmark's file is the member that shares the longest end with it.
     """
 
     def __init__(self, archives: Iterable[ZipArchive], limits: Limits) -> None:
         self._limits = limits
-        self._archives = [archive.blob.name for archive in archives]
+        self._archives = [archive.file.name for archive in archives]
         self._by_name: dict[str, list[tuple[list[str], ZipMember]]] = {}
-        self._unsafe: dict[str, str] = {}  # by file name: why the member is not even looked at
+        self._unsafe: dict[str, str] = {}  # by file name: why the member is refused
         for member in (member for archive in archives for member in archive.members):
             try:
                 parts = relative(member.path).split("/")
@@ -247,10 +252,10 @@ class _Zips:
             if wanted[-1] in self._unsafe:
                 raise Unavailable("unsafe", self._unsafe[wanted[-1]])
             raise Unavailable("missing", f"not in {' '.join(self._archives)}")
-        most = max(shared("/".join(parts), reference.media) for parts, _ in ending)
-        best = [member for parts, member in ending if shared("/".join(parts), reference.media) == most]
+        shared = [shared_suffix_length("/".join(parts), reference.media) for parts, _ in ending]
+        best = [member for (_, member), length in zip(ending, shared, strict=True) if length == max(shared)]
         if len({(member.size, member.crc32) for member in best}) > 1:
             names = ", ".join(member.path for member in best[:3])
-            raise Unavailable("unreadable", f"{len(best)} different members could be it: {names}")
+            raise Unavailable("unreadable", f"{len(best)} different members match: {names}")
         best[0].check(self._limits)
         return best[0]

@@ -1,4 +1,4 @@
-"""What a run of `download` is going to have: files with their origins, and the files that are missing."""
+"""The plan of a `download` run: files with their origins, and files that are missing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PlanProblem = Literal["missing", "unsafe", "unreadable"]
 
 @dataclass(frozen=True)
 class Item:
-    """One file: `target` is relative to `data/raw`, `source` the name that the manifest gives its origin."""
+    """One file. `target` is relative to `data/raw`; `source` is the name of its source in the manifest."""
 
     target: str
     origin: Origin
@@ -21,10 +21,10 @@ class Item:
 
 @dataclass(frozen=True)
 class Missing:
-    """One unavailable file that an annotation names; `path` is relative to `data/raw/media`.
+    """One unavailable file that an annotation names. `path` is relative to `data/raw/media`.
 
-    It was not found (`missing`), its path or address is refused (`unsafe`), or its content is wrong
-    (`unreadable`).
+    `problem` is `missing` if it was not found, `unsafe` if its path or address is refused, and `unreadable`
+    if its content is wrong.
     """
 
     path: str
@@ -35,28 +35,29 @@ class Missing:
 
 @dataclass(frozen=True)
 class Plan:
-    """`away`: the missing files whose whole place cannot be opened at the moment, with the reason."""
+    """`unreachable`: missing files whose whole place cannot be opened at the moment, with the reason."""
 
     items: list[Item] = field(default_factory=list)
     missing: list[Missing] = field(default_factory=list)
-    away: dict[str, str] = field(default_factory=dict)
+    unreachable: dict[str, str] = field(default_factory=dict)
 
 
 class FetchError(RuntimeError):
-    """Nothing was fetched, or not everything; the message is for the user and says what to do."""
+    """Fetching failed, completely or in part. The message tells the user what to do."""
 
 
 class Unavailable(Exception):
-    """One file is unavailable for good: it becomes a `Missing`, and the run continues."""
+    """One file is permanently unavailable. It becomes a `Missing`, and the run continues."""
 
     def __init__(self, problem: PlanProblem, detail: str) -> None:
         super().__init__(detail)
-        self.problem, self.detail = problem, detail
+        self.problem: PlanProblem = problem
+        self.detail = detail
 
 
-class PlaceAway(Unavailable):
-    """The place of a file cannot be opened, which says nothing about the file itself."""
+class PlaceUnreachable(Unavailable):
+    """The place of a file cannot be opened, so it is unknown whether the file exists."""
 
 
 class Unfinished(Exception):
-    """One file could not be fetched this time; what came is kept, and another run may fetch the rest."""
+    """One file could not be fetched this time. The received part is kept for the next run."""

@@ -1,4 +1,4 @@
-"""A plan from the catalogue: annotations and exactly the media they name, from where they are published."""
+"""Plan from the catalogue: published annotations and exactly the media that they name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 
 from openo3.annotations import sources
-from openo3.annotations.catalogue.table import AnnotationEntry, Catalogue
+from openo3.annotations.catalogue.table import AnnotationEntry, Catalogue, Place
 from openo3.annotations.files import targets
 from openo3.annotations.rejections import RowError
 from openo3.annotations.rows import AnnotationError
@@ -21,7 +21,16 @@ from openo3.benchmarks.registry import ANNOTATION_FILES
 from openo3.configuration import ConfigurationError
 from openo3.fetch.limits import Limits
 from openo3.fetch.places import Places
-from openo3.fetch.plan import FetchError, Item, Missing, PlaceAway, Plan, Unavailable, Unfinished
+from openo3.fetch.plan import (
+    FetchError,
+    Item,
+    Missing,
+    PlaceUnreachable,
+    Plan,
+    PlanProblem,
+    Unavailable,
+    Unfinished,
+)
 from openo3.fetch.random_access import LocalFile
 
 FILES = {file.name: file for file in ANNOTATION_FILES}
@@ -29,16 +38,16 @@ FILES = {file.name: file for file in ANNOTATION_FILES}
 
 @dataclass(frozen=True)
 class Annotation:
-    """What an annotation file of the plan is."""
+    """The name and the catalogue entry of an annotation file."""
 
     name: str
     entry: AnnotationEntry
 
 
-def annotations(catalogue: Catalogue, names: Sequence[str], places: Places) -> dict[Item, Annotation]:
-    """The annotation files of these names, to be fetched first.
+def annotation_files(catalogue: Catalogue, names: Sequence[str], places: Places) -> dict[Item, Annotation]:
+    """The annotation files of these names. They are fetched before their media are planned.
 
-    Raises `ConfigurationError` if one is unknown or has no known place, `FetchError` if it is unavailable.
+    Raises `ConfigurationError` if a name is unknown or its place is, `FetchError` if a file is unavailable.
     """
     found: dict[Item, Annotation] = {}
     for name in names:
@@ -48,31 +57,29 @@ def annotations(catalogue: Catalogue, names: Sequence[str], places: Places) -> d
             raise ConfigurationError(f"{name}: no such annotation in the catalogue; there are {known}")
         if entry.place is None:
             raise ConfigurationError(
-                f"{name}: its place is not known, give it in a table of your own ({entry.note})"
+                f"{name}: its place is not known; give it in a table of your own ({entry.note})"
             )
         try:
-            blobs = places.blobs(entry.place)
+            files = places.files(entry.place)
         except (Unavailable, Unfinished) as why:
             raise FetchError(f"{name}: {why}") from None
-        for path, blob in zip(_targets(name, entry, len(blobs)), blobs, strict=True):
-            found[Item(path, blob, "annotations")] = Annotation(name, entry)
+        for path, file in zip(_targets(name, entry, entry.place, len(files)), files, strict=True):
+            found[Item(path, file, "annotations")] = Annotation(name, entry)
     return found
 
 
-def _targets(name: str, entry: AnnotationEntry, count: int) -> list[str]:
-    """Files that the pipeline reads keep their published names; others go into a folder of their own."""
+def _targets(name: str, entry: AnnotationEntry, place: Place, count: int) -> list[str]:
+    """Target paths. Files that the pipeline reads keep their published names; others get their own folder."""
     filename = FILES[name].filename if name in FILES else f"{name}/"
     if name not in FILES and entry.source is None:
         raise ConfigurationError(
-            f"{name}: catalogue.annotations.{name}.source: missing key, whose media it names"
+            f"{name}: catalogue.annotations.{name}.source: missing key; it names the source of the media"
         )
     if count > 1 and not filename.endswith("/"):
-        raise ConfigurationError(f"{name}: {count} files, but it is one; name that one")
-    if len(entry.place.paths) != count:
-        raise ConfigurationError(
-            f"{name}: {count} files for {len(entry.place.paths)} paths; name each of them"
-        )
-    return targets(filename, entry.place.paths)
+        raise ConfigurationError(f"{name}: {count} files match, but it is one file; name that one")
+    if len(place.paths) != count:
+        raise ConfigurationError(f"{name}: {count} files match {len(place.paths)} paths; name each file")
+    return targets(filename, place.paths)
 
 
 def media(
@@ -83,7 +90,7 @@ def media(
     limits: Limits,
     leave_out: Sequence[str] = (),
 ) -> Plan:
-    """The annotations, which were fetched into `folder`, and every media file that they name.
+    """Plan the annotations, which are already in `folder`, and every media file that they name.
 
     Raises `ConfigurationError` for an unknown source, `FetchError` if a place does not answer,
     `AnnotationError` if a file cannot be read.
@@ -103,8 +110,11 @@ def media(
     locate = _Locator(catalogue, places, set(leave_out))
     with ThreadPoolExecutor(limits.threads) as pool:
         for found in pool.map(locate, wanted.values()):
-            (plan.items if isinstance(found, Item) else plan.missing).append(found)
-    plan.away.update(locate.away)
+            if isinstance(found, Item):
+                plan.items.append(found)
+            else:
+                plan.missing.append(found)
+    plan.unreachable.update(locate.unreachable)
     return plan
 
 
@@ -113,7 +123,7 @@ class _Locator:
     catalogue: Catalogue
     places: Places
     leave_out: set[str]
-    away: dict[str, str] = field(default_factory=dict)
+    unreachable: dict[str, str] = field(default_factory=dict)
 
     def __call__(self, reference: Reference) -> Item | Missing:
         source = reference.source.name
@@ -131,15 +141,15 @@ class _Locator:
                     raise FetchError(f"{why}; run again later") from None
                 else:
                     return Item(f"media/{reference.media}", origin, source)
-        if away := [why.detail for why in reasons if isinstance(why, PlaceAway)]:
-            self.away[reference.media] = away[0]
-        worst = next((why.problem for why in reasons if why.problem != "missing"), "missing")
-        detail = "; ".join(why.detail for why in reasons) or entry.note or "no place is known for it"
-        return Missing(reference.media, source, worst, detail)
+        if unreachable := [why.detail for why in reasons if isinstance(why, PlaceUnreachable)]:
+            self.unreachable[reference.media] = unreachable[0]
+        problems: list[PlanProblem] = [why.problem for why in reasons if why.problem != "missing"]
+        detail = "; ".join(why.detail for why in reasons) or entry.note or "no place is known"
+        return Missing(reference.media, source, problems[0] if problems else "missing", detail)
 
 
 def references(annotation: Annotation, path: Path) -> Iterator[Reference]:
-    """Each file that the annotation names; rows that cannot be read are left to `validate`."""
+    """Each file that the annotation names. Unreadable rows are left to `validate`."""
     if annotation.name in FILES:
         for raw in FILES[annotation.name].rows(path):
             try:

@@ -1,8 +1,8 @@
 """Random access to bytes.
 
-blob = LocalFile(Path("stgr.zip"))
-read(blob, blob.size - 22, blob.size)
-Parts([LocalFile(Path("a.z01")), LocalFile(Path("a.zip"))])      one after the other, as one
+file = LocalFile(Path("stgr.zip"))
+read(file, file.size - 22, file.size)                            its last 22 bytes
+Parts([LocalFile(Path("a.z01")), LocalFile(Path("a.zip"))])      the parts of a split archive, concatenated
 """
 
 from __future__ import annotations
@@ -15,24 +15,27 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
-from openo3.fetch.origin import Origin
+from openo3.fetch.origin import ByteStream, Origin
 
 PIECE = 1 << 18
 
 
 class RandomAccessFile(Origin, Protocol):
-    """`stream` reads from byte `start` to `end`, in order; a read may give less than was asked for."""
+    """A file that can be read from any position. `stream` reads from byte `start` to `end`, in order."""
 
-    def stream(self, start: int = 0, end: int | None = None) -> BinaryIO: ...
+    def stream(self, start: int = 0, end: int | None = None) -> ByteStream: ...
 
 
 class LocalFile:
-    """A file on this machine; another time or size makes it another one. `address`: where it came from."""
+    """A file on this machine. Its identity changes with its modification time and size.
+
+    `address` is where it was fetched from, if known.
+    """
 
     sha256 = crc32 = None
-    resumable = False  # copying it again is as quick
+    resumable = False  # copying it again is as fast
 
     def __init__(self, path: Path, address: str | None = None) -> None:
         self.path, self.address = path, address
@@ -57,29 +60,29 @@ class LocalFile:
     def identity(self) -> str:
         return f"{os.path.abspath(self.path)} {self.size} {self.status.st_mtime_ns}"
 
-    def stream(self, start: int = 0, end: int | None = None) -> BinaryIO:
+    def stream(self, start: int = 0, end: int | None = None) -> ByteStream:
         file = open(self.path, "rb", buffering=0)  # noqa: SIM115 (the caller closes it)
         file.seek(start)
         return file if end is None else Span(file, end - start)
 
 
 class Parts:
-    """Blobs of known size one after the other, as one: the parts of a split archive."""
+    """The concatenation of files of known size: the parts of a split archive."""
 
     sha256 = crc32 = None
     resumable = True
 
-    def __init__(self, blobs: Sequence[RandomAccessFile]) -> None:
-        self.blobs = blobs
-        self.starts = [0, *accumulate(blob.size for blob in blobs)]
+    def __init__(self, files: Sequence[RandomAccessFile]) -> None:
+        self.files = files
+        self.starts = [0, *accumulate(file.size or 0 for file in files)]
 
     @property
     def name(self) -> str:
-        return self.blobs[-1].name
+        return self.files[-1].name
 
     @property
     def address(self) -> str | None:
-        return self.blobs[-1].address
+        return self.files[-1].address
 
     @property
     def size(self) -> int:
@@ -89,26 +92,26 @@ class Parts:
     def traffic(self) -> int:
         return self.size
 
-    @cached_property
+    @property
     def identity(self) -> str:
-        names = "\n".join(blob.identity for blob in self.blobs)
+        names = "\n".join(file.identity for file in self.files)
         return f"parts {hashlib.sha256(names.encode()).hexdigest()}"
 
-    def stream(self, start: int = 0, end: int | None = None) -> BinaryIO:
+    def stream(self, start: int = 0, end: int | None = None) -> ByteStream:
         return _Chain(self._spans(start, self.size if end is None else end))
 
-    def _spans(self, start: int, end: int) -> Iterator[BinaryIO]:
-        for number in range(bisect_right(self.starts, start) - 1, len(self.blobs)):
+    def _spans(self, start: int, end: int) -> Iterator[ByteStream]:
+        for number in range(bisect_right(self.starts, start) - 1, len(self.files)):
             first, after = self.starts[number], self.starts[number + 1]
             if first >= end:
                 return
-            yield self.blobs[number].stream(max(start, first) - first, min(end, after) - first)
+            yield self.files[number].stream(max(start, first) - first, min(end, after) - first)
 
 
 class Span(io.RawIOBase):
-    """The next `length` bytes of a stream; closing it closes the stream."""
+    """The next `length` bytes of a stream. Closing it closes the stream."""
 
-    def __init__(self, stream: BinaryIO, length: int) -> None:
+    def __init__(self, stream: ByteStream, length: int) -> None:
         self._stream, self.left = stream, length
 
     def readable(self) -> bool:
@@ -127,36 +130,36 @@ class Span(io.RawIOBase):
 
 
 class _Chain(io.RawIOBase):
-    """Streams one after the other; each is opened when its turn comes."""
+    """The concatenation of streams. Each stream is opened when the one before it ends."""
 
-    def __init__(self, streams: Iterator[BinaryIO]) -> None:
+    def __init__(self, streams: Iterator[ByteStream]) -> None:
         self._streams = streams
-        self._now: BinaryIO | None = next(streams, None)
+        self._current: ByteStream | None = next(streams, None)
 
     def readable(self) -> bool:
         return True
 
     def read(self, count: int = PIECE) -> bytes:
-        while count and self._now is not None:
-            if piece := self._now.read(count):
+        while count and self._current is not None:
+            if piece := self._current.read(count):
                 return piece
-            self._now.close()
-            self._now = next(self._streams, None)
+            self._current.close()
+            self._current = next(self._streams, None)
         return b""
 
     def close(self) -> None:
-        if self._now is not None:
-            self._now.close()
+        if self._current is not None:
+            self._current.close()
         super().close()
 
 
-def read(blob: RandomAccessFile, start: int, end: int) -> bytes:
-    """Exactly these bytes. Raises `EOFError` if the blob ends before."""
-    with blob.stream(start, end) as stream:
+def read(file: RandomAccessFile, start: int, end: int) -> bytes:
+    """The bytes from `start` to `end`. Raises `EOFError` if the file ends before."""
+    with file.stream(start, end) as stream:
         return exactly(stream, end - start)
 
 
-def exactly(stream: BinaryIO, count: int) -> bytes:
+def exactly(stream: ByteStream, count: int) -> bytes:
     """The next `count` bytes. Raises `EOFError` if there are fewer."""
     pieces = []
     while count:
@@ -168,7 +171,7 @@ def exactly(stream: BinaryIO, count: int) -> bytes:
     return b"".join(pieces)
 
 
-def skip(stream: BinaryIO, count: int) -> None:
+def skip(stream: ByteStream, count: int) -> None:
     """Read and discard `count` bytes. Raises `EOFError` if the stream ends before."""
     while count:
         piece = stream.read(min(count, PIECE))

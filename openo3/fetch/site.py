@@ -1,4 +1,4 @@
-"""A video of a video site, fetched by yt-dlp: its size and its bytes are known only when it has come."""
+"""A video of a video site, fetched with yt-dlp. Its size and digest are unknown until it is downloaded."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from openo3.fetch.http import shown
 from openo3.fetch.limits import GB, Limits
 from openo3.fetch.plan import Unavailable, Unfinished
 
-_LONGEST_S = 6 * 3600.0
-_PASSES = re.compile(r"HTTP Error (429|5\d\d)|timed? ?out|[Cc]onnection|Temporary failure")
+_TIME_LIMIT_S = 6 * 3600.0
+_TRANSIENT = re.compile(r"HTTP Error (429|5\d\d)|timed? ?out|[Cc]onnection|Temporary failure")
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,10 @@ class SiteVideo:
         return self.url
 
     def stream(self, start: int = 0, end: int | None = None) -> BinaryIO:
-        """Raises `Unavailable` or, if it may pass, `Unfinished` with what yt-dlp says."""
+        """Download the video and open it.
+
+        Raises `Unfinished` for a transient error and `Unavailable` for any other, with yt-dlp's message.
+        """
         with tempfile.TemporaryDirectory() as folder:
             command = [
                 sys.executable,
@@ -55,26 +58,27 @@ class SiteVideo:
             ]
             command += ["--socket-timeout", f"{self.limits.stall_s:g}", "--retries", str(self.limits.tries)]
             command += ["--max-filesize", str(int(self.limits.file_gb * GB))]
-            if self.limits.bandwidth_mb_s:  # of all threads together
+            if self.limits.bandwidth_mb_s:  # the limit applies to all threads together
                 command += ["--limit-rate", str(int(self.limits.bandwidth_mb_s * 1e6 / self.limits.threads))]
             command += ["--output", f"{folder}/video.mp4", "--", self.url]
             status, errors = _run(command)
             video = Path(folder, "video.mp4")
             if status or not video.exists():
-                said = (errors.strip().splitlines() or ["nothing came"])[-1]
-                if _PASSES.search(said):
+                said = (errors.strip().splitlines() or ["nothing was downloaded"])[-1]
+                if _TRANSIENT.search(said):
                     raise Unfinished(f"{self.name}: {said}")
                 raise Unavailable("missing", f"{self.name}: {said}")
             return open(video, "rb")
 
 
 def _run(command: list[str]) -> tuple[int, str]:
-    """Status and standard error; after hours the command is ended with all that it started."""
-    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, start_new_session=True, **pipes) as process:
+    """Exit status and standard error. The command is killed with all its children after `_TIME_LIMIT_S`."""
+    with subprocess.Popen(
+        command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
         try:
-            errors = process.communicate(timeout=_LONGEST_S)[1]
+            errors = process.communicate(timeout=_TIME_LIMIT_S)[1]
             return process.returncode, errors
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            return 1, f"not done after {_LONGEST_S / 3600:g} hours"
+            return 1, f"not finished after {_TIME_LIMIT_S / 3600:g} hours"

@@ -1,10 +1,11 @@
-"""Members of tars, compressed or not, in one pass that ends as soon as every wanted member has come.
+"""Read members of tars, compressed or not, in one pass that ends when all wanted members are read.
 
-A tar has no directory: its members and their sizes are known only when it has been read. So a wanted file is
-a `TarMember` on trust, and is reported as missing when the pass ends without it.
+A tar has no directory, so its members and their sizes are unknown until it has been read. A `TarMember` may
+therefore not exist; it is reported as missing when the pass ends without it.
 
-Archives are untrusted. `openo3.fetch.unpacking` bounds what decompression may yield, sparse members are
-refused because they write bytes that were never stored, and whatever `tarfile` raises refuses the rest.
+Archives are untrusted. `openo3.fetch.unpacking` limits the output of decompression. Sparse members are
+refused, because they expand to bytes that were never stored. If `tarfile` raises an error, the rest is
+refused.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from lzma import LZMAError
-from typing import BinaryIO, NoReturn
+from typing import Any, NoReturn
 
 from openo3.fetch.limits import GB, Limits
+from openo3.fetch.origin import ByteStream
 from openo3.fetch.plan import Unavailable
 from openo3.fetch.random_access import RandomAccessFile
 from openo3.fetch.unpacking import Unpacked
@@ -30,17 +32,18 @@ DAMAGED = (
     *(tarfile.TarError, zlib.error, LZMAError, struct.error, EOFError, LookupError, OverflowError),
     *(MemoryError, NotImplementedError, RecursionError, ValueError),
 )
-"""What tarfile, zipfile and the decompressors raise for damaged or hostile input."""
-_LONGEST_HEADER = 1 << 20
+"""The exceptions of tarfile, zipfile and the decompressors for damaged or hostile input."""
+_MAX_HEADER = 1 << 20
 
 
 class _TarInfo(tarfile.TarInfo):
-    """A member whose header may not be endless: tarfile reads long names and extended headers whole."""
+    """A member whose header size is limited, since tarfile reads long names and extended headers whole."""
 
     def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
-        if not self.isreg() and self.size > _LONGEST_HEADER:
+        if not self.isreg() and self.size > _MAX_HEADER:
             raise tarfile.ReadError(f"a header of {self.size:,} bytes")
-        return super()._proc_member(tar)
+        tarfile_member: Any = super()  # `_proc_member` is private, hence missing from the type hints
+        return tarfile_member._proc_member(tar)
 
     def _refuse_sparse(self, *_: object) -> NoReturn:
         raise tarfile.ReadError("a sparse member")
@@ -50,26 +53,26 @@ class _TarInfo(tarfile.TarInfo):
 
 @dataclass(frozen=True)
 class TarSeries:
-    """One tar, or several that are searched one after the other."""
+    """One tar, or several that are searched in order."""
 
-    blobs: tuple[RandomAccessFile, ...]
+    files: tuple[RandomAccessFile, ...]
 
     @property
     def name(self) -> str:
-        return " ".join(blob.name for blob in self.blobs)
+        return " ".join(file.name for file in self.files)
 
     @property
     def size(self) -> int:
-        return sum(blob.size or 0 for blob in self.blobs)
+        return sum(file.size or 0 for file in self.files)
 
     @cached_property
     def identity(self) -> str:
-        return hashlib.sha256("\n".join(blob.identity for blob in self.blobs).encode()).hexdigest()
+        return hashlib.sha256("\n".join(file.identity for file in self.files).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class TarMember:
-    """The member whose path is `path`, or ends in it below one folder or several."""
+    """The member whose path is `path` or ends in it."""
 
     series: TarSeries = field(repr=False)
     path: str
@@ -83,8 +86,8 @@ class TarMember:
 
     @property
     def address(self) -> str | None:
-        addresses = [blob.address for blob in self.series.blobs]
-        return None if None in addresses else f"{' '.join(addresses)}#{self.path}"
+        known = [file.address for file in self.series.files if file.address is not None]
+        return f"{' '.join(known)}#{self.path}" if len(known) == len(self.series.files) else None
 
     @property
     def identity(self) -> str:
@@ -93,39 +96,39 @@ class TarMember:
 
 def members(
     series: TarSeries, paths: Sequence[str], limits: Limits
-) -> Iterator[tuple[str, BinaryIO | Unavailable]]:
-    """Each of `paths` that is there, as it comes: its content, or why it is refused.
+) -> Iterator[tuple[str, ByteStream | Unavailable]]:
+    """Each of `paths` that exists, in the order of the tar: its content, or the reason for refusing it.
 
-    Raises `Unavailable` if a tar cannot be read on.
+    Raises `Unavailable` if a tar cannot be read any further.
     """
     wanted = set(paths)
-    for blob in series.blobs:
+    for file in series.files:
         with ExitStack() as stack:
             try:
-                stream = stack.enter_context(blob.stream())
-                unpacked = Unpacked(stream, limits.inflation)
-                tar = stack.enter_context(tarfile.open(fileobj=unpacked, mode="r|", tarinfo=_TarInfo))
+                stream = stack.enter_context(file.stream())
+                unpacked: Any = Unpacked(stream, limits.inflation)  # in stream mode tarfile calls only `read`
+                tar: Any = stack.enter_context(tarfile.open(fileobj=unpacked, mode="r|", tarinfo=_TarInfo))
                 while (info := tar.next()) is not None:
-                    tar.members = []  # it would keep every header that it has read
+                    tar.members = []  # otherwise tarfile keeps every header
                     if info.size > limits.file_gb * GB:
                         size = f"{info.size / GB:.1f} GB, at most {limits.file_gb:g}"
-                        raise Unavailable("unreadable", f"{blob.name}: declares a member of {size}")
+                        raise Unavailable("unreadable", f"{file.name}: declares a member of {size}")
                     if (path := _match(info.name, wanted)) is None:
                         continue
                     wanted.remove(path)
-                    if info.isreg():
-                        yield path, tar.extractfile(info)
+                    if content := tar.extractfile(info) if info.isreg() else None:
+                        yield path, content
                     else:
-                        yield path, Unavailable("unsafe", f"{blob.name}#{path}: a link or device, no file")
+                        yield path, Unavailable("unsafe", f"{file.name}#{path}: a link or device, not a file")
                     if not wanted:
                         return
             except DAMAGED as error:
                 said = str(error).split("\n")[0][:200] or type(error).__name__
-                raise Unavailable("unreadable", f"{blob.name}: damaged tar ({said})") from None
+                raise Unavailable("unreadable", f"{file.name}: damaged tar ({said})") from None
 
 
 def _match(name: str, wanted: set[str]) -> str | None:
-    """The longest wanted path that the member's own ends in; none for a path that leads out of the tar."""
+    """The longest wanted path in which `name` ends. Paths that lead out of the tar match nothing."""
     try:
         parts = relative(name).split("/")
     except UnsafePath:

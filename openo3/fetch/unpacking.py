@@ -1,9 +1,9 @@
-"""The bytes of a stream, decompressed if it is compressed, within bounds.
+"""Decompress a stream within bounds, if it is compressed.
 
-    Unpacked(stream, inflation=100).read(10_240)         of gzip, bzip2, xz, or as they are
+    Unpacked(stream, inflation=100).read(10_240)         of gzip, bzip2, xz, or uncompressed
 
-A few hundred bytes of bzip2 may stand for gigabytes. Every step yields at most `PIECE` bytes, and all of them
-together at most `inflation` times what was read.
+A few hundred bytes of bzip2 can expand to gigabytes. Each step yields at most `PIECE` bytes, and the total is
+at most `inflation` times the number of bytes read.
 """
 
 from __future__ import annotations
@@ -12,24 +12,27 @@ import bz2
 import lzma
 import zlib
 from tarfile import ReadError
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
+from openo3.fetch.origin import ByteStream
 from openo3.fetch.random_access import PIECE
 
-_LEAST = 10_000  # packed bytes that count at the least: a small archive of zeros is no bomb
+_MIN_PACKED = 10_000  # least packed size to count, so that a small archive of zeros is not taken for a bomb
 _INPUT = 1 << 16
 _LZMA_MEMORY = 256 << 20
-_READS_AT_END = 64  # tarfile passes over a member without noticing that the file has ended
+_MAX_READS_AT_END = 64  # tarfile skips a member without noticing that the file has ended
 
 
 class _Decompressor(Protocol):
-    """As `bz2.BZ2Decompressor`."""
+    """The interface of `bz2.BZ2Decompressor`."""
 
-    eof: bool
-    needs_input: bool
-    unused_data: bytes
-
-    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, /, max_length: int) -> bytes: ...
 
 
 class _Gzip:
@@ -48,7 +51,7 @@ class _Gzip:
     def unused_data(self) -> bytes:
         return self._inner.unused_data
 
-    def decompress(self, data: bytes, max_length: int) -> bytes:
+    def decompress(self, data: bytes, /, max_length: int) -> bytes:
         return self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
 
 
@@ -63,9 +66,13 @@ def _new(head: bytes) -> _Decompressor | None:
 
 
 class Unpacked:
-    """Raises `tarfile.ReadError` for damaged data and beyond the bound, `EOFError` if read on at its end."""
+    """A stream of decompressed bytes.
 
-    def __init__(self, stream: BinaryIO, inflation: float) -> None:
+    Raises `tarfile.ReadError` for damaged data and beyond the bound, and `EOFError` if a caller keeps reading
+    at the end.
+    """
+
+    def __init__(self, stream: ByteStream, inflation: float) -> None:
         self._stream, self._inflation = stream, inflation
         self._packed = self._unpacked = self._reads_at_end = 0
         self._input = b""
@@ -83,7 +90,7 @@ class Unpacked:
             piece, self._input = data[:count], data[count:]
         if not piece and count:
             self._reads_at_end += 1
-            if self._reads_at_end > _READS_AT_END:
+            if self._reads_at_end > _MAX_READS_AT_END:
                 raise EOFError("it ends inside a member")
         return piece
 
@@ -100,14 +107,14 @@ class Unpacked:
                     raise ReadError("it ends inside compressed data")
             data, self._input = self._input, b""
             try:
-                piece = self._decompressor.decompress(data, count)
+                piece = self._decompressor.decompress(data, max_length=count)
             except (OSError, ValueError, EOFError, zlib.error, lzma.LZMAError, MemoryError) as error:
                 raise ReadError(str(error)) from None
             if self._decompressor.eof:
                 self._input = self._decompressor.unused_data or self._next()
-                self._decompressor = _new(self._input)  # of several streams the next one; padding ends it
+                self._decompressor = _new(self._input)  # the next of several streams; padding ends the last
             self._unpacked += len(piece)
-            if self._unpacked > self._inflation * max(self._packed, _LEAST):
+            if self._unpacked > self._inflation * max(self._packed, _MIN_PACKED):
                 raise ReadError(f"it unpacks to more than {self._inflation:g} times its packed size")
             if piece:
                 return piece

@@ -1,11 +1,11 @@
-"""Members of zip archives, whole or split (`a.z01 ... a.zip`), without reading the rest of the archive.
+"""Read members of zip archives, whole or split (`a.z01 ... a.zip`), without reading the rest of the archive.
 
-    archive = ZipArchive.open(blob, part=lambda name: ...)
-    archive.members          every file in it: name, sizes, CRC, and from where to where it lies
+    archive = ZipArchive.open(file, part=lambda name: ...)
+    archive.members          every file in it: name, sizes, CRC, start and end
 
-`zipfile` reads the directory and unpacks. What it cannot do is split archives, whose directory gives places
-as (disk, offset on that disk); so only the record at the archive's end is read here (APPNOTE 4.3.14 to
-4.3.16), and zipfile gets the directory as an archive of its own, with the numbers left as they are.
+`zipfile` parses the directory and unpacks members. It does not support split archives, whose directory gives
+positions as (disk, offset on that disk). This module therefore reads the end record itself (APPNOTE 4.3.14 to
+4.3.16) and passes the directory to zipfile as an archive of its own, with its numbers unchanged.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import BinaryIO
+from typing import IO, cast
 
 from openo3.fetch.limits import GB, Limits
+from openo3.fetch.origin import ByteStream
 from openo3.fetch.plan import Unavailable
 from openo3.fetch.random_access import Parts, RandomAccessFile, Span, exactly, read, skip
 from openo3.fetch.tars import DAMAGED
@@ -29,13 +30,13 @@ _END = struct.Struct("<4s4H2LH")
 _END64 = struct.Struct("<4sQ2H2L4Q")
 _LOCATOR64 = struct.Struct("<4sLQL")
 _LOCAL = struct.Struct("<4s5H3L2H")
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)  # LZMA's memory has no bound
-_LARGEST_DIRECTORY = 1 << 28  # of two million members
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)  # the memory of LZMA is unbounded
+_MAX_DIRECTORY = 1 << 28  # two million members
 
 
 @dataclass(frozen=True)
 class ZipMember:
-    """A file in an archive: its header and packed bytes lie between `start` and `end` of `archive.blob`."""
+    """A file in an archive: its header and packed bytes lie between `start` and `end` of `archive.file`."""
 
     archive: ZipArchive = field(repr=False, compare=False)
     info: zipfile.ZipInfo = field(repr=False, compare=False)
@@ -50,11 +51,11 @@ class ZipMember:
 
     @property
     def name(self) -> str:
-        return f"{self.archive.blob.name}#{self.path}"
+        return f"{self.archive.file.name}#{self.path}"
 
     @property
     def address(self) -> str | None:
-        return None if self.archive.blob.address is None else f"{self.archive.blob.address}#{self.path}"
+        return None if self.archive.file.address is None else f"{self.archive.file.address}#{self.path}"
 
     @property
     def size(self) -> int:
@@ -74,17 +75,17 @@ class ZipMember:
 
     @property
     def resumable(self) -> bool:
-        """What is packed as it is can be read from its middle."""
+        """Stored (uncompressed) members can be read from any position."""
         return self.info.compress_type == zipfile.ZIP_STORED
 
     def check(self, limits: Limits) -> None:
-        """Raises `Unavailable` if it is no file, cannot be read, or is a bomb by its own account."""
+        """Raise `Unavailable` if it is not a file, cannot be read, or declares the sizes of a zip bomb."""
         info = self.info
         if info.flag_bits & 1:
             raise Unavailable("unreadable", f"{self.name}: encrypted")
         mode = info.external_attr >> 16
         if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
-            raise Unavailable("unsafe", f"{self.name}: a link or device, no file")
+            raise Unavailable("unsafe", f"{self.name}: a link or device, not a file")
         if self.size > limits.file_gb * GB:
             raise Unavailable(
                 "unreadable", f"{self.name}: {self.size / GB:.1f} GB, at most {limits.file_gb:g}"
@@ -99,78 +100,86 @@ class ZipMember:
         if self.start + _LOCAL.size + len(info.orig_filename) + info.compress_size > self.end:
             raise Unavailable("unreadable", f"{self.name}: overlaps another member")
 
-    def open(self, packed: BinaryIO) -> BinaryIO:
-        """The content; `packed` is a stream at its `start`. Raises `Unavailable` if it is damaged."""
-        self._enter(packed)
+    def open(self, packed: ByteStream) -> ByteStream:
+        """The content. `packed` is a stream at `start`. Raises `Unavailable` for a damaged member."""
+        self._skip_header(packed)
         if self.resumable:
             return Span(packed, self.size)
         try:
-            return zipfile.ZipExtFile(packed, "r", self.info)
+            return cast(ByteStream, zipfile.ZipExtFile(cast(IO[bytes], packed), "r", self.info))
         except NotImplementedError as error:
             raise Unavailable("unreadable", f"{self.name}: {error}") from None
 
-    def open_from(self, position: int) -> BinaryIO:
-        """The content from a position on, which must be `resumable`."""
-        with self.archive.blob.stream(self.start, self.end) as header:
-            length = self._enter(header)
+    def open_from(self, position: int) -> ByteStream:
+        """The content from a position on. The member must be `resumable`."""
+        with self.archive.file.stream(self.start, self.end) as header:
+            length = self._skip_header(header)
         begin = self.start + length
-        return self.archive.blob.stream(begin + position, begin + self.size)
+        return self.archive.file.stream(begin + position, begin + self.size)
 
-    def _enter(self, stream: BinaryIO) -> int:
-        """Pass over the local header; return its length."""
+    def _skip_header(self, stream: ByteStream) -> int:
+        """Skip the local header and return its length."""
         header = _LOCAL.unpack(exactly(stream, _LOCAL.size))
         if header[0] != b"PK\3\4" or header[9] > len(self.info.orig_filename.encode()) + 4:
-            raise Unavailable("unreadable", f"{self.name}: damaged, there is no member where one should be")
+            raise Unavailable("unreadable", f"{self.name}: damaged, no member at its stated position")
         skip(stream, header[9] + header[10])
         return _LOCAL.size + header[9] + header[10]
 
 
 @dataclass(frozen=True, eq=False)
 class ZipArchive:
-    blob: RandomAccessFile
+    file: RandomAccessFile
     infos: tuple[zipfile.ZipInfo, ...] = field(repr=False)
     starts: tuple[int, ...] = field(repr=False)
-    """Where each member begins, by its order in the directory."""
+    """The start of each member, in the order of the directory."""
     directory: int
-    """Where the directory begins: the end of the last member."""
+    """The start of the directory, which is the end of the last member."""
 
     @classmethod
     def open(cls, last: RandomAccessFile, part: Callable[[str], RandomAccessFile]) -> ZipArchive:
-        """`last` is the archive, or the last part of a split one; `part(".z01")` gives another of its parts.
+        """Read the directory of an archive.
 
-        Raises `Unavailable` if that is no archive, or damaged.
+        `last` is the archive, or the last part of a split archive. `part(".z01")` returns another part.
+
+        Raises `Unavailable` if it is not an archive, or damaged.
         """
         try:
-            return cls._read(_sized(last), lambda name: _sized(part(name)))
+            return cls._read(last, part)
         except (zipfile.BadZipFile, *DAMAGED) as error:
             said = str(error).split("\n")[0][:200] or type(error).__name__
-            raise Unavailable("unreadable", f"{last.name}: no readable zip archive ({said})") from None
+            raise Unavailable("unreadable", f"{last.name}: not a readable zip archive ({said})") from None
 
     @classmethod
     def _read(cls, last: RandomAccessFile, part: Callable[[str], RandomAccessFile]) -> ZipArchive:
-        end = _End.find(last)
-        blob = last if not end.disk else Parts([*(part(f".z{n:02d}") for n in range(1, end.disk + 1)), last])
-        starts = blob.starts if isinstance(blob, Parts) else [0, last.size]
-        if end.far:  # the long form of the record, which large archives have as well
-            disk, offset = end.far
-            end = end.longer(read(blob, starts[disk] + offset, starts[disk] + offset + _END64.size))
-        if end.size > _LARGEST_DIRECTORY or end.directory_disk > end.disk:
-            raise ValueError("damaged record at its end")
+        last_size = _size(last)
+        end = _EndRecord.find(last)
+        file, starts = last, [0, last_size]
+        if end.disk:
+            parts = [*(part(f".z{number:02d}") for number in range(1, end.disk + 1)), last]
+            for each in parts:
+                _size(each)
+            file = Parts(parts)
+            starts = file.starts
+        if end.zip64:  # large archives have a zip64 record as well
+            disk, offset = end.zip64
+            end = end.with_zip64(read(file, starts[disk] + offset, starts[disk] + offset + _END64.size))
+        if end.size > _MAX_DIRECTORY or end.directory_disk > end.disk:
+            raise ValueError("damaged end record")
         begin = starts[end.directory_disk] + end.offset
-        if begin + end.size > blob.size:
-            raise ValueError("its directory would lie behind its end")
-        # bytes before the archive, a program that unpacks it say, are not counted in its numbers
-        shift = 0 if end.disk else max(0, last.size - end.tail - end.size - end.offset)
-        directory = read(blob, begin + shift, begin + shift + end.size)
+        if begin + end.size > starts[-1]:
+            raise ValueError("its directory lies behind its end")
+        # offsets do not count bytes before the archive, such as a self-extracting program
+        shift = 0 if end.disk else max(0, last_size - end.tail - end.size - end.offset)
+        directory = read(file, begin + shift, begin + shift + end.size)
         infos = _infos(directory + _END.pack(b"PK\5\6", 0, 0, 0, 0, end.size, 0, 0))
         if len(infos) != end.count:
-            raise ValueError(f"{len(infos)} members, {end.count} are declared")
+            raise ValueError(f"{len(infos)} members, but {end.count} are declared")
         places = tuple(starts[info.volume] + info.header_offset + shift for info in infos)
-        return cls(blob, tuple(infos), places, begin + shift)
+        return cls(file, tuple(infos), places, begin + shift)
 
     @cached_property
     def members(self) -> list[ZipMember]:
-        """In the order in which they lie; folders are left out."""
+        """The members in the order of their positions, without folders."""
         order = sorted(range(len(self.infos)), key=self.starts.__getitem__)
         ends = [*(self.starts[index] for index in order[1:]), self.directory][: len(order)]
         return [
@@ -181,17 +190,18 @@ class ZipArchive:
 
     @cached_property
     def identity(self) -> str:
-        return hashlib.sha256(self.blob.identity.encode()).hexdigest()
+        return hashlib.sha256(self.file.identity.encode()).hexdigest()
 
 
-def _sized(blob: RandomAccessFile) -> RandomAccessFile:
-    if blob.size is None:
-        raise Unavailable("unreadable", f"{blob.name}: its server tells no size, so its end cannot be found")
-    return blob
+def _size(file: RandomAccessFile) -> int:
+    if file.size is None:
+        why = "the server does not state its size, so the archive's directory cannot be found"
+        raise Unavailable("unreadable", f"{file.name}: {why}")
+    return file.size
 
 
 def _infos(archive: bytes) -> list[zipfile.ZipInfo]:
-    """Names whose encoding is not said are UTF-8 nowadays, and if they cannot be, what they were in 1990."""
+    """The entries of the directory. Names without a declared encoding are UTF-8, or else cp437."""
     try:
         return zipfile.ZipFile(io.BytesIO(archive), metadata_encoding="utf-8").infolist()
     except UnicodeDecodeError:
@@ -199,9 +209,12 @@ def _infos(archive: bytes) -> list[zipfile.ZipInfo]:
 
 
 @dataclass(frozen=True)
-class _End:
-    """The record at the archive's end. `far` is where its long form is, (disk, offset), if there is one;
-    `tail` is how many bytes of the last disk follow the directory."""
+class _EndRecord:
+    """The end record of an archive.
+
+    `zip64` is the position (disk, offset) of the zip64 record, if there is one. `tail` is the number of bytes
+    on the last disk that follow the directory.
+    """
 
     disk: int
     directory_disk: int
@@ -209,27 +222,28 @@ class _End:
     size: int
     offset: int
     tail: int
-    far: tuple[int, int] | None = None
+    zip64: tuple[int, int] | None = None
 
     @classmethod
-    def find(cls, last: RandomAccessFile) -> _End:
+    def find(cls, last: RandomAccessFile) -> _EndRecord:
         longest = _LOCATOR64.size + _END.size + 0xFFFF
-        tail = read(last, max(0, last.size - longest), last.size)
+        size_of_last = _size(last)
+        tail = read(last, max(0, size_of_last - longest), size_of_last)
         at = tail.rfind(b"PK\5\6")
         if at < 0:
-            raise ValueError("its end has no directory")
+            raise ValueError("it has no end record")
         _, disk, directory_disk, _, count, size, offset, _ = _END.unpack_from(tail, at)
         after = len(tail) - at
         if tail[max(0, at - _LOCATOR64.size) :].startswith(b"PK\6\7"):
-            _, far_disk, far_offset, disks = _LOCATOR64.unpack_from(tail, at - _LOCATOR64.size)
-            far = (far_disk, far_offset)
+            _, zip64_disk, zip64_offset, disks = _LOCATOR64.unpack_from(tail, at - _LOCATOR64.size)
+            zip64 = (zip64_disk, zip64_offset)
             return cls(
-                disks - 1, directory_disk, count, size, offset, after + _LOCATOR64.size + _END64.size, far
+                disks - 1, directory_disk, count, size, offset, after + _LOCATOR64.size + _END64.size, zip64
             )
         return cls(disk, directory_disk, count, size, offset, after)
 
-    def longer(self, record: bytes) -> _End:
+    def with_zip64(self, record: bytes) -> _EndRecord:
         sign, _, _, _, disk, directory_disk, _, count, size, offset = _END64.unpack(record)
         if sign != b"PK\6\6" or disk != self.disk:
-            raise ValueError("damaged record at its end")
-        return _End(disk, directory_disk, count, size, offset, self.tail)
+            raise ValueError("damaged end record")
+        return _EndRecord(disk, directory_disk, count, size, offset, self.tail)

@@ -144,7 +144,7 @@ def grouped_attention(
 
 
 def work_out(layout: Layout, hidden: torch.Tensor) -> None:
-    """Compute what `grouped_attention` needs of the layout before the first layer runs."""
+    """Compute the parts of the layout that `grouped_attention` needs, before the first layer runs."""
     _ = layout.spans if _has_flash(hidden, computing_dtype(hidden)) else layout.mask
 
 
@@ -195,7 +195,7 @@ def flash_kernel() -> Callable[..., torch.Tensor]:
     from torch.nn.attention.varlen import varlen_attn
 
     known = inspect.signature(varlen_attn).parameters
-    # torch 2.11 takes heads that share keys without being told
+    # torch 2.11 supports grouped-query heads without a flag
     shared = {"enable_gqa": True} if "enable_gqa" in known else {}
 
     def kernel(*pieces: Any, scale: float | None, window_size: tuple[int, int]) -> torch.Tensor:

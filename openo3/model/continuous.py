@@ -208,7 +208,7 @@ class ContinuousBatch:
             state.layers = []  # now in the cache
             # Recording a step costs many of them, and rows come and go
             self._steps = Steps(
-                self.model, cache, slots, state.owner, state.branch, state.positions, replay=False
+                self.model, cache, slots, state.owner, state.branch, state.positions, fused=False
             )
         state.logits = self._steps(tokens)
         state.positions = self._steps.positions

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch.nn import functional as F
 from transformers import Cache, PreTrainedModel
 
 from openo3.model.decode_step import Slots, Steps, open_cache
+from openo3.model.fused_layers import fused_layers
 from openo3.model.packing import Pack, collate, model_inputs
 
 
@@ -49,46 +51,23 @@ def decode(
     end_tokens: Sequence[int],
     merge: int,
     generator: torch.Generator,
-    replay: bool = True,
+    fused: bool = True,
     watch: Callable[[list[list[Generation]]], None] | None = None,
 ) -> list[list[Generation]]:
     """Continue every branch of every pack; branches bring their questions as `context_ids`, no targets.
 
     `image_token` is never chosen: it stands for a patch, and a text that is trained on later must not
-    ask for one. `replay`: see `Steps`. `watch` is called after every step with
-    what is written so far. Returns one list per pack with `sampling.n` generations for each of
-    its branches, in order.
+    ask for one. `fused`: use `fused_layers` where that is possible. `watch` is called after every step with
+    what is written so far. Returns one list per pack with `sampling.n` generations for each of its
+    branches, in order.
     """
-    read = read_prompts(model, packs, sampling.n, image_token=image_token, pad_token=pad_token, merge=merge)
-    logits = read.logits
-    steps = Steps(model, read.cache, read.slots, read.owner, read.branch, read.positions, replay=replay)
-    written: list[list[Generation]] = [
-        [Generation([], []) for _ in range(len(pack.branches) * sampling.n)] for pack in packs
-    ]
-    # The branch that is written in each column of a row, None where it has ended
-    numbers: list[list[int | None]] = [[*range(len(row))] for row in written]
-    ends = set(end_tokens)
-    for left in reversed(range(sampling.max_new_tokens)):
-        tokens, logprobs = choose(logits, sampling, image_token, generator)
-        for row, (ids, scores) in enumerate(zip(tokens.tolist(), logprobs.tolist(), strict=True)):
-            for column, number in enumerate(numbers[row]):
-                if number is None:
-                    continue
-                written[row][number].ids.append(ids[column])
-                written[row][number].logprobs.append(scores[column])
-                if ids[column] in ends:
-                    numbers[row][column] = None
-        if watch:
-            watch(written)
-        keep = [[column for column, number in enumerate(row) if number is not None] for row in numbers]
-        width = max(map(len, keep))
-        if left == 0 or width == 0:
-            break
-        if width < tokens.shape[1]:
-            numbers = [[number for number in row if number is not None] for row in numbers]
-            tokens = steps.keep(keep, width, tokens)
-        logits = steps(tokens)
-    return written
+    with fused_layers(model, enabled=fused) as is_fused:
+        read = read_prompts(
+            model, packs, sampling.n, image_token=image_token, pad_token=pad_token, merge=merge
+        )
+        steps = Steps(model, read.cache, read.slots, read.owner, read.branch, read.positions, fused=is_fused)
+        pick = partial(choose, sampling=sampling, never=image_token, generator=generator)
+        return _write(packs, read.logits, steps, pick, sampling, set(end_tokens), watch)
 
 
 @dataclass(frozen=True)
@@ -129,6 +108,44 @@ def read_prompts(
         model, cache, slots, packs, owner, next_position, copies
     )
     return ReadPrompts(cache, slots, owner, branch, positions, logits)
+
+
+def _write(
+    packs: Sequence[Pack],
+    logits: torch.Tensor,
+    steps: Steps,
+    pick: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]],
+    sampling: Sampling,
+    ends: set[int],
+    watch: Callable[[list[list[Generation]]], None] | None,
+) -> list[list[Generation]]:
+    """Pick tokens and feed them, until every branch has ended."""
+    written: list[list[Generation]] = [
+        [Generation([], []) for _ in range(len(pack.branches) * sampling.n)] for pack in packs
+    ]
+    # The branch that is written in each column of a row, None where it has ended
+    numbers: list[list[int | None]] = [[*range(len(row))] for row in written]
+    for left in reversed(range(sampling.max_new_tokens)):
+        tokens, logprobs = pick(logits)
+        for row, (ids, scores) in enumerate(zip(tokens.tolist(), logprobs.tolist(), strict=True)):
+            for column, number in enumerate(numbers[row]):
+                if number is None:
+                    continue
+                written[row][number].ids.append(ids[column])
+                written[row][number].logprobs.append(scores[column])
+                if ids[column] in ends:
+                    numbers[row][column] = None
+        if watch:
+            watch(written)
+        keep = [[column for column, number in enumerate(row) if number is not None] for row in numbers]
+        width = max(map(len, keep))
+        if left == 0 or width == 0:
+            break
+        if width < tokens.shape[1]:
+            numbers = [[number for number in row if number is not None] for row in numbers]
+            tokens = steps.keep(keep, width, tokens)
+        logits = steps(tokens)
+    return written
 
 
 def _read_contexts(
@@ -198,24 +215,48 @@ def choose(
     allowed[..., never] = -torch.inf
     if sampling.temperature == 0:
         tokens = allowed.argmax(dim=-1)
-        return tokens, scores.gather(-1, tokens[..., None]).squeeze(-1)
-    tokens = _draw(allowed.softmax(dim=-1).flatten(0, 1), sampling.top_p, generator).view(logits.shape[:2])
+    else:
+        weights = allowed.softmax(dim=-1).flatten(0, 1)
+        drawn = _draw(weights, sampling.top_p, generator, by_sorting=logits.is_cuda)
+        tokens = drawn.view(logits.shape[:2])
     return tokens, scores.gather(-1, tokens[..., None]).squeeze(-1)
 
 
-def _draw(weights: torch.Tensor, top_p: float, generator: torch.Generator) -> torch.Tensor:
+def _draw(
+    weights: torch.Tensor, top_p: float, generator: torch.Generator, *, by_sorting: bool
+) -> torch.Tensor:
     """One token for each row of `weights` [N, V], from the smallest set of likely ones that reaches `top_p`.
 
-    A token outside that set is drawn again among the likelier ones, which include the set. The result has the
-    set's distribution, without sorting the vocabulary, which would take a large part of a step's time.
+    A token outside that set is drawn again. On a CPU that takes a few rounds of drawing. A GPU would wait for
+    its host in each of them, so there the few rows concerned are sorted; sorting all rows would take a large
+    part of a step's time.
     """
+    tokens = torch.multinomial(weights, 1, generator=generator)
+    if top_p >= 1:
+        return tokens
+    outside = _outside(weights, tokens, top_p)
+    if by_sorting:
+        rows = outside.squeeze(1).nonzero().squeeze(1)
+        if len(rows):
+            tokens[rows] = _draw_sorted(weights[rows], top_p, generator)
+        return tokens
     left = weights
-    tokens = torch.multinomial(left, 1, generator=generator)
-    while top_p < 1:
-        likelier = weights > weights.gather(1, tokens)
-        outside = (weights * likelier).sum(1, keepdim=True) > top_p
-        if not outside.any():
-            break
-        left = left.masked_fill(outside & ~likelier, 0)
+    while outside.any():
+        left = left.masked_fill(outside & (weights <= weights.gather(1, tokens)), 0)  # the set is likelier
         tokens = torch.where(outside, torch.multinomial(left, 1, generator=generator), tokens)
+        outside = _outside(weights, tokens, top_p)
     return tokens
+
+
+def _outside(weights: torch.Tensor, tokens: torch.Tensor, top_p: float) -> torch.Tensor:
+    """Whether the tokens [N, 1] lie outside the set: what is likelier reaches `top_p` without them."""
+    likelier = weights > weights.gather(1, tokens)
+    return (weights * likelier).sum(1, keepdim=True) > top_p
+
+
+def _draw_sorted(weights: torch.Tensor, top_p: float, generator: torch.Generator) -> torch.Tensor:
+    """Tokens [N, 1] from the set, found by sorting."""
+    ordered, ids = weights.sort(dim=1, descending=True)
+    before = ordered.cumsum(1) - ordered
+    drawn = torch.multinomial(ordered.masked_fill(before > top_p, 0), 1, generator=generator)
+    return ids.gather(1, drawn)

@@ -1,4 +1,4 @@
-"""From frames and a question to token ids: the one place where prompts meet a processor.
+"""Encode frames and a question as token IDs. Only this module gives prompts to a processor.
 
 encoder = PromptEncoder(processor)
 encoded = encoder.encode(Prompt(frames, duration_s=9.5, text="When is the red circle in view? ..."))
@@ -34,7 +34,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Vision:
-    """What an image processor makes of some frames, see `Pack`; without pixels where only lengths matter."""
+    """Processed frames, see `Pack`. `pixel_values` is `None` if only lengths are needed."""
 
     pixel_values: torch.Tensor | None
     grids: np.ndarray
@@ -49,7 +49,7 @@ class Encoded:
     vision: Vision
 
 
-_QUESTION = "\0"  # stands for the question while the chat template is rendered
+_QUESTION = "\0"  # placeholder for the question in the rendered chat template
 
 
 class PromptEncoder:
@@ -66,7 +66,7 @@ class PromptEncoder:
         self.image_token: str = processor.image_token
         self.image_token_id: int = processor.image_token_id
         self.merge: int = processor.image_processor.merge_size
-        # Qwen's models end a text with either, as their own generation settings say
+        # the generation settings of Qwen models name both as end tokens
         self.end_ids: tuple[int, ...] = (self.tokenizer.eos_token_id, self.tokenizer.pad_token_id)
 
     def box_space(self, size: tuple[int, int]) -> BoxSpace:
@@ -76,7 +76,7 @@ class PromptEncoder:
         return pixels(size)
 
     def vision(self, frames: Sequence[Frame]) -> Vision:
-        """Frames as patches. They have the model's size already, so nothing is resized."""
+        """Frames as patches. They already have the model's size, so nothing is resized."""
         if not frames:
             return self.unseen([])
         images = [frame.image for frame in frames]
@@ -84,13 +84,13 @@ class PromptEncoder:
         return Vision(made["pixel_values"], made["image_grid_thw"].numpy())
 
     def unseen(self, sizes: Sequence[tuple[int, int]]) -> Vision:
-        """Frames of these `(W, H)` that nobody has looked at."""
+        """Processed frames of these `(W, H)` without pixels, for computing lengths."""
         patch = self.processor.image_processor.patch_size
         grids = [[1, height // patch, width // patch] for width, height in sizes]
         return Vision(None, np.array(grids, dtype=np.int64).reshape(-1, 3))
 
     def encode(self, prompt: Prompt, vision: Vision | None = None) -> Encoded:
-        """Token ids of a prompt; give `vision` where the same frames were processed before."""
+        """Token IDs of a prompt. `vision` is the result of processing the same frames before."""
         vision = vision or self.vision(prompt.frames)
         messages = prompts.conversation([f.time_s for f in prompt.frames], prompt.duration_s, _QUESTION)
         rendered = self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from openo3.core.geometry import BoxSpace
 from openo3.model.decoding import Generation, Sampling, decode
 from openo3.model.encode import Encoded, Prompt, PromptEncoder, Vision
+from openo3.model.fused_layers import compile_vision
 from openo3.model.load import load_model, load_processor
 from openo3.model.packing import Branch, Pack
 
@@ -60,7 +61,9 @@ class LocalEngine:
     def load(cls, path: str | Path, tokens_per_batch: int = 6144) -> LocalEngine:
         model = load_model(path)
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        return cls(model.to(device).eval(), load_processor(path), tokens_per_batch)
+        model = model.to(device).eval()
+        compile_vision(model)
+        return cls(model, load_processor(path), tokens_per_batch)
 
     @property
     def context_tokens(self) -> int:

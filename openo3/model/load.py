@@ -61,7 +61,7 @@ def load_model(path: str | Path, dtype: torch.dtype | str | None = None) -> Any:
         )
     except SafetensorError as error:
         raise IncompleteModelError(f"{path}: its weights cannot be read: {error}") from None
-    # transformers would go on with random numbers in their place
+    # transformers would continue with random weights instead
     wrong = sorted([*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])])
     if wrong:
         raise IncompleteModelError(

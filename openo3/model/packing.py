@@ -78,7 +78,7 @@ def rope_positions(ids: np.ndarray, grids: np.ndarray, image_token: int, merge: 
 
 
 def branch_mask(segments: torch.Tensor) -> torch.Tensor:
-    """Who attends to whom, [B, 1, L, L] bool, from segment numbers [B, L].
+    """The attention mask [B, 1, L, L] bool of packs, from segment numbers [B, L].
 
     0 is the prefix, k > 0 the k-th branch, -1 padding (which nobody sees; it sees itself, to stay finite).
     """
@@ -92,7 +92,7 @@ def branch_mask(segments: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Spans:
-    """The same without a mask, as variable-length kernels take it: pieces of queries, each with its keys.
+    """The same as `branch_mask` for variable-length kernels: pieces of queries, each with its keys.
 
     `queries` and `keys` index the flattened [B * L] tokens. Piece i is queries `query_ends[i]` to
     `query_ends[i + 1]`; it sees keys `key_ends[i]` to `key_ends[i + 1]` causally, both ending at the same
@@ -108,9 +108,9 @@ class Spans:
 
 
 class Layout:
-    """Who attends to whom, from segment numbers [B, L], in the form that an attention function asks for.
+    """The attention pattern of packs, from segment numbers [B, L], in the form an attention function needs.
 
-    Made once per batch, when the first layer asks.
+    It is computed once per batch, at the first layer.
     """
 
     def __init__(self, segments: torch.Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Everything of this package that reaches into private or unstable parts of torch, transformers and vLLM.
+"""All uses of private or unstable parts of torch, transformers and vLLM in this package.
 
 `SEAMS` lists them, each with the version it was written against; a test compares them with what is
 installed. (`openo3.training.trl_compat` does the same for the trainers.)
@@ -7,7 +7,8 @@ installed. (`openo3.training.trl_compat` does the same for the trainers.)
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from typing import Any
@@ -67,6 +68,14 @@ SEAMS = (
         "`SlottedLayer` writes keys and values in place, into slots that branches share",
         "transformers has a cache layer with slots",
         "self, key_states, value_states, *args, **kwargs",
+    ),
+    Seam(
+        "torch",
+        "2.13.0",
+        "torch.nn.Module",
+        "`uncompiled` sets a layer's compiled form aside",
+        "a compiled module can be called uncompiled",
+        mentions="_compiled_call_impl",
     ),
     Seam(
         "torch",
@@ -132,6 +141,25 @@ def switch_attention(model: Any, vision: str, text: str) -> None:
     model.model.language_model.config._attn_implementation = text
 
 
+@contextmanager
+def uncompiled(
+    layers: Iterable[Any], forward_of: Callable[[Any], Callable[..., Any]] | None = None
+) -> Iterator[None]:
+    """Inside the context, call layers uncompiled, and with another forward if one is given."""
+    before = [(layer, layer._compiled_call_impl) for layer in layers]
+    try:
+        for layer, _ in before:
+            layer._compiled_call_impl = None
+            if forward_of:
+                layer.forward = forward_of(layer)
+        yield
+    finally:
+        for layer, compiled in before:
+            layer._compiled_call_impl = compiled
+            if forward_of:
+                del layer.forward
+
+
 def allow_recompilations(count: int) -> None:
     """How many variants of one function torch.compile compiles before it gives up."""
     torch._dynamo.config.recompile_limit = count
@@ -148,7 +176,7 @@ def vllm_set_processor_kwargs(llm: Any, settings: Mapping[str, Any]) -> None:
 
 
 def vllm_forget_frames(llm: Any) -> None:
-    """Drop what the vision tower made of frames: it is wrong once the weights have changed."""
+    """Drop cached outputs of the vision tower, which are outdated once the weights have changed."""
     llm.llm_engine.reset_encoder_cache()
 
 

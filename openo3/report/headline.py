@@ -1,4 +1,4 @@
-"""The result in a few sentences, composed from the numbers: nothing is claimed that no interval bears out."""
+"""Summarise the result in a few sentences. Every claim is supported by an interval."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _falls(comparisons: Sequence[Comparison]) -> Iterator[str]:
 
 
 def _fallen(comparisons: Sequence[Comparison], pair: Pair) -> dict[str, Cell]:
-    """The axes that are lower than before, the interval without 0."""
+    """The axes that are significantly lower than before (the interval excludes 0)."""
     return {
         name: gain
         for found in comparisons

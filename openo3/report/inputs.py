@@ -1,4 +1,4 @@
-"""What the report is made from: the artifacts of the stages before it, read once."""
+"""The inputs of the report: the artifacts of earlier stages, each read once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MODELS = {"base": "Base", "sft": "SFT", "gspo": "GSPO"}
 MEANT = {"base": "plain", "sft": "greedy", "gspo": "greedy"}
 """The condition that each checkpoint is meant to be asked in: its users ask the base plainly."""
 INSTEAD = ("plain", "greedy", "sampled")
-"""What stands in for a condition that was not evaluated, the first that was."""
+"""Replacements of a condition that was not evaluated; the first evaluated one is used."""
 STAGES = ("validation", "frames", "sft", "gspo")
 
 Answers = Mapping[str, Mapping[str, Any]]

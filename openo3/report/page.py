@@ -1,4 +1,4 @@
-"""The report as one self-contained HTML page: no address outside itself, no clock, no chance.
+"""The report as one self-contained, deterministic HTML page without external addresses.
 
 `html` gathers what the template shows. The parts are made elsewhere: numbers in `tables`, single questions in
 `examples`, curves in `charts`, drawings on frames and text in `overlay`.
@@ -157,7 +157,7 @@ def _tiles(found: Comparison) -> Iterator[Tile]:
 
 
 def _interval_plot(inputs: Inputs, found: Comparison) -> Markup:
-    """The models as they are compared, and GSPO without sight."""
+    """The models in the compared condition, and GSPO with blank frames."""
     drawn = [(MODELS[model], model, numbers, False) for model, numbers in found.levels.items()]
     if blind := inputs.metrics["gspo"][found.benchmark].get(BLIND):
         numbers = {key: measured_cell(blind, key) for key in blind["intervals"]}

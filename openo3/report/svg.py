@@ -1,4 +1,4 @@
-"""Inline SVG and HTML built from escaped parts: the one place where markup is put together in code.
+"""Build inline SVG and HTML from escaped parts. No other module assembles markup in code.
 
     >>> element("text", "a < b", x=3.0, class_="axis")
     Markup('<text x="3" class="axis">a &lt; b</text>')
@@ -33,7 +33,7 @@ def joined(parts: Iterable[Any]) -> Markup:
 
 
 def coordinate(value: Any) -> Any:
-    """A float as SVG wants it: at most two decimals, no trailing zeros, no minus zero."""
+    """A float for SVG: at most two decimals, no trailing zeros, no negative zero."""
     if not isinstance(value, float):
         return value
     return f"{round(value, 2) + 0.0:.2f}".rstrip("0").rstrip(".")

@@ -179,11 +179,11 @@ def data_of(url: str, most: int) -> bytes:
 def download(http: Http, url: str, path: Path, most: int, deadline: float) -> None:
     """Fetch a file. Raises `ApiError` if it cannot be had, is too large or takes too long."""
     try:
-        blob = http.look(url)
-        if blob.size is not None and blob.size > most:
+        found = http.file(url)
+        if found.size is not None and found.size > most:
             raise too_large(most)
         size = 0
-        with blob.stream() as stream, path.open("wb") as file:
+        with found.stream() as stream, path.open("wb") as file:
             while piece := stream.read():
                 size += len(piece)
                 if size > most:

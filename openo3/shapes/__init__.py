@@ -1,4 +1,4 @@
-"""The shapes world: a small, exact universe on which the whole pipeline really learns."""
+"""The shapes world: procedural videos with exact annotations, small enough to train on two CPU cores."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ __all__ = ["ShapesConfig", "generate"]
 
 
 def generate(folder: Path, config: ShapesConfig) -> None:
-    """`openo3.shapes.dataset.generate`, which imports torch, so only when it is called."""
+    """Call `openo3.shapes.dataset.generate`. The import is deferred because it loads torch."""
     from openo3.shapes import dataset
 
     dataset.generate(folder, config)

@@ -1,6 +1,6 @@
-"""Annotations of shapes clips in STGR's published schema, all six tasks.
+"""Annotations of shapes clips in STGR's published schema, for all six tasks.
 
-A row of the RL file; one of the SFT file has `reasoning_process` as well:
+A row of the RL file (a row of the SFT file also has `reasoning_process`):
 
     {"id": "train-000012-3", "task": "temporal-spatial free-form QA", "source": "shapes",
      "question": "What is the shape that comes into view first?", "answer": "the red circle",
@@ -8,9 +8,9 @@ A row of the RL file; one of the SFT file has `reasoning_process` as well:
      "key_frames": [{"idx": 1, "time": 2.0, "path": "000012_24.jpg"}],
      "key_items": {"1": {"red circle": [[0.12, 0.3, 0.34, 0.61]]}}}
 
-A clip's questions are all different within a file; some are in both, as in STGR. The RL file is exact. The
-SFT file's boxes, cited times and spans carry the errors of `LabelNoise`, because a model wrote them in STGR:
-its key items, its reasoning and the answers of its temporal questions.
+Within a file, no question about a clip repeats; some questions are in both files, as in STGR. The RL file is
+exact. In the SFT file, boxes, cited times and spans carry the errors of `LabelNoise`, because in STGR a model
+wrote them. This concerns key items, reasoning and the answers of temporal questions.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from openo3.shapes.questions import (
     arrival,
     clear_subjects,
     direction_options,
+    insert_claims,
     on_side,
     options,
-    put_in,
-    whereabouts,
+    visibility_reason,
 )
 from openo3.shapes.scene import Object
 
@@ -54,17 +54,17 @@ RL_TASKS = {
     Task.MCQ: 0.15,
     Task.FREE_FORM: 0.11,
 }
-"""Shares of the tasks among the questions about videos; visual QA comes with the still pictures."""
+"""Shares of the tasks among questions about videos. Visual QA is asked about still pictures."""
 FAMILIES_ASKED = (*SIMPLE, *4 * tuple(COMPOSED))
-"""Eight in thirteen questions take several steps."""
+"""Eight of thirteen questions take several steps."""
 
 
 @dataclass(frozen=True)
 class GroundedQuestion:
-    """A question with its exact truth.
+    """A question with its exact answer.
 
-    `evidence` is the shapes to cite with the index of the frame that shows each; `reason` is the text around
-    them, `{0}`, `{1}` standing for the claims and `{start}`, `{end}` for the ends of `span_s`.
+    `evidence` holds the shapes to cite, each with the index of the frame that shows it. `reason` is the text
+    with `{0}`, `{1}` in place of the claims, and `{start}`, `{end}` in place of the ends of `span_s`.
     """
 
     question: str
@@ -75,16 +75,16 @@ class GroundedQuestion:
 
 
 def rows_of_clip(clip: Clip, per_file: int, noise: LabelNoise) -> tuple[list[Row], list[Row]]:
-    """Rows about a clip for the SFT and the RL file, `per_file` for each (fewer if it offers no more)."""
+    """Rows about a clip for the SFT and the RL file: `per_file` each, or fewer if few questions fit."""
     rng = clip.question_rng
     files: list[list[Row]] = []
     for number, (weights, errors) in enumerate(((SFT_TASKS, noise), (RL_TASKS, None))):
-        # Anew for each file: else the first would use up some kinds
+        # Drawn anew for each file, since the first file would otherwise use up some families
         subjects = clear_subjects(clip.scene, rng, FAMILIES_ASKED)
         rows: dict[str, Row] = {}  # by question without its options
         for pick in rng.choice(len(weights), size=per_file, p=list(weights.values())):
             task = list(weights)[pick]
-            for found in (ASK[task](clip, subject, rng) for subject in islice(subjects, 4)):
+            for found in (ASK_BY_TASK[task](clip, subject, rng) for subject in islice(subjects, 4)):
                 if found and (question := found.question.partition("\n")[0]) not in rows:
                     rows[question] = _video_row(clip, number * per_file + len(rows), task, found, errors)
                     break
@@ -100,7 +100,7 @@ def _ask_what(clip: Clip, subject: Subject, rng: np.random.Generator) -> Grounde
 
 def _ask_when(clip: Clip, subject: Subject, rng: np.random.Generator) -> GroundedQuestion:
     item = subject.item
-    reason = whereabouts(subject, "{start}", "{end}")
+    reason = visibility_reason(subject, "{start}", "{end}")
     return GroundedQuestion(subject.when, "", reason, span_s=(item.enter_s, item.leave_s))
 
 
@@ -158,8 +158,8 @@ def _ask_colour(clip: Clip, rng: np.random.Generator) -> GroundedQuestion | None
     return GroundedQuestion(f"What colour is the {item.shape}?", item.colour, "{0} is in view.", evidence)
 
 
-Ask = Callable[[Clip, Subject, np.random.Generator], GroundedQuestion | None]
-ASK: Mapping[Task, Ask] = {
+AskFunction = Callable[[Clip, Subject, np.random.Generator], GroundedQuestion | None]
+ASK_BY_TASK: Mapping[Task, AskFunction] = {
     Task.TEMPORAL_SPATIAL: _ask_what,
     Task.TEMPORAL: _ask_when,
     Task.TEMPORAL_MCQ: _ask_when_and_what,
@@ -220,7 +220,7 @@ def _video_row(clip: Clip, number: int, task: Task, asked: GroundedQuestion, noi
 
 
 def _keys(clip: Clip, asked: GroundedQuestion, boxes: Sequence[Box]) -> Row:
-    """Key frames in order of time, with the boxes of the evidence in each."""
+    """The key frames in order of time, and the boxes of the evidence in each."""
     indices = sorted({index for _, index in asked.evidence})
     return {
         "key_frames": [
@@ -241,7 +241,7 @@ def _keys(clip: Clip, asked: GroundedQuestion, boxes: Sequence[Box]) -> Row:
 def _reasoning(
     clip: Clip, asked: GroundedQuestion, boxes: Sequence[Box], shift_s: float, rng: np.random.Generator
 ) -> str:
-    """The sentences with their claims, the time of one moment being off by `shift_s`."""
+    """The reasoning with its claims. The time of one random cited frame is wrong by `shift_s`."""
     indices = sorted({index for _, index in asked.evidence})
     wrong, last = indices[rng.integers(len(indices))], clip.frame_time(clip.frame_from(clip.scene.duration_s))
     claims = []
@@ -249,25 +249,26 @@ def _reasoning(
         time = clip.frame_time(index)
         said = float(np.clip(time + shift_s, 0, last)) if index == wrong else time
         claims.append(format_claim(item.name, [_rounded(box, 3)], round(said, 1)))
-    return put_in(asked.reason, claims)
+    return insert_claims(asked.reason, claims)
 
 
-def row_of_still(clip: Clip, noise: LabelNoise | None) -> tuple[Row, int]:
-    """A row about a still picture, and the index of the frame that is the picture.
+def row_of_picture(clip: Clip, noise: LabelNoise | None) -> tuple[Row, int]:
+    """A row about a still picture, and the index of the frame that is that picture.
 
     `noise` is None for the RL file.
     """
     rng = clip.question_rng
-    seen: list[Object] = []
-    while not seen:
+    while True:
         index = clip.frame_from(rng.uniform(0, clip.scene.duration_s))
         seen = [item for item in clip.scene.objects if clip.scene.seen(item, clip.frame_time(index))]
-    questions = _still_questions(clip, index, seen)
-    return _still_row(clip, index, questions[rng.integers(len(questions))], noise), index
+        if seen:
+            break
+    questions = _picture_questions(clip, index, seen)
+    return _picture_row(clip, index, questions[rng.integers(len(questions))], noise), index
 
 
-def _still_questions(clip: Clip, index: int, seen: list[Object]) -> list[GroundedQuestion]:
-    """Where is a named shape, or the one on a side of another."""
+def _picture_questions(clip: Clip, index: int, seen: list[Object]) -> list[GroundedQuestion]:
+    """Questions about the place of a named shape, or of the shape on one side of another."""
     time = clip.frame_time(index)
     found = [
         GroundedQuestion(f"Where is the {item.name}?", item.name, "{0} is in view.", ((item, index),))
@@ -286,7 +287,7 @@ def _still_questions(clip: Clip, index: int, seen: list[Object]) -> list[Grounde
     return found
 
 
-def _still_row(clip: Clip, index: int, asked: GroundedQuestion, noise: LabelNoise | None) -> Row:
+def _picture_row(clip: Clip, index: int, asked: GroundedQuestion, noise: LabelNoise | None) -> Row:
     time, size = clip.frame_time(index), clip.scene.size
     item = asked.evidence[-1][0]
     answer = f"<obj>{item.name}</obj>{format_box(_pixels(clip.scene.box(item, time), size))}"
@@ -299,7 +300,7 @@ def _still_row(clip: Clip, index: int, asked: GroundedQuestion, noise: LabelNois
             format_claim(cited.name, [_pixels(box, size)])
             for (cited, _), box in zip(asked.evidence, boxes, strict=True)
         ]
-        row["reasoning_process"] = put_in(asked.reason, claims)
+        row["reasoning_process"] = insert_claims(asked.reason, claims)
     return row
 
 

@@ -1,8 +1,8 @@
-"""Held-out benchmark records about shapes clips, in the formats of V-STaR and TVGBench, all exact.
+"""Held-out benchmark records about shapes clips in the formats of V-STaR and TVGBench, with exact labels.
 
-`openo3.benchmarks.vstar` and `.tvgbench` document the records. One in four questions of V-STaR takes one
-step, two in four take two, the others three; the domain says how many. TVGBench asks as many questions of
-each family, a key of `questions.FAMILIES`, which is its `qsemtype`.
+`openo3.benchmarks.vstar` and `.tvgbench` document the records. A quarter of V-STaR's questions take one step,
+half take two and a quarter three; the record's domain states it. TVGBench asks equally many questions of each
+family (a key of `questions.FAMILIES`), which is the record's `qsemtype`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from openo3.shapes.clips import Clip, frame_count
 from openo3.shapes.questions import FAMILIES, SIMPLE, Subject, clear_subjects, whole_seconds
 
 Record = dict[str, Any]
-
 
 VSTAR_FAMILIES = (*SIMPLE, *10 * ("two steps",), *5 * ("three steps",))
 
@@ -63,7 +62,7 @@ def _vstar_record(clip: Clip, subject: Subject) -> Record:
 
 
 def _box(clip: Clip, subject: Subject, second: int) -> Record:
-    """The true box at a whole second, in source pixels."""
+    """The exact box at a whole second, in source pixels."""
     box = clip.scene.box(subject.item, second)
     sides = (value * side for value, side in zip(box, clip.scene.size * 2, strict=True))
     corners = dict(zip(("xmin", "ymin", "xmax", "ymax"), (round(side, 1) for side in sides), strict=True))

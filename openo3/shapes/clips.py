@@ -1,9 +1,9 @@
-"""The clips that a shapes world consists of, each drawn from its own seed.
+"""The clips of a shapes world, each drawn from its own seed.
 
     Clip.sample(seed=0, split="train", index=12).frame_from(2.5)  ->  31
 
-A clip depends on the world's seed, its split and its index and on nothing else, so a world of 601 clips has
-the 600 of the smaller one.
+A clip depends only on the world's seed, its split and its index. A world of 601 clips therefore contains the
+clips of the world of 600.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import numpy as np
 from openo3.shapes.scene import Scene, sample_scene
 
 SPLITS = ("train", "still", "vstar", "tvgbench")
-"""A clip of `still` is never filmed: one frame of it is a picture for visual QA."""
+"""Clips of `still` are not written as videos; one frame of each becomes a picture for visual QA."""
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A scene with its place in the world, and streams of random numbers of its own for what is asked."""
+    """A scene with its place in the world, and its own random streams for questions and label noise."""
 
     seed: int
     split: str
@@ -35,7 +35,7 @@ class Clip:
 
     @property
     def name(self) -> str:
-        """What its files begin with."""
+        """The beginning of its file names."""
         return f"{self.index:06d}"
 
     @property
@@ -43,11 +43,11 @@ class Clip:
         return _rng(self.seed, self.split, self.index, 1)
 
     def noise_rng(self, number: int) -> np.random.Generator:
-        """For the errors in the label of its question of that number."""
+        """The random stream for the label noise of question `number`."""
         return _rng(self.seed, self.split, self.index, 2, number)
 
     def frame_from(self, time_s: float) -> int:
-        """The first frame that is shown at `time_s` or later, or the last of all."""
+        """The index of the first frame at or after `time_s`, or of the last frame."""
         return min(ceil(time_s * self.scene.fps - 1e-6), frame_count(self.scene) - 1)
 
     def frame_time(self, index: int) -> float:
@@ -59,7 +59,7 @@ def frame_count(scene: Scene) -> int:
 
 
 def frame_times(scene: Scene) -> list[float]:
-    """When each frame is shown, in seconds."""
+    """The presentation time of each frame, in seconds."""
     return [index / scene.fps for index in range(frame_count(scene))]
 
 

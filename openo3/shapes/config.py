@@ -1,4 +1,4 @@
-"""How much of the shapes world there is: what `download.shapes` says."""
+"""The size of the shapes world: the parameters `download.shapes`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from openo3.shapes.noise import LabelNoise
 
 @dataclass(frozen=True)
 class ShapesConfig:
-    """How much of the world to make, and from which `seed`.
+    """The size of the world and its `seed`.
 
-    `rows_per_video` questions about each of `videos` go into each STGR file. Of the `images`, with a question
-    each, every second one belongs to the RL file and the others to the SFT file.
-    V-STaR asks `records_per_video` questions about each of `benchmark_videos`, TVGBench about half as many
-    clips. The benchmarks' clips are `benchmark_scale` times as long as the training's and show as many times
-    as many shapes. `label_noise` is how wrong the SFT file is.
+    Each STGR file has `rows_per_video` questions about each of `videos`. Each of the `images` has one
+    question; every second one belongs to the RL file, the others to the SFT file. V-STaR asks
+    `records_per_video` questions about each of `benchmark_videos`, TVGBench about half as many clips.
+    Benchmark clips are `benchmark_scale` times as long as training clips and show `benchmark_scale` times as
+    many shapes. `label_noise` is the noise of the SFT file's labels.
     """
 
     videos: int = 600

@@ -1,9 +1,9 @@
-"""Data parallelism for pretraining: every process learns from lessons of its own, gradients are averaged.
+"""Data parallelism for pretraining: each process draws its own batches, and gradients are averaged.
 
     torchrun --nproc-per-node 4 -m openo3.shapes.pretrain --out FOLDER
 
-A few lines on `torch.distributed` instead of `DistributedDataParallel`, because the phases train parts of
-the model by calling them directly.
+It uses `torch.distributed` directly instead of `DistributedDataParallel`, because the training phases call
+parts of the model.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ class Processes:
         self.device = device
         if self.count > 1:
             distributed.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo")
-            atexit.register(_leave)  # else gloo may abort a process that ends before the others
+            atexit.register(_leave)  # otherwise gloo may abort a process that ends first
             if device == "cuda":
                 self.device = f"cuda:{os.environ['LOCAL_RANK']}"
                 torch.cuda.set_device(self.device)
 
-    def agree(self, value: float) -> float:
-        """The first process's value, in all of them."""
+    def broadcast(self, value: float) -> float:
+        """The value of the first process, in every process."""
         if self.count == 1:
             return value
         shared = torch.tensor(value, dtype=torch.float64)
         distributed.broadcast(shared, 0)
         return shared.item()
 
-    def begin_alike(self, modules: Iterable[torch.nn.Module]) -> None:
-        """Give all processes the first one's weights."""
+    def broadcast_parameters(self, modules: Iterable[torch.nn.Module]) -> None:
+        """Copy the weights of the first process to the others."""
         if self.count > 1:
             for module in modules:
                 for parameter in module.parameters():
                     distributed.broadcast(parameter.data, 0)
 
     def average_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
-        """In one transfer of all gradients."""
+        """Average the gradients over the processes, in one transfer."""
         if self.count == 1:
             return
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]

@@ -1,9 +1,8 @@
-"""What a patch shows: a dense lesson for the vision tower alone, before language is in play.
+"""Dense supervision of the vision tower: for each patch, the shape that covers it and that shape's box.
 
-From the answers' tokens alone a model this small takes very long to find out that places in the picture
-have anything to do with the digits to write. Told for every patch which shape lies over it and where that
-shape's box is, the tower learns it in a minute, and the language model then only has to read it off. The
-linear head that is asked here is thrown away.
+From answer tokens alone, a model this small needs very long to relate positions in the picture to the digits
+of boxes. With a target for every patch, the tower learns it in a minute, and the language model only has to
+read it out. The linear head that predicts the targets is discarded afterwards.
 """
 
 from __future__ import annotations
@@ -22,8 +21,10 @@ CHANNELS = 1 + len(COLOURS) + len(SHAPES) + 4
 
 
 class DetectionHead(nn.Module):
-    """Merged tokens [n, width] -> [n * MERGE**2, CHANNELS]: for each patch whether a shape is there, its
-    colour, its form and its box (normalised, as an offset from one half)."""
+    """Merged tokens [n, width] -> [n * MERGE**2, CHANNELS].
+
+    For each patch: whether a shape covers it, the shape's colour and form, and its normalised box minus 0.5.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -34,15 +35,18 @@ class DetectionHead(nn.Module):
         return self.linear(self.norm(tokens)).view(-1, CHANNELS)
 
 
-def patch_truth(lesson: dict[str, Any], device: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Colour, form (both -1 where no shape's box holds the patch's centre) and box of the topmost shape.
+def patch_targets(batch: dict[str, Any], device: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Colour, form and box of the topmost shape whose box contains the centre of each patch.
 
-    Returns [patches] int64, [patches] int64 and [patches, 4] normalised boxes, in the order of
-    `lessons.patches`, scenes of one frame each.
+    The scenes have one frame each.
+
+    Returns:
+        Colour and form indices, [patches] int64 each and -1 where there is no shape, and [patches, 4]
+        normalised boxes. Their order is that of `pretraining_batches.patches`.
     """
-    objects, time = lesson["tensors"]["objects"].to(device), lesson["times"][:, 0].to(device)
-    source = lesson["sources"].to(device)
-    across, down = (side // tiny.PATCH for side in lesson["size"])
+    objects, time = batch["tensors"]["objects"].to(device), batch["times"][:, 0].to(device)
+    source = batch["sources"].to(device)
+    across, down = (side // tiny.PATCH for side in batch["size"])
     x = ((torch.arange(across, device=device) + 0.5) / across)[None, None, :]
     y = ((torch.arange(down, device=device) + 0.5) / down)[None, :, None]
     what = torch.full((len(objects), down, across, 2), -1, device=device)
@@ -64,7 +68,7 @@ def patch_truth(lesson: dict[str, Any], device: str) -> tuple[torch.Tensor, torc
 
 
 def _in_token_order(grid: torch.Tensor) -> torch.Tensor:
-    """[B, H, W, C] patches -> [B * H * W, C], the patches of one merged token side by side."""
+    """[B, H, W, C] patches -> [B * H * W, C], with the patches of one merged token next to each other."""
     batch, down, across, width = grid.shape
     m = tiny.MERGE
     grid = grid.view(batch, down // m, m, across // m, m, width).transpose(2, 3)
@@ -72,16 +76,15 @@ def _in_token_order(grid: torch.Tensor) -> torch.Tensor:
 
 
 def detection_loss(
-    told: torch.Tensor, colour: torch.Tensor, shape: torch.Tensor, box: torch.Tensor
+    predicted: torch.Tensor, colour: torch.Tensor, shape: torch.Tensor, box: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The loss, and for the record the mean absolute error of the boxes' sides (share of the frame)."""
-    there = colour >= 0
-    shown = there.float()
-    names, forms, sides = told[:, 1:].split((len(COLOURS), len(SHAPES), 4), dim=1)
-    wrong = F.cross_entropy(names, colour.clamp_min(0), reduction="none")
-    wrong = wrong + F.cross_entropy(forms, shape.clamp_min(0), reduction="none")
-    off = (sides + 0.5 - box).abs().mean(1)
-    most = shown.sum().clamp_min(1)
-    error = (off * shown).sum() / most
-    presence = F.binary_cross_entropy_with_logits(told[:, 0], shown)
-    return presence + (wrong * shown).sum() / most + 10 * error, error.detach()
+    """The loss, and the mean absolute error of the box sides as a share of the frame (for logging)."""
+    shown = (colour >= 0).float()
+    names, forms, sides = predicted[:, 1:].split((len(COLOURS), len(SHAPES), 4), dim=1)
+    classification = F.cross_entropy(names, colour.clamp_min(0), reduction="none")
+    classification = classification + F.cross_entropy(forms, shape.clamp_min(0), reduction="none")
+    distance = (sides + 0.5 - box).abs().mean(1)
+    count = shown.sum().clamp_min(1)
+    error = (distance * shown).sum() / count
+    presence = F.binary_cross_entropy_with_logits(predicted[:, 0], shown)
+    return presence + (classification * shown).sum() / count + 10 * error, error.detach()

@@ -1,8 +1,8 @@
-"""Rendering of shapes scenes, as one batch of tensors on any device.
+"""Render shapes scenes as one batch of tensors on any device.
 
-The same function makes the source frames that ffmpeg encodes (one scene at a time, on the CPU) and the
-millions of frames the base model is pretrained on (many scenes at once, on a GPU). Shapes are drawn from
-signed distances with anti-aliased edges, so every resolution shows the same picture.
+Pretraining renders millions of frames with it, many scenes at once on a GPU. `media_files` draws the same
+pixels for the frames that ffmpeg encodes. Shapes are drawn from signed distances with anti-aliased edges, so
+every resolution shows the same picture.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ def distance(shape: torch.Tensor, u: torch.Tensor, v: torch.Tensor) -> torch.Ten
 def scene_tensors(scenes: Sequence[Scene]) -> dict[str, torch.Tensor]:
     """Scenes as padded float tensors: `objects` [B, K, 11], `background` [B, 2, 3].
 
-    The columns of `objects` are enter_s, leave_s, x, y, vx, vy, radius, shape index, colour index, shade and
-    one for a real object, zero for padding.
+    The columns of `objects` are enter_s, leave_s, x, y, vx, vy, radius, shape index, colour index, shade, and
+    1 for an object or 0 for padding.
     """
-    most = max(len(scene.objects) for scene in scenes)
-    objects = torch.zeros(len(scenes), most, 11)
+    longest = max(len(scene.objects) for scene in scenes)
+    objects = torch.zeros(len(scenes), longest, 11)
     for row, scene in enumerate(scenes):
         for column, item in enumerate(scene.objects):
             objects[row, column] = torch.tensor(
@@ -65,11 +65,11 @@ def render(
     """Frames of many scenes.
 
     Args:
-        tensors: what `scene_tensors` gives, on the device to draw on.
+        tensors: the output of `scene_tensors`, on the device to render on.
         times_s: [B, T] seconds.
-        size: `(width, height)` in pixels of the result.
-        source_size: [B, 2] width and height of each scene's own frame, which fixes its aspect ratio:
-            a circle of a 16:9 scene stays a circle in the source and is squeezed with the frame.
+        size: `(width, height)` of the result in pixels.
+        source_size: [B, 2] width and height of each scene's own frame. They fix the aspect ratio: a circle is
+            round at this size, and is distorted with the frame at any other ratio.
 
     Returns:
         [B, T, H, W, 3] float32 in 0-1.

@@ -1,8 +1,8 @@
-"""The shapes world: scenes of coloured shapes with exact boxes and times.
+"""Scenes of coloured shapes with exact boxes and times.
 
-A scene is a clip of 6 to 45 seconds in which two to six shapes appear, stay or move, hide one another
-and leave. It is described by a few numbers, so the truth (who is where, when) is exact and a frame can
-be rendered at any time and size. Coordinates are normalised 0-1 of the frame, times are seconds.
+A scene is a clip of 6 to 45 seconds in which two to six shapes appear, stay or move, occlude one another and
+leave. A few numbers describe it, so the position of each shape is known exactly at any time, and a frame can
+be rendered at any time and size. Coordinates are normalised to 0-1 of the frame, times are in seconds.
 
     Scene(duration_s=9.5, fps=12, size=(160, 120), objects=(
         Object(colour="red", shape="circle", enter_s=1.0, leave_s=5.5, start=(0.2, 0.4), velocity=(0.1, 0.0),
@@ -28,7 +28,7 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "cyan": (60, 210, 220),
 }
 SHAPES: dict[str, tuple[float, float]] = {
-    # name -> half extents of the shape in units of its radius; the true box is exactly this large
+    # name -> half width and half height of its box, in units of its radius
     "circle": (1.0, 1.0),
     "square": (0.88, 0.88),
     "triangle": (1.0, 1.0),
@@ -43,8 +43,11 @@ DIRECTIONS = {"right": (1, 0), "left": (-1, 0), "down": (0, 1), "up": (0, -1)}
 
 @dataclass(frozen=True)
 class Object:
-    """One shape. `start` is its centre at `enter_s`, `velocity` in frame sides per second, both
-    normalised; `radius` is in units of the frame's shorter side. Later objects lie on top."""
+    """One shape. Later objects of a scene lie on top of earlier ones.
+
+    `start` is the normalised centre at `enter_s`. `velocity` is in frame sides per second. `radius` is in
+    units of the frame's shorter side.
+    """
 
     colour: str
     shape: str
@@ -68,7 +71,7 @@ class Object:
 
     @property
     def direction(self) -> str | None:
-        """The word for its motion, `None` when it stays where it is."""
+        """The direction of its motion as a word, `None` if it does not move."""
         if self.velocity == (0.0, 0.0):
             return None
         signs = tuple(int(np.sign(part)) for part in self.velocity)
@@ -77,7 +80,7 @@ class Object:
 
 @dataclass(frozen=True)
 class Scene:
-    """A clip: `size` is `(width, height)` in pixels, `background` two RGB corners of a gradient."""
+    """A clip. `size` is `(width, height)` in pixels; `background` holds the two RGB colours of a gradient."""
 
     duration_s: float
     fps: float
@@ -86,7 +89,7 @@ class Scene:
     background: tuple[tuple[int, int, int], tuple[int, int, int]]
 
     def box(self, item: Object, time_s: float) -> Box:
-        """Its true box at a time, normalised, clipped to the frame (hidden parts included)."""
+        """The normalised box of an object at a time, occluded parts included, clipped to the frame."""
         x, y = item.centre(time_s)
         width, height = self.size
         half_x, half_y = (
@@ -96,37 +99,37 @@ class Scene:
         return (max(0.0, x - half_x), max(0.0, y - half_y), min(1.0, x + half_x), min(1.0, y + half_y))
 
     def hidden_by(self, item: Object, time_s: float) -> tuple[Object | None, float]:
-        """The object that covers most of its box at a time, and the covered share 0-1."""
+        """The object that covers the largest share of `item`'s box at a time, and that share (0-1)."""
         box = self.box(item, time_s)
         area = (box[2] - box[0]) * (box[3] - box[1])
-        worst: tuple[Object | None, float] = (None, 0.0)
+        largest: tuple[Object | None, float] = (None, 0.0)
         for other in self.objects[self.objects.index(item) + 1 :]:
             if other.in_view(time_s):
                 over = self.box(other, time_s)
                 width = min(box[2], over[2]) - max(box[0], over[0])
                 height = min(box[3], over[3]) - max(box[1], over[1])
                 share = max(0.0, width) * max(0.0, height) / area
-                if share > worst[1]:
-                    worst = (other, share)
-        return worst
+                if share > largest[1]:
+                    largest = (other, share)
+        return largest
 
     def seen(self, item: Object, time_s: float) -> bool:
-        """In view and not mostly hidden: fit to be evidence or to be asked about."""
+        """Whether the object is in view and less than half occluded, so that it can serve as evidence."""
         return item.in_view(time_s) and self.hidden_by(item, time_s)[1] < 0.5
 
 
 def sample_duration(rng: np.random.Generator) -> float:
-    """Most clips last 6-13 s, some 13-30 s, one in twenty 31-45 s; multiples of half a second."""
+    """A duration in half seconds: 6-13 s for 85 % of clips, 13-30 s for 10 % and 31-45 s for 5 %."""
     kind = rng.random()
     low, high = (6, 13) if kind < 0.85 else (13, 30) if kind < 0.95 else (31, 45)
     return round(rng.uniform(low, high) * 2) / 2
 
 
 def sample_object(rng: np.random.Generator, size: tuple[int, int], duration_s: float, name: str) -> Object:
-    """A shape that stays inside the frame from its entry to its exit.
+    """A shape that lies inside the frame while it is in view.
 
-    It stays for 2 s to 8 s, and for at least a seventh of a clip of under a minute, so that eight evenly
-    spaced frames show it.
+    It is in view for 2 to 8 s. In a clip of under a minute, it is in view for at least a seventh of the clip,
+    so that at least one of eight evenly spaced frames shows it.
     """
     colour, shape = name.split()
     shortest = min(8.0, max(2.0, np.ceil(duration_s / 7 * 2) / 2))
@@ -152,14 +155,15 @@ def sample_object(rng: np.random.Generator, size: tuple[int, int], duration_s: f
 
 
 def sample_scene(rng: np.random.Generator, size: tuple[int, int] | None = None, scale: int = 1) -> Scene:
-    """A scene with two to six differently named objects, no two of which come, or leave, at nearly the same
-    moment: at least a second apart, and a twelfth of the clip, so that evenly spaced frames tell their order.
+    """A scene with two to six objects of different names.
 
-    `scale` times as long, with `scale` times as many objects, for clips harder than those trained on.
+    Any two entries are at least one second and a twelfth of the clip apart, and so are any two exits, so that
+    evenly spaced frames show their order. A `scale` above 1 makes the clip that many times as long, with that
+    many times as many objects: harder than the clips of training.
     """
     size = size or SIZES[rng.integers(len(SIZES))]
     duration = sample_duration(rng) * scale
-    apart = max(1.0, duration / scale / 12)
+    least_gap = max(1.0, duration / scale / 12)
     count = (int(rng.integers(3, 6)) + (duration / scale > 9)) * scale
     names = [f"{colour} {shape}" for colour in COLOURS for shape in SHAPES]
     chosen = rng.choice(len(names), size=count, replace=False)
@@ -169,12 +173,13 @@ def sample_scene(rng: np.random.Generator, size: tuple[int, int] | None = None, 
             item = sample_object(rng, size, duration, names[index])
             gaps = [abs(item.enter_s - other.enter_s) for other in objects]
             gaps += [abs(item.leave_s - other.leave_s) for other in objects]
-            if not gaps or min(gaps) >= apart:
+            if not gaps or min(gaps) >= least_gap:
                 objects.append(item)
                 break
-    while len(objects) < 2:  # rare: nothing fitted beside the first object
+    while len(objects) < 2:  # rare: no second object fitted
         return sample_scene(rng, size, scale)
     low, high = (20, 60) if rng.random() < 0.7 else (90, 130)
     corners = rng.integers(low, high, size=(2, 3))
-    background = tuple(tuple(int(value) for value in corner) for corner in corners)
-    return Scene(duration, FRAME_RATES[rng.integers(len(FRAME_RATES))], size, tuple(objects), background)
+    first, second = ((int(red), int(green), int(blue)) for red, green, blue in corners)
+    fps = FRAME_RATES[rng.integers(len(FRAME_RATES))]
+    return Scene(duration, fps, size, tuple(objects), (first, second))

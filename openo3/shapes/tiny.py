@@ -1,13 +1,14 @@
 """A real Qwen3-VL of under four million parameters: configuration, tokenizer and processor.
 
-The classes are those of Qwen3-VL-8B; only the numbers differ. Everything downstream loads the saved
-folder through `from_pretrained` like any model of the family.
+The classes are those of Qwen3-VL-8B; only sizes differ. The rest of the pipeline loads the saved folder with
+`from_pretrained`, like any model of the family.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
@@ -33,10 +34,10 @@ CHAT_TEMPLATE = """{%- for message in messages %}<|im_start|>{{ message.role }}
 
 
 def tokenizer(corpus: Iterable[str], vocabulary: int = 640) -> Qwen2Tokenizer:
-    """A byte-level BPE with Qwen's special tokens; digits stay single, as in Qwen's own.
+    """Train a byte-level BPE tokenizer with Qwen's special tokens and, like Qwen's, one token per digit.
 
-    The grammar's tags are added tokens but not special ones: special tokens are dropped on decoding,
-    and the rewards have to see the tags.
+    The grammar's tags are added tokens but not special ones. Decoding drops special tokens, and the rewards
+    need the tags.
     """
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
@@ -52,23 +53,26 @@ def tokenizer(corpus: Iterable[str], vocabulary: int = 640) -> Qwen2Tokenizer:
     )
     bpe.train_from_iterator((strip_grammar(text) for text in corpus), trainer)
     trained = json.loads(bpe.to_str())["model"]
-    result = Qwen2Tokenizer(
-        vocab=trained["vocab"],
-        merges=[tuple(merge) for merge in trained["merges"]],
-        unk_token=None,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        model_max_length=8192,
-    )
-    result.add_special_tokens({"additional_special_tokens": [AddedToken(t, special=True) for t in SPECIAL]})
-    result.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in GRAMMAR])
+    settings: dict[str, Any] = {  # transformers accepts more types here than its hints say
+        "vocab": trained["vocab"],
+        "merges": [tuple(merge) for merge in trained["merges"]],
+        "unk_token": None,
+        "eos_token": "<|im_end|>",
+        "pad_token": "<|endoftext|>",
+        "model_max_length": 8192,
+    }
+    result = Qwen2Tokenizer(**settings)
+    special: list[Any] = [AddedToken(token, special=True) for token in SPECIAL]
+    tags: list[Any] = [AddedToken(tag, special=False, normalized=False) for tag in GRAMMAR]
+    result.add_special_tokens({"additional_special_tokens": special})
+    result.add_tokens(tags)
     return result
 
 
 def strip_grammar(text: str) -> str:
-    """Text without the tags, so that the byte pairs are not spent on them."""
+    """Text without tags and special tokens, so that no merges are learnt from them."""
     for tag in (*GRAMMAR, *SPECIAL):
-        text = text.replace(tag, "\n")  # not a blank, which belongs to the word behind it
+        text = text.replace(tag, "\n")  # not a space, which would become part of the next word's token
     return text
 
 
@@ -76,7 +80,7 @@ def processor(text: Qwen2Tokenizer) -> Qwen3VLProcessor:
     """Qwen3-VL's processor with a small pixel budget."""
     size = {"shortest_edge": PATCH * MERGE * PATCH * MERGE, "longest_edge": MAX_PIXELS}
     half = [0.5, 0.5, 0.5]
-    vision = {
+    vision: dict[str, Any] = {
         "patch_size": PATCH,
         "merge_size": MERGE,
         "temporal_patch_size": 2,
@@ -93,7 +97,10 @@ def processor(text: Qwen2Tokenizer) -> Qwen3VLProcessor:
 
 def config(text: Qwen2Tokenizer) -> Qwen3VLConfig:
     """3.6 million parameters: six language layers of width 192, four vision layers of width 128."""
-    token = text.convert_tokens_to_ids
+    image, video, start, end = (
+        text.added_tokens_encoder[token]
+        for token in ("<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>")
+    )
     return Qwen3VLConfig(
         text_config={
             "vocab_size": (len(text) + 63) // 64 * 64,
@@ -128,9 +135,9 @@ def config(text: Qwen2Tokenizer) -> Qwen3VLConfig:
             "deepstack_visual_indexes": [1],
             "initializer_range": 0.08,
         },
-        image_token_id=token("<|image_pad|>"),
-        video_token_id=token("<|video_pad|>"),
-        vision_start_token_id=token("<|vision_start|>"),
-        vision_end_token_id=token("<|vision_end|>"),
+        image_token_id=image,
+        video_token_id=video,
+        vision_start_token_id=start,
+        vision_end_token_id=end,
         tie_word_embeddings=True,
     )

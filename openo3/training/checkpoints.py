@@ -22,12 +22,12 @@ SEAL = "digests.json"
 
 
 def seal(checkpoint: Path) -> None:
-    """Write the digests of a complete checkpoint, which make it count."""
+    """Write the digests of a complete checkpoint. Only checkpoints with digests are used."""
     write_json(checkpoint / SEAL, _digests(checkpoint))
 
 
 def damage(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint, in words; None if every byte is as it was saved."""
+    """The problem with a checkpoint as text, `None` if every byte is as it was saved."""
     try:
         expected = dict(read_json(checkpoint / SEAL))
     except FileNotFoundError:
@@ -72,7 +72,7 @@ def sealed(folder: Path) -> list[Path]:
 
 
 def space_needed(folder: Path) -> int:
-    """Bytes that the next checkpoint will take: those of the newest one, 0 if there is none."""
+    """The expected size of the next checkpoint in bytes: that of the newest one, 0 if there is none."""
     newest = max(sealed(folder), key=_step, default=None)
     return sum(size for size, _ in read_json(newest / SEAL).values()) if newest else 0
 
@@ -119,7 +119,7 @@ class KeepBest(TrainerCallback):
     ) -> None:
         if not state.is_world_process_zero:
             return
-        # Sealed ones alone: the newest whole checkpoint stays even if this save failed
+        # Only sealed checkpoints, so that the newest whole one stays even if this save failed
         there = {_step(path): path for path in sealed(Path(args.output_dir))}
         older = sorted(sorted(there)[:-1], key=lambda step: self._value(step, args, state))
         for step in older[: max(0, len(older) - self.count)]:
@@ -136,7 +136,7 @@ class KeepBest(TrainerCallback):
 
 
 def keepers(metric: str, count: int | None, *, greater_is_better: bool) -> list[TrainerCallback]:
-    """The callbacks that decide which checkpoints there are; `KeepBest` if there is a `count`."""
+    """The callbacks that decide which checkpoints are kept; `KeepBest` if there is a `count`."""
     best = [KeepBest(metric, count, greater_is_better=greater_is_better)] if count else []
     return [NoLastCheckpoint(), *best]
 

@@ -47,7 +47,7 @@ class Examples:
 
     @property
     def counts(self) -> dict[str, int]:
-        """For the metrics of a run: samples in use, and those left out by reason."""
+        """Counts for a run's metrics: samples in use, and samples left out by reason."""
         return {
             "samples": len(self.samples),
             "without_frames": self.without_frames,
@@ -97,7 +97,7 @@ class Examples:
             for key in sample.key_frames if sample.task is Task.TEMPORAL_SPATIAL else ():
                 second = round(key.time_s)
                 for name, found in (sample.key_items or {}).get(key.idx, {}).items():
-                    # One of several under one name would be a guess, and V-STaR asks for whole seconds
+                    # Several objects of one name would be ambiguous, and V-STaR asks about whole seconds
                     if len(found) == 1 and abs(key.time_s - second) <= 0.25:
                         first.setdefault(sample.media, sample)
                         known.setdefault(sample.media, {}).setdefault(name, {})[second] = found[0]

@@ -102,7 +102,7 @@ class GroundedGSPOTrainer(FiniteSteps, SafeCheckpoints, SharedPrompts):
         self.written_logps: torch.Tensor | None = None
 
     def groups(self) -> list[tuple[Encoded, int]]:
-        """The current rows as prompts and how many consecutive rows ask each."""
+        """The prompts of the current rows, each with its number of consecutive rows."""
         return [(self.encoded[index], len(list(same))) for index, same in groupby(self.rows)]
 
     def rollout(self) -> dict[str, Any]:
@@ -129,7 +129,6 @@ class GroundedGSPOTrainer(FiniteSteps, SafeCheckpoints, SharedPrompts):
                 gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
             ) as model,
             self.accelerator.autocast(),
-            torch.compiler.set_stance("force_eager"),  # decoding replays recorded steps instead
         ):
             training = model.training
             self.engine.model = model.get_base_model() if isinstance(model, PeftModel) else model
@@ -204,10 +203,10 @@ class GroundedGSPOTrainer(FiniteSteps, SafeCheckpoints, SharedPrompts):
     def score_completions(
         self, model: Any, completions: torch.Tensor, places: torch.Tensor, batch_size: int | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Each group of the current rows is scored as one pack."""
+        """Score each group of the current rows as one pack."""
         width = completions.shape[1]
         if model is self.model and not torch.is_grad_enabled() and self._writes_as_it_scores:
-            # The old policy is the one that has just written: its log-probabilities are those of the
+            # The old policy is the one that has just generated, so its log-probabilities equal those of the
             # forward pass that would recompute them
             rest = width - self.written_logps.shape[1]
             return pad(self.written_logps, (0, rest)).to(completions.device), None
@@ -272,7 +271,7 @@ def _spread(values: torch.Tensor, scored: torch.Tensor, places: torch.Tensor) ->
 
 
 def check_save_steps(config: GRPOConfig) -> None:
-    """A run can resume only where a rollout begins: checkpoints do not hold a partly used rollout.
+    """Check that checkpoints fall on the start of a rollout, since they do not hold a partly used rollout.
 
     Raises `ValueError` for a `save_steps` in the middle of a rollout, with the next good number.
     """

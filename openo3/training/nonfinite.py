@@ -1,4 +1,4 @@
-"""A loss or gradient that is not finite is reported with its samples; the run stops or skips the step."""
+"""Report a non-finite loss or gradient with its samples, and stop the run or skip the step."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ OnNonFinite = Literal["stop", "skip"]
 
 
 class NonFiniteError(FloatingPointError):
-    """A step's loss or gradient is not finite; the message names its samples."""
+    """The loss or gradient of a step is not finite. The message names its samples."""
 
 
 class FiniteSteps(GradientNorms):
-    """Before a trainer of transformers among a class's bases; the class names each batch's samples.
+    """A mixin, before a transformers trainer among the bases. The class names the samples of each batch.
 
     The gradient is the same in all processes, so all of them skip a step together. (DeepSpeed updates in the
     backward pass: there its own setting `check_grad_overflow` skips the step.)

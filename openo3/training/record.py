@@ -36,7 +36,7 @@ def keep(trainer: Trainer, base: Path, work: Path, counts: Mapping[str, Any]) ->
         (folder / "model").mkdir()
         save_whole(trainer, base, folder / "model")
         (folder / "model/training_args.bin").unlink(missing_ok=True)  # a pickle with this machine's paths
-        # Python's JSON keeps numbers that are not finite, which the curve shows
+        # Python's JSON keeps non-finite numbers, which the curve shows
         (folder / _RUN).write_text(json.dumps(run, default=float))
 
 
@@ -73,6 +73,6 @@ def _link(source: str, target: str) -> None:
 
 
 def _late(values: Sequence[float]) -> float | None:
-    """Mean of the last tenth of what was logged."""
+    """The mean of the last tenth of the logged values."""
     late = values[-math.ceil(len(values) / 10) :]
     return round(sum(late) / len(late), 5) if late else None

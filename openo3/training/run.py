@@ -1,4 +1,4 @@
-"""What the stages that train share: parameters, loading of examples, and a run up to its artifacts."""
+"""Code that both training stages share: parameters, loading of examples, and a run with its artifacts."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class TrainingParams:
 
 @dataclass(frozen=True)
 class Artifacts:
-    """Where a stage's results go; `columns` maps the curve's columns to the names in the trainer's log."""
+    """Paths of a stage's results. `columns` maps the curve's columns to names in the trainer's log."""
 
     model: Path
     curve: Path
@@ -134,5 +134,5 @@ def run(
 
 
 def _from_main(is_main: bool, ask: Callable[[], Any]) -> Any:
-    """What the main process finds, in every process: they must not decide differently."""
+    """Broadcast the main process's result to all processes, which must not decide differently."""
     return broadcast_object_list([ask() if is_main else None])[0]

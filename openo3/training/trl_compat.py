@@ -1,4 +1,4 @@
-"""Everything of this package that reaches into private or experimental parts of transformers and TRL.
+"""All uses of private or experimental parts of transformers and TRL in this package.
 
 `SEAMS` lists them, each with the version it was written against, why it is used and when that may end; a
 test compares them with what is installed. The classes here turn each private method into a public hook that
@@ -135,7 +135,7 @@ SEAMS = (
         "self, gradient_checkpointing_kwargs=None, **kwargs",
     ),
 )
-# What TRL tells `_get_per_token_logps_and_entropies` about images, which packs have themselves
+# Image arguments of `_get_per_token_logps_and_entropies`, which are unused because packs hold the images
 _OF_IMAGES = {
     "compute_aux_loss",
     "pixel_values",
@@ -162,11 +162,11 @@ class SharedPrompts(GRPOTrainer):
         raise NotImplementedError
 
     def begin_rollout(self, inputs: Sequence[Mapping[str, Any]]) -> torch.Tensor:
-        """Take note of a rollout's rows of the data set; returns what tells them apart, one number a row."""
+        """Store the data set rows of a rollout; return one number per row that identifies it."""
         raise NotImplementedError
 
     def begin_loss(self, rows: torch.Tensor) -> None:
-        """Take note of the rows, as `begin_rollout` numbered them, that the next loss is about."""
+        """Set the rows of the next loss, as numbered by `begin_rollout`."""
         raise NotImplementedError
 
     def score_completions(
@@ -244,7 +244,7 @@ def count_tokens(trainer: SFTTrainer, tokens: int, training: bool) -> Iterator[N
 
 
 class GradientNorms:
-    """Before a trainer of transformers among a class's bases: `on_gradient_norm` before each update."""
+    """A mixin, before a transformers trainer among the bases: calls `on_gradient_norm` before each update."""
 
     def on_gradient_norm(self, norm: Any) -> None:
         """`norm`: of all gradients before clipping, a number or a tensor, the same in all processes."""
@@ -257,7 +257,7 @@ class GradientNorms:
 
 
 class SafeCheckpoints:
-    """Before a trainer of transformers among a class's bases: a failed save never costs a whole checkpoint.
+    """A mixin, before a transformers trainer among the bases: a failed save never loses a whole checkpoint.
 
     Older checkpoints are removed only after the new one is complete and sealed. A checkpoint for which the
     disk has too little space, or which cannot be written, is one line on standard error; with `on_full_disk`
@@ -284,8 +284,11 @@ class SafeCheckpoints:
             raise SystemExit(1)
 
     def _try_to_save(self, model: Any, trial: Any, folder: Path, name: str) -> str | None:
-        """What went wrong in any process, the same in all of them."""
-        limit, self.args.save_total_limit = self.args.save_total_limit, None  # nothing is removed yet
+        """The error of any process, the same in all processes."""
+        limit, self.args.save_total_limit = (
+            self.args.save_total_limit,
+            None,
+        )  # so that the save removes nothing
         problem = None
         try:
             super()._save_checkpoint(model, trial)
@@ -333,7 +336,7 @@ class SafeCheckpoints:
 
 
 def disk_problem(error: BaseException) -> str | None:
-    """What an error while writing says about the disk; None if it is another kind of error.
+    """A message about the disk for an error while writing, `None` for any other error.
 
     A full disk is an `OSError` with number ENOSPC for Python, an error of its own for safetensors, and a
     `RuntimeError` about a stream for `torch.save`.

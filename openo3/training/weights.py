@@ -1,4 +1,4 @@
-"""The weights that are trained: their precision, adapters, and merging an adapter into its base."""
+"""The trained weights: precision, adapters, and merging an adapter into its base."""
 
 from __future__ import annotations
 

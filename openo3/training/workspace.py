@@ -18,7 +18,7 @@ CACHE = Path(".cache/openo3")
 NOTES = "digests.jsonl"
 MANIFEST = "made_of.json"
 LIBRARIES = ("accelerate", "deepspeed", "peft", "torch", "transformers", "trl", "vllm")
-# The digests of larger files are noted: reading 16 GB of weights takes longer than loading them
+# The digests of larger files are cached, since reading 16 GB of weights takes longer than loading them
 _NOTED = 64 * 2**20
 
 
@@ -47,7 +47,7 @@ def workspace(
 
 
 def made_of(inputs: Iterable[Path], settings: Any, code: str, root: Path = CACHE) -> dict[str, str]:
-    """Digests by name of all that a run's result depends on."""
+    """Digests of everything that a run's result depends on, by name."""
     digest = _Digests(root / NOTES)
     files = {
         file for path in inputs for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file()
@@ -68,14 +68,14 @@ class _Digests:
         for line in notes.read_bytes().splitlines() if notes.exists() else ():
             try:
                 self.known |= json.loads(line)
-            except (TypeError, ValueError):  # cut off, or damaged: that file is read again
+            except (TypeError, ValueError):  # incomplete or damaged: the file is read again
                 continue
 
     def __call__(self, file: Path) -> str:
         status = file.stat()
         if status.st_size < _NOTED:
             return _sha256(file.read_bytes())
-        # The time of change cannot be set, unlike that of modification
+        # The change time cannot be set by programs, unlike the modification time
         key = ":".join(
             map(
                 str,
@@ -99,7 +99,7 @@ class _Digests:
 
 
 def _changes(manifest: Path, parts: Mapping[str, str]) -> str:
-    """What differs from an earlier run's manifest, in words."""
+    """A description of the differences from an earlier run's manifest."""
     try:
         before = dict(read_json(manifest))
     except (OSError, TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Some consecutive rows of an annotation file as columns of facts, so that rules can be checked over them.
+"""Consecutive rows of an annotation file as columns of facts, over which rules are checked.
 
     block = Block.of(first=16384, rows=[({"id": "q1", "source": "local", ...}, ("videos/.../k1.jpg",)), ...])
     block.add_media(index)
@@ -32,9 +32,9 @@ DURATION, WIDTH, HEIGHT = "media.duration_s", "media.width", "media.height"
 ANNOTATED_LENGTH = "media.annotated_s"
 """The fact of a video's length in seconds according to the row, if it says so."""
 
-_SAME_LENGTH = 0.1  # by how much annotated lengths may differ, relative to the longer one
+_SAME_LENGTH = 0.1  # the allowed difference of annotated lengths, relative to the longer one
 
-_SAME_SHAPE = 0.02  # by how much the shapes of scaled copies may differ, since sides are whole pixels
+_SAME_SHAPE = 0.02  # the allowed difference of aspect ratios of scaled copies, since sides are whole pixels
 
 _LABELS = ("id", "source", "task", "media", "kind", STATE)
 
@@ -114,7 +114,7 @@ class Block:
 
 
 def _mismatch(annotated: tuple[float, float] | None, media: MediaFacts | None) -> str | None:
-    """What is wrong with an annotated size. A scaled copy does no harm, since boxes become relative."""
+    """The problem with an annotated size. Scaled copies are accepted, since boxes are normalised."""
     if not annotated or not media or not media.size:
         return None
     (width, height), (real_width, real_height) = annotated, media.size

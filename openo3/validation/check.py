@@ -1,4 +1,4 @@
-"""All annotation files of a folder: read, measured, checked against the rules.
+"""Read all annotation files of a folder and check them against the rules.
 
 with tempfile.TemporaryDirectory() as spool:
     validation = check(Path("data/raw/annotations"), index, Path(spool), time_tolerance_s=0.5)
@@ -36,7 +36,7 @@ MEASURES = {
     "shortest side of a key frame's boxes, as a share of the frame": "key_items.side",
     "shortest side of a box, as a share of the frame": "bboxes.side",
 }
-"""What the page says about the accepted rows: words and the fact."""
+"""Summary figures of the accepted rows on the page: label and fact."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Validation:
     time_tolerance_s: float
 
     def absent(self) -> list[str]:
-        """The annotation files that are absent and whose output later stages need nevertheless."""
+        """The absent annotation files whose output later stages still need."""
         benchmarks = {name for name, format in FORMATS.items() if format.output.startswith("bench/")}
         optional = benchmarks if benchmarks & self.tables.keys() else set()
         return [name for name in FORMATS if name not in self.tables and name not in optional]
@@ -101,7 +101,9 @@ def check(annotations: Path, index: MediaIndex, spool: Path, time_tolerance_s: f
         if (path := annotations / file.filename).exists()
     }
     if not tables:
-        raise AnnotationError(f"{annotations}: holds no annotation file, see local/README.md for their names")
+        raise AnnotationError(
+            f"{annotations}: contains no annotation file, see local/README.md for their names"
+        )
     index.inspect(chain.from_iterable(table.files for table in tables.values()), os.cpu_count() or 1)
     validation = Validation(tables, {}, {}, {}, {}, {}, index, time_tolerance_s)
     rules = suites.rules(time_tolerance_s)

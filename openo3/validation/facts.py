@@ -1,4 +1,4 @@
-"""What is measured of a readable STGR row, so that rules can be checked over columns.
+"""Facts about a readable STGR row, over which rules are checked as columns.
 
     facts.of_sample(sample, supervised=True) ->
         {"question.chars": 24, "key_frames.first_s": 2.5, "key_items.low": 0.12, "answer.option": None, ...}
@@ -77,7 +77,7 @@ def _text_facts(field: str, text: str) -> Facts:
 
 
 def _malformed(text: str, boxes: int, times: int) -> str | None:
-    """What is wrong with the tags of a text of which so many boxes and times could be read."""
+    """The problem with a text's tags, given the numbers of boxes and times that could be read."""
     if "<" not in text:
         return None
     if block := next((tag for tag in _BLOCKS if tag in text), None):
@@ -138,6 +138,6 @@ def listed(question: str) -> list[str]:
 
 
 def _unlisted(option: str, question: str) -> str | None:
-    """A question need not list its options; if it does, the answer is one of them."""
+    """Whether the answer is among the options that the question lists; true if it lists none."""
     letters = listed(question)
     return f"{option}, of {''.join(letters)}" if len(letters) > 1 and option not in letters else None

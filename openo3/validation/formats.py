@@ -1,4 +1,4 @@
-"""How each annotation file is checked: what a row becomes, which files it needs, what its facts are."""
+"""How each annotation file is checked: a row's canonical record, the files it needs, and its facts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from openo3.validation import facts
 _STGR_MEDIA = {"video": "video_path", "image": "image_path"}
 
 BENCHMARK = "benchmark"
-"""What stands for the task of a benchmark's record."""
+"""The task shown for a benchmark's records."""
 
 Labels = tuple[str | None, str | None, str | None]
 """`(id, source, task)`."""
@@ -61,7 +61,7 @@ def _reinforced(raw: Any) -> CheckedRow:
 
 
 def _parsed(raw: Any) -> Sample:
-    """Raises `RowError`, also where the options are in a field of their own, which no prompt shows."""
+    """Parse an STGR row. Raises `RowError`, also for options in a separate field, which no prompt shows."""
     sample = stgr.parse(raw)
     if (
         sample.task in (Task.MCQ, Task.TEMPORAL_MCQ)

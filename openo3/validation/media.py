@@ -1,4 +1,4 @@
-"""Which of the files that rows name exist and can be opened, and how long and large they are.
+"""Check that the files that rows name exist and can be opened, and find their lengths and sizes.
 
     index = read_index(Path("data/raw"), Path(".cache/media.jsonl"))
     index.inspect(["videos/local/videos/a.mp4"], threads=2)
@@ -97,7 +97,9 @@ class MediaIndex:
             opened = tqdm(pool.map(self._open, first), "media", len(first), unit="file", disable=None)
             for (digest, same), facts in zip(unknown.items(), opened, strict=True):
                 self._facts.update(dict.fromkeys(same, facts))
-                if not facts.problem and digest != same[0]:  # a problem may pass, so it is not kept
+                if (
+                    not facts.problem and digest != same[0]
+                ):  # problems are not cached, since they may be temporary
                     self._by_digest[digest] = facts
         facts = sorted(self._by_digest.items())
         write_jsonl(self._known, ({"sha256": d, "code": _code(), **asdict(each)} for d, each in facts))
@@ -125,13 +127,13 @@ class MediaIndex:
 
 @cache
 def _code() -> str:
-    """Changes with the modules that find the facts out."""
+    """A digest of the modules that determine the facts."""
     sources = [Path(module.__file__).read_bytes() for module in (container, probing)]
     return hashlib.sha256(b"\0".join(sources)).hexdigest()[:16]
 
 
 def _remembered(known: Path) -> dict[str, MediaFacts]:
-    """What earlier runs of this code found out, by digest. A damaged file counts as an absent one."""
+    """The facts that earlier runs of this code found, by digest. A damaged cache file counts as absent."""
     facts = {}
     try:
         for line in read_jsonl(known) if known.exists() else ():

@@ -1,4 +1,4 @@
-"""The validation as one self-contained HTML page: no address outside itself, no clock, bounded in size.
+"""The validation as one self-contained, deterministic HTML page of bounded size.
 
 Annotations are untrusted: every text goes through the template's escaping.
 """
@@ -88,7 +88,7 @@ def spread(rejected: Iterable[Rejection], count: int) -> list[Rejection]:
 
 
 def words(expectation: Expectation) -> str:
-    """An expectation in a few signs.
+    """An expectation in short form.
 
     >>> words(Expectation("ExpectColumnValuesToBeBetween", {"min_value": 0, "strict_min": True}))
     '> 0'

@@ -71,7 +71,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A rule over one file: to how many rows it applies, and the messages for those that break it."""
+    """The outcome of a rule for one file: the rows it applies to, and messages for those that break it."""
 
     rule: Rule
     checked: int

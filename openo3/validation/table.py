@@ -49,7 +49,7 @@ class Table:
         with table._records_file.open("wb") as records, table._facts_file.open("wb") as facts:
             rows = table._rows(read_rows(path), records)
             while (block := list(islice(rows, ROWS))) or not table.rows:
-                pickle.dump(Block.of(table.rows, block), facts)  # exact, and read by this process alone
+                pickle.dump(Block.of(table.rows, block), facts)  # exact types; only this process reads it
                 table.rows += len(block)
                 if not block:
                     break
@@ -148,7 +148,7 @@ def _annotated_length(record: Mapping[str, Any]) -> float | None:
 
 
 def _is_positive(value: Any) -> bool:
-    """True for a positive number; what a format does not need may be of any type."""
+    """Whether the value is a positive number. Optional fields may have any type."""
     return isinstance(value, int | float) and value > 0
 
 

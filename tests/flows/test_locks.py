@@ -52,7 +52,7 @@ def _take_as_nobody(folder):
     os.setgid(65534)
     os.setuid(65534)
     with (
-        pytest.raises(CheckoutBusy, match="a run is going on in this checkout: root, process"),
+        pytest.raises(CheckoutBusy, match="another run is using this checkout: root, process"),
         checkout_lock(folder, "nobody"),
     ):
         pass
@@ -72,7 +72,7 @@ def test_rwlocks_of_ended_processes_are_freed_and_others_are_kept(pipeline, wait
     rwlock.write_text(json.dumps(held))
     with graph.repository() as repo:
         freed = forget_dead_processes(repo)
-        assert freed == [f"{name} was locked by a process that is gone" for name in ("left.txt", "work.py")]
+        assert freed == [f"{name} was locked by a process that has ended" for name in ("left.txt", "work.py")]
         assert forget_dead_processes(repo) == []
     kept = {"write": {f"{folder}/right.txt": alive}, "read": {f"{folder}/source.txt": [alive]}}
     assert json.loads(rwlock.read_text()) == kept

@@ -31,9 +31,9 @@ def test_the_next_run_restores_the_parameters_of_a_killed_run(params):
     change = parameters.changed(narrow)
     change.__enter__()
     assert params.read_text() != BEFORE
-    parameters.put_back()
+    parameters.restore()
     assert params.read_text() == BEFORE
-    parameters.put_back()
+    parameters.restore()
     assert params.read_text() == BEFORE
 
 
@@ -56,7 +56,7 @@ def test_a_refused_override_changes_nothing(params):
 def test_a_damaged_note_is_set_aside(params):
     parameters.KEPT.parent.mkdir()
     parameters.KEPT.write_bytes(bytes(64))
-    parameters.put_back()
+    parameters.restore()
     assert params.read_text() == BEFORE
     assert not parameters.KEPT.exists()
     with parameters.changed(narrow):

@@ -195,7 +195,7 @@ def test_a_full_disk_fails_only_its_stage(reproduce, pipeline):
 
 
 def test_a_run_waits_for_dvc_started_by_hand(reproduce, pipeline, monkeypatch):
-    monkeypatch.setattr(graph, "BUSY_S", 0.3)
+    monkeypatch.setattr(graph, "RETRY_S", 0.3)
     pipeline.behave("side@left", "sleep 3")
     pipeline.set_params(seed=0, sides=1)
     by_hand = subprocess.Popen(["dvc", "repro", "--single-item", "side@left"], cwd=pipeline.folder)

@@ -134,7 +134,7 @@ def test_a_second_served_run_is_refused_while_one_is_running(served, client, han
         [sys.executable, "-m", "flows.reproduce"], cwd=served.folder, capture_output=True, text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT), "PREFECT_API_URL": str(client.api_url)}, check=False,
     )  # fmt: skip
-    assert "Busy: a run is going on in this checkout" in other.stdout
+    assert "Busy: another run is using this checkout" in other.stdout
     client.set_flow_run_state(hanging.id, Cancelling())
     ended(client, hanging)
 

@@ -164,7 +164,7 @@ catalogue:
         ({"annotations": ("sfd",)}, "sfd: no such annotation in the catalogue; there are sft, rl"),
         (
             {"annotations": ("tvgbench",), "table": None},
-            "tvgbench: its place is not known, give it in a table",
+            "tvgbench: its place is not known; give it in a table",
         ),
         ({"leave_out": ("STR_coin",)}, r"STR_coin: no such source in the catalogue; there are gqa, TVG_\*"),
     ],
@@ -321,7 +321,7 @@ catalogue:
     download.run(params(annotations=("sft",)), tmp_path)
     before = contents(tmp_path / "data/raw")
     clips.rename(tmp_path / "unmounted")
-    with pytest.raises(FetchError, match=r"clips: no such folder; 1 files that are here came from there"):
+    with pytest.raises(FetchError, match=r"clips: no such folder; 1 files of this folder came from there"):
         download.run(params(annotations=("sft",)), tmp_path)
     assert contents(tmp_path / "data/raw") == before
     dropped = download.run(params(annotations=("sft",), leave_out=("my_clips",)), tmp_path)

@@ -68,7 +68,7 @@ def fetch(folder: Path, content: bytes, is_zip: bool) -> dict[str, bytes]:
 
 
 def _no_part(suffix: str) -> LocalFile:
-    raise ValueError("it is split")
+    raise ValueError("it is a split archive")
 
 
 def test_intact_archives_are_fetched_whole(tmp_path):

@@ -22,31 +22,31 @@ def test_every_page_of_the_tree_is_read_at_one_commit(server, http):
 
 def test_a_file_is_read_by_ranges_from_the_redirect_target(server, http):
     server.dataset("owner/name", FILES)
-    blob = HubRepo.open(http, "owner/name", "main").files("v")["v/a b.mp4"]
-    assert blob.size == 90_000
-    assert read(blob, 80_000, 80_100) == FILES["v/a b.mp4"][80_000:80_100]
+    file = HubRepo.open(http, "owner/name", "main").files("v")["v/a b.mp4"]
+    assert file.size == 90_000
+    assert read(file, 80_000, 80_100) == FILES["v/a b.mp4"][80_000:80_100]
     assert server.sent("a b.mp4") == 100
 
 
 def test_the_token_is_sent_only_to_the_hub(server, http):
     server.token = "hf_secret"
     server.dataset("owner/name", FILES)
-    blob = HubRepo.open(http, "owner/name", None).files("v")["v/c.mp4"]
-    assert read(blob, 0, 1) == b"c"
+    file = HubRepo.open(http, "owner/name", None).files("v")["v/c.mp4"]
+    assert read(file, 0, 1) == b"c"
     by_path = {request.path: request.authorization for request in server.requests}
     assert "Bearer hf_secret" in by_path.values()
     assert [value for path, value in by_path.items() if path.startswith("/storage")] == [None]
-    assert "hf_secret" not in repr(blob) + blob.identity + blob.name
+    assert "hf_secret" not in repr(file) + file.identity + file.name
 
 
 def test_denied_access_gives_one_line_with_what_to_do(server, http):
     server.token = "hf_another"
     server.dataset("owner/name", FILES)
-    blob = HubRepo.open(http, "owner/name", None).files("v")["v/c.mp4"]
+    file = HubRepo.open(http, "owner/name", None).files("v")["v/c.mp4"]
     with pytest.raises(
         FetchError, match=r"c\.mp4: status 401; log in with `hf auth login` or set HF_TOKEN"
     ) as error:
-        read(blob, 0, 1)
+        read(file, 0, 1)
     assert "hf_" not in str(error.value).replace("HF_TOKEN", "")
 
 

@@ -60,7 +60,7 @@ def test_a_benchmark_published_in_parts_is_found(tmp_path):
 
 def test_an_empty_folder_is_not_an_annotation(tmp_path):
     (tmp_path / "VideoMMMU").mkdir()
-    with pytest.raises(FetchError, match="holds no annotation file"):
+    with pytest.raises(FetchError, match="contains no annotation file"):
         local.plan(tmp_path)
 
 
@@ -111,7 +111,7 @@ def test_hostile_paths_and_links_are_not_followed(tmp_path):
 
 
 def test_a_folder_without_annotations_is_an_error(tmp_path):
-    with pytest.raises(FetchError, match="holds no annotation file"):
+    with pytest.raises(FetchError, match="contains no annotation file"):
         local.plan(tmp_path)
     with pytest.raises(FetchError, match="no such folder"):
         local.plan(tmp_path / "none")

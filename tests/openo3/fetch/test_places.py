@@ -4,7 +4,7 @@ import pytest
 
 from openo3.annotations.catalogue.table import Place
 from openo3.annotations.sources import Reference, Source
-from openo3.fetch.http import HttpBlob
+from openo3.fetch.http import HttpFile
 from openo3.fetch.places import Places
 from openo3.fetch.plan import Item, Plan, Unavailable, Unfinished
 from openo3.fetch.random_access import read
@@ -63,7 +63,7 @@ def test_a_benchmark_file_is_matched_by_the_longest_common_suffix(places, tmp_pa
         (tmp_path / "own" / name).write_bytes(name.encode())
     finder = places.open(Place(folder="own"))
     assert finder.find(Reference(BENCHMARK, "videos", DEEP)).path == tmp_path / "own/bench_data/a.mp4"
-    with pytest.raises(Unavailable, match="2 files could be"):
+    with pytest.raises(Unavailable, match="2 files match"):
         finder.find(Reference(BENCHMARK, "videos", "deep/b.mp4"))
     with pytest.raises(Unavailable, match="not in"):
         finder.find(Reference(BENCHMARK, "videos", "deep/c.mp4"))
@@ -77,7 +77,7 @@ def test_identical_matches_count_as_one_and_different_matches_are_refused(places
     )
     finder = places.open(Place(folder=".", path="a.zip", packing="zip"))
     assert finder.find(video("a.mp4")).size == 4
-    with pytest.raises(Unavailable, match=r"2 different members could be it: p/b\.mp4, q/b\.mp4"):
+    with pytest.raises(Unavailable, match=r"2 different members match: p/b\.mp4, q/b\.mp4"):
         finder.find(video("b.mp4"))
 
 
@@ -94,7 +94,7 @@ def test_archives_matched_by_a_pattern_are_searched_as_one(places, tmp_path):
     for number in (1, 2):
         archive(tmp_path / f"part_{number}.zip", {f"{number}.mp4": b"x"})
     finder = places.open(Place(folder=".", path="part_*.zip", packing="zip"))
-    assert [finder.find(video(f"{n}.mp4")).archive.blob.name[-10:] for n in (1, 2)] == [
+    assert [finder.find(video(f"{n}.mp4")).archive.file.name[-10:] for n in (1, 2)] == [
         "part_1.zip",
         "part_2.zip",
     ]
@@ -142,7 +142,7 @@ def test_a_missing_archive_is_requested_once(places, server):
 
 def test_a_split_archive_declared_as_whole_is_an_error(places, server):
     server.put("a.zip", b"x" * 100 + b"PK\5\6" + b"\3\0\3\0" + bytes(14))
-    with pytest.raises(Unavailable, match="its packing is `split zip`"):
+    with pytest.raises(Unavailable, match="set its packing to `split zip`"):
         places.open(Place(url=server.url, path="a.zip", packing="zip"))
 
 
@@ -161,6 +161,6 @@ def test_videos_of_a_site_are_fetched_with_yt_dlp(places, server, tmp_path, limi
 
 
 def test_a_zip_of_unknown_size_is_an_error(places, http, monkeypatch):
-    monkeypatch.setattr(http, "look", lambda url: HttpBlob(http, url))
-    with pytest.raises(Unavailable, match=r"a\.zip: its server tells no size, so its end cannot be found"):
+    monkeypatch.setattr(http, "file", lambda url: HttpFile(http, url))
+    with pytest.raises(Unavailable, match=r"a\.zip: the server does not state its size"):
         places.open(Place(url="http://localhost", path="a.zip", packing="zip"))

@@ -35,12 +35,12 @@ def urls(server) -> dict[str, str]:
 
 
 def whole(http, urls: dict[str, str]) -> Plan:
-    return Plan([Item(f"media/{name}", http.look(url), "web") for name, url in urls.items()])
+    return Plan([Item(f"media/{name}", http.file(url), "web") for name, url in urls.items()])
 
 
 def zipped(http, server: HubServer, parts: list[Path], wanted: list[str]) -> Plan:
     addresses = {part.suffix: server.put(part.name, part) for part in parts}
-    archive = ZipArchive.open(http.look(addresses[".zip"]), lambda suffix: http.look(addresses[suffix]))
+    archive = ZipArchive.open(http.file(addresses[".zip"]), lambda suffix: http.file(addresses[suffix]))
     members = {member.path: member for member in archive.members}
     return Plan([Item(f"media/{path}", members[path], "zip") for path in wanted])
 
@@ -122,7 +122,7 @@ def test_only_the_needed_members_of_a_remote_archive_are_read(server, http, limi
 
 
 def test_distant_members_are_fetched_in_parallel(http, server, limits, tmp_path, monkeypatch):
-    monkeypatch.setattr(batches, "GAP", 1000)
+    monkeypatch.setattr(batches, "MAX_GAP", 1000)
     plan = zipped(http, server, zip_archive(tmp_path, "a", CLIPS), ["v/c01.mp4", "v/c05.mp4", "v/c09.mp4"])
     server.requests.clear()
     sync(plan, tmp_path / "raw", tmp_path / "known", limits)
@@ -142,7 +142,8 @@ def test_broken_stalled_and_busy_connections_are_retried(server, http, urls, lim
 def test_failed_files_do_not_stop_others_and_are_resumed_next_time(server, http, urls, limits, tmp_path):
     raw, known = tmp_path / "raw", tmp_path / "known"
     server.spoil("/v/c05.mp4", Do(lambda: None), Break(30_000), *[Status(503)] * 4)
-    with pytest.raises(FetchError, match=r"^1 files did not come \(\S+/v/c05\.mp4: status 503\); run again"):
+    message = r"^1 files could not be fetched \(\S+/v/c05\.mp4: status 503\); run again"
+    with pytest.raises(FetchError, match=message):
         sync(whole(http, urls), raw, known, limits)
     assert not (raw / "manifest.jsonl").exists()
     assert len(contents(raw / "media")) == 11
@@ -182,7 +183,7 @@ def test_ranges_of_different_versions_are_never_combined(server, http, urls, lim
     change = "v/c05.mp4"
     plan = whole(http, urls)
     server.spoil(f"/{change}", Break(20_000), Do(lambda: server.put(change, noise(40_005, 7))))
-    with pytest.raises(FetchError, match="changed on the server while it was read"):
+    with pytest.raises(FetchError, match="changed on the server during the download"):
         sync(plan, tmp_path / "raw", tmp_path / "known", limits)
     assert change not in contents(tmp_path / "raw/media")
     sync(whole(http, urls), tmp_path / "raw", tmp_path / "known", limits)
@@ -194,7 +195,7 @@ def test_a_lost_network_ends_the_run_quickly(server, http, limits, tmp_path):
     plan = whole(http, urls)
     for name in urls:
         server.spoil(f"/{name}", *[Status(500)] * 4)
-    with pytest.raises(FetchError, match="60 files did not come"):
+    with pytest.raises(FetchError, match="60 files could not be fetched"):
         sync(plan, tmp_path / "raw", tmp_path / "known", limits)
     assert len(server.requests) < 60 + 30 * 4
 
@@ -203,7 +204,7 @@ def test_a_lost_network_ends_the_run_quickly(server, http, limits, tmp_path):
 def test_a_web_page_is_not_accepted_as_a_video(server, http, limits, tmp_path, page):
     """Neither a page declared as HTML nor one declared as a video with the right size is accepted."""
     url = server.put("a.mp4", page.text)
-    plan = Plan([Item("media/a.mp4", http.look(url), "web")])
+    plan = Plan([Item("media/a.mp4", http.file(url), "web")])
     server.spoil("/a.mp4", page)
     sync(plan, tmp_path / "raw", tmp_path / "known", limits)
     problem, detail = missing(tmp_path / "raw")["a.mp4"]
@@ -214,9 +215,9 @@ def test_a_web_page_is_not_accepted_as_a_video(server, http, limits, tmp_path, p
 
 @pytest.mark.parametrize("damage", ["digest", "size"])
 def test_wrong_digests_and_sizes_are_refused(server, http, limits, tmp_path, damage):
-    blob = http.look(server.put("a.mp4", noise(5000)))
-    wrong = replace(blob, sha256="0" * 64) if damage == "digest" else replace(blob, size=6000, tag=None)
-    plan = Plan([Item("media/a.mp4", wrong, "web"), Item("media/b.mp4", blob, "web")])
+    file = http.file(server.put("a.mp4", noise(5000)))
+    wrong = replace(file, sha256="0" * 64) if damage == "digest" else replace(file, size=6000, tag=None)
+    plan = Plan([Item("media/a.mp4", wrong, "web"), Item("media/b.mp4", file, "web")])
     if damage == "digest":
         assert sync(plan, tmp_path / "raw", tmp_path / "known", limits).missing == 1
         assert missing(tmp_path / "raw") == {
@@ -259,7 +260,7 @@ def test_a_damaged_header_affects_one_member(server, http, limits, tmp_path):
 
 
 def test_tar_members_are_fetched_and_absent_ones_reported(server, http, limits, tmp_path):
-    series = TarSeries((http.look(server.put("a.tar.gz", tar_archive(CLIPS, "w:gz"))),))
+    series = TarSeries((http.file(server.put("a.tar.gz", tar_archive(CLIPS, "w:gz"))),))
     wanted = ["v/c03.mp4", "v/c07.mp4", "v/gone.mp4"]
     plan = Plan([Item(f"media/{path}", TarMember(series, path), "tar") for path in wanted])
     raw, known = tmp_path / "raw", tmp_path / "known"
@@ -285,16 +286,16 @@ def test_one_member_with_two_target_names_is_fetched_once(server, http, limits, 
 def test_exceeding_the_disk_limit_is_refused_before_fetching(server, http, urls, limits, tmp_path):
     plan = whole(http, urls)
     server.requests.clear()
-    with pytest.raises(FetchError, match=r"^0\.0 GB are wanted, the limit is 0\.0001 GB \(disk_gb\)$"):
+    with pytest.raises(FetchError, match=r"^0\.0 GB are planned, but the limit is 0\.0001 GB \(disk_gb\)$"):
         sync(plan, tmp_path / "raw", tmp_path / "known", replace(limits, disk_gb=0.0001))
     assert server.requests == []
     assert not (tmp_path / "raw").exists()
 
 
 def test_the_disk_limit_applies_to_files_of_unknown_size(server, http, limits, tmp_path):
-    series = TarSeries((http.look(server.put("a.tar", tar_archive(CLIPS))),))
+    series = TarSeries((http.file(server.put("a.tar", tar_archive(CLIPS))),))
     plan = Plan([Item(f"media/{path}", TarMember(series, path), "tar") for path in CLIPS])
-    with pytest.raises(FetchError, match=r"no room within 0\.0001 GB \(disk_gb\); what came is kept"):
+    with pytest.raises(FetchError, match=r"exceeds the limit of 0\.0001 GB \(disk_gb\)"):
         sync(plan, tmp_path / "raw", tmp_path / "known", replace(limits, disk_gb=0.0001))
     assert 1 <= len(contents(tmp_path / "raw/media")) <= 2
     assert not (tmp_path / "raw/manifest.jsonl").exists()
@@ -303,7 +304,7 @@ def test_the_disk_limit_applies_to_files_of_unknown_size(server, http, limits, t
 
 def test_a_file_over_the_size_limit_is_refused(server, http, limits, tmp_path):
     plan = Plan(
-        [Item("media/a.mp4", replace(http.look(server.put("a.mp4", noise(50_000))), size=None), "web")]
+        [Item("media/a.mp4", replace(http.file(server.put("a.mp4", noise(50_000))), size=None), "web")]
     )
     sync(plan, tmp_path / "raw", tmp_path / "known", replace(limits, file_gb=0.00001))
     assert missing(tmp_path / "raw") == {"a.mp4": ("unreadable", f"{server.url}/a.mp4: more than 1e-05 GB")}
@@ -320,7 +321,7 @@ from openo3.fetch.plan import Item, Plan
 from openo3.fetch.sync import sync
 limits = Limits(threads=3, bandwidth_mb_s=1.5)
 with Http(limits) as http:
-    plan = Plan([Item("media/" + url.rsplit("/", 1)[1], http.look(url), "web") for url in sys.argv[2:]])
+    plan = Plan([Item("media/" + url.rsplit("/", 1)[1], http.file(url), "web") for url in sys.argv[2:]])
     sync(plan, Path(sys.argv[1]) / "raw", Path(sys.argv[1]) / "known", limits)
 """
     clips = {f"{n}.mp4": noise(400_000, n) for n in range(6)}
@@ -362,7 +363,7 @@ def test_unusual_file_names_are_preserved(server, http, limits, tmp_path):
     items = []
     for name in names:
         server.put(name, name.encode())
-        items.append(Item(f"media/{name}", http.look(f"{server.url}/{quote(name)}"), "web"))
+        items.append(Item(f"media/{name}", http.file(f"{server.url}/{quote(name)}"), "web"))
     sync(Plan(items), tmp_path / "raw", tmp_path / "known", limits)
     assert contents(tmp_path / "raw/media") == {name: name.encode() for name in names}
     json.dumps(read_manifest(tmp_path / "raw"))
@@ -385,7 +386,7 @@ def test_a_newer_archive_with_unchanged_members_reads_only_its_directory(server,
 def test_a_newer_commit_with_unchanged_files_fetches_nothing(server, http, limits, tmp_path):
     def plan() -> Plan:
         repo = HubRepo.open(http, "owner/name", None)
-        return Plan([Item(f"media/{path}", blob, "hub") for path, blob in repo.files().items()])
+        return Plan([Item(f"media/{path}", file, "hub") for path, file in repo.files().items()])
 
     raw, known = tmp_path / "raw", tmp_path / "known"
     server.dataset("owner/name", CLIPS | {"a.json": b"[]"})
@@ -396,16 +397,16 @@ def test_a_newer_commit_with_unchanged_files_fetches_nothing(server, http, limit
 
 
 def test_a_copy_under_a_second_name_counts_for_the_disk_limit(server, http, urls, limits, tmp_path):
-    once = Plan([Item("media/a.mp4", replace(http.look(urls["v/c01.mp4"]), size=None), "web")])
+    once = Plan([Item("media/a.mp4", replace(http.file(urls["v/c01.mp4"]), size=None), "web")])
     twice = Plan([*once.items, Item("media/b.mp4", once.items[0].origin, "web")])
     room = replace(limits, disk_gb=0.00006)  # one has 40 kB
     assert sync(once, tmp_path / "one", tmp_path / "known", room).files == 1
-    with pytest.raises(FetchError, match=r"no room within 6e-05 GB"):
+    with pytest.raises(FetchError, match=r"exceeds the limit of 6e-05 GB"):
         sync(twice, tmp_path / "two", tmp_path / "known2", room)
 
 
 def test_a_truncated_unresumable_file_does_not_count_for_the_disk_limit(server, http, limits, tmp_path):
-    series = TarSeries((http.look(server.put("a.tar", tar_archive(CLIPS))),))
+    series = TarSeries((http.file(server.put("a.tar", tar_archive(CLIPS))),))
     plan = Plan([Item("media/v/c01.mp4", TarMember(series, "v/c01.mp4"), "tar")])
     room = replace(limits, disk_gb=0.00006)
     raw = tmp_path / "raw"
@@ -444,7 +445,7 @@ def test_members_of_a_local_tar_that_changed_are_fetched_again(limits, tmp_path)
 def test_a_file_without_a_strong_validator_restarts_and_is_never_mixed(server, http, limits, tmp_path, weak):
     server.weak, server.etags = weak, weak
     old, new = noise(60_000, 1), noise(60_000, 2)
-    plan = Plan([Item("media/a.mp4", http.look(server.put("a.mp4", old)), "web")])
+    plan = Plan([Item("media/a.mp4", http.file(server.put("a.mp4", old)), "web")])
     server.spoil("/a.mp4", Break(30_000), Do(lambda: server.put("a.mp4", new)))
     assert sync(plan, tmp_path / "raw", tmp_path / "known", limits).copied == 1
     assert contents(tmp_path / "raw/media") == {"a.mp4": new}
@@ -454,7 +455,7 @@ def test_tar_members_without_a_strong_validator_come_from_one_version(server, ht
     server.weak = True
     old = {f"c{n}.mp4": noise(40_000, n) for n in range(4)}
     new = {f"c{n}.mp4": noise(40_000, 50 + n) for n in range(4)}
-    series = TarSeries((http.look(server.put("a.tar", tar_archive(old))),))
+    series = TarSeries((http.file(server.put("a.tar", tar_archive(old))),))
     plan = Plan([Item(f"media/{path}", TarMember(series, path), "tar") for path in old])
     server.spoil("/a.tar", Break(60_000), Do(lambda: server.put("a.tar", tar_archive(new))))
     sync(plan, tmp_path / "raw", tmp_path / "known", limits)
@@ -468,8 +469,8 @@ def test_small_hub_files_are_checked_against_their_git_id(server, http, limits, 
     commit = server.dataset("o/n", {"a.mp4": noise(5000, 1), "b.mp4": noise(5000, 2)})
     files = HubRepo.open(http, "o/n", None).files()
     server.files[f"/storage/{commit}/a.mp4"] = noise(5000, 3)
-    plan = Plan([Item(f"media/{path}", blob, "hub") for path, blob in files.items()])
+    plan = Plan([Item(f"media/{path}", file, "hub") for path, file in files.items()])
     assert sync(plan, tmp_path / "raw", tmp_path / "known", limits).missing == 1
     [(path, (problem, detail))] = missing(tmp_path / "raw").items()
     assert (path, problem) == ("a.mp4", "unreadable")
-    assert detail.endswith("damaged, its git id is wrong")
+    assert detail.endswith("damaged, its git ID is wrong")

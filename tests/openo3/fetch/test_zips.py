@@ -27,7 +27,7 @@ def unpacked(archive: ZipArchive) -> dict[str, bytes]:
     found = {}
     for member in archive.members:
         member.check(Limits())
-        with archive.blob.stream(member.start, member.end) as packed, member.open(packed) as content:
+        with archive.file.stream(member.start, member.end) as packed, member.open(packed) as content:
             found[member.path] = b"".join(iter(lambda content=content: content.read(5_000), b""))
     return found
 
@@ -97,9 +97,9 @@ def test_the_last_part_alone_is_not_an_archive(tmp_path):
     parts = zip_archive(tmp_path, "a", MEMBERS, "-s", "64k")
 
     def none(suffix: str) -> LocalFile:
-        raise ValueError("it is split: its packing is `split zip`")
+        raise ValueError("it is a split archive: set its packing to `split zip`")
 
-    with pytest.raises(Unavailable, match=r"no readable zip archive \(it is split"):
+    with pytest.raises(Unavailable, match=r"not a readable zip archive \(it is a split archive"):
         ZipArchive.open(LocalFile(parts[-1]), none)
 
 
@@ -108,7 +108,7 @@ def test_a_truncated_archive_is_an_error(tmp_path, length):
     path = tmp_path / "a.zip"
     write(path, ("a", noise(5000)))
     path.write_bytes(path.read_bytes()[:length])
-    with pytest.raises(Unavailable, match=r"a\.zip: no readable zip archive") as error:
+    with pytest.raises(Unavailable, match=r"a\.zip: not a readable zip archive") as error:
         opened([path])
     assert error.value.problem == "unreadable"
 
@@ -146,7 +146,7 @@ def test_links_and_devices_are_refused(tmp_path):
     for kind in (stat.S_IFLNK, stat.S_IFCHR, stat.S_IFIFO):
         info = zipfile.ZipInfo("link.mp4")
         info.external_attr = (kind | 0o777) << 16
-        with pytest.raises(Unavailable, match="a link or device, no file") as error:
+        with pytest.raises(Unavailable, match="a link or device, not a file") as error:
             unpacked(write(tmp_path / f"{kind}.zip", (info, b"/etc/passwd")))
         assert error.value.problem == "unsafe"
 
@@ -164,7 +164,7 @@ def test_a_bomb_never_yields_more_than_its_declared_size(tmp_path):
     write(path, ("bomb.mp4", bytes(3_000_000)), compression=zipfile.ZIP_DEFLATED)
     path.write_bytes(path.read_bytes().replace(struct.pack("<L", 3_000_000), struct.pack("<L", 1000)))
     [member] = (archive := opened([path])).members
-    with archive.blob.stream(member.start) as packed:
+    with archive.file.stream(member.start) as packed:
         content = member.open(packed)
         with pytest.raises(zipfile.BadZipFile, match="CRC"):
             content.read(10**9)

@@ -112,9 +112,9 @@ def test_proxies_and_plain_http_are_not_used_for_strangers_addresses(monkeypatch
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     with Http(Limits(tries=1), public=True) as http:
         with pytest.raises(Unavailable, match="not an address of the internet"):
-            http.look("https://127.0.0.1/a.mp4")
+            http.file("https://127.0.0.1/a.mp4")
         with pytest.raises(Unavailable, match="not https"):
-            http.look("http://93.184.216.34/a.mp4")
+            http.file("http://93.184.216.34/a.mp4")
 
 
 def test_a_download_is_bounded(address: str, tmp_path: Path) -> None:

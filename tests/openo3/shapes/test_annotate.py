@@ -9,7 +9,7 @@ import pytest
 from openo3.annotations import stgr
 from openo3.core.evidence import parse_boxes, parse_claims, parse_span
 from openo3.core.schema import STGR_TASKS, Sample, Task
-from openo3.shapes.annotate import key_frame_index, row_of_still, rows_of_clip
+from openo3.shapes.annotate import key_frame_index, row_of_picture, rows_of_clip
 from openo3.shapes.clips import Clip, frame_count
 from openo3.shapes.noise import LabelNoise
 from openo3.shapes.scene import Object
@@ -28,7 +28,7 @@ def samples(noise: LabelNoise) -> tuple[list[tuple[Clip, Sample]], list[tuple[Cl
             file += [(clip, stgr.parse(row)) for row in rows]
         clip = Clip.sample(5, "still", index)
         file = files[index % 2]
-        file.append((clip, stgr.parse(row_of_still(clip, None if index % 2 else noise)[0])))
+        file.append((clip, stgr.parse(row_of_picture(clip, None if index % 2 else noise)[0])))
     return files
 
 
@@ -183,7 +183,7 @@ def test_answers_about_directions_counts_and_colours_are_true():
             assert ["two", "three", "four", "five", "six"].index(sample.answer) + 2 == len(clip.scene.objects)
 
 
-def test_boxes_of_a_still_are_exact_to_a_pixel():
+def test_boxes_of_a_picture_are_exact_to_a_pixel():
     for clip, sample in EXACT_SFT + RL:
         if sample.task is Task.VISUAL:
             name = re.search("<obj>(.*)</obj>", sample.answer)[1]

@@ -25,7 +25,7 @@ modules = [torch.nn.Linear(3, 2), torch.nn.Linear(2, 1, bias=False)]
 def weights():
     return [p.tolist() for m in modules for p in m.parameters()]
 own = weights()
-processes.begin_alike(modules)
+processes.broadcast_parameters(modules)
 begun = weights()
 parameters = [p for m in modules for p in m.parameters()]
 for number, parameter in enumerate(parameters[:2]):  # the last has no gradient
@@ -34,7 +34,7 @@ processes.average_gradients(parameters)
 told = {
     "rank": rank, "count": processes.count, "device": processes.device, "own": own, "begun": begun,
     "gradients": [p.grad if p.grad is None else p.grad.tolist() for p in parameters],
-    "clock": [processes.agree(0.1 + rank), processes.agree(1e9 - rank)],
+    "clock": [processes.broadcast(0.1 + rank), processes.broadcast(1e9 - rank)],
 }
 (Path(sys.argv[1]) / f"{rank}.json").write_text(json.dumps(told))
 torch.distributed.destroy_process_group()  # else a thread of gloo's may abort the process as it ends
@@ -70,10 +70,10 @@ def test_a_single_process_is_not_distributed(monkeypatch: pytest.MonkeyPatch) ->
     layer = torch.nn.Linear(2, 1)
     before = [parameter.clone() for parameter in layer.parameters()]
     layer.weight.grad = torch.tensor([[1.0, -2.0]])
-    processes.begin_alike([layer])
+    processes.broadcast_parameters([layer])
     processes.average_gradients(list(layer.parameters()))
     assert layer.weight.grad.tolist() == [[1.0, -2.0]]
     assert layer.bias.grad is None
     assert all(torch.equal(one, two) for one, two in zip(before, layer.parameters(), strict=True))
-    assert processes.agree(2.5) == 2.5
+    assert processes.broadcast(2.5) == 2.5
     assert not torch.distributed.is_initialized()

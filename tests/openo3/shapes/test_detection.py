@@ -5,8 +5,8 @@ import torch
 
 from openo3.model.load import load_processor
 from openo3.shapes import tiny
-from openo3.shapes.detection import CHANNELS, DetectionHead, detection_loss, patch_truth
-from openo3.shapes.lessons import Lessons
+from openo3.shapes.detection import CHANNELS, DetectionHead, detection_loss, patch_targets
+from openo3.shapes.pretraining_batches import PretrainingBatches
 from openo3.shapes.render import scene_tensors
 from openo3.shapes.scene import COLOURS, SHAPES, Scene, sample_scene
 
@@ -29,13 +29,13 @@ def test_targets_match_the_scene() -> None:
     scenes = [sample_scene(rng, (160, 120)) for _ in range(8)]
     for scene in scenes:
         times.append(float(np.float32(rng.uniform(0, scene.duration_s))))
-    lesson = {
+    batch = {
         "tensors": scene_tensors(scenes),
         "times": torch.tensor(times)[:, None],
         "size": size,
         "sources": torch.tensor([scene.size for scene in scenes], dtype=torch.float32),
     }
-    colour, shape, box = patch_truth(lesson, "cpu")
+    colour, shape, box = patch_targets(batch, "cpu")
     across, down, m = size[0] // tiny.PATCH, size[1] // tiny.PATCH, tiny.MERGE
     place = 0
     for scene, time in zip(scenes, times, strict=True):
@@ -51,11 +51,11 @@ def test_targets_match_the_scene() -> None:
 
 
 def test_a_head_learns_targets_encoded_in_the_features() -> None:
-    lesson = Lessons(PROCESSOR, 0, 64, 0, 1.0).draw(np.random.default_rng(0))
-    truth = patch_truth(lesson, "cpu")
+    batch = PretrainingBatches(PROCESSOR, 0, 64, 0, 1.0).draw(np.random.default_rng(0))
+    targets = patch_targets(batch, "cpu")
     torch.manual_seed(0)
     known = torch.cat(
-        [torch.nn.functional.one_hot(part + 1, 9).float() for part in truth[:2]] + [truth[2]], dim=1
+        [torch.nn.functional.one_hot(part + 1, 9).float() for part in targets[:2]] + [targets[2]], dim=1
     )
     features = known.view(-1, tiny.MERGE**2 * known.shape[1])
     head = DetectionHead(features.shape[1])
@@ -63,7 +63,7 @@ def test_a_head_learns_targets_encoded_in_the_features() -> None:
     optimizer = torch.optim.Adam(head.parameters(), 0.02)
     losses = []
     for _ in range(150):
-        loss, error = detection_loss(head(features), *truth)
+        loss, error = detection_loss(head(features), *targets)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()

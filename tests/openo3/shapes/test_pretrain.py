@@ -10,33 +10,33 @@ import torch
 
 from openo3.model.load import load_model, load_processor
 from openo3.shapes import pretrain
-from openo3.shapes.lessons import Lessons
-from openo3.shapes.plain import LOOSE
+from openo3.shapes.pretraining_batches import PretrainingBatches
+from openo3.shapes.pretraining_questions import LOOSE
 
 
 @pytest.mark.slow
 def test_pretraining_writes_a_model_that_loads_and_resumes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pretrain, "examine", lambda *_, **__: {"questions": 0})
+    monkeypatch.setattr(pretrain, "score_held_out", lambda *_, **__: {"questions": 0})
     small = ["--minutes", "0.03", "--batch", "3", "--workers", "0", "--device", "cpu"]
 
     labels = []
 
-    def lessons(*arguments: object) -> Lessons:
-        made = Lessons(*arguments)
+    def batches(*arguments: object) -> PretrainingBatches:
+        made = PretrainingBatches(*arguments)
         labels.append(made.noise)
         return made
 
-    monkeypatch.setattr(pretrain, "Lessons", lessons)
+    monkeypatch.setattr(pretrain, "PretrainingBatches", batches)
 
     def run(*arguments: str) -> None:
         monkeypatch.setattr(sys, "argv", ["pretrain", *small, *arguments])
         pretrain.main()
 
-    run("--out", str(tmp_path / "one"), "--see", "0.03", "--stills", "0.03")
+    run("--out", str(tmp_path / "one"), "--detection", "0.03", "--stills", "0.03")
     assert labels == [LOOSE] * 3
-    on = ("--see", "0", "--stills", "0", "--resume-from", str(tmp_path / "one"))
+    on = ("--detection", "0", "--stills", "0", "--resume-from", str(tmp_path / "one"))
     run("--out", str(tmp_path / "two"), *on, "--box-loosen", "0.01", "--span-loosen", "0.5")
     tighter = replace(LOOSE, box_loosen=0.01, span_loosen_s=0.5)
     assert labels[3:] == [tighter]
@@ -46,7 +46,7 @@ def test_pretraining_writes_a_model_that_loads_and_resumes(
     assert two["held_out"] == {"questions": 0}
     runs = two["runs"]
     assert runs[:3] == one["runs"]
-    assert [each["phase"] for each in runs] == ["see", "stills", "clips", "clips"]
+    assert [each["phase"] for each in runs] == ["detection", "stills", "clips", "clips"]
     assert all(each["steps"] > 0 for each in runs)
     one, two = (load_model(tmp_path / name, torch.float32).state_dict() for name in ("one", "two"))
     moved = [name for name in one if not torch.equal(one[name], two[name])]
@@ -54,10 +54,8 @@ def test_pretraining_writes_a_model_that_loads_and_resumes(
     assert load_processor(tmp_path / "two").tokenizer.get_vocab()["<think>"]
 
 
-def test_replay_repeats_earlier_lessons_after_each_new_one() -> None:
-    shown = [
-        lesson["number"] for lesson in pretrain.replayed(iter({"number": n} for n in range(12)), 2, 0, 4)
-    ]
+def test_echoed_batches_follow_each_new_one() -> None:
+    shown = [batch["number"] for batch in pretrain.echoed(iter({"number": n} for n in range(12)), 2, 0, 4)]
     assert sorted(set(shown)) == list(range(12))
     assert shown[:5] == [0, 1, 2, 3, 4]
     assert len(shown) == 4 + 2 * 8

@@ -15,10 +15,10 @@ from openo3.shapes.questions import (
     clear_subjects,
     departure,
     direction_options,
+    insert_claims,
     options,
-    put_in,
     subjects,
-    whereabouts,
+    visibility_reason,
     whole_seconds,
 )
 from openo3.shapes.scene import COLOURS, SHAPES, Object, Scene, sample_object, sample_scene
@@ -56,7 +56,7 @@ def cited(subject: Subject) -> list[Object]:
     return [item for item, _ in subject.evidence]
 
 
-def holes(reason: str) -> list[str]:
+def placeholders(reason: str) -> list[str]:
     return re.findall(r"\{(.*?)\}", reason)
 
 
@@ -75,7 +75,7 @@ def test_only_the_subject_fits_its_description(family: str):
 def test_a_question_of_one_step_is_a_noun_phrase():
     simple = [subject for _, subject in SUBJECTS if subject.family in SIMPLE]
     for subject in simple:
-        assert not subject.way
+        assert not subject.steps
         assert subject.phrase.startswith("the ")
         assert subject.what == f"What is {subject.phrase}?"
         assert subject.when == f"When is {subject.phrase} in view?"
@@ -91,12 +91,12 @@ def test_a_question_of_several_steps_gives_the_steps_first():
     steps = set()
     for _, subject in of_family("two steps") + of_family("three steps"):
         assert subject.phrase == "it"
-        found = way.fullmatch(subject.way)
-        assert found, subject.way
+        found = way.fullmatch(subject.steps)
+        assert found, subject.steps
         steps.add(found[1].count(", then "))
-        assert subject.what == f"{subject.way}What is it?"
-        assert subject.when == f"{subject.way}When is it in view?"
-        assert subject.when_and_what == f"{subject.way}When is it in view, and what is it?"
+        assert subject.what == f"{subject.steps}What is it?"
+        assert subject.when == f"{subject.steps}When is it in view?"
+        assert subject.when_and_what == f"{subject.steps}When is it in view, and what is it?"
     assert steps == {1, 2}
 
 
@@ -133,7 +133,7 @@ def test_a_chain_cites_the_shape_of_each_step_in_order():
         ]
 
 
-def test_a_chain_says_each_step_in_order():
+def test_a_chain_states_each_step_in_order():
     for _, subject in CHAINED:
         start, *steps = unfolded(description(subject.what))
         first, *others = re.findall(r"[^.]+\.", subject.reason)
@@ -155,9 +155,9 @@ def test_evidence_is_in_view_and_ends_with_the_subject():
             assert covered(scene, item, time) < 0.5, (scene, subject)
 
 
-def test_a_reason_has_a_hole_for_each_claim_in_order():
+def test_a_reason_has_a_placeholder_for_each_claim_in_order():
     for _, subject in SUBJECTS:
-        assert holes(subject.reason) == [str(number) for number in range(len(subject.evidence))]
+        assert placeholders(subject.reason) == [str(number) for number in range(len(subject.evidence))]
 
 
 def test_no_shape_is_cited_twice():
@@ -165,7 +165,7 @@ def test_no_shape_is_cited_twice():
         assert len(set(cited(subject))) == len(cited(subject)), (scene, subject)
 
 
-def test_a_shape_and_its_only_hider_are_cited_at_a_moment_of_hiding():
+def test_a_shape_and_its_only_occluder_are_cited_during_the_occlusion():
     halves = 0
     for scene, subject in of_family("hiding"):
         (item, time), (cover, at) = subject.evidence
@@ -178,7 +178,7 @@ def test_a_shape_and_its_only_hider_are_cited_at_a_moment_of_hiding():
     assert halves < len(of_family("hiding")) / 2
 
 
-def test_a_side_is_cited_at_its_moment():
+def test_a_side_is_cited_at_the_time_of_its_question():
     for _, subject in of_family("side"):
         time = float(re.search(r"at ([0-9.]+) seconds", subject.phrase)[1])
         assert [at for _, at in subject.evidence] == [time, time]
@@ -271,7 +271,7 @@ def test_whole_seconds_are_those_within():
 
 def test_claims_are_inserted_with_their_articles():
     reason = "{0} and {1} are in view. Next leaves {2}. {3} leaves last."
-    assert put_in(reason, ["a", "b", "c", "d"]) == (
+    assert insert_claims(reason, ["a", "b", "c", "d"]) == (
         "The a and the b are in view. Next leaves the c. The d leaves last."
     )
 
@@ -279,7 +279,7 @@ def test_claims_are_inserted_with_their_articles():
 def test_whereabouts_tell_the_steps_by_name_and_then_the_times():
     for scene, subject in SUBJECTS[:200]:
         name = subject.item.name
-        *steps, last = re.findall(r"[^.]+\.", whereabouts(subject, "S", "E"))
+        *steps, last = re.findall(r"[^.]+\.", visibility_reason(subject, "S", "E"))
         assert last == f" The {name} comes into view at S and leaves at E."
         told = re.findall(r"[Tt]he (\w+ \w+)", "".join(steps))
         named = [words for words in told if words in {item.name for item in scene.objects}]

@@ -288,7 +288,7 @@ def test_only_links_into_the_dvc_cache_are_trusted(root, tmp_path):
 
 def test_missing_and_truncated_annotations_are_errors(tmp_path):
     index = read_index(tmp_path, tmp_path / "media.jsonl")
-    with pytest.raises(AnnotationError, match="holds no annotation file"):
+    with pytest.raises(AnnotationError, match="contains no annotation file"):
         check(tmp_path, index, tmp_path, 0.5)
     (tmp_path / "STGR-RL.json").write_text(json.dumps([RL["ts"]])[:-9])
     with pytest.raises(AnnotationError, match=r"STGR-RL\.json: row 0, byte \d+: the file is cut off"):

@@ -1,4 +1,4 @@
-"""The base's lessons are true of the scene, except for noisy boxes and spans, and in the requested form."""
+"""Pretraining answers are true of the scene, except for label noise, and have the requested form."""
 
 import re
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from openo3.core.geometry import RELATIVE_1000, Span
 from openo3.core.prompts import INSTRUCTIONS
 from openo3.core.schema import Box, Task
 from openo3.shapes.noise import LabelNoise
-from openo3.shapes.plain import LOOSE, SHARES, Pair, Teller, plain_questions
+from openo3.shapes.pretraining_questions import LOOSE, SHARES, Pair, PretrainingQuestions, draw_questions
 from openo3.shapes.scene import Object, Scene, sample_scene
 from tests.openo3.shapes.descriptions import SIDE, covered, description, fitting, in_view, unfolded
 
@@ -22,18 +22,20 @@ BOX = r"\[\d+,\d+,\d+,\d+\]"
 Told = list[tuple[Scene, str, str]]
 
 
-def told(ask: Callable[[Teller], Pair], noise: LabelNoise = EXACT, rounds: int = 4) -> Told:
+def answered(ask: Callable[[PretrainingQuestions], Pair], noise: LabelNoise = EXACT, rounds: int = 4) -> Told:
     """Questions of one kind about all scenes, with their answers."""
-    tellers = [Teller(scene, np.random.default_rng([1, n]), noise) for n, scene in enumerate(SCENES)]
-    return [(teller.scene, *ask(teller)) for teller in tellers for _ in range(rounds)]
+    questions = [
+        PretrainingQuestions(scene, np.random.default_rng([1, n]), noise) for n, scene in enumerate(SCENES)
+    ]
+    return [(questions.scene, *ask(questions)) for questions in questions for _ in range(rounds)]
 
 
-def told_of_pictures(noise: LabelNoise = EXACT) -> list[tuple[Scene, float, str, str]]:
+def asked_about_pictures(noise: LabelNoise = EXACT) -> list[tuple[Scene, float, str, str]]:
     rng = np.random.default_rng(2)
     found = []
     for scene in SCENES:
         for time in rng.uniform(0, scene.duration_s, 6):
-            if pair := Teller(scene, rng, noise).picture(time):
+            if pair := PretrainingQuestions(scene, rng, noise).picture(time):
                 found.append((scene, float(time), *pair))
     return found
 
@@ -60,7 +62,7 @@ def asked_of(scene: Scene, question: str) -> Object:
     return meant(scene, description(question))
 
 
-def spans_told(scene: Scene, question: str, answer: str) -> list[tuple[Object, Span]]:
+def labelled_spans(scene: Scene, question: str, answer: str) -> list[tuple[Object, Span]]:
     text = TAG.sub("", answer)
     number = r"(\d+\.\d+)"
     found = [
@@ -73,7 +75,7 @@ def spans_told(scene: Scene, question: str, answer: str) -> list[tuple[Object, S
     return [(item, (float(a), float(b))) for item, a, b in found]
 
 
-def boxes_told(
+def labelled_boxes(
     scene: Scene, question: str, answer: str, time_s: float | None
 ) -> list[tuple[Object, float, Box]]:
     """`time_s` is that of the question."""
@@ -99,22 +101,22 @@ def time_asked(question: str) -> float | None:
     return float(found[1]) if found else None
 
 
-def all_told(
+def all_labels(
     noise: LabelNoise,
 ) -> tuple[list[tuple[Scene, Object, Span]], list[tuple[Scene, Object, float, Box]]]:
     """The spans and the boxes of the answers of every kind."""
     spans, boxes = [], []
-    kinds = [ask for ask in SHARES if ask is not Teller.echo]
-    asked = [(*each, time_asked(each[1])) for ask in kinds for each in told(ask, noise)]
-    asked += [(scene, question, answer, at) for scene, at, question, answer in told_of_pictures(noise)]
+    kinds = [ask for ask in SHARES if ask is not PretrainingQuestions.echo]
+    asked = [(*each, time_asked(each[1])) for ask in kinds for each in answered(ask, noise)]
+    asked += [(scene, question, answer, at) for scene, at, question, answer in asked_about_pictures(noise)]
     for scene, question, answer, at in asked:
-        spans += [(scene, *each) for each in spans_told(scene, question, answer)]
-        boxes += [(scene, *each) for each in boxes_told(scene, question, answer, at)]
+        spans += [(scene, *each) for each in labelled_spans(scene, question, answer)]
+        boxes += [(scene, *each) for each in labelled_boxes(scene, question, answer, at)]
     return spans, boxes
 
 
 def test_without_noise_boxes_and_spans_match_the_scene():
-    spans, boxes = all_told(EXACT)
+    spans, boxes = all_labels(EXACT)
     assert len(spans) > 1000
     assert len(boxes) > 2000
     assert all(span == (item.enter_s, item.leave_s) for _, item, span in spans)
@@ -124,7 +126,7 @@ def test_without_noise_boxes_and_spans_match_the_scene():
 
 
 def test_labels_have_the_stated_noise():
-    spans, boxes = all_told(LOOSE)
+    spans, boxes = all_labels(LOOSE)
     ends, sides = [], []
     for scene, item, (start, end) in spans:
         assert 0 <= start < end <= scene.duration_s
@@ -143,10 +145,12 @@ def test_labels_have_the_stated_noise():
     assert np.std(sides) == pytest.approx(LOOSE.box_sigma, abs=0.003)
 
 
-@pytest.mark.parametrize("ask", [Teller.when, Teller.grounded], ids=["when", "grounded"])
-def test_boxes_given_in_a_question_are_exact(ask: Callable[[Teller], Pair]):
+@pytest.mark.parametrize(
+    "ask", [PretrainingQuestions.when, PretrainingQuestions.grounded], ids=["when", "grounded"]
+)
+def test_boxes_given_in_a_question_are_exact(ask: Callable[[PretrainingQuestions], Pair]):
     checked = 0
-    for scene, question, _ in told(ask, LOOSE, 8):
+    for scene, question, _ in answered(ask, LOOSE, 8):
         if found := re.search(r"\nIts boxes over time are (.*)\.(?:\n|$)", question):
             item = asked_of(scene, question)
             seconds = [second for second in range(60) if item.enter_s <= second <= item.leave_s]
@@ -158,7 +162,7 @@ def test_boxes_given_in_a_question_are_exact(ask: Callable[[Teller], Pair]):
 
 def grounded(noise: LabelNoise = LOOSE) -> list[tuple[Scene, str, Task, Completion]]:
     found = []
-    for scene, text, answer in told(Teller.grounded, noise, 8):
+    for scene, text, answer in answered(PretrainingQuestions.grounded, noise, 8):
         question, _, instruction = text.rpartition("\n")
         tasks = [task for task, said in INSTRUCTIONS.items() if said == instruction]
         found.append((scene, question, tasks[0], parse_completion(answer, RELATIVE_1000)))
@@ -221,17 +225,21 @@ def test_when_questions_are_answered_with_the_times_of_the_reasoning():
 
 def test_only_grounded_answers_use_the_grammar():
     for ask in SHARES:
-        tagged = [bool(TAG.search(question + answer)) for _, question, answer in told(ask)]
-        if ask is Teller.grounded:
+        tagged = [bool(TAG.search(question + answer)) for _, question, answer in answered(ask)]
+        if ask is PretrainingQuestions.grounded:
             assert all(tagged)
-        elif ask is not Teller.echo:
+        elif ask is not PretrainingQuestions.echo:
             assert not any(tagged)
 
 
-def test_what_is_described_takes_one_step():
+def test_descriptions_take_one_step():
     phrases = set()
-    for ask in (Teller.subject, Teller.reason, Teller.grounded):
-        for scene, question, _ in told(ask):
+    for ask in (
+        PretrainingQuestions.short_answer,
+        PretrainingQuestions.explanation,
+        PretrainingQuestions.grounded,
+    ):
+        for scene, question, _ in answered(ask):
             asked_of(scene, question)
             phrases.add(re.match(r"\w+ is (.*)\?", question)[1])
     assert len(phrases) > 200
@@ -243,21 +251,25 @@ def test_what_is_described_takes_one_step():
                       "next shape to", "last shape to"}  # fmt: skip
 
 
-def test_only_one_shape_fits_what_is_described():
-    for ask in (Teller.subject, Teller.reason, Teller.grounded):
-        for scene, question, _ in told(ask):
+def test_only_one_shape_fits_a_description():
+    for ask in (
+        PretrainingQuestions.short_answer,
+        PretrainingQuestions.explanation,
+        PretrainingQuestions.grounded,
+    ):
+        for scene, question, _ in answered(ask):
             assert len(fitting(scene, description(question))) == 1, (scene, question)
 
 
 def test_only_one_shape_is_on_a_side_in_a_picture():
-    for scene, time, question, _ in told_of_pictures():
+    for scene, time, question, _ in asked_about_pictures():
         if found := re.match(r"Where is (the shape .*)\?", question):
             assert len(fitting(scene, f"{found[1]} at {time} seconds")) == 1, (scene, question)
 
 
-def test_a_subject_question_is_answered_directly():
+def test_a_short_answer_gives_no_reason():
     forms = set()
-    for scene, question, answer in told(Teller.subject):
+    for scene, question, answer in answered(PretrainingQuestions.short_answer):
         item = asked_of(scene, question)
         if question.startswith("When"):
             forms.add("when")
@@ -272,7 +284,7 @@ def test_a_subject_question_is_answered_directly():
 
 
 def test_reasoning_ends_with_the_answer():
-    for scene, question, answer in told(Teller.reason):
+    for scene, question, answer in answered(PretrainingQuestions.explanation):
         item = asked_of(scene, question)
         if question.startswith("When"):
             assert answer.endswith(
@@ -281,7 +293,7 @@ def test_reasoning_ends_with_the_answer():
         else:
             assert answer.endswith(f". It is the {item.name}.")
             assert re.search(rf"{item.name} at {BOX} at [\d.]+s", answer)
-    for _, question, answer in told(Teller.reason, LOOSE):
+    for _, question, answer in answered(PretrainingQuestions.explanation, LOOSE):
         if question.startswith("When"):
             *_, a, b, c, d = re.findall(r"\d+\.\d+(?=s)", answer)
             assert (a, b) == (c, d)
@@ -289,7 +301,7 @@ def test_reasoning_ends_with_the_answer():
 
 def test_shapes_in_view_are_listed_from_left_to_right():
     lists, empty = 0, 0
-    for scene, question, answer in told(Teller.what):
+    for scene, question, answer in answered(PretrainingQuestions.what):
         there = [item.name for item in seen(scene, float(re.search(r"[\d.]+(?= seconds)", question)[0]))]
         if question.startswith("List"):
             assert answer == (", ".join(there) or "none")
@@ -301,15 +313,15 @@ def test_shapes_in_view_are_listed_from_left_to_right():
     assert empty > 5
 
 
-def test_places_are_those_of_the_shapes_that_are_seen():
+def test_locations_are_those_of_the_visible_shapes():
     kinds = set()
-    for scene, question, answer in told(Teller.place, LOOSE):
+    for scene, question, answer in answered(PretrainingQuestions.locations, LOOSE):
         time = time_asked(question) or float(re.search(r"at ([\d.]+) seconds", question)[1])
         there = seen(scene, time)
         if answer == "no shape":
             assert not there
             continue
-        items = [item for item, _, _ in boxes_told(scene, question, answer, time)]
+        items = [item for item, _, _ in labelled_boxes(scene, question, answer, time)]
         one = question.startswith("Where is ")
         assert items == ([item for item in items if item in there] if one else there)
         assert len(items) == 1 or not one
@@ -317,9 +329,9 @@ def test_places_are_those_of_the_shapes_that_are_seen():
     assert kinds == {(True, False, False), (False, True, True), (False, False, False)}
 
 
-def test_stories_are_in_order():
+def test_narrations_are_in_order():
     kinds = set()
-    for scene, question, answer in told(Teller.story):
+    for scene, question, answer in answered(PretrainingQuestions.narration):
         key = "leave_s" if "leaves, " in question else "enter_s"
         ordered = sorted(scene.objects, key=lambda item: getattr(item, key))
         names = [
@@ -336,7 +348,7 @@ def test_stories_are_in_order():
 
 def test_where_questions_are_answered_for_the_requested_seconds():
     untimed = 0
-    for scene, question, answer in told(Teller.where, LOOSE):
+    for scene, question, answer in answered(PretrainingQuestions.where, LOOSE):
         item = named(scene, re.match(r"Where is the (\w+ \w+)\?", question)[1])
         seconds = [int(second) for second in read_where(answer, RELATIVE_1000)]
         within = [second for second in range(60) if item.enter_s <= second <= item.leave_s]
@@ -350,9 +362,9 @@ def test_where_questions_are_answered_for_the_requested_seconds():
     assert untimed > 20
 
 
-def test_counts_and_motions_are_true():
+def test_counts_and_directions_are_true():
     words = ["two", "three", "four", "five", "six"]
-    for scene, question, answer in told(Teller.motion):
+    for scene, question, answer in answered(PretrainingQuestions.count_or_motion):
         if question == "How many shapes come into view?":
             assert words.index(answer) + 2 == len(scene.objects)
         else:
@@ -362,7 +374,7 @@ def test_counts_and_motions_are_true():
 
 
 def test_an_echo_repeats_the_given_text():
-    pairs = told(Teller.echo)
+    pairs = answered(PretrainingQuestions.echo)
     assert all(question == f"Repeat: {answer}" for _, question, answer in pairs)
     text = "".join(answer for _, _, answer in pairs)
     assert set(TAG.findall(text)) == {
@@ -372,10 +384,10 @@ def test_an_echo_repeats_the_given_text():
 
 def test_answers_about_pictures_have_no_times():
     kinds = set()
-    for scene, time, question, answer in told_of_pictures(LOOSE):
+    for scene, time, question, answer in asked_about_pictures(LOOSE):
         there = seen(scene, time)
         line, _, instruction = question.partition("\n")
-        boxes = boxes_told(scene, question, answer, time)
+        boxes = labelled_boxes(scene, question, answer, time)
         if question == "Which shapes are in the picture?":
             assert answer == " and ".join(f"the {item.name}" for item in there)
         elif question.startswith("Where are the shapes?"):
@@ -403,15 +415,19 @@ def test_an_empty_picture_gives_no_question():
         for time in np.arange(0, scene.duration_s, 0.5):
             if not seen(scene, time):
                 empty += 1
-                assert Teller(scene, np.random.default_rng(0)).picture(time) is None
+                assert PretrainingQuestions(scene, np.random.default_rng(0)).picture(time) is None
     assert empty > 10
 
 
 def test_every_kind_of_question_occurs():
-    methods = {each for name, each in vars(Teller).items() if callable(each) and not name.startswith("_")}
-    assert set(SHARES) == methods - {Teller.picture}
+    methods = {
+        each
+        for name, each in vars(PretrainingQuestions).items()
+        if callable(each) and not name.startswith("_")
+    }
+    assert set(SHARES) == methods - {PretrainingQuestions.picture}
     rng = np.random.default_rng(0)
-    asked = [pair for scene in SCENES for pair in plain_questions(scene, 12, rng)]
+    asked = [pair for scene in SCENES for pair in draw_questions(scene, 12, rng)]
     assert len(asked) == 12 * len(SCENES)
     assert all(question and answer for question, answer in asked)
     assert len({question for question, _ in asked}) > 600
@@ -422,7 +438,7 @@ def test_every_kind_of_question_occurs():
 
 def test_noise_changes_no_question():
     loose, exact = (
-        [plain_questions(scene, 6, np.random.default_rng(n), noise) for n, scene in enumerate(SCENES)]
+        [draw_questions(scene, 6, np.random.default_rng(n), noise) for n, scene in enumerate(SCENES)]
         for noise in (LOOSE, EXACT)
     )
     differing = 0

@@ -1,10 +1,10 @@
-"""Endless batches of scenes with plain questions, for pretraining: drawn on the CPU, rendered on the GPU.
+"""Endless pretraining batches of scenes with questions: drawn on the CPU, rendered on the GPU.
 
-    lesson = Lessons(processor, seed=0, batch=256, questions=6).draw(rng)
-    pixels = pixel_values(lesson, "cuda", noise=0.02)
+    batch = PretrainingBatches(processor, seed=0, scenes=256, questions=6).draw(rng)
+    pixels = pixel_values(batch, "cuda", noise=0.02)
 
-A lesson is a dict that a DataLoader's worker can send: `tensors`, `times`, `size` and `sources` say what to
-render, `inputs` are the collated packs (tokens and labels), without pixels.
+A batch is a dict that a DataLoader worker can send. `tensors`, `times`, `size` and `sources` describe what to
+render. `inputs` holds the collated packs (tokens and labels) without pixels.
 """
 
 from __future__ import annotations
@@ -24,30 +24,31 @@ from openo3.core import prompts
 from openo3.model.packing import Branch, Pack, collate
 from openo3.shapes import tiny
 from openo3.shapes.noise import LabelNoise
-from openo3.shapes.plain import LOOSE, Teller, plain_questions
+from openo3.shapes.pretraining_questions import LOOSE, PretrainingQuestions, draw_questions
 from openo3.shapes.render import render, scene_tensors
 from openo3.shapes.scene import SIZES, Scene, sample_scene
 
 ROW_TOKENS = 704
-"""Where a clip's row ends: questions that do not fit are left out, so that little of a batch is padding."""
+"""Longest row of a clip. Questions that do not fit are left out, so that little of a batch is padding."""
 
 _SPECIAL_TOKEN = re.compile(r"(<\|\w+\|>)")
 
 
 @dataclass(frozen=True)
-class Lessons(IterableDataset):
-    """`batch` scenes a lesson, each with up to `questions` questions about its frames, none if that is 0.
+class PretrainingBatches(IterableDataset):
+    """Batches of `scenes` scenes, each with up to `questions` questions about its frames (none if 0).
 
-    A share `stills` of the lessons are about single pictures. `keep` adds the packs and the true answers.
+    A share `still_share` of the batches shows single pictures instead of clips. `keep_answers` adds `packs`
+    and `answers` to each batch.
     """
 
     processor: Any
     seed: int
-    batch: int
+    scenes: int
     questions: int
-    stills: float = 0.12
+    still_share: float = 0.12
     noise: LabelNoise = LOOSE
-    keep: bool = False
+    keep_answers: bool = False
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         worker = torch.utils.data.get_worker_info()
@@ -57,20 +58,20 @@ class Lessons(IterableDataset):
             yield self.draw(rng)
 
     def draw(self, rng: np.random.Generator) -> dict[str, Any]:
-        still = rng.random() < self.stills
+        still = rng.random() < self.still_share
         size = model_size(SIZES[rng.integers(len(SIZES))])
-        alike = [source for source in SIZES if model_size(source) == size]
+        same_size = [source for source in SIZES if model_size(source) == size]
         count, extra = (1, 0) if still else (int(rng.choice([4, 6, 8, 8, 8])), int(rng.integers(4)))
         scenes, times, asked = [], [], []
-        while len(scenes) < self.batch:
-            scene = sample_scene(rng, alike[rng.integers(len(alike))])
+        while len(scenes) < self.scenes:
+            scene = sample_scene(rng, same_size[rng.integers(len(same_size))])
             at = still_time(scene, rng) if still else frame_times(scene, count, extra, rng)
             questions = self.ask(scene, at, still, rng)
-            if questions or not self.questions:  # an empty picture leaves nothing to ask
+            if questions or not self.questions:  # there is nothing to ask about an empty picture
                 scenes.append(scene)
                 times.append(at)
                 asked.append(questions)
-        lesson = {
+        batch = {
             "tensors": scene_tensors(scenes),
             "times": torch.tensor(np.stack(times), dtype=torch.float32),
             "size": size,
@@ -81,19 +82,19 @@ class Lessons(IterableDataset):
                 self.pack(None if still else scene.duration_s, at, size, questions)
                 for scene, at, questions in zip(scenes, times, asked, strict=True)
             ]
-            lesson["inputs"] = collate_tiny(packs, self.processor)
-            if self.keep:
-                lesson |= {"packs": packs, "answers": [[answer for _, answer in pairs] for pairs in asked]}
-        return lesson
+            batch["inputs"] = collate_tiny(packs, self.processor)
+            if self.keep_answers:
+                batch |= {"packs": packs, "answers": [[answer for _, answer in pairs] for pairs in asked]}
+        return batch
 
     def ask(
         self, scene: Scene, at: np.ndarray, still: bool, rng: np.random.Generator
     ) -> list[tuple[str, str]]:
-        """(question, answer) pairs; a still picture has room for two."""
+        """(question, answer) pairs: at most two about a still picture."""
         if still and self.questions:
-            teller = Teller(scene, rng, self.noise)
-            return [pair for _ in range(2) if (pair := teller.picture(at[0]))]
-        return plain_questions(scene, self.questions, rng, self.noise)
+            questions = PretrainingQuestions(scene, rng, self.noise)
+            return [pair for _ in range(2) if (pair := questions.picture(at[0]))]
+        return draw_questions(scene, self.questions, rng, self.noise)
 
     def pack(
         self, duration_s: float | None, times: np.ndarray, size: tuple[int, int],
@@ -102,7 +103,7 @@ class Lessons(IterableDataset):
         grid = np.array([[1, size[1] // tiny.PATCH, size[0] // tiny.PATCH]] * len(times))
         patch = self.processor.image_token * int(grid[0].prod() // tiny.MERGE**2)
         text = self.processor.apply_chat_template(
-            prompts.conversation(times, duration_s, "\0"), tokenize=False, add_generation_prompt=True
+            prompts.conversation(times.tolist(), duration_s, "\0"), tokenize=False, add_generation_prompt=True
         )
         head, tail = text.replace(self.processor.image_token, patch).split("\0")
         tokenizer = self.processor.tokenizer
@@ -124,7 +125,7 @@ class Lessons(IterableDataset):
 
 
 def model_size(size: tuple[int, int]) -> tuple[int, int]:
-    """`(width, height)` at which a source of `size` reaches the model, as the processor resizes it."""
+    """`(width, height)` to which the processor resizes a source of `size`."""
     side = tiny.PATCH * tiny.MERGE
     scale = math.sqrt(size[0] * size[1] / tiny.MAX_PIXELS)
     width, height = (max(side, round(length / side) * side) for length in size)
@@ -134,8 +135,10 @@ def model_size(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def frame_times(scene: Scene, count: int, extra: int, rng: np.random.Generator) -> np.ndarray:
-    """Presentation times of `count` evenly spread frames and `extra` ones, on the source's grid: training
-    inserts key frames among the even ones."""
+    """Presentation times of `count` evenly spaced and `extra` random frames of the source.
+
+    Training samples likewise have key frames among the evenly spaced ones.
+    """
     even = (np.arange(count) + rng.uniform(0, 1)) / count * scene.duration_s
     times = np.sort(np.concatenate([even, rng.uniform(0, scene.duration_s, size=extra)]))
     return np.floor(times * scene.fps) / scene.fps
@@ -146,14 +149,14 @@ def still_time(scene: Scene, rng: np.random.Generator) -> np.ndarray:
 
 
 def corpus(seed: int, scenes: int = 4000) -> Iterator[str]:
-    """Text for the tokenizer: prompts and answers."""
+    """Prompts and answers to train the tokenizer on."""
     rng = np.random.default_rng(seed)
     for _ in range(scenes):
         scene = sample_scene(rng)
-        for question, answer in plain_questions(scene, 4, rng):
+        for question, answer in draw_questions(scene, 4, rng):
             yield f"Frame 1 at 2.0s: \nThe video lasts 9.5 seconds.\n{question}"
             yield answer
-    for _ in range(scenes // 8):  # words of the composed questions, so that each is a token or two
+    for _ in range(scenes // 8):  # so that words of composed questions are one or two tokens
         yield (
             "user assistant system Which way does it move? to the right left up down hidden comes leaves "
             "is in view are in view further where it was"
@@ -171,7 +174,7 @@ def _piece_ids(tokenizer: Any, piece: str) -> tuple[int, ...]:
 
 
 def token_ids(tokenizer: Any, text: str) -> list[int]:
-    """`tokenizer(text).input_ids`, its pieces between special tokens remembered: prompts repeat them."""
+    """`tokenizer(text).input_ids`. Pieces between special tokens are cached, since prompts repeat them."""
     return [i for piece in _SPECIAL_TOKEN.split(text) if piece for i in _piece_ids(tokenizer, piece)]
 
 
@@ -194,11 +197,11 @@ def patches(frames: torch.Tensor) -> torch.Tensor:
     return grid.reshape(count * (height // p) * (width // p), channels * 2 * p * p)
 
 
-def pixel_values(lesson: dict[str, Any], device: str, noise: float) -> torch.Tensor:
-    """Render a lesson on the device; `noise` stands for what compression and resizing do to a frame."""
-    tensors = {name: tensor.to(device) for name, tensor in lesson["tensors"].items()}
-    times, sources = lesson["times"].to(device), lesson["sources"].to(device)
-    frames = render(tensors, times, lesson["size"], sources).flatten(0, 1)
+def pixel_values(batch: dict[str, Any], device: str, noise: float) -> torch.Tensor:
+    """Render a batch on the device. Blur and `noise` imitate the effects of compression and resizing."""
+    tensors = {name: tensor.to(device) for name, tensor in batch["tensors"].items()}
+    times, sources = batch["times"].to(device), batch["sources"].to(device)
+    frames = render(tensors, times, batch["size"], sources).flatten(0, 1)
     if noise:
         soft = torch.nn.functional.avg_pool2d(frames.permute(0, 3, 1, 2), 3, 1, 1).permute(0, 2, 3, 1)
         blend = torch.rand(len(frames), 1, 1, 1, device=device)

@@ -1,4 +1,4 @@
-"""Lessons equal the output of the pipeline's own processor and tokenizer for the same scene."""
+"""Batches equal the output of the pipeline's own processor and tokenizer for the same scene."""
 
 from itertools import islice
 
@@ -9,8 +9,9 @@ from PIL import Image
 
 from openo3.model.load import load_processor
 from openo3.shapes import tiny
-from openo3.shapes.lessons import (
-    Lessons,
+from openo3.shapes.noise import LabelNoise
+from openo3.shapes.pretraining_batches import (
+    PretrainingBatches,
     corpus,
     frame_times,
     model_size,
@@ -19,17 +20,16 @@ from openo3.shapes.lessons import (
     still_time,
     token_ids,
 )
-from openo3.shapes.noise import LabelNoise
-from openo3.shapes.plain import LOOSE
+from openo3.shapes.pretraining_questions import LOOSE
 from openo3.shapes.scene import SIZES, sample_scene
 
 PROCESSOR = load_processor("data/tiny-qwen3-vl")
 EXACT = LabelNoise(box_sigma=0, box_loosen=0, span_sigma_s=0, span_loosen_s=0)
 
 
-def lesson(questions: int = 4, stills: float = 0.0, seed: int = 0, noise: LabelNoise = LOOSE) -> dict:
-    lessons = Lessons(PROCESSOR, seed, 6, questions, stills, noise, keep=True)
-    return lessons.draw(np.random.default_rng(seed))
+def draw(questions: int = 4, stills: float = 0.0, seed: int = 0, noise: LabelNoise = LOOSE) -> dict:
+    batches = PretrainingBatches(PROCESSOR, seed, 6, questions, stills, noise, keep_answers=True)
+    return batches.draw(np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -52,7 +52,7 @@ def test_tokens_equal_those_of_the_tokenizer() -> None:
 
 @pytest.mark.parametrize("stills", [0.0, 1.0], ids=["clips", "stills"])
 def test_the_targets_are_the_answers(stills: float) -> None:
-    drawn = lesson(stills=stills)
+    drawn = draw(stills=stills)
     assert drawn["times"].shape[1] == 1 if stills else drawn["times"].shape[1] >= 4
     labels = drawn["inputs"]["labels"]
     for row, pack, answers in zip(labels, drawn["packs"], drawn["answers"], strict=True):
@@ -62,7 +62,7 @@ def test_the_targets_are_the_answers(stills: float) -> None:
 
 @pytest.mark.parametrize("stills", [0.0, 1.0], ids=["clips", "stills"])
 def test_only_the_answers_are_noisy(stills: float) -> None:
-    loose, exact = lesson(stills=stills), lesson(stills=stills, noise=EXACT)
+    loose, exact = draw(stills=stills), draw(stills=stills, noise=EXACT)
     assert torch.equal(loose["times"], exact["times"])
     assert loose["answers"] != exact["answers"]
     for pack, other in zip(loose["packs"], exact["packs"], strict=True):
@@ -72,12 +72,12 @@ def test_only_the_answers_are_noisy(stills: float) -> None:
 
 
 @pytest.mark.parametrize("stills", [False, True], ids=["clips", "stills"])
-def test_lessons_are_noisy_by_default(stills: bool) -> None:
+def test_labels_are_noisy_by_default(stills: bool) -> None:
     scenes = [sample_scene(np.random.default_rng(seed)) for seed in range(12)]
 
     def asked(**given: LabelNoise) -> list:
-        lessons, rng = Lessons(PROCESSOR, 0, 6, 4, **given), np.random.default_rng(0)
-        return [lessons.ask(scene, still_time(scene, rng), stills, rng) for scene in scenes]
+        batches, rng = PretrainingBatches(PROCESSOR, 0, 6, 4, **given), np.random.default_rng(0)
+        return [batches.ask(scene, still_time(scene, rng), stills, rng) for scene in scenes]
 
     assert asked() == asked(noise=LOOSE) != asked(noise=EXACT)
 
@@ -98,9 +98,9 @@ def test_frames_are_spread_evenly_with_extra_ones_among_them() -> None:
 
 
 def test_clips_have_up_to_three_extra_frames() -> None:
-    counts = [lesson(questions=0, seed=seed)["times"].shape[1] for seed in range(60)]
+    counts = [draw(questions=0, seed=seed)["times"].shape[1] for seed in range(60)]
     assert set(counts) == {*range(4, 12)}  # 4, 6 or 8 and none to three more
-    assert {lesson(questions=0, stills=1.0, seed=seed)["times"].shape[1] for seed in range(5)} == {1}
+    assert {draw(questions=0, stills=1.0, seed=seed)["times"].shape[1] for seed in range(5)} == {1}
 
 
 def test_the_words_of_composed_questions_are_in_the_corpus() -> None:
@@ -109,19 +109,19 @@ def test_the_words_of_composed_questions_are_in_the_corpus() -> None:
 
 
 def test_every_picture_has_its_patches() -> None:
-    drawn = lesson()
+    drawn = draw()
     values = pixel_values(drawn, "cpu", noise=0.02)
     assert len(values) == int(drawn["inputs"]["image_grid_thw"].prod(1).sum())
     assert values.abs().max() <= 1
 
 
-def test_a_seed_gives_the_same_lesson() -> None:
-    one, two, other = lesson(seed=3), lesson(seed=3), lesson(seed=4)
+def test_a_seed_gives_the_same_batch() -> None:
+    one, two, other = draw(seed=3), draw(seed=3), draw(seed=4)
     assert torch.equal(one["inputs"]["input_ids"], two["inputs"]["input_ids"])
     assert one["answers"] == two["answers"] != other["answers"]
 
 
-def test_detection_lessons_have_no_questions() -> None:
-    drawn = lesson(questions=0, stills=1.0)
+def test_detection_batches_have_no_questions() -> None:
+    drawn = draw(questions=0, stills=1.0)
     assert "inputs" not in drawn
     assert drawn["times"].shape == (6, 1)

@@ -1,15 +1,16 @@
-"""What the base model is pretrained on: questions about shapes scenes, loosely labelled.
+"""The questions that the base model is pretrained on, with loose labels.
 
-What is in view, when, where, who comes and leaves; mostly answered at once, sometimes with the reason, in
-plain words or in the evidence grammar. Boxes are too wide and spans too long (`LOOSE`), as in captions and
-pseudo-labels, so the base finds things but not precisely. Descriptions take one step (`questions.SIMPLE`):
-of the composed ones it sees none. Both leave head-room for fine-tuning and for reinforcement learning.
+They ask which shapes are in view, when and where, and in which order shapes come and leave. Most answers are
+short; some give a reason, in plain words or in the evidence grammar. Boxes are too wide and spans too long
+(`LOOSE`), as in captions and pseudo-labels, so the base locates shapes only roughly. Descriptions take one
+step (`questions.SIMPLE`); composed questions do not occur. Both leave room for fine-tuning and for
+reinforcement learning.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from openo3.core.evidence import (
     format_where,
 )
 from openo3.core.geometry import RELATIVE_1000, Span
-from openo3.core.schema import Task
+from openo3.core.schema import Box, Task
 from openo3.shapes.noise import LabelNoise
 from openo3.shapes.questions import (
     NUMBERS,
@@ -35,24 +36,25 @@ from openo3.shapes.questions import (
     clear_subjects,
     departure,
     first_to_come,
+    insert_claims,
     on_side,
     options,
-    put_in,
-    whereabouts,
+    visibility_reason,
     whole_seconds,
 )
 from openo3.shapes.scene import Object, Scene
 
+T = TypeVar("T")
 Pair = tuple[str, str]
 """A question and its answer."""
 TAGS = tuple(f"<{slash}{name}>" for name in ("think", "answer", "obj", "box", "t") for slash in ("", "/"))
 ECHOED = ("s", "at", "The ", ". ", "[", "]", ",", "From ", " to ", "comes", "first", *TAGS)
 LOOSE = LabelNoise(box_sigma=0.03, box_loosen=0.05, span_sigma_s=0.75, span_loosen_s=1.5)
-"""How loose the labels of pretraining are."""
+"""The label noise of pretraining."""
 
 
-class Teller:
-    """Questions about a scene with loosely labelled answers. Each `plain_…` method draws one of a kind."""
+class PretrainingQuestions:
+    """Draws questions about one scene, with loosely labelled answers; each public method draws one kind."""
 
     def __init__(self, scene: Scene, rng: np.random.Generator, noise: LabelNoise = LOOSE) -> None:
         self.scene, self.rng, self.noise = scene, rng, noise
@@ -60,26 +62,26 @@ class Teller:
     def what(self) -> Pair:
         time = self._any_time()
         at = f"at {prompts.seconds(time)} seconds"
-        seen = self._in_a_row(time)
+        seen = self._left_to_right(time)
         if self.rng.random() < 0.3:
             return f"List the shapes in view {at}.", ", ".join(item.name for item in seen) or "none"
         return f"Which shapes are in view {at}?", _all_named(seen) or "no shape"
 
-    def place(self) -> Pair:
-        """Where one shape, or each, is at a time."""
+    def locations(self) -> Pair:
+        """The box of one shape, or of each shape in view, at a time."""
         time = self._any_time()
-        seen = self._in_a_row(time)
+        seen = self._left_to_right(time)
         at = f"at {prompts.seconds(time)} seconds"
         if not seen:
             return f"Where are the shapes {at}?", "no shape"
         if self.rng.random() < 0.4:
-            item = self._one_of(seen)
+            item = self._choose(seen)
             return f"Where is the {item.name} {at}?", self._box_text(item, time)
-        ask, tell = self._placed(seen, time)
-        return f"Where are the shapes {at}?{ask}", tell
+        request, answer = self._box_list(seen, time)
+        return f"Where are the shapes {at}?{request}", answer
 
-    def story(self) -> Pair:
-        """Who comes and leaves when, in order of coming or of leaving."""
+    def narration(self) -> Pair:
+        """All entries and exits, in order."""
         arriving = sorted(self.scene.objects, key=lambda item: item.enter_s)
         kind = self.rng.random()
         if kind < 0.25:
@@ -103,30 +105,32 @@ class Teller:
         told = (f"The {first} leaves first.", *(f"Next leaves the {other}." for other in others))
         return "Tell who leaves, and where.", " ".join(told)
 
-    def reason(self) -> Pair:
-        """A question of one step answered with its reason in plain words."""
+    def explanation(self) -> Pair:
+        """A one-step question answered with its reason in plain words."""
         subject = self._subject()
         if self.rng.random() < 0.4:
             start, end = self._span(subject.item)
-            reason = whereabouts(subject, f"{prompts.seconds(start)}s", f"{prompts.seconds(end)}s")
+            reason = visibility_reason(subject, f"{prompts.seconds(start)}s", f"{prompts.seconds(end)}s")
             return f"{subject.when} Explain.", f"{reason} {_span_text((start, end))}"
-        reason = put_in(subject.reason, [self._sighting(item, time) for item, time in subject.evidence])
+        reason = insert_claims(
+            subject.reason, [self._sighting(item, time) for item, time in subject.evidence]
+        )
         return f"{subject.what} Explain.", f"{reason} It is the {subject.item.name}."
 
     def grounded(self) -> Pair:
-        """A question of one step answered in the evidence grammar."""
+        """A one-step question answered in the evidence grammar."""
         subject = self._subject()
         item, kind, what, when = subject.item, self.rng.random(), subject.what, subject.when
         choices, letter = options(self.scene, item, self.rng)
         if kind < 0.45:
             claims = [format_claim(cited.name, [self._box(cited, at)], at) for cited, at in subject.evidence]
-            reason = put_in(subject.reason, claims)
+            reason = insert_claims(subject.reason, claims)
             if kind < 0.33:
                 return prompts.vstar_what(what), format_completion(reason, f"the {item.name}")
             question = prompts.task_text(Task.MCQ, f"{what}\n{choices}")
             return question, format_completion(reason, letter)
         span = self._span(item)
-        reason, answer = whereabouts(subject, *map(format_time, span)), format_span(*span)
+        reason, answer = visibility_reason(subject, *map(format_time, span)), format_span(*span)
         if kind < 0.55:
             question = prompts.task_text(Task.TEMPORAL_MCQ, f"{subject.when_and_what}\n{choices}")
             return question, format_completion(reason, f"{answer}\nCorrect Option: {letter}")
@@ -136,17 +140,17 @@ class Teller:
         return prompts.vstar_when_boxed(when, boxes), format_completion(reason, answer)
 
     def echo(self) -> Pair:
-        """Pieces in no order, to be repeated: copying, and every name, number and tag as a thing to write."""
+        """Random names, numbers and tags to repeat, which teaches copying and every token of the grammar."""
         names = [item.name for item in self.scene.objects]
         pieces = []
         for kind in self.rng.choice(3, size=int(self.rng.integers(3, 10)), p=[0.5, 0.3, 0.2]):
             number = f"{self.rng.uniform(0, 40):.1f}"
-            pieces.append((self._one_of(ECHOED), self._one_of(names), number)[kind])
+            pieces.append((self._choose(ECHOED), self._choose(names), number)[kind])
         text = "".join(pieces) if self.rng.random() < 0.7 else " ".join(pieces)
         return f"Repeat: {text}", text
 
-    def subject(self) -> Pair:
-        """A question of one step answered at once."""
+    def short_answer(self) -> Pair:
+        """A one-step question answered without a reason."""
         subject = self._subject()
         kind = self.rng.integers(3)
         if kind == 0:
@@ -157,7 +161,7 @@ class Teller:
         return f"{subject.what}\n{choices}", letter
 
     def when(self) -> Pair:
-        item = self._one_of(self.scene.objects)
+        item = self._choose(self.scene.objects)
         question = f"When is the {item.name} in view?"
         if self.rng.random() < 0.25:
             boxes = [exact_box(self.scene, item, second) for second in whole_seconds(item)]
@@ -165,36 +169,36 @@ class Teller:
         return question, _span_text(self._span(item))
 
     def where(self) -> Pair:
-        """V-STaR's where-questions: at given seconds, or at a given number of seconds to choose."""
-        item = self._one_of(self.scene.objects)
+        """V-STaR's where question: at given seconds, or at a number of seconds that the model chooses."""
+        item = self._choose(self.scene.objects)
         question = f"Where is the {item.name}?"
         at_s = whole_seconds(item)
         if self.rng.random() < 0.3 and len(at_s) < 6:
             return prompts.vstar_where_untimed(question, len(at_s)), self._where_json(item, at_s)
-        if self.rng.random() < 0.8:  # mostly short lists: the boxes after the first teach little
+        if self.rng.random() < 0.8:  # mostly short lists, since boxes after the first teach little
             count = min(len(at_s), int(self.rng.integers(1, 4)))
             at_s = sorted(self.rng.choice(at_s, size=count, replace=False).tolist())
         return prompts.vstar_where(question, at_s), self._where_json(item, at_s)
 
-    def motion(self) -> Pair:
+    def count_or_motion(self) -> Pair:
         if self.rng.random() < 0.5:
             return "How many shapes come into view?", NUMBERS[len(self.scene.objects)]
-        item = self._one_of(self.scene.objects)
+        item = self._choose(self.scene.objects)
         return f"Which way does the {item.name} move?", item.direction or STAYS
 
     def picture(self, time_s: float) -> Pair | None:
-        """What is in a still picture of the scene, or where; `None` if the picture is empty."""
-        seen = self._in_a_row(time_s)
+        """A question about a still picture of the scene; `None` if the picture is empty."""
+        seen = self._left_to_right(time_s)
         if not seen:
             return None
         kind = self.rng.random()
         if kind < 0.2:
             return "Which shapes are in the picture?", _all_named(seen)
         if kind < 0.4:
-            ask, tell = self._placed(seen, time_s)
-            return f"Where are the shapes?{ask}", tell
-        item = self._one_of(seen)
-        side = self._one_of(list(SIDES))
+            request, answer = self._box_list(seen, time_s)
+            return f"Where are the shapes?{request}", answer
+        item = self._choose(seen)
+        side = self._choose(list(SIDES))
         there = [other for other in self.scene.objects if other.in_view(time_s)]
         if kind < 0.6 and (beside := on_side(there, item, side, time_s)) in seen:
             at, there = (format_claim(shape.name, [self._box(shape, time_s)]) for shape in (item, beside))
@@ -209,16 +213,16 @@ class Teller:
     def _any_time(self) -> float:
         return round(float(self.rng.uniform(0, self.scene.duration_s)), 1)
 
-    def _one_of(self, things: Sequence[Any]) -> Any:
-        return things[self.rng.integers(len(things))]
+    def _choose(self, choices: Sequence[T]) -> T:
+        return choices[int(self.rng.integers(len(choices)))]
 
     def _subject(self) -> Subject:
-        """A description of one step; of a scene so crowded that none is clear, the shape that comes first."""
+        """A one-step description; the shape that comes first if the scene is too crowded for a clear one."""
         found = clear_subjects(self.scene, self.rng, tuple(SIMPLE))
         return next(found, None) or first_to_come(self.scene)
 
-    def _in_a_row(self, time_s: float) -> list[Object]:
-        """The shapes that are seen at a time, from left to right."""
+    def _left_to_right(self, time_s: float) -> list[Object]:
+        """The visible shapes at a time, from left to right."""
         seen = [item for item in self.scene.objects if self.scene.seen(item, time_s)]
         return sorted(seen, key=lambda item: item.centre(time_s)[0])
 
@@ -230,7 +234,7 @@ class Teller:
 
     def _box(self, item: Object, time_s: float) -> list[int]:
         """A loose box in thousandths of the frame."""
-        return list(RELATIVE_1000.from_normalised(self.noise.box(self.scene.box(item, time_s), self.rng)))
+        return _in_thousandths(self.noise.box(self.scene.box(item, time_s), self.rng))
 
     def _box_text(self, item: Object, time_s: float) -> str:
         return bracketed(self._box(item, time_s))
@@ -242,8 +246,8 @@ class Teller:
     def _sighting(self, item: Object, time_s: float) -> str:
         return f"{item.name} at {self._box_text(item, time_s)} at {prompts.seconds(time_s)}s"
 
-    def _placed(self, items: Sequence[Object], time_s: float) -> Pair:
-        """How to answer, and the answer: each shape with its box, in sentences or as JSON."""
+    def _box_list(self, items: Sequence[Object], time_s: float) -> Pair:
+        """A request for a format, and the answer in it: each shape with its box, in sentences or as JSON."""
         if self.rng.random() < 0.5:
             places = (f'"{item.name}": {self._box_text(item, time_s)}' for item in items)
             return " Answer as JSON.", f"{{{', '.join(places)}}}"
@@ -251,8 +255,13 @@ class Teller:
 
 
 def exact_box(scene: Scene, item: Object, time_s: float) -> list[int]:
-    """Its true box in thousandths of the frame, as a question states it."""
-    return list(RELATIVE_1000.from_normalised(scene.box(item, time_s)))
+    """The true box in thousandths of the frame, as a question states it."""
+    return _in_thousandths(scene.box(item, time_s))
+
+
+def _in_thousandths(box: Box) -> list[int]:
+    """A normalised box in thousandths of the frame."""
+    return [int(side) for side in RELATIVE_1000.from_normalised(box)]
 
 
 def _all_named(items: Sequence[Object]) -> str:
@@ -263,25 +272,25 @@ def _span_text(span: Span) -> str:
     return f"From {prompts.seconds(span[0])}s to {prompts.seconds(span[1])}s"
 
 
-SHARES: Mapping[Callable[[Teller], Pair], float] = {
-    Teller.what: 0.14,
-    Teller.when: 0.18,
-    Teller.where: 0.22,
-    Teller.place: 0.10,
-    Teller.story: 0.16,
-    Teller.motion: 0.04,
-    Teller.subject: 0.04,
-    Teller.reason: 0.05,
-    Teller.grounded: 0.18,
-    Teller.echo: 0.03,
+SHARES: Mapping[Callable[[PretrainingQuestions], Pair], float] = {
+    PretrainingQuestions.what: 0.14,
+    PretrainingQuestions.when: 0.18,
+    PretrainingQuestions.where: 0.22,
+    PretrainingQuestions.locations: 0.10,
+    PretrainingQuestions.narration: 0.16,
+    PretrainingQuestions.count_or_motion: 0.04,
+    PretrainingQuestions.short_answer: 0.04,
+    PretrainingQuestions.explanation: 0.05,
+    PretrainingQuestions.grounded: 0.18,
+    PretrainingQuestions.echo: 0.03,
 }
-"""How often each kind of question about a clip is asked, relative to the others."""
+"""Relative frequency of each kind of question about a clip."""
 
 
-def plain_questions(
+def draw_questions(
     scene: Scene, count: int, rng: np.random.Generator, noise: LabelNoise = LOOSE
 ) -> list[Pair]:
-    """`count` (prompt text, answer) pairs about one clip."""
+    """Draw `count` (prompt text, answer) pairs about one clip."""
     kinds, weights = list(SHARES), np.array([*SHARES.values()])
-    teller = Teller(scene, rng, noise)
-    return [kinds[pick](teller) for pick in rng.choice(len(kinds), size=count, p=weights / weights.sum())]
+    questions = PretrainingQuestions(scene, rng, noise)
+    return [kinds[pick](questions) for pick in rng.choice(len(kinds), size=count, p=weights / weights.sum())]

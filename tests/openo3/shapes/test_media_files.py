@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from openo3.shapes.clips import SPLITS, Clip, frame_count, frame_times
-from openo3.shapes.film import draw, write_picture, write_video
+from openo3.shapes.media_files import draw, write_picture, write_video
 from openo3.shapes.render import render, scene_tensors
 from openo3.shapes.scene import FRAME_RATES
 
