@@ -21,8 +21,8 @@ from threading import Lock
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from openo3.fetch.http import Http
-from openo3.fetch.limits import Limits
-from openo3.fetch.plan import Unavailable, Unfinished
+from openo3.fetch.one_file import LIMITS, transfer
+from openo3.fetch.plan import FetchError
 from openo3.serving.chat import Source
 from openo3.serving.errors import ApiError, invalid
 from openo3.serving.limits import ServingLimits
@@ -98,11 +98,17 @@ class Clips:
             if claimed is None and (source.url or "")[:5].lower() == "data:":
                 path.write_bytes(data_of(source.url or "", self.limits.clip_bytes))
             elif claimed is None:
-                with Http(Limits(tries=2, stall_s=10.0), public=True) as http:
-                    download(http, source.url or "", path, self.limits.clip_bytes, deadline)
+                self._fetch(source.url or "", path, deadline - time.monotonic())
             yield path
         finally:
             path.unlink(missing_ok=True)
+
+    def _fetch(self, url: str, path: Path, limit_s: float) -> None:
+        try:
+            with Http(LIMITS, public=True) as http:
+                transfer(http, url, path, self.limits.clip_bytes, limit_s)
+        except FetchError as error:
+            raise invalid(f"messages: {error}", "messages", "bad_url") from None
 
     async def take_in(self, pieces: AsyncIterator[bytes], name: str) -> tuple[str, Upload]:
         """Store an uploaded file; its id, and what is known of it. Raises `ApiError`."""
@@ -174,25 +180,6 @@ def data_of(url: str, most: int) -> bytes:
     if len(content) > most:
         raise too_large(most)
     return content
-
-
-def download(http: Http, url: str, path: Path, most: int, deadline: float) -> None:
-    """Fetch a file. Raises `ApiError` if it cannot be had, is too large or takes too long."""
-    try:
-        found = http.file(url)
-        if found.size is not None and found.size > most:
-            raise too_large(most)
-        size = 0
-        with found.stream() as stream, path.open("wb") as file:
-            while piece := stream.read():
-                size += len(piece)
-                if size > most:
-                    raise too_large(most)
-                if time.monotonic() > deadline:
-                    raise invalid("messages: the address is too slow", "messages", "bad_url")
-                file.write(piece)
-    except (Unavailable, Unfinished) as error:
-        raise invalid(f"messages: {error}", "messages", "bad_url") from None
 
 
 def too_large(most: int) -> ApiError:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
-
 import httpx
 import openai
 import pytest
@@ -15,7 +12,7 @@ from openo3.fetch.limits import Limits
 from openo3.fetch.plan import Unavailable
 from openo3.inference.model import Model
 from openo3.serving.app import Access
-from openo3.serving.clips import data_of, download
+from openo3.serving.clips import data_of
 from openo3.serving.errors import ApiError
 from tests.openo3.serving.conftest import MODEL, NAME, client_of, serving
 
@@ -115,16 +112,6 @@ def test_proxies_and_plain_http_are_not_used_for_strangers_addresses(monkeypatch
             http.file("https://127.0.0.1/a.mp4")
         with pytest.raises(Unavailable, match="not https"):
             http.file("http://93.184.216.34/a.mp4")
-
-
-def test_a_download_is_bounded(address: str, tmp_path: Path) -> None:
-    with Http(Limits(tries=1)) as http:
-        with pytest.raises(ApiError, match="more than"):
-            download(http, f"{address}/player.js", tmp_path / "a", 100, time.monotonic() + 10)
-        download(http, f"{address}/player.js", tmp_path / "b", 1_000_000, time.monotonic() + 10)
-        assert (tmp_path / "b").read_bytes() == httpx.get(f"{address}/player.js").content
-        with pytest.raises(ApiError, match="a web page instead"):
-            download(http, f"{address}/", tmp_path / "c", 1_000_000, time.monotonic() + 10)
 
 
 @pytest.mark.parametrize("url", ["data:", "data:video/mp4;base64", "data:;base64,%%%", "data:;base64,YQ"])
