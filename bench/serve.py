@@ -39,7 +39,7 @@ from openo3.serving.decoders import Batches, Decoder
 from openo3.serving.limits import ServingLimits
 from openo3.shapes.benchmarks import vstar_records
 from openo3.shapes.clips import Clip
-from openo3.shapes.film import write_video
+from openo3.shapes.media_files import write_video
 
 SEED = 11
 WIDTHS = (11, 10, 20, 20, 7, 7)

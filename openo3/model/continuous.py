@@ -204,6 +204,7 @@ class ContinuousBatch:
             cache, slots = open_cache(self.model)
             slots.take(state.owner.shape[1])
             for layer, (keys, values) in zip(cache.layers, state.layers, strict=True):
+                assert isinstance(layer, SlottedLayer)
                 layer.update(keys, values)
             state.layers = []  # now in the cache
             # Recording a step costs many of them, and rows come and go

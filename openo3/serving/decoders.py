@@ -16,6 +16,9 @@ from openo3.model.decoding import Sampling
 from openo3.model.encode import Encoded, Prompt
 from openo3.model.engine import Engine, LocalEngine
 
+STEPS_BETWEEN_JOINS = 8
+"""Reading a prompt holds up all answers, and several prompts are read faster together than one by one."""
+
 Finish = Literal["stop", "length"]
 
 
@@ -89,13 +92,16 @@ class Continuous:
         self.encoder, self.concurrent = engine.encoder, concurrent
         self.tokens_per_batch = engine.tokens_per_batch
         self.rows: dict[Writing, Row] = {}
+        self._steps = 0  # since rows joined
 
     @property
     def writing(self) -> list[Writing]:
         return list(self.rows)
 
     def room_for(self, more: Sequence[Writing]) -> bool:
-        """By answers, and by the tokens of the prompts that are read at once."""
+        """By answers, by the tokens of the prompts that are read at once, and not after every step."""
+        if self.rows and self._steps < STEPS_BETWEEN_JOINS:
+            return False
         answers = sum(one.sampling.n for one in [*self.rows, *more])
         longest = max(len(one.encoded.prefix_ids) for one in more)
         fits = longest * len(more) <= self.tokens_per_batch or len(more) == 1
@@ -105,9 +111,11 @@ class Continuous:
         rows = [Row(one.encoded, one.sampling) for one in more]
         self.batch.join(rows)
         self.rows.update(zip(more, rows, strict=True))
+        self._steps = 0
 
     def step(self) -> None:
         self.batch.step()
+        self._steps += 1
         for writing, row in list(self.rows.items()):
             self._read(writing, row)
             if row.done:

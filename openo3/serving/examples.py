@@ -8,7 +8,7 @@ from typing import Any
 
 from openo3.shapes.benchmarks import vstar_records
 from openo3.shapes.clips import Clip
-from openo3.shapes.film import write_video
+from openo3.shapes.media_files import write_video
 
 SEED = 7
 """Of a world of its own: the default run's has another."""

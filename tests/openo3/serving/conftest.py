@@ -23,7 +23,7 @@ MODEL = Path(__file__).parents[3] / "data/tiny-qwen3-vl"
 NAME = MODEL.name
 SMALL = ServingLimits(
     concurrent=4, queued=2, request_mb=1.0, clip_mb=2.0, clip_s=30.0, question_chars=500, max_tokens=64,
-    answers=3, time_s=60.0, body_s=5.0, uploads=3,
+    answers=3, time_s=240.0, body_s=5.0, uploads=3,
 )  # fmt: skip
 
 
