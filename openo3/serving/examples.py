@@ -6,15 +6,14 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from openo3.shapes.benchmarks import vstar_records
 from openo3.shapes.clips import Clip
 from openo3.shapes.media_files import write_video
+from openo3.shapes.questions import SIMPLE, clear_subjects
 
 SEED = 7
 """Of a world of its own: the default run's has another."""
 
 CLIPS = (1, 3, 5, 2)
-QUESTIONS = ("question", "temporal_question", "question", "spatial_question")
 
 
 class Examples:
@@ -22,17 +21,20 @@ class Examples:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self._lock = folder, Lock()
-        self._clips = [Clip.sample(SEED, "vstar", index) for index in CLIPS]
+        self._clips = [Clip.sample(SEED, "train", index) for index in CLIPS]
 
     def __len__(self) -> int:
         return len(self._clips)
 
     def listed(self) -> list[dict[str, Any]]:
-        """Each example's question, and the address of its clip."""
-        return [
-            {"question": _shortest(clip, kind), "clip": f"/examples/{number}"}
-            for number, (clip, kind) in enumerate(zip(self._clips, QUESTIONS, strict=True))
-        ]
+        """Each example's question, its task (see `chat.TASKS`) and the address of its clip."""
+        found = []
+        for number, clip in enumerate(self._clips):
+            subject = next(iter(clear_subjects(clip.scene, clip.question_rng, tuple(SIMPLE))))
+            asked = (subject.when, "temporal") if number % 2 else (subject.what, "temporal-spatial")
+            question, task = asked
+            found.append({"question": question, "task": task, "clip": f"/examples/{number}"})
+        return found
 
     def clip(self, number: int) -> Path:
         """The example's file."""
@@ -42,8 +44,3 @@ class Examples:
                 self.folder.mkdir(exist_ok=True)
                 write_video(path, self._clips[number].scene)
         return path
-
-
-def _shortest(clip: Clip, kind: str) -> str:
-    """Of a few questions about a clip, the one that is read fastest."""
-    return min((record[kind] for record in vstar_records(clip, 6)), key=len)

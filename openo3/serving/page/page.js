@@ -6,6 +6,7 @@
   const form = byId("form"), drop = byId("drop"), fileField = byId("file"), question = byId("question");
   const answer = byId("answer"), status = byId("status"), ask = byId("ask"), cancel = byId("cancel");
   let clip = null; // {file, url, kind}
+  let example = null; // {question, task}, whose kind of answer is known
   let model = "", mostBytes = Infinity, asking = null;
 
   const say = (text, style = "") => {
@@ -143,6 +144,7 @@
       headers: { "Content-Type": "application/json", ...headers() },
       body: JSON.stringify({
         model, messages: [{ role: "user", content }], stream: true, stream_options: { include_usage: true }, evidence_updates: "chunk",
+        task: clip && question.value === example?.question ? example.task : null,
       }),
     });
     if (!response.ok) throw await problem(response);
@@ -212,22 +214,23 @@
 
   // ---- the beginning
 
-  const offer = async (example) => {
+  const offer = async (offered) => {
     const item = document.createElement("li"), button = document.createElement("button");
     button.type = "button";
     const picture = document.createElement("video");
     Object.assign(picture, { muted: true, playsInline: true, preload: "metadata" });
-    button.append(picture, Object.assign(document.createElement("span"), { textContent: example.question }));
+    button.append(picture, Object.assign(document.createElement("span"), { textContent: offered.question }));
     item.append(button);
     byId("examples").querySelector("ul").append(item);
     byId("examples").hidden = false;
-    const blob = await (await get(example.clip)).blob();
+    const blob = await (await get(offered.clip)).blob();
     picture.src = URL.createObjectURL(blob);
     picture.addEventListener("loadedmetadata", () => { picture.currentTime = picture.duration / 2; }, { once: true });
     button.addEventListener("click", () => {
       if (asking) return;
       choose(new File([blob], "example.mp4", { type: "video/mp4" }));
-      question.value = example.question;
+      example = offered;
+      question.value = offered.question;
       form.requestSubmit();
     });
   };
@@ -241,7 +244,7 @@
     byId("allowed").textContent = `Up to ${found.clip_mb} MB and ${Math.round(found.clip_s / 60)} minutes.`;
     question.maxLength = found.question_chars;
     const examples = await (await get("examples")).json();
-    for (const example of examples) offer(example).catch(() => {});
+    for (const offered of examples) offer(offered).catch(() => {});
   };
   begin().catch((error) => say(error instanceof TypeError ? "The server cannot be reached." : error.message, "bad"));
 })();
