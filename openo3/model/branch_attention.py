@@ -9,6 +9,9 @@ joins the parts. Who sees a slot follows from its owner; there is no mask. Empty
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
@@ -47,24 +50,34 @@ def branch_attention(
     rows, columns, heads, width = query.shape
     shared, slots = keys.shape[1:3]
     queries = heads // shared * columns
-    tile = max(16, min(_MOST_ROWS, triton.next_power_of_2(queries)))
-    tiles = triton.cdiv(queries, tile)
-    parts = max(1, min(triton.cdiv(_PROGRAMS, rows * shared * tiles), triton.cdiv(slots, _SLOTS)))
+    tile = max(16, min(_MOST_ROWS, _power_of_2(queries)))
+    tiles = math.ceil(queries / tile)
+    parts = max(1, min(math.ceil(_PROGRAMS / (rows * shared * tiles)), math.ceil(slots / _SLOTS)))
     query, branch, owner = query.contiguous(), branch.contiguous(), owner.contiguous()
     attended = query.new_empty(rows, shared, queries, parts, width, dtype=torch.float32)
     weight = query.new_empty(rows, shared, queries, parts, dtype=torch.float32)
     output = torch.empty_like(query)
-    _attend_part[(parts, shared * tiles, rows)](
+    _launch(
+        _attend_part, (parts, shared * tiles, rows),
         query, keys, values, owner, branch, index, attended, weight,
         scaling * 1.4426950408889634, columns, queries, heads, shared, parts, owner.shape[1],
         *keys.stride()[:3], *values.stride()[:3],
-        TILE=tile, SLOTS=_SLOTS, WIDTH=width, num_warps=4, num_stages=3,
+        TILE=tile, SLOTS=_SLOTS, WIDTH=width,
     )  # fmt: skip
-    _join_parts[(queries, shared, rows)](
+    _launch(
+        _join_parts, (queries, shared, rows),
         attended, weight, output, columns, queries, heads, shared, parts,
-        PARTS=triton.next_power_of_2(parts), WIDTH=width, num_warps=4,
+        PARTS=_power_of_2(parts), WIDTH=width,
     )  # fmt: skip
     return output
+
+
+def _launch(kernel: Any, grid: tuple[int, ...], *arguments: object, **constants: int) -> None:
+    kernel[grid](*arguments, **constants, num_warps=4, num_stages=3)
+
+
+def _power_of_2(least: int) -> int:
+    return 1 << (least - 1).bit_length()
 
 
 @branch_attention.register_fake

@@ -48,6 +48,9 @@ class Slots:
 class SlottedLayer(DynamicLayer):
     """A cache layer [B, key heads, room, head_dim] that is written in place."""
 
+    keys: torch.Tensor
+    values: torch.Tensor
+
     def __init__(self, slots: Slots) -> None:
         super().__init__()
         self.slots = slots
@@ -137,8 +140,10 @@ class Steps:
         self.positions += 1
         if not self.replayed:
             return self._step()
-        if not self.recorded:
-            self._record()
+        if self.graph is None or not self.recorded:
+            # Only now: a pool without a graph is given up, while `logits` still lies in it
+            self.graph = self._record()
+            self.recorded = True
         self.graph.replay()
         return self.logits
 
@@ -163,7 +168,7 @@ class Steps:
         mask = _additive(seen, computing_dtype(self.model.lm_head.weight))[:, None]
         return {"attention_mask": repeat_mask_for_gqa(mask, self.groups)}
 
-    def _record(self) -> None:
+    def _record(self) -> torch.cuda.CUDAGraph:
         """Record one step, which writes to the same slots as an unrecorded one.
 
         The step runs once before: what kernels allocate or choose at their first use cannot be recorded.
@@ -177,9 +182,7 @@ class Steps:
         # other threads, such as a data loader's, may allocate at the same time
         with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):
             self.logits = self._step()
-        # Only now: a pool without a graph is given up, while `logits` still lies in it
-        self.graph = graph
-        self.recorded = True
+        return graph
 
 
 def _additive(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

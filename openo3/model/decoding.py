@@ -162,16 +162,16 @@ def _read_contexts(
     rows: list[tuple[list[int], list[int], list[int], list[int]]] = []
     for pack in packs:
         ids: list[int] = []
-        owners: list[int] = []
-        offsets: list[int] = []
-        last: list[int] = []
+        numbers: list[int] = []
+        steps: list[int] = []
+        ends: list[int] = []
         for number in range(len(pack.branches) * copies):
             context = pack.branches[number // copies].context_ids
             ids += context
-            owners += [number + 1] * len(context)
-            offsets += range(len(context))
-            last.append(len(ids) - 1)
-        rows.append((ids, owners, offsets, last))
+            numbers += [number + 1] * len(context)
+            steps += range(len(context))
+            ends.append(len(ids) - 1)
+        rows.append((ids, numbers, steps, ends))
     tokens, owners, offsets = (
         _stack([row[part] for row in rows], fill, device) for part, fill in ((0, 0), (1, -1), (2, 0))
     )
