@@ -22,10 +22,11 @@ from openo3.core.voting import majority
 from openo3.inference.answer import Answer, Vote
 from openo3.inference.asked import Asked
 from openo3.inference.checkout import find_model, frame_sampling
-from openo3.media.decode import DecodedVideo, SamplingConfig, sample
+from openo3.inference.looking import look
+from openo3.media.decode import DecodedVideo, SamplingConfig
 from openo3.media.image import fit_size
 from openo3.media.isolated import Processes
-from openo3.media.probe import Media, MediaError, probe
+from openo3.media.probe import Media, MediaError
 from openo3.model.decoding import Sampling
 from openo3.model.engine import Engine, LocalEngine
 
@@ -153,15 +154,6 @@ class Model:
         if isinstance(result, MediaError):
             raise result
         return result
-
-
-def look(job: tuple[str, SamplingConfig, float | None]) -> tuple[Media, DecodedVideo]:
-    """The facts of a file, and the frames that the model sees of it if it is not too long."""
-    path, policy, longest_s = job
-    media = probe(path)
-    if longest_s is not None and (media.duration_s or 0.0) > longest_s:
-        raise MediaError("too long", f"{media.duration_s:.0f} s, at most {longest_s:g} s")
-    return media, sample(path, [], policy)
 
 
 def count_votes(answers: list[str]) -> tuple[int, tuple[Vote, ...]]:
