@@ -217,6 +217,7 @@
   const offer = async (offered) => {
     const item = document.createElement("li"), button = document.createElement("button");
     button.type = "button";
+    button.disabled = true; // until its clip is here
     const picture = document.createElement("video");
     Object.assign(picture, { muted: true, playsInline: true, preload: "metadata" });
     button.append(picture, Object.assign(document.createElement("span"), { textContent: offered.question }));
@@ -224,6 +225,7 @@
     byId("examples").querySelector("ul").append(item);
     byId("examples").hidden = false;
     const blob = await (await get(offered.clip)).blob();
+    button.disabled = false;
     picture.src = URL.createObjectURL(blob);
     picture.addEventListener("loadedmetadata", () => { picture.currentTime = picture.duration / 2; }, { once: true });
     button.addEventListener("click", () => {
