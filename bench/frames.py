@@ -1,15 +1,16 @@
 """Compare sampling frames once into a store with decoding the video for every training sample.
 
-    python -m bench.frames                # two sets of clips, rendered on the spot; a minute or two
+    python -m bench.frames                # three sets of clips, rendered on the spot; a few minutes
     python -m bench.frames --rounds 5
 
 For each set of clips, in one run on one machine: how fast `sample_frames` fills a store with one process and
 with two, starting them included; then the time until the frames of one training sample are in memory in model
 size, from the store and by the published way: open the video, read the evenly spread frames, resize them,
-for every sample again (decord and torchvision as in qwen-vl-utils; PyAV, `uv pip install av`, and OpenCV
-where they are installed; torchvision itself reads no videos any more).
+for every sample again (decord and torchvision as in qwen-vl-utils; PyAV; OpenCV where it is installed;
+torchvision itself reads no videos any more).
+The third set is in a codec that decord is not trusted with, so `sample_frames` decodes it by PyAV.
 Those ways take turns, sample by sample in one shuffled order. Medians: over rounds for filling, over samples
-for reading.
+for reading. On a busy machine, the processors' time says more than the clock's.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ import os
 import random
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -30,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from openo3.media.decode import SamplingConfig, sample_times
-from openo3.media.ffmpeg import encode
+from openo3.media.ffmpeg import H264, encode
 from openo3.media.frame_store import FrameStore
 from openo3.media.frame_writer import Request, Written, write_store
 from openo3.media.image import fit_size
@@ -47,12 +48,13 @@ class Clips:
     seconds: float
     fps: int
     count: int
+    options: Mapping[str, object] = field(default_factory=lambda: H264)
 
     def render(self, folder: Path) -> list[Path]:
         """Coloured noise that drifts over a gradient, which compresses about as well as real video."""
         paths = [folder / f"{self.name}-{number:03d}.mp4" for number in range(self.count)]
         for number, path in enumerate(paths):
-            encode(path, self._frames(number), self.fps, self.size)
+            encode(path, self._frames(number), self.fps, self.size, self.options)
         return paths
 
     def _frames(self, seed: int) -> Iterator[np.ndarray]:
@@ -69,17 +71,28 @@ class Clips:
             yield frame
 
 
-SETS = (Clips("small", (160, 120), 10, 12, count=48), Clips("web", (640, 360), 20, 30, count=12))
+MPEG4 = {"f": "mp4", "vcodec": "mpeg4", "q": 5, "g": 30, "bf": 2}
+SETS = (
+    Clips("small", (160, 120), 10, 12, count=48),
+    Clips("web", (640, 360), 20, 30, count=12),
+    Clips("mpeg4", (640, 360), 20, 30, count=12, options=MPEG4),
+)
 
 
-def fill(folder: Path, clips: list[Path], workers: int) -> tuple[float, Written]:
-    """Seconds, including the start of the processes, and the written store."""
+def fill(folder: Path, clips: list[Path], workers: int) -> tuple[float, float, Written]:
+    """Seconds by the clock and of the processors, processes' start included, and the written store."""
     requests = [Request(clip.name, hashlib.sha256(clip.read_bytes()).hexdigest()) for clip in clips]
-    started = time.perf_counter()
+    started, before = time.perf_counter(), _processor_s()
     done = write_store(
         folder, clips[0].parent, requests, POLICY, shards=8, workers=workers, time_limit_s=60.0
     )
-    return time.perf_counter() - started, done
+    return time.perf_counter() - started, _processor_s() - before, done
+
+
+def _processor_s() -> float:
+    """Of this process and of those that it started and that have ended."""
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
 
 
 def from_store(store: FrameStore, clip: Path) -> np.ndarray:
@@ -141,13 +154,16 @@ def _resized(frames: np.ndarray) -> np.ndarray:
 
 def compare(kind: Clips, rounds: int, folder: Path) -> None:
     clips = kind.render(folder / kind.name)
-    print(f"\n{kind.count} clips of {kind.size[0]}x{kind.size[1]}, {kind.seconds:g} s at {kind.fps} frames/s")
+    size, codec = "x".join(map(str, kind.size)), kind.options["vcodec"]
+    print(f"\n{kind.count} clips of {size}, {kind.seconds:g} s at {kind.fps} frames/s, {codec}")
     for workers in (1, 2):
         runs = [fill(folder / f"{kind.name}-{workers}-{turn}", clips, workers) for turn in range(rounds)]
-        rate = median(done.frames / seconds for seconds, done in runs)
-        per_clip = median(seconds / done.media for seconds, done in runs)
+        rate = median(done.frames / seconds for seconds, _, done in runs)
+        per_clip = median(seconds / done.media for seconds, _, done in runs)
+        busy = median(seconds / done.media for _, seconds, done in runs)
         label = f"sample_frames, {workers} process{'es' * (workers > 1)}"
-        print(f"  {label:28} {rate:8.0f} frames/s {per_clip * 1000:10.1f} ms/clip, once")
+        times = f"{per_clip * 1000:10.1f} ms/clip, once, {busy * 1000:.1f} ms of the processors"
+        print(f"  {label:28} {rate:8.0f} frames/s {times}")
     store = FrameStore.open(folder / f"{kind.name}-1-0")
     ways = {"from the store": lambda clip: from_store(store, clip)}
     ways |= {label: way for module, (label, way) in AGAIN.items() if importlib.util.find_spec(module)}

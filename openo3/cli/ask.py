@@ -103,10 +103,9 @@ def _answer(clip: Path, arguments: argparse.Namespace, files: list[Path]) -> Non
 
 def _asked(model: Model, clip: Path, arguments: argparse.Namespace) -> Answer:
     from openo3.inference.transcript import Transcript, readable
-    from openo3.media.probe import probe
 
     task: Task | None = TASKS.get(arguments.task)
-    size = probe(clip).size
+    size = model.probe(clip).size
     transcript = Transcript(model.box_space(size), size)
     streams = not arguments.json and arguments.votes == 1
 

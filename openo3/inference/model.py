@@ -23,10 +23,10 @@ from openo3.inference.answer import Answer, Vote
 from openo3.inference.asked import Asked
 from openo3.inference.checkout import find_model, frame_sampling
 from openo3.inference.looking import look
-from openo3.media.decode import DecodedVideo, SamplingConfig
+from openo3.media.decode import SamplingConfig
 from openo3.media.image import fit_size
-from openo3.media.isolated import Processes
-from openo3.media.probe import Media, MediaError
+from openo3.media.isolated import Job, Processes, Result
+from openo3.media.probe import Media, MediaError, probe
 from openo3.model.decoding import Sampling
 from openo3.model.engine import Engine, LocalEngine
 
@@ -138,7 +138,7 @@ class Model:
         `time_limit_s` is for decoding. Raises `MediaError`, also for a video longer than `longest_s` seconds.
         """
         path = Path(clip)
-        media, video = self._decode(path, longest_s, time_limit_s)
+        media, video = self._isolated(look, (str(path), self.frames, longest_s), time_limit_s)
         if task is None:
             task = Task.VISUAL if media.kind == "image" else Task.FREE_FORM
         space = self.engine.box_space(video.size)
@@ -148,9 +148,13 @@ class Model:
         """The space of the boxes in its completions about a clip whose frames are `(W, H)` source pixels."""
         return self.engine.box_space(fit_size(*size, self.frames.max_pixels, self.frames.multiple))
 
-    def _decode(self, path: Path, longest_s: float | None, time_limit_s: float) -> tuple[Media, DecodedVideo]:
+    def probe(self, clip: str | os.PathLike[str]) -> Media:
+        """What kind of file it is, and how large and long. Raises `MediaError`."""
+        return self._isolated(probe, os.fspath(clip), TIME_LIMIT_S)
+
+    def _isolated(self, function: Callable[[Job], Result], job: Job, time_limit_s: float) -> Result:
         """In a process of its own: decoders may crash or hang on a broken file."""
-        result = self._decoders.call(look, (str(path), self.frames, longest_s), time_limit_s)
+        result = self._decoders.call(function, job, time_limit_s)
         if isinstance(result, MediaError):
             raise result
         return result

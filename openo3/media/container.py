@@ -1,7 +1,7 @@
 """Which files are opened at all, judged by their first bytes, and plain words for what is wrong with others.
 
-Files come from outside. Playlists and concat scripts make ffmpeg open the files that they name, so only real
-containers of pictures and sound are opened, and ffmpeg's protocols are limited to `file`.
+Files come from outside. Playlists and concat scripts make ffmpeg's libraries open the files that they name,
+so only real containers of pictures and sound are opened, and protocols are limited to `file`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,12 @@ from __future__ import annotations
 import os
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
+
+TOO_SLOW = "too slow"
+"""The reason of a `MediaError` that may be the machine's fault rather than the file's."""
 
 CONTAINERS = (
     "mov,matroska,avi,mpegts,mpeg,flv,asf,ogg,nut,mxf,rm,ivf,dv,wtv"
@@ -19,6 +23,9 @@ CONTAINERS = (
 )
 """ffmpeg's names of the demuxers that may open a file."""
 
+OPEN_OPTIONS: Mapping[str, str] = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
+"""ffmpeg's options for opening an untrusted local file."""
+
 _FOREIGN = (
     (rb"version https://git-lfs", "a Git LFS pointer instead of the file; run `git lfs pull`"),
     (rb"\s*<(!doctype|html|\?xml)", "a web page instead of the file; download it again"),
@@ -26,19 +33,16 @@ _FOREIGN = (
 )
 _MOST_BOXES, _MOST_MOOV = 100_000, 1 << 28  # sizes in a file may be forged
 _PICTURE_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif", b"avis")
-_NOT_MEDIA = "neither a picture nor a video"
-_WORDS = {
-    "Format not on whitelist": "not a video container that is supported, such as MP4, MKV, WebM or MPEG-TS",
-    "moov atom not found": "the MP4 index (moov) is missing: the recording or download was cut off",
-    "Packet corrupt": "damaged or cut off",
-    "Invalid data found when processing input": _NOT_MEDIA,
-}
+_EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"  # of Matroska and WebM
+_LONGEST_EBML_HEADER = 1 << 12
 
 
-def input_options(path: str | os.PathLike[str]) -> list[str]:
-    """ffmpeg's input options for an untrusted local file, whose name may contain `:` or `%`."""
-    allowed = ["-protocol_whitelist", "file", "-format_whitelist", CONTAINERS]
-    return ["-xerror", *allowed, "-i", f"file:{os.path.abspath(path)}"]
+class MediaError(Exception):
+    """A file that gives no frames: `reason` is one of a few words to count by, `detail` says more."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason, self.detail = reason, detail
 
 
 def unsupported(path: Path) -> str | None:
@@ -63,22 +67,31 @@ def encrypted(path: Path) -> bool:
     return False
 
 
-def complaint(log: str, path: str | os.PathLike[str]) -> str:
-    """What ffmpeg's log says is wrong with the file, in plain words and without paths and addresses."""
-    boxes = list(_boxes(Path(path)))
+def _missing_bytes(path: Path) -> int:
+    """How many bytes a cut-off MP4, QuickTime, Matroska or WebM file lacks by its own account; else 0."""
+    end = 0
+    for _, position, size in _boxes(path):
+        end = position + size
+    return max(0, (end or _segment_end(path)) - path.stat().st_size)
+
+
+def cut_off(path: Path) -> str:
+    """That the file is not complete, as far as it says; empty if it is."""
+    missing = _missing_bytes(path)
+    return f"cut off: the last {missing:,} bytes are missing; download it again" if missing else ""
+
+
+def why_unreadable(path: Path, *, refused: bool) -> str:
+    """What is wrong with a file that cannot be opened; `refused` if `CONTAINERS` does not name its kind."""
+    if words := cut_off(path):
+        return words
+    boxes = {kind for kind, *_ in _boxes(path)}
     if boxes:
-        _, position, size = boxes[-1]
-        if (missing := position + size - os.path.getsize(path)) > 0:
-            return f"cut off: the last {missing:,} bytes are missing; download it again"
-    log = log.replace(os.path.abspath(path), "")  # a file may be called corrupted.mp4
-    said = [line for line in log.splitlines() if line.startswith(("[", "Error"))]  # others quote the file
-    for line in said:
-        if "moov atom not found" in line and not boxes:
-            return _NOT_MEDIA
-        if re.search("error|invalid|corrupt|premature|partial|not found|whitelist", line, re.IGNORECASE):
-            words = (words for known, words in _WORDS.items() if known in line)
-            return next(words, re.sub(r"^(\[[^]]*\] *)+", "", line)[:200])
-    return "ffmpeg cannot read it"
+        missing = "the MP4 index (moov) is missing: the recording or download was cut off"
+        return "its header is damaged" if b"moov" in boxes else missing
+    if refused:
+        return "not a video container that is supported, such as MP4, MKV, WebM or MPEG-TS"
+    return "neither a picture nor a video"
 
 
 def _boxes(path: Path) -> Iterator[tuple[bytes, int, int]]:
@@ -99,3 +112,25 @@ def _boxes(path: Path) -> Iterator[tuple[bytes, int, int]]:
                 size = end - position
             yield kind, position, size
             position += size
+
+
+def _segment_end(path: Path) -> int:
+    """Where a Matroska or WebM file says that it ends; 0 if it does not say, as recordings in progress."""
+    with path.open("rb") as file:
+        if file.read(4) != _EBML or not (size := _element_size(file)) or size > _LONGEST_EBML_HEADER:
+            return 0
+        file.seek(size, os.SEEK_CUR)
+        if file.read(4) != _SEGMENT or not (size := _element_size(file)):
+            return 0
+        return file.tell() + size
+
+
+def _element_size(file: BinaryIO) -> int | None:
+    """The size of an EBML element, whose first set bit tells how many bytes long the size is."""
+    first = file.read(1)
+    length = 9 - first[0].bit_length() if first else 9
+    if length > 8:
+        return None
+    bits = (1 << 7 * length) - 1
+    size = int.from_bytes(first + file.read(length - 1), "big") & bits
+    return None if size == bits else size  # all bits set: unknown

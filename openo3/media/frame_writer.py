@@ -24,23 +24,23 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
+from PIL import Image
 
 from openo3.executors import LOCAL, ExecutorError, opened
 from openo3.files.artifacts import read_json, write_json
-from openo3.media import container, decode, ffmpeg, image, probe
+from openo3.media import container, decode, image, probe, reader
+from openo3.media.container import MediaError
 from openo3.media.decode import Key, SamplingConfig
 from openo3.media.frame_layout import layout
 from openo3.media.frame_shards import FrameRow, ShardIndex, content_digest, shard_rows, write_shard
 from openo3.media.frame_store import INDEX, SCHEMA
 from openo3.media.image import to_jpeg
 from openo3.media.isolated import each, extend_time_limit
-from openo3.media.probe import MediaError
 
 LAYOUT = "layout.json"
-_TEST_CLIP = ".test-clip.mp4"
-_BROKEN = "ffmpeg fails on a clip made for testing it; check the installation and the free disk space"
+_TEST_CLIP = ".test-clip.gif"
+_BROKEN = "the decoder fails on a clip made for testing it; check the installation and the free disk space"
 
 
 @dataclass(frozen=True)
@@ -137,12 +137,12 @@ def write_store(
 
 @contextmanager
 def _test_clip(folder: Path) -> Iterator[list[Request]]:
-    """A request for a clip that any working ffmpeg writes and reads. The next run removes a leftover one."""
+    """A request for a clip that PyAV always reads. The next run removes a leftover one."""
     file = folder.resolve() / _TEST_CLIP
     try:
-        options = {"f": "mp4", "vcodec": "mpeg4"}  # decord never decodes this codec, so ffmpeg has to
-        ffmpeg.encode(file, [np.full((48, 64, 3), 128, np.uint8)] * 4, 4, (64, 48), options)
-    except (OSError, RuntimeError) as error:
+        first, *others = (Image.new("RGB", (64, 48), (60 * turn, 128, 128)) for turn in range(4))
+        first.save(file, save_all=True, append_images=others, duration=250)
+    except OSError as error:
         raise ExecutorError(f"{_BROKEN} ({' '.join(str(error).split())})") from None
     try:
         yield [Request(str(file), "")]
@@ -197,9 +197,8 @@ def _sample_segment(
 @cache
 def _code() -> str:
     """Changes with the modules that turn a file into frames."""
-    sources = [
-        Path(inspect.getfile(module)).read_bytes() for module in (container, decode, ffmpeg, image, probe)
-    ]
+    modules = (container, decode, image, probe, reader)
+    sources = [Path(inspect.getfile(module)).read_bytes() for module in modules]
     return hashlib.sha256(b"\0".join(sources)).hexdigest()
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from openo3.media.probe import IMAGE_FORMATS, MediaError
+from openo3.media.container import MediaError
+from openo3.media.probe import IMAGE_FORMATS
 
 
 def fit_size(width: int, height: int, max_pixels: int, multiple: int) -> tuple[int, int]:

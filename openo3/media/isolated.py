@@ -25,7 +25,7 @@ from multiprocessing.connection import Connection, Pipe
 from threading import Lock
 from typing import Any, TypeVar
 
-from openo3.media.probe import TOO_SLOW, MediaError
+from openo3.media.container import TOO_SLOW, MediaError
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")

@@ -1,50 +1,40 @@
-"""What a media file is, found out without decoding a video.
+"""What a media file is.
 
     probe("clip.mp4") -> Media(kind="video", size=(640, 360), duration_s=9.6, fps=30.0, times_s=(0.0, ...))
 
-ffmpeg lists the packets of the first video stream (`-c copy -f framecrc`). This takes ten milliseconds and
-gives the exact presentation time of every frame on a player's time line: 0 is where the earliest stream of
-the file starts. A broken file raises `MediaError` within the time limit.
+The packets of the first video stream are listed and its first frame is decoded. This takes some ten
+milliseconds and gives the exact presentation time of every frame on a player's time line: 0 is where the
+earliest stream of the file starts. A broken file raises `MediaError`.
 """
 
 from __future__ import annotations
 
 import os
-import re
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from PIL import Image, UnidentifiedImageError
 
-from openo3.media.container import complaint, encrypted, input_options, unsupported
-from openo3.media.ffmpeg import binary
+from openo3.media.container import MediaError, cut_off, encrypted, unsupported
+from openo3.media.reader import MAX_PIXELS, Entry, Orientation, Video, opened, orientation
 
 TIME_LIMIT_S = 60.0
-TOO_SLOW = "too slow"
-"""The reason of a `MediaError` that may be the machine's fault rather than the file's."""
 
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 _ANIMATED_FORMATS = ("PNG", "WEBP", "GIF")  # others with several pictures (MPO, TIFF) are still images
-MAX_PIXELS = 1 << 26
-"""Larger pictures than 8192 x 8192 are refused: a damaged header may claim any size."""
 
 _FRAMES_PER_LIMIT = 10_000  # time limits hold for videos of up to so many frames, and grow with longer ones
 _BYTES_PER_LIMIT = 1 << 30
 _END_TOLERANCE_S = 0.1  # declared lengths are approximate
+_LONGEST_GAP_S = 30 * 3600  # as the ffmpeg command
 
-_KEY, _DISCARDED = 0x1, 0x4  # packet flags of libavcodec
 _IDR = 5  # H.264 NAL unit type: the decoder forgets everything before it
-
-
-class MediaError(Exception):
-    """A file that gives no frames: `reason` is one of a few words to count by, `detail` says more."""
-
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason, self.detail = reason, detail
+_ENTERED = ("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mjpeg", "prores")
+"""Codecs whose key frames are entries, as tests show."""
+_COUNTED = ("h264", "hevc", "vp8", "vp9")
+"""Codecs of which a decoder that counts frames has been seen to count right."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +46,11 @@ class Media:
     `duration_s` is the end of the last frame whatever the sound does. Both are empty for an image.
     `frames` is the number of packets, about that of frames.
 
-    `independent_gops`: a decoder that starts at any key frame shows every later frame right (closed groups of
-    pictures, no trimmed frames, no display matrix, in a container with an index).
+    `entries` are the key frames after the first one from which on a decoder shows everything right; without
+    them, decoding starts at the start of the file.
 
-    The clock of ffmpeg's filters may start elsewhere: `clock_offset_s` is added to its times. For containers
-    without presentation times, `first_time_s` is the time of the first frame instead.
+    `independent_gops`: a decoder that only counts frames from any key frame is right too (closed groups of
+    pictures, no trimmed frames, upright pictures).
     """
 
     kind: Literal["video", "image"]
@@ -69,10 +59,9 @@ class Media:
     fps: float | None = None
     times_s: tuple[float, ...] = ()
     codec: str = ""
+    entries: tuple[Entry, ...] = ()
     independent_gops: bool = False
     frames: int = 1
-    clock_offset_s: float = 0.0
-    first_time_s: float | None = None
 
 
 def decoding_limit_s(media: Media, time_limit_s: float) -> float:
@@ -80,22 +69,27 @@ def decoding_limit_s(media: Media, time_limit_s: float) -> float:
     return time_limit_s * max(1.0, media.frames / _FRAMES_PER_LIMIT)
 
 
+def probing_limit_s(path: str | os.PathLike[str], time_limit_s: float) -> float:
+    """The time limit for `probe`: `time_limit_s` for up to 1 GiB, in proportion for more."""
+    size = os.path.getsize(path) if os.path.exists(path) else 0
+    return time_limit_s * max(1.0, size / _BYTES_PER_LIMIT)
+
+
 def probe(path: str | os.PathLike[str], time_limit_s: float = TIME_LIMIT_S) -> Media:
     """Inspect the file's content; its name does not matter.
 
-    `time_limit_s` holds for up to 1 GiB, larger files get more in proportion. Raises `MediaError` with the
-    reasons `missing`, `empty`, `unreadable`, `no video`, `no frames`, `damaged` (also cut off), `encrypted`,
+    `time_limit_s` is stretched for large files (`probing_limit_s`). Raises `MediaError` with the reasons
+    `missing`, `empty`, `unreadable`, `no video`, `no frames`, `damaged` (also cut off), `encrypted`,
     `too large` or `too slow`.
     """
     file = Path(path)
     if not file.is_file():
         raise MediaError("missing")
-    size = file.stat().st_size
-    if size == 0:
+    if file.stat().st_size == 0:
         raise MediaError("empty")
     if why := unsupported(file):
         raise MediaError("unreadable", why)
-    return _probe_image(file) or _probe_video(file, time_limit_s * max(1.0, size / _BYTES_PER_LIMIT))
+    return _probe_image(file) or _probe_video(file, probing_limit_s(file, time_limit_s))
 
 
 def _probe_image(path: Path) -> Media | None:
@@ -119,167 +113,139 @@ def _probe_image(path: Path) -> Media | None:
 
 
 def _probe_video(path: Path, time_limit_s: float) -> Media:
-    listing, log = _packets(path, time_limit_s)
-    header = dict(re.findall(r"^#(\w+) 0: +(.*)$", listing, re.MULTILINE))
-    if encrypted(path):
-        raise MediaError("encrypted", "copy-protected, so it cannot be decoded")
-    if "dimensions" not in header:
-        raise MediaError("unreadable", "no frame size")
-    width, height = map(int, header["dimensions"].split("x"))
-    _check_size(width, height)
-    packets = [_Packet.read(line) for line in listing.splitlines() if line.startswith("0,")]
-    if not packets:
-        raise MediaError("no frames")
-    clock, offset_s = _seconds(header["tb"]), _clock_offset_s(log)
-    kept = [packet for packet in packets if not packet.flags & _DISCARDED]
-    untimed = any(packet.pts is None for packet in packets)
-    timeless = packets[0].pts is None  # such as AVI, which stores the order of decoding alone
-    delay = 0 if packets[0].pts is None else packets[0].pts - packets[0].dts
-    starts = sorted((p.dts + delay if untimed or p.pts is None else p.pts, p.ticks) for p in kept)
-    ticks = sorted({start for start, _ in starts})
-    if not ticks:
-        raise MediaError("no frames")
-    times = [round(start * clock + offset_s, 6) for start in ticks]
-    # The demuxer rewrites times next to trimmed frames, and packets at one time are not one frame each.
-    trusted = not untimed and len(kept) == len(packets) and len(ticks) == len(kept)
-    shown = tuple(time_s for time_s in times if time_s >= 0)  # what starts before 0 is not shown
-    span = ticks[-1] - ticks[0]
-    last = starts[-1][1] or (span / (len(ticks) - 1) if span else 0)
-    end_s = round((ticks[-1] + last) * clock + offset_s, 6)
-    _check_end(log, end_s, 2 * last * clock)
-    matrix = re.search(r"[Dd]isplay ?[Mm]atrix: rotation of (\S+) degrees", log)
-    if matrix and abs(abs(float(matrix[1])) % 180 - 90) < 1:
-        width, height = height, width
-    idr = {line.split(",")[1] for line in listing.splitlines() if line.startswith("1,")}
-    return Media(
-        "video",
-        (width, height),
-        end_s if end_s > 0 else None,
-        len(ticks) / ((span + last) * clock) if span + last else None,
-        shown if trusted else (),
-        header.get("codec_id", ""),
-        independent_gops=trusted
-        and not matrix
-        and len(shown) == len(packets)
-        and re.search(r"^Input #0, (mov|matroska),", log, re.MULTILINE) is not None
-        and _closed(packets, header.get("codec_id", ""), {int(dts) for dts in idr}),
-        frames=len(packets),
-        clock_offset_s=offset_s,
-        first_time_s=times[0] if timeless else None,
-    )
+    with opened(path, time_limit_s) as video:
+        if encrypted(path):
+            raise MediaError("encrypted", "copy-protected, so it cannot be decoded")
+        _check_size(*video.size)
+        packets, frame = _packets(video)
+        turn, size = orientation(frame), (frame.width, frame.height)
+        _check_size(*size)
+        kept = [packet for packet in packets if not packet.discarded]
+        timed = all(packet.timed for packet in packets)
+        delay = packets[0].pts - packets[0].dts
+        starts = sorted((p.pts if timed else p.dts + delay, p.ticks) for p in kept)
+        ticks = sorted({start for start, _ in starts})
+        if not ticks:
+            raise MediaError("no frames")
+        times = [video.seconds(start) for start in ticks]
+        # The demuxer rewrites times next to trimmed frames, and packets at one time are not one frame each.
+        trusted = timed and len(kept) == len(packets) and len(set(times)) == len(kept)
+        shown = tuple(time_s for time_s in times if time_s >= 0)  # what starts before 0 is not shown
+        span = ticks[-1] - ticks[0]
+        last = starts[-1][1] or (span / (len(ticks) - 1) if span else 0)
+        end_s = video.seconds(ticks[-1] + last)
+        _check_end(path, video, end_s, 2 * last * video.tick_s)
+        entered = trusted and video.seekable and video.codec in _ENTERED
+        return Media(
+            "video",
+            turn.apply(size),
+            end_s if end_s > 0 else None,
+            len(ticks) / ((span + last) * video.tick_s) if span + last else None,
+            shown if trusted else (),
+            video.codec,
+            entries=tuple(_entries(packets[1:], video)) if entered else (),
+            independent_gops=entered
+            and turn == Orientation()
+            and not frame.rotation
+            and len(shown) == len(packets)
+            and video.codec in _COUNTED
+            and _closed(packets),
+            frames=len(packets),
+        )
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class _Packet:
-    """One line of ffmpeg's packet list: `stream, dts, pts, duration, size, checksum[, F=flags]...`."""
+    """`pts` and `dts` are the ticks of presentation and decoding, `ticks` says how long it is shown.
 
-    pts: int | None  # presentation time in ticks
-    dts: int
-    ticks: int  # how long it is shown
-    flags: int
-
-    @classmethod
-    def read(cls, line: str) -> _Packet:
-        _, dts, pts, ticks, *rest = (part.strip() for part in line.split(","))
-        flags = next((int(part[2:], 16) for part in rest if part.startswith("F=")), _KEY)
-        return cls(int(pts) if int(pts) > -(1 << 62) else None, int(dts), int(ticks), flags)
-
-
-def _packets(path: Path, time_limit_s: float) -> tuple[str, str]:
-    """ffmpeg's packet list and its log; as stream 1 of the list the same packets cut down to IDR units."""
-    listed = ["-map", "0:V:0", "-c", "copy", "-copyinkf"]
-    both = ["-map", "0:V:0", *listed, "-bsf:v:1", f"filter_units=pass_types={_IDR}"]
-    for output in (both, listed):
-        code, listing, log = _run(path, output, time_limit_s)
-        if "is not supported by the bitstream filter" not in log:
-            break
-    if code and "Stream #" in log and listing.count("\n0,"):
-        raise MediaError("damaged", complaint(log, path))
-    if code and ("matches no streams" in log or ("Stream #" in log and "Video: " not in log)):
-        raise MediaError("no video", "audio or data only")
-    if code:
-        raise MediaError("unreadable", complaint(log, path))
-    return listing, log
-
-
-def _run(path: Path, output: Sequence[str], time_limit_s: float) -> tuple[int, str, str]:
-    command = [
-        binary(),
-        "-hide_banner",
-        "-nostdin",
-        *input_options(path),
-        *output,
-        "-f",
-        "framecrc",
-        "pipe:1",
-    ]
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=time_limit_s, check=False)
-    except subprocess.TimeoutExpired:
-        raise MediaError(TOO_SLOW, f"no packet list within {time_limit_s:g} s") from None
-    return done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
-
-
-def _clock_offset_s(log: str) -> float:
-    """By how much the first video stream starts after the file, in the formats where ffmpeg drops that.
-
-    ffmpeg counts the times of MPEG transport and program streams and of Ogg from the first mapped stream.
+    `timed`: its container, unlike AVI, says when it is presented. `clean`: a key frame after which the
+    decoder needs nothing from before.
     """
-    stream = re.search(r"Stream #0:(\d+) -> #0:0", log)
-    file_start = re.search(r"^  Duration: .*start: ([\d.-]+)", log, re.MULTILINE)
-    if not stream or not file_start or not re.search(r"^Input #0, (mpeg|mpegts|ogg),", log, re.MULTILINE):
-        return 0.0
-    start = re.search(rf"^  Stream #0:{stream[1]}\D.*, start ([\d.-]+)", log, re.MULTILINE)
-    return float(start[1]) - float(file_start[1]) if start else 0.0
+
+    pts: int
+    dts: int
+    ticks: int
+    timed: bool
+    key: bool
+    clean: bool
+    discarded: bool
 
 
-def _check_end(log: str, end_s: float, slack_s: float) -> None:
-    """Raises `MediaError` for a file that ends before the length that its header declares.
+def _packets(video: Video) -> tuple[list[_Packet], Any]:
+    """All packets, and the first frame that comes out of the decoder."""
+    found: list[_Packet] = []
+    frame, last = None, None
+    unit_bytes = _length_bytes(video) if video.codec == "h264" else 0
+    for packet in video.packets():
+        expected = found[-1].dts + found[-1].ticks if found else 0
+        timed = packet.pts is not None
+        dts = packet.dts if packet.dts is not None else packet.pts if timed else expected
+        if packet.dts is not None:
+            if last is not None and not 0 <= dts - last <= _LONGEST_GAP_S / video.tick_s:
+                what = "comes after a later one" if dts < last else "comes hours after the one before"
+                raise MediaError("damaged", f"a frame near {video.seconds(dts):.3f} s {what}")
+            last = dts
+        key = packet.is_keyframe
+        clean = key and (video.codec != "h264" or _has_idr(memoryview(packet), unit_bytes))
+        pts = packet.pts if timed else dts
+        found.append(_Packet(pts, dts, packet.duration or 0, timed, key, clean, packet.is_discard))
+        frame = frame or next(iter(video.decode(packet)), None)
+    frame = frame or next(iter(video.decode(None)), None)
+    if not found or frame is None:
+        raise MediaError("no frames")
+    return found, frame
+
+
+def _length_bytes(video: Video) -> int:
+    """How many bytes the length before each H.264 unit has, as in MP4 and Matroska; 0 for start codes."""
+    header = video.stream.codec_context.extradata or b""
+    return (header[4] & 3) + 1 if len(header) > 4 and header[0] == 1 else 0
+
+
+def _has_idr(data: memoryview, length_bytes: int) -> bool:
+    """Whether a packet of H.264 units with their lengths holds an IDR picture; False if it has none."""
+    place = 0
+    while length_bytes and place + length_bytes < len(data):
+        unit = place + length_bytes
+        if data[unit] & 31 == _IDR:
+            return True
+        place = unit + int.from_bytes(data[place:unit], "big")
+    return False
+
+
+def _entries(packets: Sequence[_Packet], video: Video) -> list[Entry]:
+    """Where a decoder may start."""
+    return [
+        Entry(video.seconds(pts), pts) for pts in sorted(packet.pts for packet in packets if packet.clean)
+    ]
+
+
+def _check_end(path: Path, video: Video, end_s: float, slack_s: float) -> None:
+    """Raises `MediaError` for a Matroska file that is cut off before the length that its header declares.
 
     A stray byte at the end of a complete file does no harm; nor does an end at any place to a recording
-    without a declared length.
+    without a declared length. Of an MP4, the demuxer itself misses what its index names.
     """
-    if "ended prematurely" not in log:
+    if not video.matroska or not (words := cut_off(path)):
         return
-    stream = re.search(r"Stream #0:(\d+) -> #0:0", log)
-    tag = stream and re.search(
-        rf"^  Stream #0:{stream[1]}\D(?:(?!^  Stream).)*?DURATION +: (\d+):(\d+):([\d.]+)",
-        log,
-        re.MULTILINE | re.DOTALL,
-    )
-    declared = tag or re.search(r"^  Duration: (\d+):(\d+):([\d.]+)", log, re.MULTILINE)
-    if declared:
-        hours, minutes, seconds = map(float, declared.groups())
-        length_s = hours * 3600 + minutes * 60 + seconds
-        if end_s < length_s - slack_s - _END_TOLERANCE_S:
-            raise MediaError("damaged", f"cut off: it ends at {end_s:g} s of {length_s:g} s")
+    if (declared_s := video.declared_s) and end_s < declared_s - slack_s - _END_TOLERANCE_S:
+        raise MediaError("damaged", words)
 
 
-def _closed(packets: Sequence[_Packet], codec: str, idr_dts: set[int]) -> bool:
+def _closed(packets: Sequence[_Packet]) -> bool:
     """True if no frame needs a frame from before the last key frame.
 
     Frames that follow a key frame in the file but precede it on the screen belong to an open group, and
     an H.264 key frame that is not IDR only starts a recovery (one of HEVC is clean unless frames precede it).
-    Other codecs than these are not trusted.
     """
-    keys = {packet.dts for packet in packets if packet.flags & _KEY}
-    if codec not in ("h264", "hevc", "vp8", "vp9") or packets[0].dts not in keys:
-        return False
-    if codec == "h264" and keys != idr_dts:
-        return False
     key_pts = 0
+    if not packets[0].key:
+        return False
     for packet in packets:
-        if packet.pts is None:
-            return False
-        key_pts = packet.pts if packet.dts in keys else key_pts
-        if packet.pts < key_pts:
+        key_pts = packet.pts if packet.key else key_pts
+        if (packet.key and not packet.clean) or packet.pts < key_pts:
             return False
     return True
-
-
-def _seconds(time_base: str) -> float:
-    numerator, denominator = map(int, time_base.split("/"))
-    return numerator / denominator
 
 
 def _check_size(width: int, height: int) -> None:

@@ -4,7 +4,7 @@
     index.inspect(["videos/local/videos/a.mp4"], threads=2)
     index["videos/local/videos/a.mp4"]      MediaFacts(kind="video", duration_s=9.6, size=(640, 360))
 
-Inspecting a video takes ten milliseconds or more, so the facts about a file are kept by its digest.
+Inspecting a video takes milliseconds or more, so the facts about a file are kept by its digest.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -24,9 +24,10 @@ from tqdm import tqdm
 from openo3.fetch.manifest import MISSING, read_manifest
 from openo3.files.artifacts import read_jsonl, set_aside, write_jsonl
 from openo3.files.safe_path import Root, UnsafePath
-from openo3.media import container
+from openo3.media import container, reader
 from openo3.media import probe as probing
-from openo3.media.probe import TIME_LIMIT_S, MediaError, probe
+from openo3.media.isolated import Processes
+from openo3.media.probe import TIME_LIMIT_S, MediaError, probe, probing_limit_s
 
 MediaKind = Literal["video", "image"]
 MediaProblem = Literal["unsafe", "missing", "unreadable"]
@@ -87,21 +88,24 @@ class MediaIndex:
         return counts | {"duplicates": len(digests) - len(set(digests))}
 
     def inspect(self, paths: Iterable[str], threads: int) -> None:
-        """Look up all files and open the unknown ones, in `threads` threads: ffmpeg does the work."""
+        """Look up all files and open the unknown ones, in up to `threads` processes: files may crash them."""
         for path in set(paths) - self._facts.keys():
             self._facts[path] = self._look(path)
         unknown: dict[str, list[str]] = {}  # digest, or path if there is none -> its paths
         for path in sorted(path for path, facts in self._facts.items() if facts is UNOPENED):
             unknown.setdefault(self._digests.get(path, path), []).append(path)
         first = [paths[0] for paths in unknown.values()]
-        with ThreadPoolExecutor(threads) as pool:
-            opened = tqdm(pool.map(self._open, first), "media", len(first), unit="file", disable=None)
-            for (digest, same), facts in zip(unknown.items(), opened, strict=True):
-                self._facts.update(dict.fromkeys(same, facts))
-                if (
-                    not facts.problem and digest != same[0]
-                ):  # problems are not cached, since they may be temporary
-                    self._by_digest[digest] = facts
+        processes = Processes()
+        try:
+            with ThreadPoolExecutor(threads) as pool:
+                found = pool.map(partial(self._open, processes), first)
+                opened = tqdm(found, "media", len(first), unit="file", disable=None)
+                for (digest, same), facts in zip(unknown.items(), opened, strict=True):
+                    self._facts.update(dict.fromkeys(same, facts))
+                    if not facts.problem and digest != same[0]:  # problems may be temporary
+                        self._by_digest[digest] = facts
+        finally:
+            processes.stop()
         facts = sorted(self._by_digest.items())
         write_jsonl(self._known, ({"sha256": d, "code": _code(), **asdict(each)} for d, each in facts))
 
@@ -116,11 +120,12 @@ class MediaIndex:
             return self._absent.get(path) or MediaFacts(problem="missing", detail=f"{path}: not downloaded")
         return self._by_digest.get(self._digests.get(path, ""), UNOPENED)
 
-    def _open(self, path: str) -> MediaFacts:
-        try:
-            media = probe(self._root.folder / path, self._time_limit_s)
-        except MediaError as error:
-            return MediaFacts(problem="unreadable", detail=f"{path}: {error}")
+    def _open(self, processes: Processes, path: str) -> MediaFacts:
+        file = self._root.folder / path
+        limit_s = probing_limit_s(file, self._time_limit_s)
+        media = processes.call(partial(probe, time_limit_s=self._time_limit_s), file, limit_s)
+        if isinstance(media, MediaError):
+            return MediaFacts(problem="unreadable", detail=f"{path}: {media}")
         if media.kind == "video" and not media.duration_s:
             return MediaFacts(problem="unreadable", detail=f"{path}: its length is unknown")
         return MediaFacts(media.kind, media.duration_s, media.size)
@@ -129,7 +134,8 @@ class MediaIndex:
 @cache
 def _code() -> str:
     """A digest of the modules that determine the facts."""
-    sources = [Path(inspect.getfile(module)).read_bytes() for module in (container, probing)]
+    modules = (container, probing, reader)
+    sources = [Path(inspect.getfile(module)).read_bytes() for module in modules]
     return hashlib.sha256(b"\0".join(sources)).hexdigest()[:16]
 
 

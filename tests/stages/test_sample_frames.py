@@ -192,12 +192,13 @@ def test_too_many_rejected_media_fail_the_stage_after_the_list_is_written(root: 
     assert len(list(read_jsonl(root / "data/frames/rejected.jsonl"))) == 1
 
 
-def test_a_broken_decoder_fails_with_one_line_and_rejects_no_media(root: Path, monkeypatch):
+def test_a_machine_too_slow_for_any_clip_fails_with_one_line_and_rejects_no_media(root: Path, monkeypatch):
     text = (ROOT / "profiles/smoke.yaml").read_text()
-    (root / "params.yaml").write_text(text)
+    (root / "params.yaml").write_text(
+        text.replace("sample_frames:\n", "sample_frames:\n  time_limit_s: 1.0e-4\n")
+    )
     monkeypatch.chdir(root)
-    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/bin/false")
-    with pytest.raises(SystemExit, match=r"^sample_frames: ffmpeg fails on a clip made for testing it"):
+    with pytest.raises(SystemExit, match=r"^sample_frames: .*: the decoder fails on a clip made for"):
         main()
     assert not (root / "data/frames/rejected.jsonl").exists()
 

@@ -16,6 +16,9 @@
   const headers = () => (byId("key").value ? { Authorization: `Bearer ${byId("key").value}` } : {});
   const size = (count) => (count < 1e6 ? `${Math.ceil(count / 1e3)} KB` : `${(count / 1e6).toFixed(count < 1e7 ? 1 : 0)} MB`);
 
+  /** Without the name of the parameter, which is for programs. */
+  const plainly = (error) => error.message.replace(/^[a-z_]+: /, "").replace(/^./, (first) => first.toUpperCase());
+
   /** What an answer of the server's that is no success says, as an Error. */
   const problem = async (response) => {
     const found = await response.json().catch(() => null);
@@ -197,7 +200,7 @@
     } catch (error) {
       const gone = error.name === "AbortError";
       const lost = error instanceof TypeError; // fetch cannot reach the server
-      say(gone ? "Cancelled." : lost ? "The server cannot be reached. Is it still running?" : error.message, gone ? "" : "bad");
+      say(gone ? "Cancelled." : lost ? "The server cannot be reached. Is it still running?" : plainly(error), gone ? "" : "bad");
       byId("preview").hidden = !clip || !answer.hidden;
     } finally {
       asking = null;

@@ -97,7 +97,7 @@ def test_frame_rates(tmp_path, fps):
 
 def test_decord_decodes_what_it_can_seek_in(tmp_path, monkeypatch):
     """Without this test, the fast path could be lost unnoticed."""
-    monkeypatch.setattr(decode, "_by_ffmpeg", None)
+    monkeypatch.setattr(decode, "_by_pyav", None)
     for name in (
         "plain.mp4",
         "B-frames.mp4",
@@ -108,6 +108,12 @@ def test_decord_decodes_what_it_can_seek_in(tmp_path, monkeypatch):
         "hevc.mp4",
     ):
         check(clip(tmp_path / name, options=PLAIN[name]))
+
+
+@pytest.mark.parametrize("name", ["plain.mp4", "B-frames.mp4", "variable rate.mkv", "vp9.webm", "hevc.mp4"])
+def test_the_reference_decoder_is_right_where_the_fast_path_is_used_too(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(decode, "_by_decord", lambda *arguments: None)
+    check(clip(tmp_path / name, options=PLAIN[name]))
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -347,9 +353,9 @@ class TestDamage:
     def test_a_decoder_over_the_time_limit_is_stopped(self, tmp_path):
         path = clip(tmp_path / "a.ts", options=PLAIN["h264.ts"])
         with pytest.raises(MediaError, match="too slow"):
-            decode._frame_times(path, probe(path), 0.001)
+            list(decode._time_lines(path, replace(probe(path), times_s=()), 0.0))
         with pytest.raises(MediaError, match="too slow"):
-            sample(path, [], POLICY, time_limit_s=0.001)
+            sample(path, [], POLICY, time_limit_s=0.0)
 
 
 @given(st.floats(0, 1e4), st.floats(0.1, 60), st.integers(1, 8), st.integers(8, 64))

@@ -156,7 +156,7 @@ def test_message_for_a_truncated_download(tmp_path, options):
 def test_message_for_damage_does_not_quote_the_file_name(tmp_path):
     path = clip(tmp_path / "corrupted.mkv", 240, options={"f": "matroska", "vcodec": "libx264"})
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(MediaError, match=r"damaged: cut off: it ends at [\d.]+ s of 8\.\d* s|8 s"):
+    with pytest.raises(MediaError, match=r"damaged: cut off: the last [\d,]+ bytes are missing"):
         probe(path)
 
 
@@ -188,6 +188,13 @@ def test_a_truncated_file_raises(tmp_path, name, share):
     assert reason(path) in ("damaged", "unreadable", "no video", "no frames")
 
 
+def test_absurd_times_are_refused(tmp_path):
+    days = {"vf": "setpts='N*40*3600/TB'", "fps_mode": "passthrough", "enc_time_base": "1/1000"}
+    path = clip(tmp_path / "a.mkv", 3, options={"f": "matroska", "vcodec": "libx264", "bf": 0} | days)
+    with pytest.raises(MediaError, match=r"damaged: a frame near 144000\.000 s comes hours after the one"):
+        probe(path)
+
+
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_absurd_sizes_are_refused(tmp_path):
     Image.new("1", (10_000, 10_000)).save(tmp_path / "a.png")
@@ -205,5 +212,5 @@ def test_probing_over_the_time_limit_is_stopped(tmp_path):
     path = clip(tmp_path / "a.mp4")
     started = time.monotonic()
     with pytest.raises(MediaError, match="too slow"):
-        probe(path, time_limit_s=0.001)
+        probe(path, time_limit_s=0.0)
     assert time.monotonic() - started < 2

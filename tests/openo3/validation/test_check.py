@@ -21,6 +21,7 @@ from openo3.validation.check import check
 from openo3.validation.media import MediaFacts, read_index
 from tests.support import choice_folder, local_folder
 from tests.support.local_folder import key_frame
+from tests.support.misbehaving import probe_that_crashes
 
 SFT = {row["id"]: row for row in local_folder.sft_rows()}
 RL = {row["id"]: row for row in local_folder.rl_rows()}
@@ -271,6 +272,17 @@ def test_media_facts_are_cached_by_digest(root, tmp_path, monkeypatch):
     monkeypatch.setattr("openo3.validation.media.probe", never)
     index.inspect([f"videos/local/videos/{local_folder.CLIP}", "videos/vstar/v 1.mp4"], threads=1)
     assert index["videos/vstar/v 1.mp4"].duration_s == 4.0
+
+
+def test_a_file_that_crashes_the_demuxer_costs_only_itself(root, tmp_path, monkeypatch):
+    monkeypatch.setattr("openo3.validation.media.probe", probe_that_crashes)
+    index = read_index(root / "raw", tmp_path / "none.jsonl")
+    index.inspect(["videos/vstar/v 1.mp4"], threads=1)
+    facts = index["videos/vstar/v 1.mp4"]
+    assert (facts.problem, facts.detail) == (
+        "unreadable",
+        "videos/vstar/v 1.mp4: decoder crashed: SIGABRT",
+    )
 
 
 def test_only_links_into_the_dvc_cache_are_trusted(root, tmp_path):
