@@ -15,6 +15,7 @@ from typing import NoReturn
 
 COMMANDS = {
     "ask": "ask a model about a video or an image",
+    "serve": "answer questions over HTTP, with a page for people",
     "rewards": "score completions with the rewards",
     "score": "score the results of a benchmark",
     "compare": "show how two models' numbers differ, and their protocols",
