@@ -12,7 +12,7 @@ possibly nothing, never an exception. What is not four plain numbers in brackets
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -25,10 +25,13 @@ _NUMBER = re.compile(rf"\s*[-+]?{_SECONDS}(?:[eE][-+]?[0-9]{{1,3}})?\s*")
 _BOX = re.compile(r"<box>\[([^][<>]*)\]</box>")
 _TIME = re.compile(rf"<t>({_SECONDS})</t>s")
 _SPAN = re.compile(rf"<t>({_SECONDS})</t>s to <t>({_SECONDS})</t>s")
-_CLAIM = re.compile(
+CLAIM = re.compile(
     rf"<obj>([^<]*)</obj>((?:<box>[^<]*</box>)+)"
     rf"(?:\s{{0,4}}at\s{{0,4}}<t>\s{{0,4}}({_SECONDS})\s{{0,4}}</t>\s{{0,4}}s)?"
 )
+"""A claim as the model writes it: its name, boxes and, in videos, time."""
+
+_CLAIM_OR_TIME = re.compile(f"{CLAIM.pattern}|{_TIME.pattern}")
 _WHERE = re.compile(  # "3": [..] or "3": [[..], [..]]
     r"(?<![\w.:])([0-9]{1,9}(?:\.[0-9]{1,9})?) ?s?[\"']?\s*:\s*(\[(?:[\s,]*\[[^][]*\])+|\[[^][]*\])"
 )
@@ -108,10 +111,31 @@ def parse_claims(text: str, space: BoxSpace = NORMALISED) -> tuple[Claim, ...]:
     (Claim(name='cup', boxes=((0.5, 0.0, 1.0, 0.5),), time_s=2.0),)
     """
     claims = []
-    for name, boxes_text, time in _CLAIM.findall(text):
+    for name, boxes_text, time in CLAIM.findall(text):
         if boxes := parse_boxes(boxes_text, space):
             claims.append(Claim(name.strip(), boxes, _seconds(time) if time else None))
     return tuple(claims)
+
+
+def split_evidence(text: str, space: BoxSpace = NORMALISED) -> Iterator[str | Claim | float]:
+    """A text in order: claims, times in seconds outside claims, and the words between them as written.
+
+    What cannot be read is part of the words.
+
+    >>> list(split_evidence("It <obj>cup</obj><box>[0,0,1,1]</box> moves at <t>2</t>s"))
+    ['It ', Claim(name='cup', boxes=((0.0, 0.0, 1.0, 1.0),), time_s=None), ' moves at ', 2.0]
+    """
+    begin = 0
+    for found in _CLAIM_OR_TIME.finditer(text):
+        piece = _seconds(found[4]) if found[4] else next(iter(parse_claims(found[0], space)), None)
+        if piece is None:
+            continue
+        if begin < found.start():
+            yield text[begin : found.start()]
+        yield piece
+        begin = found.end()
+    if begin < len(text):
+        yield text[begin:]
 
 
 def parse_boxes(text: str, space: BoxSpace = NORMALISED) -> tuple[Box, ...]:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from openo3.core.evidence import Claim, Completion, parse_claims
-from openo3.core.geometry import Span, pixels
+from openo3.core.evidence import Claim, Completion
+from openo3.core.geometry import Span
 from openo3.core.reading import final_answer
+from openo3.files.artifacts import atomic_file
+from openo3.inference.evidence_json import cited_claims, evidence_json
 from openo3.inference.transcript import readable
 from openo3.media.probe import Media
+from openo3.player import movie
+from openo3.player.clip import embedded
+from openo3.player.page import page
+from openo3.player.viewing import embedded_page, in_notebook, open_in_browser, show_in_notebook
 
 
 @dataclass(frozen=True)
@@ -59,8 +67,7 @@ class Answer:
 
         Boxes are normalised 0-1 of the frame; times are seconds, `None` in images.
         """
-        answer = parse_claims(self.answer, self.completion.space)
-        return tuple(dict.fromkeys((*self.completion.claims, *answer)))
+        return cited_claims(self.reasoning, self.answer, self.completion.space)
 
     @property
     def spans(self) -> tuple[Span, ...]:
@@ -69,24 +76,13 @@ class Answer:
         return () if span is None else (span,)
 
     def to_json(self) -> dict[str, Any]:
-        """The answer as plain JSON values; boxes both normalised 0-1 and in source pixels."""
-        space = pixels(self.media.size)
+        """The answer as plain JSON values; see `evidence_json`.
+
+        Boxes are given both normalised 0-1 and in source pixels.
+        """
         return {
             "question": self.question,
-            "answer": self.answer,
-            "reasoning": self.reasoning,
-            "claims": [
-                {
-                    "object": claim.name,
-                    "time_s": claim.time_s,
-                    "boxes": [
-                        {"normalised": _rounded(box, 4), "pixels": _rounded(space.scaled(box), 1)}
-                        for box in claim.boxes
-                    ],
-                }
-                for claim in self.claims
-            ],
-            "spans": [list(span) for span in self.spans],
+            **evidence_json(self.completion.text, self.completion.space, self.media.size),
             "votes": [{"answer": vote.answer, "count": vote.count} for vote in self.votes],
             "model": self.model,
             "protocol": dict(self.protocol),
@@ -95,17 +91,51 @@ class Answer:
     def __str__(self) -> str:
         return json.dumps(self.to_json(), indent=2, ensure_ascii=False)
 
-    def show(self, *, reasoning: bool = True) -> None:
-        """Print the reasoning, unless it was printed before, and the answer.
-
-        Boxes are in source pixels, times in seconds.
-        """
+    def readable(self, *, reasoning: bool = True) -> str:
+        """Reasoning and answer in plain words; boxes are in source pixels, times in seconds."""
+        said = [self.reasoning] if self.reasoning and reasoning else []
         size = self.media.size
-        if self.reasoning:
-            shown = readable(self.reasoning, self.completion.space, size) if reasoning else ""
-            print(shown, end="\n\n")
-        print(f"Answer: {readable(self.answer, self.completion.space, size)}")
+        texts = [readable(text, self.completion.space, size) for text in (*said, f"Answer: {self.answer}")]
+        return "\n\n".join(texts)
 
+    def html(self, *, small: bool = False) -> str:
+        """A page that plays the clip with its evidence and needs no network.
 
-def _rounded(box: Sequence[float], digits: int) -> list[float]:
-    return [round(value, digits) for value in box]
+        With `small` it holds a copy of the clip of at most 480 pixels a side.
+
+        Raises:
+            TooLarge: the clip does not fit into a page.
+            MediaError: the clip cannot be converted for browsers.
+        """
+        return page({**self.to_json(), "media": embedded(self.path, self.media, small=small)})
+
+    def save(self, path: str | os.PathLike[str], *, small: bool = False) -> Path:
+        """Write the page (`.html`), or a movie of it (`.mp4`, `.gif`), as the file's name says.
+
+        Raises:
+            ValueError: the name has another ending, or the file would be too large.
+            MediaError: the clip cannot be converted.
+        """
+        file = Path(path)
+        if file.suffix.lower() in (".html", ".htm"):
+            text = self.html(small=small)
+            with atomic_file(file) as part:
+                part.write_text(text, encoding="utf-8")
+        else:
+            movie.write(file, self.to_json(), self.path, self.media)
+        return file
+
+    def show(self) -> None:
+        """Show the player: below the cell in a notebook, else in the browser, from a temporary file.
+
+        Elsewhere the text is printed too, with the name of the file.
+        """
+        if in_notebook():
+            show_in_notebook(self)
+            return
+        file = self.save(Path(tempfile.mkdtemp(prefix="openo3-"), "answer.html"))
+        print(f"{self.readable()}\n\n{file}")
+        open_in_browser(file)
+
+    def _repr_html_(self) -> str:
+        return embedded_page(self.html())

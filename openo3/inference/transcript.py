@@ -1,4 +1,4 @@
-"""A completion as people read it in a terminal, while it is being written.
+"""A completion while it is being written: what of it is final, and how people read it in a terminal.
 
 <obj>red cup</obj><box>[120,300,480,660]</box>at<t>2.5</t>s   ->   red cup [77,144,307,317] at 2.5 s
 """
@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import re
 
-from openo3.core.evidence import parse_claims
+from openo3.core.evidence import CLAIM, Claim, split_evidence
 from openo3.core.geometry import BoxSpace, pixels
 
-_CLAIM = re.compile(r"<obj>[^<]*</obj>(?:<box>[^<]*</box>)+(?:at<t>[^<]*</t>s)?")
-_TIME = re.compile(r"<t>([^<]*)</t>s")
 _TAG = re.compile(r"</?(?:think|answer|obj|box|t)>")
 _OPEN = re.compile(r"(?:<t>[^<]*(?:</t>)?(?:<[^>]*)?|<[^>]*)$")  # a time or a tag that may still grow
 _GOES_ON = ("<box>", "at<t>")
@@ -23,20 +21,40 @@ def printable(text: str) -> str:
     return "".join(mark if mark.isprintable() or mark == "\n" else " " for mark in text)
 
 
+def without_tags(text: str) -> str:
+    """The words without the grammar's tags, those of unreadable claims too."""
+    return _TAG.sub("", text)
+
+
 def readable(text: str, space: BoxSpace, size: tuple[int, int]) -> str:
     """Model text without tags: boxes of `space` in pixels of a frame of `size` `(W, H)`, times in s."""
 
-    def claim(found: re.Match[str]) -> str:
-        claims = parse_claims(found[0], space)
-        if not claims:
-            return _TAG.sub("", found[0])
-        [(name, boxes, time_s)] = [(claim.name, claim.boxes, claim.time_s) for claim in claims]
-        listed = "".join(
-            f" [{','.join(f'{value:.0f}' for value in pixels(size).scaled(box))}]" for box in boxes
-        )
-        return f"{name}{listed}" + ("" if time_s is None else f" at {time_s:g} s")
+    def said(piece: str | Claim | float) -> str:
+        if isinstance(piece, str):
+            return without_tags(piece)
+        if not isinstance(piece, Claim):
+            return f"{piece:g} s"
+        boxes = (pixels(size).scaled(box) for box in piece.boxes)
+        listed = "".join(f" [{','.join(f'{value:.0f}' for value in box)}]" for box in boxes)
+        return f"{piece.name}{listed}" + ("" if piece.time_s is None else f" at {piece.time_s:g} s")
 
-    return printable(_TAG.sub("", _TIME.sub(r"\1 s", _CLAIM.sub(claim, text))))
+    return printable("".join(map(said, split_evidence(text, space))))
+
+
+def written_so_far(text: str) -> tuple[str, str]:
+    """The final parts of reasoning and answer in a growing completion: claims, times and tags are whole.
+
+    >>> written_so_far("<think>A <obj>cup</obj><box>[1,2"), written_so_far("<think>A cup</think><answer>re")
+    (('A ', ''), ('A cup', 're'))
+    """
+    before, closed, after = text.partition("</think>")
+    start, opened, reasoning = before.partition("<think>")
+    if not opened and not closed:
+        return "", _settled(start.partition("<answer>")[2] or start)
+    if not closed:
+        return _settled(reasoning), ""
+    answer, ended, _ = after.partition("<answer>")[2].partition("</answer>")
+    return reasoning if opened else start, answer if ended else _settled(answer)
 
 
 class Transcript:
@@ -50,24 +68,22 @@ class Transcript:
 
     def grow(self, text: str) -> str:
         """What is new and readable in the reasoning of `text`, the completion so far."""
-        before, closed, _ = text.partition("</think>")
-        reasoning = before.removeprefix("<think>")
-        settled = reasoning if closed else reasoning[: self._settled(reasoning)]
-        shown = readable(settled, self.space, self.size)
+        reasoning, _ = written_so_far(text)
+        shown = readable(reasoning, self.space, self.size)
         if not shown.startswith(self.shown):
             return ""
         new, self.shown = shown[len(self.shown) :], shown
         return new
 
-    @staticmethod
-    def _settled(text: str) -> int:
-        """How much of a growing text is final: all before a claim, a time or a tag that is still open."""
-        start = text.rfind("<obj>")
-        if start >= 0 and len(text) - start < _LONGEST_CLAIM:
-            claim = _CLAIM.match(text, start)
-            rest = text[claim.end() :] if claim else ""
-            timed = claim is not None and claim[0].endswith("</t>s")
-            if not timed and (not claim or any(rest[:5] == more[: len(rest[:5])] for more in _GOES_ON)):
-                return start
-        found = _OPEN.search(text, start + 5 if start >= 0 else 0)
-        return found.start() if found and not text.endswith("</t>s") else len(text)
+
+def _settled(text: str) -> str:
+    """What is final of a growing text: all before a claim, a time or a tag that is still open."""
+    start = text.rfind("<obj>")
+    if start >= 0 and len(text) - start < _LONGEST_CLAIM:
+        claim = CLAIM.match(text, start)
+        rest = text[claim.end() :] if claim else ""
+        timed = claim is not None and claim[3] is not None
+        if not timed and (not claim or any(rest[:5] == more[: len(rest[:5])] for more in _GOES_ON)):
+            return text[:start]
+    found = _OPEN.search(text, start + 5 if start >= 0 else 0)
+    return text[: found.start()] if found and not text.endswith("</t>s") else text

@@ -30,11 +30,12 @@ INSIDE = {
     "fetch": RECORDS | {"media", "benchmarks"},
     "training": MEDIA | {"model"},
     "benchmarks": BENCHMARKS,
-    "inference": MEDIA | {"model"},
+    "player": GROUND | {"media"},
+    "inference": MEDIA | {"model", "player"},
     "shapes": MEDIA | RECORDS | {"model", "training"},
     "validation": MEDIA | RECORDS | {"benchmarks", "fetch", "report"},
     "report": MEDIA | RECORDS | {"benchmarks", "fetch"},
-    "cli": MEDIA | RECORDS | {"benchmarks", "inference"},
+    "cli": MEDIA | RECORDS | {"benchmarks", "fetch", "inference", "player"},
 }
 # the core is pure: it opens no file, starts no process and does not need torch
 PURE = set(sys.stdlib_module_names) - {"io", "os", "pathlib", "shutil", "socket", "subprocess", "urllib"}

@@ -29,7 +29,7 @@ def test_json_output_holds_answer_protocol_and_votes(video, capsys):
     assert cli.main(arguments) == 0
     found = json.loads(capsys.readouterr().out)
     assert set(found) == {
-        "question", "answer", "reasoning", "claims", "spans", "votes", "model", "protocol",
+        "question", "answer", "reasoning", "claims", "spans", "shown", "votes", "model", "protocol",
     }  # fmt: skip
     assert found["model"] == str(MODEL)
     assert found["protocol"]["frames"] == 4
