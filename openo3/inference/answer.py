@@ -23,6 +23,8 @@ from openo3.player.clip import embedded
 from openo3.player.page import page
 from openo3.player.viewing import embedded_page, in_notebook, open_in_browser, show_in_notebook
 
+PAGES = (".html", ".htm")
+
 
 @dataclass(frozen=True)
 class Vote:
@@ -117,7 +119,10 @@ class Answer:
             MediaError: the clip cannot be converted.
         """
         file = Path(path)
-        if file.suffix.lower() in (".html", ".htm"):
+        ending = file.suffix.lower()
+        if ending not in (*PAGES, *movie.ENDINGS):
+            raise ValueError(f"{file}: expected a name that ends in .html, .gif or .mp4")
+        if ending in PAGES:
             text = self.html(small=small)
             with atomic_file(file) as part:
                 part.write_text(text, encoding="utf-8")

@@ -46,18 +46,24 @@ class Canvas:
         px, (width, height) = self._px, self._media.size
         fit = min(px(_CLIP[0]) / width, px(_CLIP[1]) / height)
         self.clip_size = max(2, round(width * fit) // 2 * 2), max(2, round(height * fit) // 2 * 2)
-        self._question = Text(self._fonts, px(_WIDTH - 2 * _MARGIN))
-        self._question.add([self._data["question"]], (), px(_QUESTION), 0)
-        line = px(_QUESTION) * 1.65
-        lines = min(_QUESTION_LINES, round(self._question.height / line))
-        top = px(_MARGIN) + lines * line + px(8)
+        self._question = self._set_question()
+        top = px(_MARGIN) + self._question.height + px(8)
         left = px(_MARGIN) + self.clip_size[0] + px(_GAP)
         self._text = self._set_text(px(_WIDTH - _MARGIN) - left)
         body = max(self.clip_size[1], min(self._text.height, px(_TEXT_HEIGHT)))
         self._top, self._left, self._body = round(top), round(left), round(body)
         lane = px(_LANE) if self._media.duration_s else 0
         self.size = round(px(_WIDTH)) // 2 * 2, round(top + body + lane + px(_MARGIN)) // 2 * 2
-        self._question_lines = lines * line
+
+    def _set_question(self) -> Text:
+        """The question, cut to a few lines."""
+        words, cut = self._data["question"].split(), ""
+        while True:
+            text = Text(self._fonts, self._px(_WIDTH - 2 * _MARGIN))
+            text.add([" ".join(words) + cut], (), self._px(_QUESTION), 0)
+            if text.lines <= _QUESTION_LINES:
+                return text
+            words, cut = words[:-1], " …"
 
     def _set_text(self, width: float) -> Text:
         text, px = Text(self._fonts, width), self._px
@@ -90,10 +96,8 @@ class Canvas:
     def _drawn_page(self, pieces: int, claim: int | None, answered: bool) -> Image.Image:
         """Everything but the clip and the time line."""
         page = Image.new("RGB", self.size, PAPER)
-        heading = Image.new("RGB", (self.size[0], round(self._question_lines)), PAPER)
         for token in self._question.tokens:
-            self._draw_token(ImageDraw.Draw(heading), token, self._px(_MARGIN), 0, None)
-        page.paste(heading, (0, round(self._px(_MARGIN))))
+            self._draw_token(ImageDraw.Draw(page), token, self._px(_MARGIN), self._px(_MARGIN), None)
         visible = len(self._pieces) + 1 if answered else pieces
         tokens = [token for token in self._text.tokens if token.order <= visible]
         end = max((token.y + token.size * 1.65 for token in tokens), default=0.0)
@@ -214,7 +218,18 @@ def _dashed(
             here += 1.8 * dash
 
 
+def drawn_colours() -> list[tuple[int, int, int]]:
+    """What everything around the clip is drawn in."""
+    plain = (PAPER, INK, SOFT, FAINT, LIT, SPAN, *COLOURS)
+    return [*(_rgb(colour) for colour in plain), *map(_tint, COLOURS)]
+
+
+def _rgb(colour: str) -> tuple[int, int, int]:
+    red, green, blue = ImageColor.getrgb(colour)[:3]
+    return red, green, blue
+
+
 def _tint(colour: str) -> tuple[int, int, int]:
     """The colour of a chip: mostly paper."""
-    red, green, blue = (round(255 - 0.14 * (255 - level)) for level in ImageColor.getrgb(colour)[:3])
+    red, green, blue = (round(255 - 0.14 * (255 - level)) for level in _rgb(colour))
     return red, green, blue

@@ -25,7 +25,7 @@ MAX_SIDE, SMALL_SIDE = 1920, 480
 IMAGE_SIDE, IMAGE_QUALITY = 1600, 90
 TIME_LIMIT_S = 180.0
 
-_PLAYED = {"mp4": ("h264",), "webm": ("vp8", "vp9")}  # by Chromium, Firefox and Safari
+_PLAYED = {"mp4": ("h264", "av1"), "webm": ("vp8", "vp9", "av1")}  # by Chromium and Firefox
 _PICTURES = ("yuv420p", "yuvj420p")
 
 
@@ -113,8 +113,22 @@ def _container(path: Path) -> str | None:
 def _convert(path: Path, copy: Path, media: Media, side: int, max_bytes: int) -> None:
     """Writes H.264 with sides of at most `side`; stops soon after `max_bytes`."""
     width, height = (max(2, length // 2 * 2) for length in within(media.size, side))
-    command = [binary(), "-hide_banner", "-nostdin", *input_options(path), "-map", "0:V:0", "-map", "0:a:0?"]
-    command += ["-vf", f"scale={width}:{height}", "-c:v", "libx264", "-preset", "veryfast", "-crf", "23"]
+    later_s = (
+        media.clock_offset_s
+    )  # by which ffmpeg would show the first frame too early; such clips fall silent
+    command = [binary(), "-hide_banner", "-nostdin", *input_options(path), "-map", "0:V:0"]
+    command += [] if later_s else ["-map", "0:a:0?"]
+    still = f"tpad=start_mode=clone:start_duration={later_s}," if later_s > 0 else ""
+    command += [
+        "-vf",
+        f"{still}scale={width}:{height}",
+        "-c:v",
+        "libx264",
+        "-preset",
+        "veryfast",
+        "-crf",
+        "23",
+    ]
     command += ["-pix_fmt", "yuv420p", "-c:a", "aac", "-ac", "2", "-b:a", "96k", "-map_metadata", "-1"]
     command += ["-movflags", "+faststart", "-fs", str(max_bytes + 1), "-f", "mp4", str(copy)]
     limit_s = decoding_limit_s(media, TIME_LIMIT_S)

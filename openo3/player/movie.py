@@ -21,7 +21,7 @@ from openo3.media.decode import DecodedVideo, Key, SamplingConfig, sample
 from openo3.media.ffmpeg import H264, encode
 from openo3.media.isolated import Processes
 from openo3.media.probe import Media, MediaError, decoding_limit_s
-from openo3.player.canvas import Canvas
+from openo3.player.canvas import Canvas, drawn_colours
 from openo3.player.storyboard import Scene, storyboard
 from openo3.player.tracks import Mark, Style, boxes_of, is_doubtful, marks
 
@@ -56,7 +56,9 @@ def write(path: Path, data: Mapping[str, Any], clip: Path, media: Media, max_byt
             canvas = whole if scale == 1 else Canvas(data, media, scale)
             frames = _Frames(canvas, steps[::every], pictures, data["claims"], media.duration_s)
             made = Path(folder, f"movie{ending}")
-            encode(made, frames, FPS / every, canvas.size, _options(ending, quality, frames, Path(folder)))
+            options = _options(ending, quality, frames, Path(folder))
+            # ffmpeg stops at once where a movie becomes too large
+            encode(made, frames, FPS / every, canvas.size, {**options, "fs": round(1.1 * max_bytes)})
             if made.stat().st_size <= max_bytes:
                 with atomic_file(path) as part:
                     part.write_bytes(made.read_bytes())
@@ -97,9 +99,12 @@ class _Frames:
     def __iter__(self) -> Iterator[np.ndarray]:
         return (np.asarray(self.draw(step)) for step in self.steps)
 
+    def picture(self, step: Step) -> Image.Image:
+        """The clip's frame at a step."""
+        return self.pictures[step.time_s if self.duration_s is not None else 0.0]
+
     def draw(self, step: Step) -> Image.Image:
-        picture = self.pictures[step.time_s if self.duration_s is not None else 0.0]
-        return self.canvas.draw(step.scene, picture, self._marks(step), step.time_s)
+        return self.canvas.draw(step.scene, self.picture(step), self._marks(step), step.time_s)
 
     def _marks(self, step: Step) -> list[Mark]:
         """Boxes of the claims that have been read so far; on the way to a claim, of that one too."""
@@ -154,13 +159,13 @@ def _options(ending: str, quality: int, frames: _Frames, folder: Path) -> Mappin
 
 
 def _palette(frames: _Frames, colours: int) -> Image.Image:
-    """A picture of 16 x 16 pixels with the colours that serve frames from the whole movie best."""
+    """A picture of 16 x 16 pixels: the colours of everything drawn, and those that serve the clip best."""
     chosen = frames.steps[:: max(1, len(frames.steps) // _PALETTE_FROM)]
-    drawn = [np.asarray(frames.draw(step)) for step in [*chosen, frames.steps[-1]]]
-    every = Image.fromarray(np.concatenate(drawn))
-    few = every.quantize(colours, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    palette = few.getpalette() or []
-    entries = [tuple(palette[k : k + 3]) for k in range(0, len(palette), 3)]
+    clips = Image.fromarray(np.concatenate([np.asarray(frames.picture(step)) for step in chosen]))
+    fixed = drawn_colours()
+    few = clips.quantize(colours - len(fixed), Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    found = few.getpalette() or []
+    entries = [*fixed, *(tuple(found[k : k + 3]) for k in range(0, len(found), 3))]
     picture = Image.new("RGB", (16, 16), entries[0])
     picture.putdata([*entries, *[entries[0]] * (256 - len(entries))])
     return picture

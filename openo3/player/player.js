@@ -39,10 +39,12 @@ globalThis.openo3Player = (() => {
     return inside[2] > inside[0] && inside[3] > inside[1] ? inside : null;
   };
 
+  const isLate = (claim, duration) => finite(duration) && claim.time > duration + 0.05;
+
   /** Why a claim cannot be seen as it says, null if it can. */
   const problemOf = (claim, media, duration) => {
     if (media.kind !== "image" && claim.time === null) return "no time is given";
-    if (finite(duration) && claim.time > duration + 0.05) return `the clip ends at ${seconds(duration)}`;
+    if (isLate(claim, duration)) return `the clip ends at ${seconds(duration)}`;
     if (!claim.boxes.length) return "no box is given";
     if (claim.boxes.every(([x1, y1, x2, y2]) => x2 <= x1 || y2 <= y1)) return "the box has no area";
     return claim.boxes.some(visible) ? null : "the box is outside the frame";
@@ -56,6 +58,7 @@ globalThis.openo3Player = (() => {
       const name = String(given.object ?? "");
       const claim = { index, name, boxes: readBoxes(given), time: finite(given.time_s) ? given.time_s : null };
       claim.problem = problemOf(claim, media, duration);
+      claim.late = isLate(claim, duration);
       const key = name.trim().toLowerCase();
       if (!objects.has(key)) objects.set(key, { name, colour: objects.size % COLOURS, claims: [] });
       claim.object = objects.get(key);
@@ -63,7 +66,9 @@ globalThis.openo3Player = (() => {
       return claim;
     });
     for (const object of objects.values()) {
-      object.timed = object.claims.filter((claim) => claim.time !== null).sort((a, b) => a.time - b.time);
+      const timed = object.claims.filter((claim) => claim.time !== null);
+      object.late = timed.filter((claim) => claim.late);
+      object.timed = timed.filter((claim) => !claim.late).sort((a, b) => a.time - b.time);
     }
     return { claims, objects: [...objects.values()] };
   };
@@ -366,7 +371,7 @@ globalThis.openo3Player = (() => {
           track.append(bar);
         }
       }
-      const timed = objects.filter((object) => object.timed.length);
+      const timed = objects.filter((object) => object.timed.length || object.late.length);
       let shared = null;
       timed.forEach((object, k) => {
         const own = k < LANES - 1 || timed.length <= LANES;
@@ -374,12 +379,12 @@ globalThis.openo3Player = (() => {
         object.timed.slice(1).forEach((claim, index) => {
           const from = object.timed[index].time;
           const line = make("i", `o3-line o3-c${object.colour}`);
-          Object.assign(line.style, { left: percent(from / end), width: percent((Math.min(claim.time, end) - from) / end) });
+          Object.assign(line.style, { left: percent(from / end), width: percent((claim.time - from) / end) });
           track.append(line);
         });
-        for (const claim of object.timed) {
+        for (const claim of [...object.timed, ...object.late]) {
           const dot = make("i", `o3-dot o3-c${object.colour}`);
-          dot.classList.toggle("o3-late", claim.time > end + 0.05);
+          dot.classList.toggle("o3-late", claim.late);
           dot.style.left = percent(claim.time / end);
           track.append(dot);
         }

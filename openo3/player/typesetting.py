@@ -98,13 +98,19 @@ class Text:
                     x, y = 0.0, y + line
                     continue
                 x += space if spaced and x else 0.0
-                for part in self._broken(text, size):
+                fitting = self._broken(text, size) if claim is None else [self._shortened(text, size, detail)]
+                for part in fitting:
                     width = self._length(part, size, claim, detail)
                     if x and x + width > self.width:
                         x, y = 0.0, y + line
                     self.tokens.append(Token(part, x, y, width, when, size, claim, detail))
                     x += width
         self.height = y + line
+
+    @property
+    def lines(self) -> int:
+        """How many lines the text has."""
+        return len({token.y for token in self.tokens})
 
     def gap(self, height: float) -> None:
         self.height += height
@@ -114,6 +120,12 @@ class Text:
         if claim is None:
             return length
         return length + size * 0.9 + (self.fonts[size * 0.8].getlength(f" {detail}") if detail else 0.0)
+
+    def _shortened(self, name: str, size: float, detail: str) -> str:
+        """A chip's name, with an ellipsis where it is longer than a line."""
+        while len(name) > 1 and self._length(name, size, 0, detail) > self.width:
+            name = name[:-2].rstrip() + "…"
+        return name
 
     def _broken(self, text: str, size: float) -> list[str]:
         """A word in parts that fit into a line each."""
@@ -135,7 +147,6 @@ def _words(piece: Any, claims: Sequence[Mapping[str, Any]]) -> list[tuple[str, b
         claim = claims[piece["claim"]]
         time_s = claim["time_s"]
         name = " ".join(claim["object"].split()) or "?"
-        name = name if len(name) <= 40 else name[:39] + "…"
         return [(name, False, piece["claim"], "" if time_s is None else f"{time_s:g} s")]
     found = []
     for spaces, word in re.findall(r"(\s*)(\S*)", piece):

@@ -1,10 +1,13 @@
 """`openo3 ask` and the Python API, with the shipped model and generated clips."""
 
+import base64
 import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,6 +16,7 @@ from openo3.cli import main as cli
 from openo3.core.geometry import RELATIVE_1000
 from openo3.inference.model import count_votes
 from openo3.inference.transcript import Transcript, readable
+from openo3.media.probe import probe
 from tests.support.clips import clip
 
 MODEL = Path(__file__).parents[3] / "data/tiny-qwen3-vl"
@@ -24,9 +28,32 @@ def video(tmp_path_factory):
     return clip(tmp_path_factory.mktemp("clips") / "clip.mp4")
 
 
-def test_json_output_holds_answer_protocol_and_votes(video, capsys):
-    arguments = ["ask", str(video), "What is it?", "--json", "--votes", "2", "--model", str(MODEL)]
-    assert cli.main(arguments) == 0
+@pytest.fixture(scope="module")
+def answer(video):
+    seen = []
+    answer = openo3.load(MODEL).ask(video, "What is it?", watch=seen.append)
+    assert len(seen) > 1
+    assert seen[-1] == answer.completion.text
+    return answer
+
+
+def test_standard_input_gives_json_and_a_page(video, capsys, tmp_path, monkeypatch):
+    page = tmp_path / "answer.html"
+    arguments = [
+        "ask",
+        "-",
+        "What is it?",
+        "--json",
+        "--votes",
+        "2",
+        "--model",
+        str(MODEL),
+        "--html",
+        str(page),
+    ]
+    with video.open("rb") as file:
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=file))
+        assert cli.main(arguments) == 0
     found = json.loads(capsys.readouterr().out)
     assert set(found) == {
         "question", "answer", "reasoning", "claims", "spans", "shown", "votes", "model", "protocol",
@@ -35,15 +62,25 @@ def test_json_output_holds_answer_protocol_and_votes(video, capsys):
     assert found["protocol"]["frames"] == 4
     assert found["protocol"]["temperature"] == 0.7
     assert sum(vote["count"] for vote in found["votes"]) <= 2
+    assert base64.b64encode(video.read_bytes()).decode() in page.read_text()
 
 
-def test_the_python_api_streams_the_completion(video, capsys):
-    seen = []
-    answer = openo3.load(MODEL).ask(video, "What is it?", watch=seen.append)
-    assert len(seen) > 1
-    assert seen[-1] == answer.completion.text
+def test_an_answer_is_saved_as_its_name_says(answer, tmp_path):
+    for name in ("answer.html", "answer.gif", "answer.mp4"):
+        assert answer.save(tmp_path / name).stat().st_size > 1000
+    assert probe(tmp_path / "answer.mp4").codec == "h264"
+    with pytest.raises(ValueError, match=r"answer\.txt: expected a name that ends in \.html, \.gif or \.mp4"):
+        answer.save(tmp_path / "answer.txt")
+
+
+def test_outside_a_notebook_an_answer_is_printed_and_shown_from_a_file(answer, capsys, monkeypatch, tmp_path):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     answer.show()
-    assert "Answer: " in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Answer: " in said
+    assert Path(said.splitlines()[-1]).read_text() == answer.html()
 
 
 @pytest.mark.parametrize(
@@ -52,6 +89,13 @@ def test_the_python_api_streams_the_completion(video, capsys):
         (["missing.mp4", "What?"], "openo3: missing.mp4: missing\n"),
         (["CLIP", " "], "openo3: the question is empty\n"),
         (["CLIP", "What?", "--votes", "0"], "openo3: votes is 0, expected 1 to 64\n"),
+        (["CLIP", "What?", "--html", "a.txt"], "openo3: --html a.txt: the name must end in .html\n"),
+        (["CLIP", "What?", "--gif", "no/a.gif"], "openo3: --gif no/a.gif: no folder no\n"),
+        (["http://example.org/a.mp4", "What?"], "openo3: http://example.org/a.mp4: not an https address\n"),
+        (
+            ["https://user:pass@127.0.0.1/a.mp4?token=1", "What?"],
+            "openo3: https://127.0.0.1/a.mp4: 127.0.0.1 is in a private network (loopback)\n",
+        ),
     ],
 )
 def test_bad_input_fails_with_one_line(video, capsys, arguments, said):
