@@ -69,7 +69,7 @@ def playable(path: Path, media: Media, *, small: bool = False, max_bytes: int = 
     if media.kind == "image":
         size = within(media.size, SMALL_SIDE if small else IMAGE_SIDE)
         return Played(to_jpeg(open_image(path, size), IMAGE_QUALITY), "image/jpeg")
-    container = None if small else _container(path)
+    container = None if small else browser_container(path)
     if container:
         if (size := path.stat().st_size) > max_bytes:
             raise TooLarge(f"{path.name}: {_mb(size)}, a page holds {_mb(max_bytes)}")
@@ -90,8 +90,12 @@ def within(size: tuple[int, int], side: int) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _container(path: Path) -> str | None:
-    """`mp4` or `webm` if browsers play the file as it is, with seeking; None if it must be converted."""
+def browser_container(path: Path) -> str | None:
+    """`mp4` or `webm` if browsers play the video as it is, with seeking; None if it must be converted.
+
+    Raises:
+        MediaError: its header cannot be read within the time limit.
+    """
     command = [binary(), "-hide_banner", "-nostdin", *input_options(path)]
     try:
         done = subprocess.run(command, capture_output=True, timeout=TIME_LIMIT_S, check=False)
