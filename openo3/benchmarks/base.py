@@ -57,13 +57,15 @@ class Scoring:
     """How a benchmark scores records: `columns` per record, and `metrics` made of their means by `statistic`.
 
     `rows` gives the scores of every record, each a list in the order of `columns`. `overall` is a record's
-    one number in 0-1, by which records are compared. `group` names the group that a record also counts in.
+    one number in 0-1, by which records are compared. `questions` names, by kind of question, the column that
+    scores its answer. `group` names the group that a record also counts in.
     """
 
     columns: tuple[str, ...]
     metrics: tuple[str, ...]
     rows: Callable[[Results], Sequence[Sequence[float]]]
     overall: Callable[[Mapping[str, float]], float]
+    questions: Mapping[str, str]
     statistic: Statistic = lambda means: means
     group: Callable[[Mapping[str, Any]], str] | None = None
 

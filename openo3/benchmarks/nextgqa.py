@@ -224,7 +224,13 @@ NEXTGQA = Benchmark(
     id_field="id",
     questions=questions,
     result=result,
-    scoring=Scoring(_COLUMNS, _COLUMNS, _scores, overall=lambda score: (score["Acc@QA"] + score["mIoP"]) / 2),
+    scoring=Scoring(
+        columns=_COLUMNS,
+        metrics=_COLUMNS,
+        rows=_scores,
+        overall=lambda score: (score["Acc@QA"] + score["mIoP"]) / 2,
+        questions={"which": "Acc@QA", "when": "mIoP"},
+    ),
     truth=truth,
     display=Display(
         columns=(

@@ -15,6 +15,7 @@ from typing import NoReturn
 
 COMMANDS = {
     "ask": "ask a model about a video or an image",
+    "gallery": "show every prediction of every checkpoint in the browser",
     "rewards": "score completions with the rewards",
     "score": "score the results of a benchmark",
     "coverage": "show how much of each source and task is usable",

@@ -35,7 +35,8 @@ INSIDE = {
     "shapes": MEDIA | RECORDS | {"model", "training"},
     "validation": MEDIA | RECORDS | {"benchmarks", "fetch", "report"},
     "report": MEDIA | RECORDS | {"benchmarks", "fetch"},
-    "cli": MEDIA | RECORDS | {"benchmarks", "fetch", "inference", "player"},
+    "gallery": MEDIA | RECORDS | {"benchmarks", "inference", "player"},
+    "cli": MEDIA | RECORDS | {"benchmarks", "fetch", "gallery", "inference", "player"},
 }
 # the core is pure: it opens no file, starts no process and does not need torch
 PURE = set(sys.stdlib_module_names) - {"io", "os", "pathlib", "shutil", "socket", "subprocess", "urllib"}
