@@ -16,7 +16,12 @@ They are imported when they are first used, so that `import openo3` costs nothin
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from openo3.core import metrics, rewards
+    from openo3.inference.answer import Answer
+    from openo3.inference.model import load
 
 __all__ = ("Answer", "load", "metrics", "rewards")
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import ConfigDict, Field, ValidationError, create_model
+from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -78,13 +79,14 @@ def parse_block(path: str | Path, block: str, value: Any, cls: type[T]) -> T:
     strict = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
     model = create_model("Blocks", __config__=strict, value=(cls, Field(alias=block)))
     try:
-        return model.model_validate_json(json.dumps({block: value}, default=str)).value
+        blocks: Any = model.model_validate_json(json.dumps({block: value}, default=str))
     except ValidationError as error:
         reasons = "; ".join(_reason(problem) for problem in error.errors(include_url=False))
         raise ConfigurationError(f"{path}: {reasons}") from None
+    return blocks.value
 
 
-def _reason(problem: dict[str, Any]) -> str:
+def _reason(problem: ErrorDetails) -> str:
     key = ".".join(map(str, problem["loc"]))
     match problem["type"]:
         case "missing":
@@ -92,6 +94,6 @@ def _reason(problem: dict[str, Any]) -> str:
         case "unexpected_keyword_argument":
             return f"{key}: unknown key"
         case "value_error":  # raised by a dataclass's own check, with its own message
-            return f"{key}: {problem['ctx']['error']}"
+            return f"{key}: {problem.get('ctx', {}).get('error')}"
         case _:
             return f"{key}: {problem['msg'].lower()}, got {problem['input']!r}"

@@ -61,7 +61,8 @@ def _on_dask(name: str) -> Iterator[tuple[Executor, int]]:
             raise ExecutorError(f"executor {name}: the scheduler has no worker") from None
         executor = client.get_executor(pure=False)  # files may change under the same name
         try:
-            yield executor, sum(client.nthreads().values())
+            # distributed's own inference says coroutine, which it is for an asynchronous client only
+            yield executor, sum(client.nthreads().values())  # pyright: ignore[reportAttributeAccessIssue]
         except KilledWorker as error:
             raise ExecutorError(f"executor {name}: {error}") from None
         except CancelledError:

@@ -79,10 +79,9 @@ def plan_published(params: Params, root: Path) -> Iterator[Plan]:
     """Plan the published data. It fetches the annotations first, because they name the media."""
     path = params.published.table and root / Path(params.published.table).expanduser()
     own = table.read(path) if path else table.Catalogue()
-    sources.use(own.sources)
     catalogue = table.shipped().with_own(own)
     folder = root / CACHE / "annotations"
-    with Http(params.limits) as http:
+    with sources.with_own(own.sources), Http(params.limits) as http:
         places = Places(http, root, params.limits)
         files = published.annotation_files(catalogue, params.published.annotations, places)
         sync(Plan(list(files)), folder, root / CACHE / "digests-annotations.jsonl", params.limits)

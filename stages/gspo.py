@@ -15,7 +15,7 @@ from openo3.training.gspo import (
     check_save_steps,
     gspo_trainer,
 )
-from openo3.training.run import Artifacts, TrainingParams, load_examples, pass_on, run
+from openo3.training.run import Artifacts, DataParams, TrainingParams, load_examples, pass_on, run
 from openo3.training.weights import load_for_training, lora_config
 from openo3.training.workspace import workspace
 from stages.params import load_params, settings_of, wrong
@@ -38,15 +38,11 @@ ARTIFACTS = Artifacts(Path("data/models/gspo"), Path("plots/gspo.csv"), Path("me
 
 
 @dataclass(frozen=True)
-class Data:
+class Data(DataParams):
     """`tokens_per_batch`: how many tokens, of prompts and of completions to come, are decoded at once.
-    Records whose prompts have more than `max_tokens` are left out. `direct`: also ask where the key items
-    are, to be answered at once (`Examples.with_direct`), which the reward `ans_where` judges."""
+    `max_tokens` is about prompts alone. The reward `ans_where` judges the answers of `direct`."""
 
-    max_samples: Positive | None = None
-    max_tokens: Positive | None = None
     tokens_per_batch: Positive = 32768
-    direct: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,10 +74,7 @@ def main() -> None:
 
     def make() -> tuple[GroundedGSPOTrainer, Examples]:
         processor, data = load_processor(START), params.data
-        examples = load_examples(
-            "gspo", ROWS, FRAMES, processor,
-            max_samples=data.max_samples, max_tokens=data.max_tokens, direct=data.direct, answered=False,
-        )  # fmt: skip
+        examples = load_examples("gspo", ROWS, FRAMES, processor, data, answered=False)
         if not examples.samples:
             wrong(f"gspo: no usable record in {ROWS}, nothing to train on")
         trainer = gspo_trainer(

@@ -85,7 +85,7 @@ def main() -> None:
         sys.exit(f"sample_frames: {error}")
 
 
-def run(params: Params, root: Path = Path(".")) -> None:
+def run(params: Common, root: Path = Path(".")) -> None:
     """Fill every store below `root`, the repository's folder."""
     digests = {path: line["sha256"] for path, line in read_manifest(root / RAW).items()}
     stores = {"train": train_moments(root / VALIDATED)}
@@ -154,7 +154,7 @@ def fill(
     name: str,
     moments: Moments,
     digests: dict[str, str],
-    params: Params,
+    params: Common,
     segments: Segments,
 ) -> Written:
     """Write one store and show a progress bar over its media files."""

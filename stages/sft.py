@@ -9,7 +9,7 @@ from openo3.configuration import Positive
 from openo3.model.load import load_processor
 from openo3.training.checkpoints import keepers
 from openo3.training.examples import Examples
-from openo3.training.run import Artifacts, TrainingParams, load_examples, pass_on, run
+from openo3.training.run import Artifacts, DataParams, TrainingParams, load_examples, pass_on, run
 from openo3.training.sft import GroundedSFTTrainer, LossOn, sft_trainer
 from openo3.training.weights import load_for_training, lora_config
 from openo3.training.workspace import workspace
@@ -21,20 +21,16 @@ ARTIFACTS = Artifacts(Path("data/models/sft"), Path("plots/sft.csv"), Path("metr
 
 
 @dataclass(frozen=True)
-class Data:
-    """`most_per_pack`: how many records about the same frames share a row. Records of more than `max_tokens`
-    with their answers are left out.
+class Data(DataParams):
+    """`most_per_pack`: how many records about the same frames share a row. `max_tokens` is about prompts with
+    their answers.
 
-    `direct`: also ask where the key items are, to be answered at once (`Examples.with_direct`). Without
-    `reasoning` every question is asked plainly and only its answer is taught: the control that shows what
-    the reasoning contributes.
+    Without `reasoning` every question is asked plainly and only its answer is taught: the control that shows
+    what the reasoning contributes.
     """
 
-    max_samples: Positive | None = None
-    max_tokens: Positive | None = None
     loss_on: LossOn = "answer"
     most_per_pack: Positive = 8
-    direct: bool = False
     reasoning: bool = True
 
 
@@ -60,10 +56,8 @@ def main() -> None:
     def make() -> tuple[GroundedSFTTrainer, Examples]:
         processor, data = load_processor(BASE), params.data
         examples = load_examples(
-            "sft", ROWS, FRAMES, processor,
-            max_samples=data.max_samples, max_tokens=data.max_tokens, direct=data.direct, answered=True,
-            reasoning=data.reasoning,
-        )  # fmt: skip
+            "sft", ROWS, FRAMES, processor, data, answered=True, reasoning=data.reasoning
+        )
         if not examples.samples:
             wrong(f"sft: no usable record in {ROWS}, nothing to train on")
         trainer = sft_trainer(

@@ -50,10 +50,12 @@ def run(params: Params, root: Path) -> str | None:
     """Write every artifact below `root`; return one line if too many rows are rejected."""
     (root / CACHE).mkdir(parents=True, exist_ok=True)
     own = root / RAW / OWN_SOURCES
-    sources.use(table.read(own).sources if own.exists() else {})
     known = root / CACHE / "media.jsonl"
     index = read_index(root / RAW, known, lambda: _dvc_cache(root), params.time_limit_s)
-    with tempfile.TemporaryDirectory(dir=root / CACHE) as spool:
+    with (
+        sources.with_own(table.read(own).sources if own.exists() else {}),
+        tempfile.TemporaryDirectory(dir=root / CACHE) as spool,
+    ):
         validation = check(root / RAW / "annotations", index, Path(spool), params.time_tolerance_s)
         with atomic_directory(root / VALIDATED) as folder:
             validation.write(folder)

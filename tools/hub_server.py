@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import IO, Literal
 from urllib.parse import parse_qs, unquote, urlsplit
 
 PIECE = 1 << 16
@@ -183,7 +183,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif match := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)(?:/revision/([^/]+))?", path):
             self._revision(match[1], match[2] or "main")
         elif match := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)/tree/([^/]+)/?(.*)", path):
-            self._tree(*match.groups(), query)
+            self._tree(match[1], match[2], match[3], query)
         elif match := re.fullmatch(r"/datasets/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             self._resolve(*match.groups())
         elif path in site.files:
@@ -235,7 +235,7 @@ class _Handler(BaseHTTPRequestHandler):
             size = file.seek(0, 2)
             file.seek(0)
             git = hashlib.sha1(b"blob %d\0" % size + file.read()).hexdigest()
-        entry = {"type": "file", "path": path, "size": size}
+        entry: dict[str, object] = {"type": "file", "path": path, "size": size}
         if not self.site.lfs:
             return entry | {"oid": git}
         return entry | {"oid": "0" * 40, "lfs": {"oid": digest, "size": size, "pointerSize": 134}}
@@ -275,7 +275,7 @@ class _Handler(BaseHTTPRequestHandler):
                 file.seek(first)
                 self._send(file, last - first + 1, fault)
 
-    def _send(self, file: BinaryIO, left: int, fault: Fault | None) -> None:
+    def _send(self, file: IO[bytes], left: int, fault: Fault | None) -> None:
         until = fault.after if isinstance(fault, Break | Stall) else left
         while left and self._request.sent < until:
             piece = file.read(min(PIECE, left, until - self._request.sent))
@@ -302,5 +302,5 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
 
-def _opened(content: bytes | Path) -> BinaryIO:
+def _opened(content: bytes | Path) -> io.BufferedReader | io.BytesIO:
     return open(content, "rb") if isinstance(content, Path) else io.BytesIO(content)

@@ -20,7 +20,7 @@ from PIL import Image, ImageChops
 from openo3.core.schema import Task
 from openo3.report.overlay import Mark, Track, highlight, picture, timeline
 from openo3.report.svg import element, joined
-from openo3.shapes import film
+from openo3.shapes import media_files
 from openo3.shapes.annotate import rows_of_clip
 from openo3.shapes.clips import Clip
 from openo3.shapes.noise import LabelNoise
@@ -56,7 +56,10 @@ def main() -> None:
         with Image.open(shot) as image:
             image = image.convert("RGB")
     blank = Image.new("RGB", image.size, "white")
-    left, top, right, bottom = ImageChops.difference(image, blank).getbbox()
+    drawn = ImageChops.difference(image, blank).getbbox()
+    if drawn is None:
+        raise SystemExit(f"{browser}: the page is blank")
+    left, top, right, bottom = drawn
     image = image.crop((left - 8, top - 8, right + 8, bottom + 8))
     output.parent.mkdir(parents=True, exist_ok=True)
     image.quantize(256, dither=Image.Dither.NONE).save(output, optimize=True)
@@ -74,12 +77,12 @@ def drawn_record(index: int) -> Markup:
     frames = []
     for key in row["key_frames"]:
         time_s = key["time"]
-        [pixels] = film.draw(large, [time_s])
+        [pixels] = media_files.draw(large, [time_s])
         here = [one for one in cited if one.claim.name in row["key_items"][str(key["idx"])]]
         marks = [Mark(box, str(one.number)) for one in here for box in one.claim.boxes]
         marks += [Mark(clip.scene.box(exact[one.claim.name], time_s), "", true=True) for one in here]
         frames.append(picture(Image.fromarray(pixels), marks, f"{time_s:.1f} s", "a key frame"))
-    instants = [(one.claim.time_s, one.key) for one in cited]
+    instants = [(one.claim.time_s, one.key) for one in cited if one.claim.time_s is not None]
     return element(
         "article",
         element("h3", row["question"]),

@@ -49,7 +49,7 @@ def read_rows(results: str) -> dict[str, dict[str, str]]:
     """The main table of each benchmark (the first below its heading): cells by row, then by column."""
     rows: dict[str, dict[str, str]] = {}
     for section in results.split("\n## ")[1:]:
-        table = re.search(r"(?:^\|.*\n)+", section, re.MULTILINE)[0].splitlines()
+        table = re.findall(r"(?:^\|.*\n)+", section, re.MULTILINE)[0].splitlines()
         head, _, *body = (cells(line) for line in table)
         columns = [name.partition(" (")[0] for name in head[1:]]
         rows |= {row: dict(zip(columns, values, strict=True)) for row, *values in body}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +16,8 @@ from bench.gpu.measure import CUDA, Clock, attempt, say, seconds
 from bench.gpu.models import Size, attend_plainly, packs, rows, special_tokens
 from openo3.model.attention import attend_framewise
 from openo3.model.decoding import Sampling, decode
+from openo3.model.fused_layers import compile_vision
+from openo3.model.upstream import uncompiled
 
 
 def published(model: Any, size: Size, most_s: float) -> dict[str, float]:
@@ -31,7 +35,7 @@ def published(model: Any, size: Size, most_s: float) -> dict[str, float]:
     return speed(replace(size, prompts=1), first, took, ids.shape[1] - inputs["input_ids"].shape[1])
 
 
-def ours(model: Any, size: Size, *, replay: bool = True, new_tokens: int | None = None) -> dict[str, float]:
+def ours(model: Any, size: Size, *, fused: bool = True, new_tokens: int | None = None) -> dict[str, float]:
     """All prompts at once, with the completions of a prompt as branches of one row."""
     attend_framewise(model)
     prompts = packs(model, size, size.prompts, written=False)
@@ -45,13 +49,22 @@ def ours(model: Any, size: Size, *, replay: bool = True, new_tokens: int | None 
             **special_tokens(model),
             end_tokens=(),
             generator=torch.Generator(model.device).manual_seed(0),
-            replay=replay,
+            fused=fused,
         )
         assert all(len(branch.ids) == new for row in written for branch in row)
 
-    write(3)
-    first = seconds(lambda: write(1))
-    return speed(size, first, seconds(lambda: write(new_tokens)), new_tokens)
+    with compiled_vision(model):
+        write(3)
+        first = seconds(lambda: write(1))
+        return speed(size, first, seconds(lambda: write(new_tokens)), new_tokens)
+
+
+@contextmanager
+def compiled_vision(model: Any) -> Iterator[None]:
+    """The vision tower as `LocalEngine.load` compiles it; training afterwards has it as it was."""
+    with uncompiled(model.model.visual.blocks):
+        compile_vision(model)
+        yield
 
 
 def speed(size: Size, first: float, took: float, tokens: int) -> dict[str, float]:
@@ -84,8 +97,8 @@ def table(model: Any, size: Size, clock: Clock) -> tuple[float, float]:
         quarter = replace(size, prompts=max(1, size.prompts // 4))
         attempt("rollout, ours, fewer prompts", clock, 60, lambda: ours(model, quarter, new_tokens=264))
         attempt(
-            "rollout, ours, steps not recorded", clock, 60,
-            lambda: ours(model, quarter, replay=False, new_tokens=few),
+            "rollout, ours, layers not fused, steps not recorded", clock, 60,
+            lambda: ours(model, quarter, fused=False, new_tokens=few),
         )  # fmt: skip
         attempt("attention of one layer in a decoding step", clock, 30, lambda: kernels(model, size))
     return theirs.get("completions/s", 0), best.get("completions/s", 0)

@@ -94,8 +94,8 @@ def without_letters(options: Sequence[str]) -> list[str]:
     (['a cat', 'a dog'], ['A. a cat', 'a dog'])
     """
     stripped = [option.strip() for option in options]
-    pairs = list(zip(ascii_uppercase, stripped, strict=False))
-    found = [_LETTERED.match(option) for option in stripped]
-    if all(match and match[1] == letter for match, (letter, _) in zip(found, pairs, strict=True)):
-        return [option[match.end() :].strip() for match, option in zip(found, stripped, strict=True)]
-    return stripped
+    pairs = zip(ascii_uppercase, stripped, strict=False)
+    found = [match for letter, option in pairs if (match := _LETTERED.match(option)) and match[1] == letter]
+    return (
+        [match.string[match.end() :].strip() for match in found] if len(found) == len(stripped) else stripped
+    )

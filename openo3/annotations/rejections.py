@@ -85,7 +85,7 @@ def labels(raw: Any) -> tuple[str | None, str | None, str | None]:
     """`(id, source, task)` as far as an untrusted row tells them."""
     if not isinstance(raw, Mapping):
         return None, None, None
-    return tuple(label(raw.get(field)) for field in ("id", "source", "task"))
+    return label(raw.get("id")), label(raw.get("source")), label(raw.get("task"))
 
 
 def printable(value: str) -> str:

@@ -14,7 +14,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, Literal, NoReturn, TextIO, overload
 
 from openo3.annotations.rejections import Reason, RowError, printable
 
@@ -23,7 +23,7 @@ MAX_CHARS = 50_000
 
 CUT_OFF = "the file is cut off"
 _CHUNK = 1 << 20  # characters read at a time
-_SPACE = re.compile(r"[ \t\r\n]*")
+_NOT_SPACE = re.compile(r"[^ \t\r\n]")
 _DECODER = json.JSONDecoder()  # reads NaN and Infinity too, so that they cost one row and not the file
 
 
@@ -93,7 +93,8 @@ class _Window:
     def peek(self) -> str:
         """The next character that is no white space; empty at the end of the file."""
         while True:
-            self.start = _SPACE.match(self.text, self.start).end()
+            found = _NOT_SPACE.search(self.text, self.start)
+            self.start = found.start() if found else len(self.text)
             if self.start < len(self.text):
                 return self.text[self.start]
             if not self.more():
@@ -193,11 +194,25 @@ def integer(value: Any, field: str) -> int:
     return int(as_float)
 
 
+@overload
+def numbers(value: Any, field: str, count: Literal[2]) -> tuple[float, float]: ...
+@overload
+def numbers(value: Any, field: str, count: Literal[4]) -> tuple[float, float, float, float]: ...
 def numbers(value: Any, field: str, count: int) -> tuple[float, ...]:
     """A list of exactly `count` finite numbers."""
     if not isinstance(value, list) or len(value) != count or None in value:
         raise RowError(Reason.WRONG_TYPE, field, f"expected {count} numbers, found {shown(value)}")
     return tuple(number(item, field) for item in value)
+
+
+def size(value: Any, field: str) -> tuple[int, int]:
+    """`(width, height)` of a picture in whole pixels."""
+    if value is None:
+        raise RowError(Reason.FIELD_MISSING, field, "absent or null")
+    width, height = numbers(value, field, 2)
+    if min(width, height) < 1:
+        raise RowError(Reason.WRONG_TYPE, field, f"expected pixels, found {width:g} x {height:g}")
+    return integer(width, field), integer(height, field)
 
 
 def shown(value: Any) -> str:

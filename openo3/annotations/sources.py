@@ -1,52 +1,25 @@
-"""Where each source keeps its media below `data/raw/media`, and how its texts write boxes.
+"""Which source a row belongs to, and where the files that it names are below `data/raw/media`.
 
     get("STR_plm_rdcap") -> Source("STR_plm_rdcap", videos="videos/stgr/plm/videos", key_frames=...)
 
-`video_path`, `image_path` and the `path` of a key frame are relative to `videos`, `images` and `key_frames`.
-The entries are those of the catalogue (`catalogue/sources.yaml`), and those that `use` adds.
+`video_path`, `image_path` and the `path` of a key frame are relative to the source's `videos`, `images` and
+`key_frames`. The sources are those of the catalogue (`catalogue/sources.yaml`), and inside `with_own` the
+user's own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any
 
-from openo3.annotations.catalogue.table import BoxKind, Kind, SourceEntry, shipped
+from openo3.annotations.catalogue.table import Kind, Source, shipped
 from openo3.annotations.rejections import Reason, RowError
 from openo3.annotations.rows import identifier, record, shown
-from openo3.core.geometry import NORMALISED, BoxSpace, pixels
-from openo3.core.schema import Task
 from openo3.files.safe_path import UnsafePath, relative
-
-
-@dataclass(frozen=True)
-class Source:
-    """`name` is the value of a row's `source`, or a pattern (`TVG_*`) for a family that shares its folders.
-
-    The three roots are relative to `data/raw/media`; `None` where the source has no such media. Boxes in
-    `reasoning_process` and `answer` are normalised 0-1 of the frame or pixels of the row's `image_size`.
-    (Those of `key_items` are normalised in every source.)
-    """
-
-    name: str
-    videos: str | None = None
-    key_frames: str | None = None
-    images: str | None = None
-    video_boxes: BoxKind = "normalised"
-    image_boxes: BoxKind = "pixels"
-    benchmark: bool = False
-
-    def box_space(self, task: Task, image_size: tuple[int, int] | None) -> BoxSpace:
-        """The coordinate space of boxes in the texts of a row; pixels need its `image_size`."""
-        kind = self.image_boxes if task is Task.VISUAL else self.video_boxes
-        if kind == "normalised":
-            return NORMALISED
-        if image_size is None:
-            raise RowError(Reason.FIELD_MISSING, "image_size", "the boxes are pixels of it")
-        return pixels(image_size)
 
 
 @dataclass(frozen=True)
@@ -63,14 +36,20 @@ class Reference:
         return f"{getattr(self.source, self.kind)}/{self.path}"
 
 
-_own: dict[str, SourceEntry] = {}
+_own: Mapping[str, Source] = {}
 
 
-def use(entries: Mapping[str, SourceEntry]) -> None:
-    """Take these before the shipped ones, in this process, instead of those that were given before."""
-    _own.clear()
-    _own.update(entries)
+@contextmanager
+def with_own(entries: Mapping[str, Source]) -> Iterator[None]:
+    """Inside, these sources come before the shipped ones, in all threads of this process."""
+    global _own
+    before, _own = _own, entries
     get.cache_clear()
+    try:
+        yield
+    finally:
+        _own = before
+        get.cache_clear()
 
 
 @lru_cache(1024)
@@ -80,23 +59,11 @@ def get(name: str) -> Source:
     Raises `RowError` for an unknown one.
     """
     for entries in (_own, shipped().sources):
-        for pattern, entry in entries.items():
+        for pattern, source in entries.items():
             if fnmatchcase(name, pattern):
-                return _source(pattern, entry)
+                return source
     detail = f"{shown(name)} is not in the catalogue of sources; your own is local"
     raise RowError(Reason.UNKNOWN_SOURCE, "source", detail)
-
-
-def _source(pattern: str, entry: SourceEntry) -> Source:
-    return Source(
-        pattern,
-        entry.videos,
-        entry.key_frames,
-        entry.images,
-        entry.video_boxes,
-        entry.image_boxes,
-        entry.benchmark,
-    )
 
 
 def reference(source: Source, kind: Kind, path: str, field: str) -> Reference:

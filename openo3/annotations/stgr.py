@@ -20,8 +20,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from openo3.annotations import rows, sources
+from openo3.annotations.catalogue.table import Source
 from openo3.annotations.rejections import Reason, RowError
-from openo3.annotations.sources import Reference, Source
+from openo3.annotations.sources import Reference
 from openo3.core.answers import canonical_answer
 from openo3.core.evidence import convert_boxes
 from openo3.core.geometry import NORMALISED, BoxSpace
@@ -37,19 +38,19 @@ def parse(raw: Any) -> Sample:
     the values make sense (a box inside its frame, a key frame inside its video) is for `openo3.validation`.
     """
     raw = rows.record(raw)
-    task, source = _task(raw), _source(raw)
-    size = _image_size(raw)
-    space = source.box_space(task, size)
+    asked, source = task(raw), _source(raw)
+    size = image_size(raw)
+    space = source.box_space(asked, size)
     return Sample(
         id=rows.identifier(raw),
-        task=task,
+        task=asked,
         source=rows.text(raw, "source"),
         question=rows.text(raw, "question"),
-        answer=_answer(raw, task, space),
-        media=_media(raw, task, source).media,
+        answer=answer(raw, asked, space),
+        media=_media(raw, asked, source).media,
         size=size,
-        key_frames=_key_frames(raw, source),
-        key_items=_key_items(raw),
+        key_frames=key_frames(raw, source),
+        key_items=key_items(raw),
         reasoning=_reasoning(raw, space),
     )
 
@@ -60,16 +61,71 @@ def references(raw: Any) -> list[Reference]:
     Raises `RowError` if the record does not tell.
     """
     raw = rows.record(raw)
-    task, source = _task(raw), _source(raw)
-    media = _media(raw, task, source)
+    source = _source(raw)
+    media = _media(raw, task(raw), source)
     return [media, *(_key_image(frame, source) for frame in _raw_key_frames(raw) if frame.get("path"))]
 
 
-def _task(raw: Mapping[str, Any]) -> Task:
+def task(raw: Mapping[str, Any]) -> Task:
+    """What the row asks for. Raises `RowError` for none of `STGR_TASKS`."""
     name = rows.text(raw, "task")
     if name not in STGR_TASKS:
         raise RowError(Reason.UNKNOWN_TASK, "task", rows.shown(name))
     return Task(name)
+
+
+def image_size(raw: Mapping[str, Any]) -> tuple[int, int] | None:
+    """`(width, height)`, `None` for a video. Raises `RowError` for what are no whole pixels."""
+    value = raw.get("image_size")
+    return rows.size(value, "image_size") if value else None
+
+
+def answer(raw: Mapping[str, Any], task: Task, space: BoxSpace) -> str:
+    """The answer as canonical records hold it, from boxes in `space`.
+
+    Raises `RowError` if it is empty or does not fit the task.
+    """
+    text = rows.text(raw, "answer")
+    if not text.strip():
+        raise RowError(Reason.EMPTY_ANSWER, "answer")
+    try:
+        return canonical_answer(task, text, space.size or (1, 1))  # pixels of a unit frame are normalised
+    except ValueError as error:
+        raise RowError(Reason.BAD_ANSWER, "answer", f"{rows.shown(text)} {error}") from None
+
+
+def key_frames(raw: Mapping[str, Any], source: Source | None = None) -> tuple[KeyFrame, ...]:
+    """The annotated moments, with their images if the row's `source` is given.
+
+    Raises `RowError` if one has no idx or time, or an image that cannot be had.
+    """
+    return tuple(
+        KeyFrame(
+            idx=rows.integer(frame.get("idx"), f"key_frames[{number}].idx"),
+            time_s=rows.number(frame.get("time"), f"key_frames[{number}].time"),
+            path=_key_image(frame, source).media if source and frame.get("path") else None,
+        )
+        for number, frame in enumerate(_raw_key_frames(raw))
+    )
+
+
+def key_items(raw: Mapping[str, Any]) -> KeyItems:
+    """Boxes by key frame and object name, normalised as they are in the file.
+
+    Raises `RowError` if a key is no whole number, given twice, or a box is not four numbers.
+    """
+    items: KeyItems = {}
+    for key, objects in rows.mapping(raw.get("key_items"), "key_items").items():
+        field = f"key_items.{rows.shown(key)}"
+        if not (key.isdecimal() and len(key) < 10):
+            raise RowError(Reason.WRONG_TYPE, field, "expected the idx of a key frame")
+        if int(key) in items:
+            raise RowError(Reason.WRONG_TYPE, field, f"idx {int(key)} is given twice")
+        items[int(key)] = {
+            rows.check_text(name, field): _boxes(boxes, f"{field}.{rows.shown(name)}")
+            for name, boxes in rows.mapping(objects, field).items()
+        }
+    return items
 
 
 def _source(raw: Mapping[str, Any]) -> Source:
@@ -81,25 +137,6 @@ def _media(raw: Mapping[str, Any], task: Task, source: Source) -> Reference:
     return sources.reference(source, kind, rows.text(raw, field), field)
 
 
-def _image_size(raw: Mapping[str, Any]) -> tuple[int, int] | None:
-    if not raw.get("image_size"):  # null or []: a video
-        return None
-    width, height = rows.numbers(raw["image_size"], "image_size", 2)
-    if min(width, height) < 1:
-        raise RowError(Reason.WRONG_TYPE, "image_size", f"expected pixels, found {width:g} x {height:g}")
-    return rows.integer(width, "image_size"), rows.integer(height, "image_size")
-
-
-def _answer(raw: Mapping[str, Any], task: Task, space: BoxSpace) -> str:
-    answer = rows.text(raw, "answer")
-    if not answer.strip():
-        raise RowError(Reason.EMPTY_ANSWER, "answer")
-    try:
-        return canonical_answer(task, answer, space.size or (1, 1))  # pixels of a unit frame are normalised
-    except ValueError as error:
-        raise RowError(Reason.BAD_ANSWER, "answer", f"{rows.shown(answer)} {error}") from None
-
-
 def _reasoning(raw: Mapping[str, Any], space: BoxSpace) -> str | None:
     if raw.get("reasoning_process") is None:
         return None
@@ -108,40 +145,12 @@ def _reasoning(raw: Mapping[str, Any], space: BoxSpace) -> str | None:
 
 def _raw_key_frames(raw: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     frames = rows.listed(raw.get("key_frames"), "key_frames")
-    return [rows.mapping(frame, "key_frames") for frame in frames]
+    return [rows.mapping(frame, f"key_frames[{number}]") for number, frame in enumerate(frames)]
 
 
 def _key_image(frame: Mapping[str, Any], source: Source) -> Reference:
     return sources.reference(source, "key_frames", rows.text(frame, "path"), "key_frames.path")
 
 
-def _key_frames(raw: Mapping[str, Any], source: Source) -> tuple[KeyFrame, ...]:
-    return tuple(
-        KeyFrame(
-            idx=rows.integer(frame.get("idx"), "key_frames.idx"),
-            time_s=rows.number(frame.get("time"), "key_frames.time"),
-            path=_key_image(frame, source).media if frame.get("path") else None,
-        )
-        for frame in _raw_key_frames(raw)
-    )
-
-
-def _key_items(raw: Mapping[str, Any]) -> KeyItems:
-    """Boxes by key frame and object name, normalised as they are in the file."""
-    items: KeyItems = {}
-    for key, objects in rows.mapping(raw.get("key_items"), "key_items").items():
-        if not (key.isdecimal() and len(key) < 10):
-            raise RowError(Reason.WRONG_TYPE, "key_items", f"expected an idx, found {rows.shown(key)}")
-        if int(key) in items:
-            raise RowError(
-                Reason.WRONG_TYPE, "key_items", f"idx {int(key)} is given twice: {rows.shown(key)}"
-            )
-        items[int(key)] = {
-            rows.check_text(name, "key_items"): _boxes(boxes)
-            for name, boxes in rows.mapping(objects, "key_items").items()
-        }
-    return items
-
-
-def _boxes(boxes: Any) -> tuple[Box, ...]:
-    return tuple(rows.numbers(box, "key_items", 4) for box in rows.listed(boxes, "key_items"))
+def _boxes(boxes: Any, field: str) -> tuple[Box, ...]:
+    return tuple(rows.numbers(box, field, 4) for box in rows.listed(boxes, field))

@@ -76,8 +76,8 @@ class Scoring:
     def score(self, results: Results) -> dict[str, Any]:
         """`metrics`, `METRIC/GROUP` of each group, and `format`, with 95 % `intervals` and `n`."""
         found = self._intervals(results)
-        for group in self._groups(results):
-            own = self._intervals(self._of_group(results, group))
+        for group, members in self._groups(results).items():
+            own = self._intervals([results[index] for index in members])
             found |= {f"{name}/{group}": interval for name, interval in own.items()}
         if all("format" in record for record in results):
             [found["format"]] = bootstrap([record["format"] for record in results])
@@ -90,18 +90,21 @@ class Scoring:
         """
         found = self._difference(a, b)
         if all("format" in record for record in (*a, *b)):
-            pair = ([record["format"] for record in results] for results in (a, b))
-            [found["format"]] = paired_difference(*pair)
-        for group in self._groups(a):
-            own = self._difference(self._of_group(a, group), self._of_group(b, group))
+            formed, other = ([record["format"] for record in results] for results in (a, b))
+            [found["format"]] = paired_difference(formed, other)
+        for group, members in self._groups(a).items():
+            own = self._difference([a[index] for index in members], [b[index] for index in members])
             found |= {f"{name}/{group}": gain for name, gain in own.items()}
         return found
 
-    def _groups(self, results: Results) -> list[str]:
-        return sorted(set(map(self.group, results))) if self.group else []
-
-    def _of_group(self, results: Results, group: str) -> Results:
-        return [record for record in results if self.group(record) == group]
+    def _groups(self, results: Results) -> dict[str, list[int]]:
+        """The groups in alphabetical order, each with the indices of its records."""
+        if self.group is None:
+            return {}
+        groups: dict[str, list[int]] = {}
+        for index, record in enumerate(results):
+            groups.setdefault(self.group(record), []).append(index)
+        return dict(sorted(groups.items()))
 
     def _intervals(self, results: Results) -> dict[str, Interval]:
         return dict(zip(self.metrics, bootstrap(self.rows(results), self.statistic), strict=True))

@@ -95,12 +95,13 @@ def fit(record: Record, size: tuple[int, int] | None, tolerance_s: float) -> Fit
     for index, (item, (second, box)) in enumerate(
         zip(record["bboxes"] or (), true_boxes(record), strict=True)
     ):
-        limits = (width, height, width, height)
-        inside = tuple(min(max(side, 0), limit) for side, limit in zip(box, limits, strict=True))
+        left, right = (min(max(side, 0), width) for side in box[::2])
+        top, bottom = (min(max(side, 0), height) for side in box[1::2])
+        inside = (left, top, right, bottom)
         if inside != box:
             notes.append(Note(f"bboxes[{index}]", f"{_written(box)} clipped to {_written(inside)}"))
             item = {**item, **dict(zip(SIDES, inside, strict=True))}
-        if inside[0] >= inside[2] or inside[1] >= inside[3]:
+        if left >= right or top >= bottom:
             notes.append(Note(f"bboxes[{index}]", f"{_written(inside)} has no area, kept"))
         if second > record["duration_s"] + tolerance_s:
             notes.append(Note(f"bboxes[{index}]", f"at {second:g} s, after the end of the video, kept"))
@@ -132,7 +133,10 @@ def result(record: Mapping[str, Any], completions: Mapping[str, str], space: Box
     `format` is the share of the five completions in the form that was asked for.
     """
     said = {kind: completions.get(kind, "") for kind in ("what", "when", "where", "where_2", "when_2")}
-    answers = {"answer_vqa": final_answer(said["what"]), "answer_vqa_raw_output": said["what"]}
+    answers: dict[str, Any] = {
+        "answer_vqa": final_answer(said["what"]),
+        "answer_vqa_raw_output": said["what"],
+    }
     for suffix in ("", "_2"):
         when, where = said[f"when{suffix}"], said[f"where{suffix}"]
         answers[f"answer_temporal{suffix}"] = list(read_times(when) or ())

@@ -21,7 +21,7 @@ from openo3.annotations.rejections import Reason, RowError
 from openo3.benchmarks.base import Results, Scoring
 from openo3.benchmarks.judges import CORRECT, UNPARSABLE, Judge
 from openo3.core.evidence import second_key
-from openo3.core.geometry import box_iou, tiou
+from openo3.core.geometry import Span, box_iou, tiou
 from openo3.core.metrics import (
     arithmetic_mean,
     box_metrics,
@@ -102,8 +102,8 @@ def scored_records(results: Results) -> list[Scored]:
     return [
         Scored(
             rating=_rating(record, index),
-            tious=tuple(_tiou(record, suffix) for suffix in CHAINS),
-            vious=tuple(_vious(record, suffix) for suffix in CHAINS),
+            tious=(_tiou(record, CHAINS[0]), _tiou(record, CHAINS[1])),
+            vious=(_vious(record, CHAINS[0]), _vious(record, CHAINS[1])),
             length=_length(record),
             domain=record.get("domain") or "unknown",
         )
@@ -192,10 +192,14 @@ def _said(record: Mapping[str, Any]) -> str:
 
 def _tiou(record: Mapping[str, Any], suffix: str) -> float:
     """Of `answer_temporal`; if that is empty, of the text that it was read from."""
-    answer = record.get(f"answer_temporal{suffix}") or record.get(f"answer_temporal_pre{suffix}") or ()
+    span = _span(record.get(f"answer_temporal{suffix}") or record.get(f"answer_temporal_pre{suffix}"))
+    return tiou(record["timestamps"], span) if span else 0.0
+
+
+def _span(answer: Any) -> Span | None:
     if isinstance(answer, str):
-        answer = read_times(answer) or ()
-    return tiou(tuple(record["timestamps"]), tuple(answer)) if _are_numbers(answer, 2) else 0.0
+        return read_times(answer)
+    return (answer[0], answer[1]) if _are_numbers(answer, 2) else None
 
 
 def _vious(record: Mapping[str, Any], suffix: str) -> list[float]:

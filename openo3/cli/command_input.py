@@ -21,14 +21,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from openo3.annotations import rows
+from openo3.annotations import rows, stgr
+from openo3.annotations.catalogue.table import Source
 from openo3.annotations.rejections import Reason, RowError
 from openo3.benchmarks.base import Benchmark, Record
 from openo3.cli.errors import InputError
-from openo3.core.answers import canonical_answer
 from openo3.core.evidence import Completion, parse_completion
 from openo3.core.geometry import NORMALISED, RELATIVE_1000, BoxSpace, pixels
-from openo3.core.schema import STGR_TASKS, Box, KeyFrame, Sample, Task
+from openo3.core.schema import Sample, Task
 
 BOXED = (Task.TEMPORAL_SPATIAL, Task.VISUAL)
 """The tasks whose rewards look at the completion's boxes."""
@@ -111,14 +111,13 @@ def _result(raw: Mapping[str, Any], benchmark: Benchmark) -> Record:
 def _stated_space(stated: Mapping[str, Any]) -> BoxSpace:
     if not stated:
         return RELATIVE_1000
-    size = _size(stated, "size", required=stated.get("kind") == "pixels")
     match rows.text(stated, "kind"):
         case "relative_1000":
             return RELATIVE_1000
         case "normalised":
             return NORMALISED
         case "pixels":
-            return pixels(size)
+            return pixels(rows.size(stated.get("size"), "box_space.size"))
     expected = f"expected pixels, relative_1000 or normalised, found {rows.shown(stated['kind'])}"
     raise RowError(Reason.WRONG_TYPE, "box_space.kind", expected)
 
@@ -164,17 +163,17 @@ def _not_finite(row: Any) -> Iterator[str]:
 
 def _scorable(raw: Mapping[str, Any], box_space: str) -> Scorable:
     rows.identifier(raw)
-    task = _task(raw)
+    task = stgr.task(raw)
     progress = rows.number(raw.get("progress"), "progress")
     if not 0 <= progress <= 1:
         raise RowError(Reason.WRONG_TYPE, "progress", f"expected 0 to 1, found {progress:g}")
-    key_frames = _key_frames(raw)
+    key_frames = stgr.key_frames(raw)
     sample = Sample(
         id=str(raw["id"]),
         task=task,
         source="",
         question="",
-        answer=_answer(raw, task),
+        answer=stgr.answer(raw, task, Source().box_space(task, stgr.image_size(raw))),
         media="",
         key_frames=key_frames,
         key_items=_key_items(raw, {frame.idx for frame in key_frames}),
@@ -185,39 +184,13 @@ def _scorable(raw: Mapping[str, Any], box_space: str) -> Scorable:
     return Scorable(raw["id"], sample, completion, progress)
 
 
-def _task(raw: Mapping[str, Any]) -> Task:
-    name = rows.text(raw, "task")
-    if name not in STGR_TASKS:
-        raise RowError(Reason.UNKNOWN_TASK, "task", rows.shown(name))
-    return Task(name)
-
-
-def _answer(raw: Mapping[str, Any], task: Task) -> str:
-    answer = rows.text(raw, "answer")
-    size = _size(raw, "image_size", required=task is Task.VISUAL)
-    try:
-        return canonical_answer(task, answer, size)
-    except ValueError as error:
-        raise RowError(Reason.BAD_ANSWER, "answer", f"{rows.shown(answer)} {error}") from None
-
-
 def _space(raw: Mapping[str, Any], task: Task, box_space: str) -> BoxSpace:
-    size = _size(raw, "frame_size", required=box_space == "pixels" and task in BOXED)
+    size = None if raw.get("frame_size") is None else rows.size(raw["frame_size"], "frame_size")
     if box_space in ("relative_1000", "permille"):  # the latter is the former's old name
         return RELATIVE_1000
+    if size is None and task in BOXED:
+        raise RowError(Reason.FIELD_MISSING, "frame_size")
     return pixels(size) if size else NORMALISED
-
-
-def _size(raw: Mapping[str, Any], field: str, *, required: bool) -> tuple[int, int] | None:
-    """`(width, height)`, `None` where the row has none and needs none."""
-    if raw.get(field) is None:
-        if required:
-            raise RowError(Reason.FIELD_MISSING, field)
-        return None
-    width, height = (rows.integer(side, field) for side in rows.numbers(raw[field], field, 2))
-    if min(width, height) < 1:
-        raise RowError(Reason.WRONG_TYPE, field, f"expected pixels, found {width} x {height}")
-    return width, height
 
 
 def _text(raw: Mapping[str, Any], field: str) -> str:
@@ -230,33 +203,16 @@ def _text(raw: Mapping[str, Any], field: str) -> str:
     return value
 
 
-def _key_frames(raw: Mapping[str, Any]) -> tuple[KeyFrame, ...]:
-    frames = []
-    for index, frame in enumerate(rows.listed(raw.get("key_frames"), "key_frames")):
-        field = f"key_frames[{index}]"
-        frame = rows.mapping(frame, field)
-        idx = rows.integer(frame.get("idx"), f"{field}.idx")
-        frames.append(KeyFrame(idx, rows.number(frame.get("time"), f"{field}.time")))
-    return tuple(frames)
-
-
-def _key_items(raw: Mapping[str, Any], known: set[int]) -> dict[int, dict[str, tuple[Box, ...]]]:
-    items = {}
-    for key, objects in rows.mapping(raw.get("key_items"), "key_items").items():
-        field = f"key_items.{rows.shown(key)}"
-        if not (key.isdecimal() and len(key) < 10 and int(key) in known):
+def _key_items(raw: Mapping[str, Any], known: set[int]) -> stgr.KeyItems:
+    """The row's key items, which must be about its key frames and normalised."""
+    items = stgr.key_items(raw)
+    for idx, objects in items.items():
+        field = f'key_items."{idx}"'
+        if idx not in known:
             raise RowError(Reason.KEY_UNKNOWN, field, f"key_frames have idx {rows.shown(sorted(known))}")
-        if int(key) in items:
-            raise RowError(Reason.WRONG_TYPE, field, f"idx {int(key)} is given twice")
-        items[int(key)] = {
-            name: tuple(_true_box(box, f"{field}.{rows.shown(name)}") for box in rows.listed(boxes, field))
-            for name, boxes in rows.mapping(objects, field).items()
-        }
+        for name, boxes in objects.items():
+            for box in boxes:
+                if not all(1 - _FAR <= side <= _FAR for side in box):
+                    expected = f"expected 0-1 of the frame, found {rows.shown(list(box))}"
+                    raise RowError(Reason.BOX_SPACE, f"{field}.{rows.shown(name)}", expected)
     return items
-
-
-def _true_box(value: Any, field: str) -> Box:
-    box = rows.numbers(value, field, 4)
-    if not all(1 - _FAR <= side <= _FAR for side in box):
-        raise RowError(Reason.BOX_SPACE, field, f"expected 0-1 of the frame, found {rows.shown(value)}")
-    return box

@@ -145,8 +145,7 @@ def _locked_packages() -> Finding:
     """The packages that `pyproject.toml` names, each at a version that it allows."""
     wanted = [Requirement(text) for text in importlib.metadata.requires("openo3") or ()]
     wanted = [w for w in wanted if w.marker is None or w.marker.evaluate({"extra": ""})]
-    installed = {w.name: _version(w.name) for w in wanted}
-    wrong = [w.name for w in wanted if not (installed[w.name] and installed[w.name] in w.specifier)]
+    wrong = [w.name for w in wanted if not ((found := _version(w.name)) and found in w.specifier)]
     found = f"{len(wanted) - len(wrong)} of {len(wanted)}" + (f", not {', '.join(wrong)}" if wrong else "")
     return Finding("packages of the lock", found, not wrong, "make install")
 
@@ -205,7 +204,7 @@ def _gpus(requires: Requirements, blocks: Mapping[str, Any]) -> Iterator[Finding
     yield Finding(what, found, enough, "a machine with these GPUs, or another profile", requires.gpus > 0)
     if requires.model:
         least = min((memory_gb for _, memory_gb in gpus), default=requires.gpu_memory_gb)
-        yield from _gpu_memory(requires, blocks, least)
+        yield from _gpu_memory(requires.model, max(1, requires.gpus), blocks, least)
     if requires.gpus and gpus:
         import torch  # seconds, and so only here
 
@@ -217,10 +216,12 @@ def _gpus(requires: Requirements, blocks: Mapping[str, Any]) -> Iterator[Finding
     yield Finding("nvcc", nvcc or "no", nvcc is not None, remedy, requires.nvcc)
 
 
-def _gpu_memory(requires: Requirements, blocks: Mapping[str, Any], least_gb: float) -> Iterator[Finding]:
+def _gpu_memory(
+    shape: footprint.Shape, gpus: int, blocks: Mapping[str, Any], least_gb: float
+) -> Iterator[Finding]:
     """Compare the memory that each stage needs with the smallest GPU here, else with the profile's."""
     for stage in ("sft", "gspo"):
-        parts = footprint.gpu_memory_gb(stage, blocks, requires.model, max(1, requires.gpus), least_gb)
+        parts = footprint.gpu_memory_gb(stage, blocks, shape, gpus, least_gb)
         most = footprint.most_at_once_gb(parts)
         found = f"of {least_gb:.0f}: " + ", ".join(f"{name} {size:.0f}" for name, size in parts.items())
         remedy = f"more GPUs; in {stage} a smaller batch, every_n_layers: 1, launch/zero3.json, lora"

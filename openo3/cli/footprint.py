@@ -16,6 +16,9 @@ GB = 1e9
 TEXT_SHARE = 1.2  # a prompt's tokens with its text, by those of its frames
 ANSWER_TOKENS = 500  # of a record with its reasoning
 
+UPDATE, CACHE, WHOLE = "activations", "cache of the rollout", "whole weights for the rollout"
+"""What takes memory during an update alone, and the two that do so during a rollout alone."""
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -45,7 +48,7 @@ def gpu_memory_gb(
         parts["gradients"] = gradients * shape.billion_weights / (gpus if zero >= 2 else 1)
         parts["optimizer"] = states * shape.billion_weights / (gpus if zero >= 1 else 1)
     tokens = tokens_in_update(stage, blocks)
-    parts["activations"] = tokens * _activation_bytes(trainer, shape) / GB
+    parts[UPDATE] = tokens * _activation_bytes(trainer, shape) / GB
     if stage == "gspo":
         if trainer.get("beta", 0) and not lora:
             parts["reference"] = shared
@@ -59,19 +62,16 @@ def _rollout_gb(block: Mapping[str, Any], shape: Shape, zero: int, each_gb: floa
         colocated = trainer.get("vllm_mode", "colocate") == "colocate"
         return {"vLLM": trainer.get("vllm_gpu_memory_utilization", 0.3) * each_gb} if colocated else {}
     cached = block["data"].get("tokens_per_batch", 32768)
-    parts = {"cache of the rollout": cached * shape.layers * 2 * shape.kv_width * 2 / GB}
+    parts = {CACHE: cached * shape.layers * 2 * shape.kv_width * 2 / GB}
     if zero == 3:
-        parts["whole weights for the rollout"] = 2 * shape.billion_weights
+        parts[WHOLE] = 2 * shape.billion_weights
     return parts
 
 
 def most_at_once_gb(parts: Mapping[str, float]) -> float:
     """The peak in GB: a rollout and an update take turns, so the larger of the two counts."""
-    turns = {"rollout": 0.0, "update": 0.0, "always": 0.0}
-    for name, size in parts.items():
-        turn = "rollout" if name.endswith("rollout") else "update" if name == "activations" else "always"
-        turns[turn] += size
-    return turns["always"] + max(turns["rollout"], turns["update"])
+    update, rollout = parts.get(UPDATE, 0.0), parts.get(CACHE, 0.0) + parts.get(WHOLE, 0.0)
+    return sum(parts.values()) - min(update, rollout)
 
 
 def checkpoints_gb(blocks: Mapping[str, Any], shape: Shape) -> float:

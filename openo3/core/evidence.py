@@ -258,8 +258,10 @@ def _read_box(content: str, space: BoxSpace) -> Box | None:
 
 def bounded_box(numbers: Sequence[str | float], space: BoxSpace) -> Box:
     """Four numbers, or texts of numbers, in `space` as a normalised box with finite coordinates."""
-    box = space.to_normalised(tuple(float(number) for number in numbers))
-    return tuple(min(max(value, -_FAR_FRAMES), _FAR_FRAMES) for value in box)
+    x1, y1, x2, y2 = map(float, numbers)
+    box = space.to_normalised((x1, y1, x2, y2))
+    x1, y1, x2, y2 = (min(max(value, -_FAR_FRAMES), _FAR_FRAMES) for value in box)
+    return x1, y1, x2, y2
 
 
 def _seconds(digits: str) -> float:

@@ -61,7 +61,10 @@ class BoxSpace:
     @property
     def extent(self) -> tuple[float, float]:
         """`(width, height)` of a whole frame in this space's units."""
-        return {"normalised": (1.0, 1.0), "relative_1000": (1000.0, 1000.0)}.get(self.kind) or self.size
+        if self.size is not None:
+            return self.size
+        side = 1.0 if self.kind == "normalised" else 1000.0
+        return side, side
 
     def to_normalised(self, box: Box) -> Box:
         """A box of this space, in 0-1 of the frame."""
@@ -73,15 +76,16 @@ class BoxSpace:
         width, height = self.extent
         return box[0] * width, box[1] * height, box[2] * width, box[3] * height
 
-    def from_normalised(self, box: Box) -> Box | tuple[int, int, int, int]:
+    def from_normalised(self, box: Box) -> Box:
         """A normalised box as this space writes it: whole pixels or thousandths.
 
         Normalised boxes stay floats, of 9 decimals: far below a pixel, so that a truth that was read
         from pixels scores the same as before, and without the noise of binary fractions.
         """
         if self.kind == "normalised":
-            return tuple(round(value, 9) for value in box)
-        return tuple(round(value) for value in self.scaled(box))
+            return round(box[0], 9), round(box[1], 9), round(box[2], 9), round(box[3], 9)
+        x1, y1, x2, y2 = (round(value) for value in self.scaled(box))
+        return x1, y1, x2, y2
 
 
 NORMALISED = BoxSpace("normalised")
@@ -90,4 +94,4 @@ RELATIVE_1000 = BoxSpace("relative_1000")
 
 def pixels(size: tuple[int, int]) -> BoxSpace:
     """Pixels of a frame of this `(width, height)`."""
-    return BoxSpace("pixels", tuple(size))
+    return BoxSpace("pixels", (size[0], size[1]))

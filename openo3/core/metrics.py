@@ -32,7 +32,7 @@ def span_metrics(tious: ArrayLike) -> dict[str, float]:
     return {**recalls, "m_tIoU": float(np.mean(tious))}
 
 
-def box_metrics(vious: Sequence[ArrayLike]) -> dict[str, float]:
+def box_metrics(vious: Sequence[Sequence[float]]) -> dict[str, float]:
     """`AP@0.1` ... `AP@0.9` and `m_vIoU` of one list of IoUs per record, one IoU for each annotated second.
 
     A record's AP is the share of its seconds that reach the threshold; records count equally. A record

@@ -82,12 +82,12 @@ def vstar_where_untimed(question: str, count: int) -> str:
     )
 
 
-def vstar_when_boxed(question: str, boxes: Sequence[Sequence[int]]) -> str:
+def vstar_when_boxed(question: str, boxes: Sequence[Sequence[float]]) -> str:
     """Chain 2, third question: when it is seen, given its true boxes in the model's coordinate space."""
     return task_text(Task.TEMPORAL, with_boxes(question, boxes))
 
 
-def with_boxes(question: str, boxes: Sequence[Sequence[int]]) -> str:
+def with_boxes(question: str, boxes: Sequence[Sequence[float]]) -> str:
     """The question with an object's boxes, one a second, in the model's coordinate space."""
     listed = " ".join(map(bracketed, boxes))
     return f"{question}\nIts boxes over time are {listed}."

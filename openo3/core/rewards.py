@@ -139,8 +139,11 @@ def thk_spatial(
         return _best_iou(completion.boxes, sample)
     if sample.task is not Task.TEMPORAL_SPATIAL:
         return None
-    timed = [claim for claim in completion.claims if claim.time_s is not None]
-    at = [(claim, _key_frame(sample, claim, gate, gate_s)) for claim in timed]
+    at = [
+        (claim, _key_frame(sample, claim.time_s, gate, gate_s))
+        for claim in completion.claims
+        if claim.time_s is not None
+    ]
     fits = [[_fit(claim, trues) for trues in _objects(sample, frame)] for claim, frame in at]
     cited = _mean([max(of_claim, default=0.0) for of_claim in fits])
     if not coverage:
@@ -313,13 +316,13 @@ def _fit(claim: Claim, trues: Sequence[Box]) -> float:
     return _mean([max(box_iou(box, true) for box in claim.boxes) for true in trues])
 
 
-def _key_frame(sample: Sample, claim: Claim, gate: Gate, gate_s: float) -> KeyFrame | None:
+def _key_frame(sample: Sample, claimed_s: float, gate: Gate, gate_s: float) -> KeyFrame | None:
     """The nearest key frame in time among those that the gate admits.
 
     The paper admits a key frame within `gate_s` of the claim; the release tests `t_key - t < gate_s` without
     the absolute value and so admits every earlier key frame as well.
     """
-    ahead = [(frame.time_s - claim.time_s, frame) for frame in sample.key_frames]
+    ahead = [(frame.time_s - claimed_s, frame) for frame in sample.key_frames]
     if gate == "released":
         admitted = [(abs(delta), frame) for delta, frame in ahead if delta < gate_s]
     else:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 @contextmanager
-def file_lock(path: Path, busy: Callable[[], Exception]) -> Iterator[None]:
+def file_lock(path: Path, busy: Callable[[], BaseException]) -> Iterator[None]:
     """Hold the lock `path`; the kernel gives it back when the process ends in whatever way.
 
     Raises what `busy` makes, at once, if another one holds it.

@@ -42,8 +42,9 @@ def frame_sampling(model: Path, multiple: int) -> SamplingConfig:
         ConfigurationError: the block cannot be used; the message names the file and the key.
     """
     for root in _checkouts(model):
-        block = read_blocks(root / PARAMS).get("sample_frames")
+        blocks = read_blocks(root / PARAMS)
         try:
+            block = blocks["sample_frames"]
             even = block["train"]
             return SamplingConfig(
                 fps=_positive(even["fps"]),

@@ -272,6 +272,7 @@ def _ffmpeg(
         watch = threading.Timer(time_limit_s, process.kill)
         watch.start()
         try:
+            assert process.stdout is not None  # a pipe
             read(process.stdout)
             process.stdout.close()
             process.wait()

@@ -74,6 +74,7 @@ def _pipe(command: list[str], frames: Iterable[np.ndarray], shape: tuple[int, ..
     count = 0
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=errors)
+        assert process.stdin is not None  # a pipe
         try:
             for frame in frames:
                 if frame.shape != shape or frame.dtype != np.uint8:

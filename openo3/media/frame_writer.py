@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import inspect
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext, suppress
@@ -196,7 +197,9 @@ def _sample_segment(
 @cache
 def _code() -> str:
     """Changes with the modules that turn a file into frames."""
-    sources = [Path(module.__file__).read_bytes() for module in (container, decode, ffmpeg, image, probe)]
+    sources = [
+        Path(inspect.getfile(module)).read_bytes() for module in (container, decode, ffmpeg, image, probe)
+    ]
     return hashlib.sha256(b"\0".join(sources)).hexdigest()
 
 

@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Executor, Future, wait
 from contextlib import suppress
 from functools import cache
@@ -43,7 +43,7 @@ def each(
     executor: Executor,
     slots: int,
     time_limit_s: float,
-) -> Iterator[tuple[Job, Result | MediaError]]:
+) -> Generator[tuple[Job, Result | MediaError], None, None]:
     """Yield every job with its result, in the order of `jobs`, whatever order they end in.
 
     `executor` runs `slots` calls at once. `function` is found by its name in another process, so it must be
@@ -167,7 +167,7 @@ class _Process:
             return False
         return True
 
-    def result(self, time_limit_s: float) -> tuple[bool, object]:
+    def result(self, time_limit_s: float) -> tuple[bool, Any]:
         """Whether the process is still alive, and the result."""
         try:
             return True, self.pipe.recv()

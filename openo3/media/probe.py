@@ -134,8 +134,8 @@ def _probe_video(path: Path, time_limit_s: float) -> Media:
     kept = [packet for packet in packets if not packet.flags & _DISCARDED]
     untimed = any(packet.pts is None for packet in packets)
     timeless = packets[0].pts is None  # such as AVI, which stores the order of decoding alone
-    delay = 0 if timeless else packets[0].pts - packets[0].dts
-    starts = sorted((p.dts + delay if untimed else p.pts, p.ticks) for p in kept)
+    delay = 0 if packets[0].pts is None else packets[0].pts - packets[0].dts
+    starts = sorted((p.dts + delay if untimed or p.pts is None else p.pts, p.ticks) for p in kept)
     ticks = sorted({start for start, _ in starts})
     if not ticks:
         raise MediaError("no frames")
@@ -269,6 +269,8 @@ def _closed(packets: Sequence[_Packet], codec: str, idr_dts: set[int]) -> bool:
         return False
     key_pts = 0
     for packet in packets:
+        if packet.pts is None:
+            return False
         key_pts = packet.pts if packet.dts in keys else key_pts
         if packet.pts < key_pts:
             return False

@@ -52,9 +52,10 @@ def framewise_attention(
     key: torch.Tensor,
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
-    scaling: float | None = None,
-    cu_seq_lens_q: torch.Tensor | None = None,
+    *,
+    cu_seq_lens_q: torch.Tensor,
     max_length_q: int | None = None,
+    scaling: float | None = None,
     **_: object,
 ) -> tuple[torch.Tensor, None]:
     """Attention within each segment of a packed sequence.
@@ -82,8 +83,8 @@ def framewise_attention(
     for length in sorted(set(lengths)):
         same = torch.tensor([size == length for size in lengths], device=query.device)
         chosen = same[segment].nonzero().squeeze(1)
-        parts = (tensor.index_select(2, chosen) for tensor in (query, key, value))
-        output = output.index_copy(0, chosen, _attend_equal(*parts, length, scaling).squeeze(0))
+        q, k, v = (tensor.index_select(2, chosen) for tensor in (query, key, value))
+        output = output.index_copy(0, chosen, _attend_equal(q, k, v, length, scaling).squeeze(0))
     return output.unsqueeze(0), None
 
 
@@ -128,8 +129,8 @@ def grouped_attention(
         if _has_flash(query, dtype):
             return by_spans(query, key, value, layout.spans, scaling, flash_kernel()), None
         attention_mask = layout.mask
-    few = attention_mask is not None and (length * 4 <= key.shape[2] or attention_mask.shape[2] > length)
-    if groups == 1 or not few:
+    few = length * 4 <= key.shape[2]
+    if groups == 1 or attention_mask is None or not (few or attention_mask.shape[2] > length):
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **rest)
     if attention_mask.shape[2] == length:
         attention_mask = repeat_mask_for_gqa(attention_mask, groups)
@@ -186,7 +187,7 @@ def flash_kernel() -> Callable[..., torch.Tensor]:
     """`kernel(q, k, v, query_ends, key_ends, longest_query, longest_key, scale=, window_size=)` on pieces of
     [tokens, heads, d]. The window (-1, 0) is causal, queries and keys of a piece ending at the same token."""
     if is_flash_attn_2_available():
-        from flash_attn import flash_attn_varlen_func
+        from flash_attn import flash_attn_varlen_func  # pyright: ignore[reportMissingImports]  # an extra
 
         def kernel(*pieces: Any, scale: float | None, window_size: tuple[int, int]) -> torch.Tensor:
             return flash_attn_varlen_func(*pieces, softmax_scale=scale, window_size=window_size)
@@ -201,7 +202,9 @@ def flash_kernel() -> Callable[..., torch.Tensor]:
     def kernel(*pieces: Any, scale: float | None, window_size: tuple[int, int]) -> torch.Tensor:
         windows = "window_size" in known
         window = {"window_size": window_size} if windows else {"is_causal": window_size == (-1, 0)}
-        return varlen_attn(*pieces, scale=scale, **window, **shared)
+        attended = varlen_attn(*pieces, scale=scale, **window, **shared)
+        assert isinstance(attended, torch.Tensor)  # a tuple only where further results are asked for
+        return attended
 
     return kernel
 

@@ -15,6 +15,7 @@ from transformers import Cache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 from openo3.model.attention import computing_dtype, repeat_mask_for_gqa
+from openo3.model.fused_layers import Branches
 
 ROOM = 1024
 """The number of slots by which the cache grows; on a GPU attention reads whole multiples of it."""
@@ -47,6 +48,9 @@ class Slots:
 class SlottedLayer(DynamicLayer):
     """A cache layer [B, key heads, room, head_dim] that is written in place."""
 
+    keys: torch.Tensor
+    values: torch.Tensor
+
     def __init__(self, slots: Slots) -> None:
         super().__init__()
         self.slots = slots
@@ -59,11 +63,15 @@ class SlottedLayer(DynamicLayer):
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
             self.keys, self.values = key_states[:, :, :0], value_states[:, :, :0]
-        if self.keys.shape[2] < self.slots.room:
-            self.keys, self.values = (_grown(old, self.slots.room) for old in (self.keys, self.values))
+        self.grow()
         self.keys.index_copy_(2, self.slots.index, key_states)
         self.values.index_copy_(2, self.slots.index, value_states)
         return self.keys[:, :, : self.slots.visible], self.values[:, :, : self.slots.visible]
+
+    def grow(self) -> None:
+        """Make room for all slots that are taken."""
+        if self.keys.shape[2] < self.slots.room:
+            self.keys, self.values = (_grown(old, self.slots.room) for old in (self.keys, self.values))
 
 
 def _grown(old: torch.Tensor, room: int) -> torch.Tensor:
@@ -82,10 +90,11 @@ class Steps:
     """Decoding steps of one token per column. A column holds one branch per row.
 
     Args:
-        owner: [B, slots] which branch's token each filled slot of the cache holds; 0 is the prefix.
+        owner: [B, slots] which branch's token each filled slot of the cache holds; 0 is the prefix, which all
+            branches see, and -1 nobody's.
         branch: [B, A] the branch of each column, -1 for none.
         positions: [B, A] of each branch's last token so far.
-        replay: record steps where possible.
+        fused: the model's layers are `fused_layers`; steps are then recorded on the GPU and replayed.
     """
 
     def __init__(
@@ -97,26 +106,19 @@ class Steps:
         branch: torch.Tensor,
         positions: torch.Tensor,
         *,
-        replay: bool = True,
+        fused: bool,
     ) -> None:
-        self.model, self.cache, self.slots = model, cache, slots
+        self.model, self.cache, self.slots, self.owner = model, cache, slots, owner
         text = model.config.get_text_config()
         self.groups = text.num_attention_heads // text.num_key_value_heads
-        seen = (owner[:, None, :] == 0) | (owner[:, None, :] == branch[:, :, None])
-        self.bias = _additive(seen, computing_dtype(model.lm_head.weight))[:, None]
         self._columns(branch, positions)
         self.graph: torch.cuda.CUDAGraph | None = None
-        # Weights that DeepSpeed gathers layer by layer move between steps
-        whole = all(parameter.numel() for parameter in model.lm_head.parameters())
-        self.replayed = replay and branch.is_cuda and whole
+        self.fused, self.replayed = fused, fused and branch.is_cuda
         self.pool = torch.cuda.graph_pool_handle() if self.replayed else None
 
     def _columns(self, branch: torch.Tensor, positions: torch.Tensor) -> None:
-        """Extend the mask: in the new slots each branch sees only itself. `bias` covers all earlier slots."""
         self.branch, self.positions = branch, positions
         self.tokens = torch.zeros_like(branch)
-        own = (branch[:, :, None] == branch[:, None, :]) & (branch >= 0)[:, None, :]
-        self.own = _additive(own, self.bias.dtype)[:, None]
         self.recorded = False
 
     def keep(self, columns: Sequence[Sequence[int]], width: int, tokens: torch.Tensor) -> torch.Tensor:
@@ -124,39 +126,49 @@ class Steps:
         device = self.branch.device
         padded = torch.tensor([[*row, *[-1] * (width - len(row))] for row in columns], device=device)
         index = padded.clamp(min=0)
-        self.bias = self.bias.gather(2, index[:, None, :, None].expand(-1, 1, -1, self.bias.shape[3]))
         branch = self.branch.gather(1, index).masked_fill(padded < 0, -1)
         self._columns(branch, self.positions.gather(1, index))
         return tokens.gather(1, index)
 
     def __call__(self, tokens: torch.Tensor) -> torch.Tensor:
         """Feed tokens [B, A]; logits [B, A, V], which the next call may overwrite."""
-        self.slots.take(tokens.shape[1], whole_room=self.replayed)
-        if self.bias.shape[3] < self.slots.room:
-            more = self.slots.room - self.bias.shape[3]
-            self.bias = torch.nn.functional.pad(self.bias, (0, more), value=-torch.inf)
+        self.slots.take(tokens.shape[1], whole_room=self.fused)
+        if (more := self.slots.room - self.owner.shape[1]) > 0:
+            self.owner = torch.nn.functional.pad(self.owner, (0, more), value=-1)
             self.recorded = False
         self.tokens.copy_(tokens)
         self.positions += 1
         if not self.replayed:
             return self._step()
-        if not self.recorded:
-            self._record()
+        if self.graph is None or not self.recorded:
+            # Only now: a pool without a graph is given up, while `logits` still lies in it
+            self.graph = self._record()
+            self.recorded = True
         self.graph.replay()
         return self.logits
 
     def _step(self) -> torch.Tensor:
-        self.bias.index_copy_(3, self.slots.index, self.own)
+        self.owner.index_copy_(1, self.slots.index, self.branch)
         hidden = self.model.model(
             input_ids=self.tokens,
             position_ids=self.positions[None].expand(3, -1, -1),
-            attention_mask=repeat_mask_for_gqa(self.bias[..., : self.slots.visible], self.groups),
             past_key_values=self.cache,
             use_cache=True,
+            **self._sight(),
         ).last_hidden_state
         return self.model.lm_head(hidden)
 
-    def _record(self) -> None:
+    def _sight(self) -> dict[str, Any]:
+        """Which slots each branch sees, for the attention at hand: the prefix and its own."""
+        if self.fused:
+            branches = Branches(self.owner, self.branch, self.slots.index)
+            return {"attention_mask": self.owner[:, None, None], "branches": branches}  # the mask is not read
+        owner = self.owner[:, None, : self.slots.visible]
+        seen = (owner == 0) | (owner == self.branch[:, :, None])
+        mask = _additive(seen, computing_dtype(self.model.lm_head.weight))[:, None]
+        return {"attention_mask": repeat_mask_for_gqa(mask, self.groups)}
+
+    def _record(self) -> torch.cuda.CUDAGraph:
         """Record one step, which writes to the same slots as an unrecorded one.
 
         The step runs once before: what kernels allocate or choose at their first use cannot be recorded.
@@ -170,9 +182,7 @@ class Steps:
         # other threads, such as a data loader's, may allocate at the same time
         with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):
             self.logits = self._step()
-        # Only now: a pool without a graph is given up, while `logits` still lies in it
-        self.graph = graph
-        self.recorded = True
+        return graph
 
 
 def _additive(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

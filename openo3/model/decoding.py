@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch.nn import functional as F
 from transformers import Cache, PreTrainedModel
 
 from openo3.model.decode_step import Slots, Steps, open_cache
+from openo3.model.fused_layers import fused_layers
 from openo3.model.packing import Pack, collate, model_inputs
 
 
@@ -49,38 +51,82 @@ def decode(
     end_tokens: Sequence[int],
     merge: int,
     generator: torch.Generator,
-    replay: bool = True,
+    fused: bool = True,
     watch: Callable[[list[list[Generation]]], None] | None = None,
 ) -> list[list[Generation]]:
     """Continue every branch of every pack; branches bring their questions as `context_ids`, no targets.
 
     `image_token` is never chosen: it stands for a patch, and a text that is trained on later must not
-    ask for one. `replay`: see `Steps`. `watch` is called after every step with
-    what is written so far. Returns one list per pack with `sampling.n` generations for each of
-    its branches, in order.
+    ask for one. `fused`: use `fused_layers` where that is possible. `watch` is called after every step with
+    what is written so far. Returns one list per pack with `sampling.n` generations for each of its
+    branches, in order.
     """
-    device = model.device
+    with fused_layers(model, enabled=fused) as is_fused:
+        read = read_prompts(
+            model, packs, sampling.n, image_token=image_token, pad_token=pad_token, merge=merge
+        )
+        steps = Steps(model, read.cache, read.slots, read.owner, read.branch, read.positions, fused=is_fused)
+        pick = partial(choose, sampling=sampling, never=image_token, generator=generator)
+        return _write(packs, read.logits, steps, pick, sampling, set(end_tokens), watch)
+
+
+@dataclass(frozen=True)
+class ReadPrompts:
+    """Prompts in the cache, before their first new token.
+
+    `owner` [B, slots] and `branch`, `positions` [B, A] are as in `Steps`; `logits` [B, A, V] are those of the
+    first new tokens. A column is one branch of a row, in the order of the branches.
+    """
+
+    cache: Cache
+    slots: Slots
+    owner: torch.Tensor
+    branch: torch.Tensor
+    positions: torch.Tensor
+    logits: torch.Tensor
+
+
+def read_prompts(
+    model: PreTrainedModel,
+    packs: Sequence[Pack],
+    copies: int,
+    *,
+    image_token: int,
+    pad_token: int,
+    merge: int,
+) -> ReadPrompts:
+    """Read every pack's prefix once, then each branch's question `copies` times."""
     prefixes = [Pack(pack.prefix_ids, pack.grids, pack.pixel_values) for pack in packs]
     batch = collate(prefixes, image_token=image_token, pad_token=pad_token, merge=merge)
-    owner = batch["segments"].to(device)
-    next_position = batch["position_ids"].amax(dim=(0, 2)).to(device) + 1
+    owner = batch["segments"].to(model.device)
+    next_position = batch["position_ids"].amax(dim=(0, 2)).to(model.device) + 1
     del batch["labels"]
     cache, slots = open_cache(model)
     slots.take(owner.shape[1])
     model.model(**model_inputs(model, batch), past_key_values=cache, use_cache=True)
-
     logits, owner, positions, branch = _read_contexts(
-        model, cache, slots, packs, owner, next_position, sampling.n
+        model, cache, slots, packs, owner, next_position, copies
     )
-    steps = Steps(model, cache, slots, owner, branch, positions, replay=replay)
+    return ReadPrompts(cache, slots, owner, branch, positions, logits)
+
+
+def _write(
+    packs: Sequence[Pack],
+    logits: torch.Tensor,
+    steps: Steps,
+    pick: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]],
+    sampling: Sampling,
+    ends: set[int],
+    watch: Callable[[list[list[Generation]]], None] | None,
+) -> list[list[Generation]]:
+    """Pick tokens and feed them, until every branch has ended."""
     written: list[list[Generation]] = [
         [Generation([], []) for _ in range(len(pack.branches) * sampling.n)] for pack in packs
     ]
     # The branch that is written in each column of a row, None where it has ended
     numbers: list[list[int | None]] = [[*range(len(row))] for row in written]
-    ends = set(end_tokens)
     for left in reversed(range(sampling.max_new_tokens)):
-        tokens, logprobs = _choose(logits, sampling, image_token, generator)
+        tokens, logprobs = pick(logits)
         for row, (ids, scores) in enumerate(zip(tokens.tolist(), logprobs.tolist(), strict=True)):
             for column, number in enumerate(numbers[row]):
                 if number is None:
@@ -116,16 +162,16 @@ def _read_contexts(
     rows: list[tuple[list[int], list[int], list[int], list[int]]] = []
     for pack in packs:
         ids: list[int] = []
-        owners: list[int] = []
-        offsets: list[int] = []
-        last: list[int] = []
+        numbers: list[int] = []
+        steps: list[int] = []
+        ends: list[int] = []
         for number in range(len(pack.branches) * copies):
             context = pack.branches[number // copies].context_ids
             ids += context
-            owners += [number + 1] * len(context)
-            offsets += range(len(context))
-            last.append(len(ids) - 1)
-        rows.append((ids, owners, offsets, last))
+            numbers += [number + 1] * len(context)
+            steps += range(len(context))
+            ends.append(len(ids) - 1)
+        rows.append((ids, numbers, steps, ends))
     tokens, owners, offsets = (
         _stack([row[part] for row in rows], fill, device) for part, fill in ((0, 0), (1, -1), (2, 0))
     )
@@ -160,7 +206,7 @@ def _stack(rows: Sequence[Sequence[int]], fill: int, device: torch.device) -> to
     return torch.tensor([[*row, *[fill] * (width - len(row))] for row in rows], device=device)
 
 
-def _choose(
+def choose(
     logits: torch.Tensor, sampling: Sampling, never: int, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Next tokens [B, A], not `never`, and their log-probabilities."""
@@ -169,24 +215,48 @@ def _choose(
     allowed[..., never] = -torch.inf
     if sampling.temperature == 0:
         tokens = allowed.argmax(dim=-1)
-        return tokens, scores.gather(-1, tokens[..., None]).squeeze(-1)
-    tokens = _draw(allowed.softmax(dim=-1).flatten(0, 1), sampling.top_p, generator).view(logits.shape[:2])
+    else:
+        weights = allowed.softmax(dim=-1).flatten(0, 1)
+        drawn = _draw(weights, sampling.top_p, generator, by_sorting=logits.is_cuda)
+        tokens = drawn.view(logits.shape[:2])
     return tokens, scores.gather(-1, tokens[..., None]).squeeze(-1)
 
 
-def _draw(weights: torch.Tensor, top_p: float, generator: torch.Generator) -> torch.Tensor:
+def _draw(
+    weights: torch.Tensor, top_p: float, generator: torch.Generator, *, by_sorting: bool
+) -> torch.Tensor:
     """One token for each row of `weights` [N, V], from the smallest set of likely ones that reaches `top_p`.
 
-    A token outside that set is drawn again among the likelier ones, which include the set. The result has the
-    set's distribution, without sorting the vocabulary, which would take a large part of a step's time.
+    A token outside that set is drawn again. On a CPU that takes a few rounds of drawing. A GPU would wait for
+    its host in each of them, so there the few rows concerned are sorted; sorting all rows would take a large
+    part of a step's time.
     """
+    tokens = torch.multinomial(weights, 1, generator=generator)
+    if top_p >= 1:
+        return tokens
+    outside = _outside(weights, tokens, top_p)
+    if by_sorting:
+        rows = outside.squeeze(1).nonzero().squeeze(1)
+        if len(rows):
+            tokens[rows] = _draw_sorted(weights[rows], top_p, generator)
+        return tokens
     left = weights
-    tokens = torch.multinomial(left, 1, generator=generator)
-    while top_p < 1:
-        likelier = weights > weights.gather(1, tokens)
-        outside = (weights * likelier).sum(1, keepdim=True) > top_p
-        if not outside.any():
-            break
-        left = left.masked_fill(outside & ~likelier, 0)
+    while outside.any():
+        left = left.masked_fill(outside & (weights <= weights.gather(1, tokens)), 0)  # the set is likelier
         tokens = torch.where(outside, torch.multinomial(left, 1, generator=generator), tokens)
+        outside = _outside(weights, tokens, top_p)
     return tokens
+
+
+def _outside(weights: torch.Tensor, tokens: torch.Tensor, top_p: float) -> torch.Tensor:
+    """Whether the tokens [N, 1] lie outside the set: what is likelier reaches `top_p` without them."""
+    likelier = weights > weights.gather(1, tokens)
+    return (weights * likelier).sum(1, keepdim=True) > top_p
+
+
+def _draw_sorted(weights: torch.Tensor, top_p: float, generator: torch.Generator) -> torch.Tensor:
+    """Tokens [N, 1] from the set, found by sorting."""
+    ordered, ids = weights.sort(dim=1, descending=True)
+    before = ordered.cumsum(1) - ordered
+    drawn = torch.multinomial(ordered.masked_fill(before > top_p, 0), 1, generator=generator)
+    return ids.gather(1, drawn)

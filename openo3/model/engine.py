@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 from openo3.core.geometry import BoxSpace
 from openo3.model.decoding import Generation, Sampling, decode
-from openo3.model.encode import Encoded, Prompt, PromptEncoder, Vision
+from openo3.model.encode import Prompt, PromptEncoder
+from openo3.model.fused_layers import compile_vision
 from openo3.model.load import load_model, load_processor
 from openo3.model.packing import Branch, Pack
 
@@ -25,9 +26,11 @@ class Engine(Protocol):
 
     def box_space(self, size: tuple[int, int]) -> BoxSpace:
         """The coordinate space of the boxes the model reads and writes, for frames of this `(W, H)`."""
+        ...
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[str]]:
         """`sampling.n` completions for each prompt, in the order of the prompts."""
+        ...
 
 
 class LocalEngine:
@@ -45,7 +48,9 @@ class LocalEngine:
     def load(cls, path: str | Path, tokens_per_batch: int = 6144) -> LocalEngine:
         model = load_model(path)
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        return cls(model.to(device).eval(), load_processor(path), tokens_per_batch)
+        model = model.to(device).eval()
+        compile_vision(model)
+        return cls(model, load_processor(path), tokens_per_batch)
 
     def box_space(self, size: tuple[int, int]) -> BoxSpace:
         return self.encoder.box_space(size)
@@ -86,7 +91,8 @@ class LocalEngine:
         """Continue the branches of tokenised packs (the rollouts of reinforcement learning)."""
 
         def show(written: list[list[Generation]]) -> None:
-            watch(self.encoder.decode(written[0][0].ids))
+            if watch is not None:
+                watch(self.encoder.decode(written[0][0].ids))
 
         return decode(
             self.model,
@@ -107,17 +113,10 @@ class LocalEngine:
         batch: list[tuple[Pack, list[int]]] = []
         longest = 0
         for members in groups:
-            vision: Vision | None = None
-            encoded: list[Encoded] = []
-            for index in members:
-                encoded.append(self.encoder.encode(prompts[index], vision))
-                vision = encoded[0].vision
-            pack = Pack(
-                encoded[0].prefix_ids,
-                vision.grids,
-                vision.pixel_values,
-                [Branch(item.context_ids, ()) for item in encoded],
-            )
+            first = self.encoder.encode(prompts[members[0]])
+            others = [self.encoder.encode(prompts[index], first.vision) for index in members[1:]]
+            branches = [Branch(encoded.context_ids, ()) for encoded in (first, *others)]
+            pack = Pack(first.prefix_ids, first.vision.grids, first.vision.pixel_values, branches)
             longest = max(longest, len(pack.prefix_ids))
             if batch and longest * (len(batch) + 1) > self.tokens_per_batch:
                 yield batch

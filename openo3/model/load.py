@@ -51,7 +51,7 @@ def load_model(path: str | Path, dtype: torch.dtype | str | None = None) -> Any:
     if dtype is None:
         dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
     try:
-        model, found = AutoModelForImageTextToText.from_pretrained(
+        loaded: Any = AutoModelForImageTextToText.from_pretrained(
             **resolve(path),
             dtype=dtype,
             attn_implementation="sdpa",
@@ -59,6 +59,7 @@ def load_model(path: str | Path, dtype: torch.dtype | str | None = None) -> Any:
             ignore_mismatched_sizes=True,  # refused below, in one line
             output_loading_info=True,
         )
+        model, found = loaded
     except SafetensorError as error:
         raise IncompleteModelError(f"{path}: its weights cannot be read: {error}") from None
     # transformers would continue with random weights instead

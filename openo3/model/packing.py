@@ -139,9 +139,13 @@ class Layout:
                     prefix = queries[-1]
         device = self.segments.device
         sizes = [[len(piece) for piece in pieces] for pieces in (queries, keys)]
-        ends = (torch.tensor([0, *np.cumsum(lengths)], dtype=torch.int32, device=device) for lengths in sizes)
-        order = (torch.tensor(np.concatenate(pieces), device=device) for pieces in (queries, keys))
-        return Spans(*order, *ends, *map(max, sizes))
+        query_ends, key_ends = (
+            torch.tensor([0, *np.cumsum(lengths)], dtype=torch.int32, device=device) for lengths in sizes
+        )
+        query_order, key_order = (
+            torch.tensor(np.concatenate(pieces), device=device) for pieces in (queries, keys)
+        )
+        return Spans(query_order, key_order, query_ends, key_ends, max(sizes[0]), max(sizes[1]))
 
 
 def collate(
@@ -163,8 +167,8 @@ def collate(
     positions = np.stack([_padded(row["position_ids"], length, 0) for row in rows], axis=1)
     batch["position_ids"] = torch.tensor(positions)
     batch["mm_token_type_ids"] = (batch["input_ids"] == image_token).int()
-    if packs[0].pixel_values is not None:
-        batch["pixel_values"] = torch.cat([pack.pixel_values for pack in packs])
+    if pixel_values := [pack.pixel_values for pack in packs if pack.pixel_values is not None]:
+        batch["pixel_values"] = torch.cat(pixel_values)
     batch["image_grid_thw"] = stacked(torch.tensor(np.concatenate([pack.grids for pack in packs])))
     return batch
 

@@ -7,7 +7,8 @@ installed. (`openo3.training.trl_compat` does the same for the trainers.)
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from typing import Any
@@ -71,6 +72,14 @@ SEAMS = (
     Seam(
         "torch",
         "2.13.0",
+        "torch.nn.Module",
+        "`uncompiled` sets a layer's compiled form aside",
+        "a compiled module can be called uncompiled",
+        mentions="_compiled_call_impl",
+    ),
+    Seam(
+        "torch",
+        "2.13.0",
         "torch._dynamo.config",
         "`allow_recompilations`: both towers' layers share one limit",
         "torch.compile takes the limit as an argument",
@@ -130,6 +139,25 @@ def switch_attention(model: Any, vision: str, text: str) -> None:
     """Have the towers of a loaded model attend by the functions registered under these names."""
     model.model.visual.config._attn_implementation = vision
     model.model.language_model.config._attn_implementation = text
+
+
+@contextmanager
+def uncompiled(
+    layers: Iterable[Any], forward_of: Callable[[Any], Callable[..., Any]] | None = None
+) -> Iterator[None]:
+    """Inside the context, call layers uncompiled, and with another forward if one is given."""
+    before = [(layer, layer._compiled_call_impl) for layer in layers]
+    try:
+        for layer, _ in before:
+            layer._compiled_call_impl = None
+            if forward_of:
+                layer.forward = forward_of(layer)
+        yield
+    finally:
+        for layer, compiled in before:
+            layer._compiled_call_impl = compiled
+            if forward_of:
+                del layer.forward
 
 
 def allow_recompilations(count: int) -> None:

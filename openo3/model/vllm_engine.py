@@ -37,7 +37,7 @@ class VLLMEngine:
         Raises `ImportError` without vLLM, `FileNotFoundError` where no model is, `TypeError` or `ValueError`
         for a setting that vLLM does not know or cannot follow.
         """
-        from vllm import LLM
+        from vllm import LLM  # pyright: ignore[reportMissingImports]  # in the GPU lock alone
 
         model = resolve(path)
         defaults = {
@@ -82,7 +82,7 @@ class VLLMEngine:
         return {"prompt_token_ids": ids, "multi_modal_data": {"image": images}}
 
     def _decoding(self, sampling: Sampling, seed: int) -> Any:
-        from vllm import SamplingParams
+        from vllm import SamplingParams  # pyright: ignore[reportMissingImports]  # in the GPU lock alone
 
         return SamplingParams(
             n=sampling.n,

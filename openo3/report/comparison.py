@@ -122,7 +122,8 @@ def measured_cell(metrics: Mapping[str, Any], name: str) -> Cell:
     What is null there was infinite: JSON cannot say so.
     """
     numbers = (metrics[name], *metrics["intervals"][name])
-    return Cell(*(math.inf if number is None else 100 * number for number in numbers))
+    value, low, high = (math.inf if number is None else 100 * number for number in numbers)
+    return Cell(value, low, high)
 
 
 def difference_cell(gain: Interval) -> Cell | None:

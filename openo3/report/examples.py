@@ -259,7 +259,8 @@ class Query:
 def query(benchmark: str, inputs: Inputs, scores: Mapping[str, float], index: int) -> Query:
     """One record whose answer is a span; `scores[model]` is its temporal IoU."""
     record = inputs.results[inputs.key("base", benchmark)][index]
-    tracks = [Track("Truth", "truth", [BENCHMARKS[benchmark].truth(record).span])]
+    true = BENCHMARKS[benchmark].truth(record).span
+    tracks = [Track("Truth", "truth", [true] if true else [])]
     for model, title in MODELS.items():
         said = inputs.results[inputs.key(model, benchmark)][index]["answer_temporal"]
         tracks.append(Track(title, model, [tuple(said)] if said else []))

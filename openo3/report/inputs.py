@@ -90,7 +90,7 @@ class Inputs:
         return [name for name in order if (model, benchmark, name) in self.results]
 
 
-def _by_record(path: Path, count: int) -> list[Answers]:
+def _by_record(path: Path, count: int) -> Sequence[Answers]:
     """`count` mappings; a record that was not asked, its media lacking frames say, has an empty one."""
     answers: list[dict[str, Any]] = [{} for _ in range(count)]
     for line in read_jsonl(path):

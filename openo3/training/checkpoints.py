@@ -120,6 +120,7 @@ class KeepBest(TrainerCallback):
         if not state.is_world_process_zero:
             return
         # Only sealed checkpoints, so that the newest whole one stays even if this save failed
+        assert args.output_dir is not None  # transformers names one where none is set
         there = {_step(path): path for path in sealed(Path(args.output_dir))}
         older = sorted(sorted(there)[:-1], key=lambda step: self._value(step, args, state))
         for step in older[: max(0, len(older) - self.count)]:

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from PIL import Image
+
 from openo3.core import prompts
 from openo3.core.evidence import convert_boxes, format_completion, format_where
 from openo3.core.geometry import NORMALISED, BoxSpace
@@ -22,6 +24,7 @@ from openo3.model.encode import Encoded, Prompt, PromptEncoder
 
 _TIME = re.compile(r"<t>(\d+(?:\.\d+)?)</t>")
 _TAG = re.compile(r"</?(?:obj|box|t)>")
+_UNSEEN = Image.new("RGB", (1, 1))  # in place of frames of which only the number counts
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ class Examples:
     def tokens(self, sample: Sample, *, answered: bool) -> int:
         """Length of the prompt, and of the answer too if `answered`."""
         times = self.store.times_s(sample.media, key_times(sample))
-        frames = tuple(Frame(None, time_s, False) for time_s in times)
+        frames = tuple(Frame(_UNSEEN, time_s, False) for time_s in times)
         vision = self.encoder.unseen([self.store.sizes[sample.media]] * len(frames))
         encoded = self.encoder.encode(self.prompt(sample, frames), vision)
         answer = self.encoder.target(self.target(sample)) if answered else ()

@@ -12,6 +12,7 @@ gives every completion its own copy of the prompt and its frames:
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -88,6 +89,9 @@ class GroundedGSPOTrainer(FiniteSteps, SafeCheckpoints, SharedPrompts):
 
     def __init__(self, *args: Any, examples: Examples, tokens_per_batch: int, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if self.args.max_completion_length is None:
+            raise ValueError("max_completion_length needs a number of tokens")
+        self.max_new_tokens = self.args.max_completion_length
         checkpoint_every_n_layers(self.accelerator.unwrap_model(self.model))
         if self.ref_model is not None:
             attend_framewise(self.accelerator.unwrap_model(self.ref_model))
@@ -126,16 +130,15 @@ class GroundedGSPOTrainer(FiniteSteps, SafeCheckpoints, SharedPrompts):
                 self.model_wrapped,
                 self.accelerator,
                 gather_deepspeed3_params=self.args.ds3_gather_for_generation,
-                gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
+                gradient_checkpointing_kwargs=_as_dict(self.args.gradient_checkpointing_kwargs),
             ) as model,
             self.accelerator.autocast(),
-            torch.compiler.set_stance("force_eager"),  # decoding replays recorded steps instead
         ):
             training = model.training
             self.engine.model = model.get_base_model() if isinstance(model, PeftModel) else model
             model.eval()
             for count, packs in self._decoding_batches():
-                sampling = Sampling(self.max_completion_length, self.temperature, self.top_p, count)
+                sampling = Sampling(self.max_new_tokens, self.temperature, self.top_p, count)
                 for generations in self.engine.decode(packs, sampling, self.generator):
                     written += generations
             model.train(training)
@@ -154,8 +157,9 @@ class GroundedGSPOTrainer(FiniteSteps, SafeCheckpoints, SharedPrompts):
             whole = [*encoded.prefix_ids, *encoded.context_ids]
             prompts.append(whole if server else self.examples.encoder.unexpanded(encoded))
             images.append([frame.image for frame in self.examples.frames(self.examples.samples[index])])
+        assert self.args.num_generations is not None  # TRL derives it where it is not set
         _, ids, logprobs, _ = self.vllm_generation.generate(
-            prompts=prompts, images=images, num_generations=self.num_generations
+            prompts=prompts, images=images, num_generations=self.args.num_generations
         )
         return [
             Generation(list(row), [value[0] for value in values])
@@ -185,10 +189,10 @@ class GroundedGSPOTrainer(FiniteSteps, SafeCheckpoints, SharedPrompts):
             longest = 0
             for encoded, _ in members:
                 pack = open_prompt(encoded)
-                longest = max(longest, len(pack.prefix_ids) + count * self.max_completion_length)
+                longest = max(longest, len(pack.prefix_ids) + count * self.max_new_tokens)
                 if packs and longest * (len(packs) + 1) > self.tokens_per_batch:
                     yield count, packs
-                    packs, longest = [], len(pack.prefix_ids) + count * self.max_completion_length
+                    packs, longest = [], len(pack.prefix_ids) + count * self.max_new_tokens
                 packs.append(pack)
             yield count, packs
 
@@ -205,12 +209,12 @@ class GroundedGSPOTrainer(FiniteSteps, SafeCheckpoints, SharedPrompts):
         self, model: Any, completions: torch.Tensor, places: torch.Tensor, batch_size: int | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Score each group of the current rows as one pack."""
-        width = completions.shape[1]
-        if model is self.model and not torch.is_grad_enabled() and self._writes_as_it_scores:
+        written, width = self.written_logps, completions.shape[1]
+        old_policy = model is self.model and not torch.is_grad_enabled()
+        if old_policy and written is not None and self._writes_as_it_scores:
             # The old policy is the one that has just generated, so its log-probabilities equal those of the
             # forward pass that would recompute them
-            rest = width - self.written_logps.shape[1]
-            return pad(self.written_logps, (0, rest)).to(completions.device), None
+            return pad(written, (0, width - written.shape[1])).to(completions.device), None
         texts = [ids[place].tolist() for ids, place in zip(completions, places, strict=True)]
         parts, row = [], 0
         for packs in self._scoring_batches(texts, batch_size or len(texts)):
@@ -283,6 +287,7 @@ def check_save_steps(config: GRPOConfig) -> None:
         if config.max_steps <= 0:
             raise ValueError("save_steps as a share of all steps needs max_steps; give a number of steps")
         save_steps = ceil(config.max_steps * save_steps)
+    assert config.steps_per_generation is not None  # TRL derives it where it is not set
     batches = config.steps_per_generation * config.num_iterations
     steps = batches // gcd(batches, config.gradient_accumulation_steps)
     if save_steps % steps:
@@ -301,7 +306,7 @@ def prepare_vllm(config: GRPOConfig, encoder: PromptEncoder) -> None:
 
     Raises `ValueError` if `off_policy_mask_threshold`, which compares the same two, is set beside a cut.
     """
-    own, rules = config.generation_kwargs or {}, token_rules(encoder)
+    own, rules = _as_dict(config.generation_kwargs) or {}, token_rules(encoder)
     bias = {"logit_bias": (own.get("logit_bias") or {}) | rules["logit_bias"]}
     config.generation_kwargs = rules | own | bias
     if not _cuts(config, own):
@@ -313,6 +318,11 @@ def prepare_vllm(config: GRPOConfig, encoder: PromptEncoder) -> None:
             "top_p or the like cuts the choice: no correction by vLLM's probabilities", stacklevel=2
         )
     config.vllm_importance_sampling_correction = False
+
+
+def _as_dict(settings: dict[str, Any] | str | None) -> dict[str, Any] | None:
+    """Settings inside those of a trainer, which may also be JSON text."""
+    return json.loads(settings) if isinstance(settings, str) else settings
 
 
 def _cuts(config: GRPOConfig, own: Mapping[str, Any]) -> bool:
@@ -345,6 +355,8 @@ def gspo_trainer(
 
     Raises `ValueError` if there are fewer samples than a rollout has prompts: TRL would train on none.
     """
+    assert config.generation_batch_size  # TRL derives what is not set
+    assert config.num_generations
     prompts = config.generation_batch_size // config.num_generations
     if len(examples.samples) < prompts:
         raise ValueError(

@@ -24,6 +24,8 @@ class FiniteSteps(GradientNorms):
     backward pass: there its own setting `check_grad_overflow` skips the step.)
     """
 
+    optimizer: torch.optim.Optimizer
+
     def __init__(self, *args: Any, on_non_finite: OnNonFinite = "stop", **kwargs: Any) -> None:
         self.on_non_finite = on_non_finite
         self.steps_left_out = 0

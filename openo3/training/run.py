@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from accelerate.utils import broadcast_object_list
-from transformers import Trainer, TrainingArguments
+from transformers import TrainingArguments
 
-from openo3.configuration import NonNegative
+from openo3.configuration import NonNegative, Positive
 from openo3.files.artifacts import atomic_directory, write_csv, write_json
 from openo3.media.frame_store import FrameStore
 from openo3.model.encode import PromptEncoder
 from openo3.training import record
 from openo3.training.checkpoints import last_checkpoint
 from openo3.training.examples import Examples
-from openo3.training.nonfinite import OnNonFinite
+from openo3.training.nonfinite import FiniteSteps, OnNonFinite
 from openo3.training.trl_compat import OnFullDisk, disk_problem
 
 
@@ -41,6 +41,16 @@ class TrainingParams:
     on_non_finite: OnNonFinite = "stop"
     on_full_disk: OnFullDisk = "continue"
     keep_best: NonNegative | None = None
+
+
+@dataclass(frozen=True)
+class DataParams:
+    """Which records are taken: at most `max_samples` of them, none of more than `max_tokens`; with `direct`
+    also the questions where the key items are, to be answered at once (`Examples.with_direct`)."""
+
+    max_samples: Positive | None = None
+    max_tokens: Positive | None = None
+    direct: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,18 +88,16 @@ def load_examples(
     rows: Path,
     frames: Path,
     processor: Any,
+    data: DataParams,
     *,
-    max_samples: int | None,
-    max_tokens: int | None,
-    direct: bool,
     answered: bool,
     reasoning: bool = True,
 ) -> Examples:
     """The stage's records, see `Examples`; one line says how many there are and how many are left out."""
-    examples = Examples.load(rows, FrameStore.open(frames), PromptEncoder(processor), max_samples)
+    examples = Examples.load(rows, FrameStore.open(frames), PromptEncoder(processor), data.max_samples)
     examples = replace(examples, reasoning=reasoning)
-    examples = examples.with_direct() if direct else examples
-    examples = examples.within(max_tokens, answered=answered)
+    examples = examples.with_direct() if data.direct else examples
+    examples = examples.within(data.max_tokens, answered=answered)
     left_out = f"{examples.without_frames:,} without frames and {examples.too_long:,} too long left out"
     print(f"{stage}: {len(examples.samples):,} records, {left_out}")
     return examples
@@ -101,7 +109,7 @@ def run(
     config: TrainingArguments,
     base: Path,
     artifacts: Artifacts,
-    make: Callable[[], tuple[Trainer, Examples]],
+    make: Callable[[], tuple[FiniteSteps, Examples]],
     *,
     keep_checkpoints: bool = False,
     facts: Mapping[str, Any] | None = None,
@@ -116,7 +124,7 @@ def run(
         trainer, examples = make()
         trainer.train(resume_from_checkpoint=_from_main(is_main, lambda: last_checkpoint(work, stage)))
         try:
-            counts = examples.counts | {"steps_left_out": trainer.steps_left_out} | (facts or {})
+            counts = {**examples.counts, "steps_left_out": trainer.steps_left_out, **(facts or {})}
             record.keep(trainer, base, work, counts)
         except Exception as error:
             if (problem := disk_problem(error)) is None:

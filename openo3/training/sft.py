@@ -69,11 +69,14 @@ def everything(batch: dict[str, torch.Tensor], image_token: int) -> torch.Tensor
 class GroundedSFTTrainer(FiniteSteps, SafeCheckpoints, SFTTrainer):
     """`SFTTrainer` whose batches are packs."""
 
+    data_collator: GroupCollator
+
     def compute_loss(self, model: Any, inputs: dict[str, torch.Tensor], *args: Any, **kwargs: Any) -> Any:
         inputs = dict(inputs)
         samples = self.data_collator.examples.samples
         self.name_samples(samples[index].id for index in inputs.pop("samples").tolist())
-        tokens = self.accelerator.gather_for_metrics((inputs["segments"] >= 0).sum()).sum().item()
+        of_processes: Any = self.accelerator.gather_for_metrics((inputs["segments"] >= 0).sum())
+        tokens = of_processes.sum().item()
         # TRL counts tokens by the sum of the attention mask, which here is a square
         with count_tokens(self, tokens, model.training):
             return super().compute_loss(model, model_inputs(model, inputs), *args, **kwargs)

@@ -17,9 +17,11 @@ from typing import Any, Literal
 
 import torch
 from accelerate.utils import broadcast_object_list, gather_object
+from peft import PeftModel
 from safetensors import SafetensorError
+from transformers import PreTrainedModel, Trainer
 from transformers.trainer_utils import rotate_checkpoints
-from trl import GRPOTrainer, SFTTrainer
+from trl import GRPOConfig, GRPOTrainer, SFTTrainer
 from trl.models.utils import unwrap_model_for_generation as unwrap_model_for_generation
 from trl.trainer.utils import split_tensor_dict
 
@@ -154,8 +156,11 @@ _OF_IMAGES = {
 class SharedPrompts(GRPOTrainer):
     """`GRPOTrainer` whose completions a subclass writes and scores, in the order of its prompts."""
 
+    args: GRPOConfig
+    model: PreTrainedModel | PeftModel
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, rollout_func=lambda _, trainer: trainer.rollout(), **kwargs)
+        super().__init__(*args, rollout_func=lambda prompts, trainer: self.rollout(), **kwargs)
 
     def rollout(self) -> dict[str, Any]:
         """Completions of the rows of `begin_rollout`, as TRL's `rollout_func` returns them."""
@@ -186,6 +191,7 @@ class SharedPrompts(GRPOTrainer):
         if not self.model.training:
             return self._generate_and_score_completions(generation_batch)
         slices = self.args.steps_per_generation
+        assert slices is not None  # TRL derives it where it is not set
         if self._step % (slices * self.num_iterations) == 0 or self._buffered_inputs is None:
             rollout = self._generate_and_score_completions(generation_batch)
             self._buffered_inputs = split_tensor_dict(rollout, slices)
@@ -243,7 +249,7 @@ def count_tokens(trainer: SFTTrainer, tokens: int, training: bool) -> Iterator[N
     trainer._metrics["train" if training else "eval"]["num_tokens"] = [total]
 
 
-class GradientNorms:
+class GradientNorms(Trainer):
     """A mixin, before a transformers trainer among the bases: calls `on_gradient_norm` before each update."""
 
     def on_gradient_norm(self, norm: Any) -> None:
@@ -256,7 +262,7 @@ class GradientNorms:
         return norm
 
 
-class SafeCheckpoints:
+class SafeCheckpoints(Trainer):
     """A mixin, before a transformers trainer among the bases: a failed save never loses a whole checkpoint.
 
     Older checkpoints are removed only after the new one is complete and sealed. A checkpoint for which the
@@ -322,6 +328,7 @@ class SafeCheckpoints:
         """Bytes of a checkpoint before there is one: the weights, and two moments of those that are trained;
         DeepSpeed adds a single precision copy of them."""
         per_trained = 12 if self.is_deepspeed_enabled else 8
+        assert self.model is not None  # the trainer has made one by now, if it was given a function
         return sum(
             getattr(weights, "ds_numel", weights.numel())
             * (weights.element_size() + per_trained * weights.requires_grad)

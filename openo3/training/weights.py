@@ -44,12 +44,16 @@ def lora_config(lora: dict[str, Any] | None) -> LoraConfig | None:
 
 def save_whole(trainer: Trainer, base: str | Path, folder: Path) -> None:
     """The trained model in `folder` as `from_pretrained` reads it; an adapter is merged into its `base`."""
-    if not isinstance(trainer.accelerator.unwrap_model(trainer.model), PeftModel):
+    adapted = trainer.accelerator.unwrap_model(trainer.model)
+    if not isinstance(adapted, PeftModel):
         trainer.save_model(str(folder))
         return
     adapter = folder / "adapter"
     trainer.save_model(str(adapter))
     unset_hf_deepspeed_config()  # training is over: load the whole base in this process
-    whole = PeftModel.from_pretrained(load_model(base, trainer.model.dtype), adapter).merge_and_unload()
+    dtype = adapted.dtype
+    assert isinstance(dtype, torch.dtype)
+    whole = PeftModel.from_pretrained(load_model(base, dtype), adapter).merge_and_unload()
     whole.save_pretrained(folder)
-    trainer.processing_class.save_pretrained(folder)
+    if trainer.processing_class is not None:
+        trainer.processing_class.save_pretrained(folder)

@@ -71,7 +71,7 @@ class Block:
             sizes = (facts.size[place] if facts and facts.size else None for facts in media)
             self.frame[side] = self._column(sizes, float)
         if ANNOTATED_LENGTH in self.frame:
-            annotated = pd.to_numeric(self.frame[ANNOTATED_LENGTH])
+            annotated = self._column(self.frame[ANNOTATED_LENGTH], float)
             longer = annotated.clip(lower=duration)  # relative to the longer one
             self.frame["media.length_difference"] = (annotated - duration).abs() / longer
         if ANNOTATED_SIZE in self.frame:
@@ -79,14 +79,15 @@ class Block:
             self.frame["size.mismatch"] = self._column((_mismatch(*each) for each in sizes), object)
         for time in OVERRUN:
             if time in self.frame:
-                self.frame[overrun(time)] = pd.to_numeric(self.frame[time]) - duration
+                self.frame[overrun(time)] = self._column(self.frame[time], float) - duration
 
     def accepted(self, fact: str, rejected: Collection[int]) -> np.ndarray:
         """The values of a numeric fact in the rows that are not `rejected`."""
         if fact not in self.frame:
             return np.empty(0)
-        values = pd.to_numeric(self.frame[fact], errors="coerce")
-        return values[~self.frame.index.isin(list(rejected))].dropna().to_numpy(float)
+        values = self._column(self.frame[fact], float).to_numpy(float)
+        values = values[~self.frame.index.isin(list(rejected))]
+        return values[~np.isnan(values)]
 
     def warnings(self, rejected: Collection[int]) -> dict[str, int]:
         """How many rows that are not `rejected` look wrong, by what is wrong."""

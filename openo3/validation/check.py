@@ -26,7 +26,7 @@ from openo3.validation.coverage import Coverage
 from openo3.validation.formats import FORMATS
 from openo3.validation.media import MediaIndex
 from openo3.validation.suites import Outcome
-from openo3.validation.table import Table, write_rows
+from openo3.validation.table import AnnotationTable, write_rows
 
 MEASURES = {
     "length of the video in seconds": block.DURATION,
@@ -45,7 +45,7 @@ class Validation:
     rejected rows by number. `warnings`: how many accepted rows look wrong, by what is wrong. `measured`:
     least, median and largest value of `MEASURES` in the accepted rows."""
 
-    tables: dict[str, Table]
+    tables: dict[str, AnnotationTable]
     outcomes: dict[str, list[Outcome]]
     covered: dict[str, dict[tuple[str, str], Coverage]]
     rejected: dict[str, dict[int, Rejection]]
@@ -96,7 +96,7 @@ def check(annotations: Path, index: MediaIndex, spool: Path, time_tolerance_s: f
     Raises `AnnotationError` if there is no annotation file, or one of them cannot be read as a whole.
     """
     tables = {
-        file.name: Table.read(path, FORMATS[file.name], spool, file.rows)
+        file.name: AnnotationTable.read(path, FORMATS[file.name], spool, file.rows)
         for file in ANNOTATION_FILES
         if (path := annotations / file.filename).exists()
     }

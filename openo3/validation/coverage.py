@@ -16,13 +16,15 @@ the content of another one.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, astuple, dataclass
 from operator import add
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from openo3.annotations import sources
 from openo3.annotations.rejections import Reason, Rejection, RowError
@@ -55,19 +57,18 @@ class Coverage:
 def by_source(frame: pd.DataFrame, rejected: Collection[int]) -> dict[tuple[str, str], Coverage]:
     """Coverage by (source, task) of the rows of a block."""
     readable = frame[STATE] == READABLE
-    counts = pd.DataFrame(
-        {
-            "source": _known(frame["source"], _is_source),
-            "task": _known(frame["task"], _is_task),
-            "rows": 1,
-            "readable": readable,
-            "media": readable & ~_has_problem(frame, "media"),
-            "key_frames": readable & ~_has_problem(frame, "key_frames.path"),
-            "usable": ~frame.index.isin(list(rejected)),
-        }
-    )
-    sums = counts.groupby(["source", "task"]).sum().astype(int)
-    return {key: Coverage(**{name: int(n) for name, n in row.items()}) for key, row in sums.iterrows()}
+    keys = list(zip(_known(frame["source"], _is_source), _known(frame["task"], _is_task), strict=True))
+    counts = [
+        Counter(key for key, counted in zip(keys, flags, strict=True) if counted)
+        for flags in (
+            [True] * len(keys),
+            readable,
+            readable & ~_has_problem(frame, "media"),
+            readable & ~_has_problem(frame, "key_frames.path"),
+            ~frame.index.isin(list(rejected)),
+        )
+    ]
+    return {key: Coverage(*(count[key] for count in counts)) for key in sorted(counts[0])}
 
 
 def joined(
@@ -185,15 +186,16 @@ def percent(share: float) -> str:
     return f"{min(max(100 * share, 0.1), 99.9):.1f} %"
 
 
-def _has_problem(frame: pd.DataFrame, field: str) -> pd.Series:
+def _has_problem(frame: pd.DataFrame, field: str) -> NDArray[np.bool_]:
     columns = [f"{field}.{problem}" for problem in PROBLEMS if f"{field}.{problem}" in frame]
-    return frame[columns].notna().any(axis=1)
+    return np.any(frame[columns].notna().to_numpy(bool), axis=1)
 
 
-def _known(names: pd.Series, is_known: Callable[[str], bool]) -> pd.Series:
-    """The names, with `UNKNOWN` in place of unknown ones."""
-    unknown = {name for name in names.dropna().unique() if not is_known(name)}
-    return names.where(~names.isin(unknown), UNKNOWN).fillna(UNKNOWN)
+def _known(names: Iterable[Any], is_known: Callable[[str], bool]) -> list[str]:
+    """The names, with `UNKNOWN` in place of unknown and absent ones."""
+    names = list(names)
+    known = {name for name in set(names) if isinstance(name, str) and is_known(name)}
+    return [name if name in known else UNKNOWN for name in names]
 
 
 def _is_source(name: str) -> bool:

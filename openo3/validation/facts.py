@@ -94,9 +94,10 @@ def _malformed(text: str, boxes: int, times: int) -> str | None:
 
 
 def _span_facts(field: str, span: Sequence[float] | None) -> Facts:
-    start, end = span or (None, None)
-    length = end - start if span else None
-    return {f"{field}.start_s": start, f"{field}.end_s": end, f"{field}.length_s": length}
+    if span is None:
+        return {f"{field}.start_s": None, f"{field}.end_s": None, f"{field}.length_s": None}
+    start, end = span
+    return {f"{field}.start_s": start, f"{field}.end_s": end, f"{field}.length_s": end - start}
 
 
 def _box_facts(field: str, boxes: Iterable[Box]) -> Facts:

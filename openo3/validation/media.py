@@ -10,6 +10,7 @@ Inspecting a video takes ten milliseconds or more, so the facts about a file are
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -128,7 +129,7 @@ class MediaIndex:
 @cache
 def _code() -> str:
     """A digest of the modules that determine the facts."""
-    sources = [Path(module.__file__).read_bytes() for module in (container, probing)]
+    sources = [Path(inspect.getfile(module)).read_bytes() for module in (container, probing)]
     return hashlib.sha256(b"\0".join(sources)).hexdigest()[:16]
 
 

@@ -178,9 +178,10 @@ def check(frame: pd.DataFrame, rules: Sequence[Rule]) -> dict[int, Outcome]:
     )
     outcomes = {}
     for found in result.results:
-        if found.exception_info.get("raised_exception"):
-            raise RuntimeError(f"{found.expectation_config}: {found.exception_info}")
-        number = found.expectation_config.meta["rule"]
+        config = found.expectation_config
+        if config is None or config.meta is None or found.exception_info.get("raised_exception"):
+            raise RuntimeError(f"{config}: {found.exception_info}")
+        number = config.meta["rule"]
         outcomes[number] = _outcome(rules[number], frame, found.result)
     return dict(sorted(outcomes.items()))
 

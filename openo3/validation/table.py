@@ -1,6 +1,6 @@
 """One annotation file as a table: canonical lines and blocks of facts, both on disk.
 
-    table = Table.read("data/raw/annotations/STGR-SFT.json", FORMATS["sft"], spool, read_rows)
+    table = AnnotationTable.read("data/raw/annotations/STGR-SFT.json", FORMATS["sft"], spool, read_rows)
     for block in table.blocks():
         ...                         # see `openo3.validation.block`
     table.write(path, rejected, index)
@@ -14,7 +14,7 @@ import pickle
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeGuard
 
 import orjson
 
@@ -27,7 +27,7 @@ from openo3.validation.media import MediaFacts, MediaIndex
 from openo3.validation.suites import READABLE, STATE, Outcome, Rule
 
 
-class Table:
+class AnnotationTable:
     """`rows` is their number, `files` the files that they need, relative to `data/raw/media`, `unreadable`
     the rows without a canonical record, and `clipped` the notes on accepted records, known once they are
     written."""
@@ -43,7 +43,7 @@ class Table:
     @classmethod
     def read(
         cls, path: Path, format: Format, spool: Path, read_rows: Callable[[Path], Iterable[Any]]
-    ) -> Table:
+    ) -> AnnotationTable:
         """Raises `AnnotationError` if the file as a whole cannot be read."""
         table = cls(path, format, spool)
         with table._records_file.open("wb") as records, table._facts_file.open("wb") as facts:
@@ -100,9 +100,11 @@ class Table:
 
     def _rejection(self, block: Block, row: int, rule: Rule, detail: str) -> Rejection:
         facts = block.frame.loc[row]
-        labels = (facts[name] if isinstance(facts[name], str) else None for name in ("id", "source", "task"))
+        id_, source, task = (
+            facts[name] if isinstance(facts[name], str) else None for name in ("id", "source", "task")
+        )
         field = self.format.media_fields[facts["kind"]] if rule.field == "media" else rule.field
-        return Rejection(self.path.name, row, *labels, rule.reason, field, detail)
+        return Rejection(self.path.name, row, id_, source, task, rule.reason, field, detail)
 
     def write(self, path: Path, rejected: Container[int], index: MediaIndex, time_tolerance_s: float) -> None:
         """Write the records of the rows that are not rejected, with length and size of their media, to which
@@ -147,7 +149,7 @@ def _annotated_length(record: Mapping[str, Any]) -> float | None:
     return frames / fps if _is_positive(frames) and _is_positive(fps) else None
 
 
-def _is_positive(value: Any) -> bool:
+def _is_positive(value: Any) -> TypeGuard[float]:
     """Whether the value is a positive number. Optional fields may have any type."""
     return isinstance(value, int | float) and value > 0
 

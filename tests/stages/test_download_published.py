@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from openo3.annotations import sources
 from openo3.annotations.catalogue.table import shipped
 from openo3.configuration import ConfigurationError
 from openo3.fetch.limits import Limits
@@ -50,7 +49,6 @@ def server(tmp_path, monkeypatch):
         monkeypatch.setenv("HF_ENDPOINT", server.url)
         published.publish(server, tmp_path)
         yield server
-    sources.use({})
 
 
 def params(**more: object) -> download.Params:
@@ -151,7 +149,6 @@ catalogue:
   sources: {{my_*: {{videos: mine, media: [{{url: "{server.url}/clips"}}]}}}}
 """)
     assert download.run(params(annotations=("sft",)), tmp_path).files == 3  # and the table itself
-    sources.use({})
     validate.run(validate.Params(max_rejected_share=1.0), tmp_path)
     [row] = read_jsonl(tmp_path / "data/validated/sft.jsonl")
     assert (row["id"], row["media"]) == ("mine", "mine/deep/a.mp4")

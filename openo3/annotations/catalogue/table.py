@@ -15,14 +15,17 @@ An entry of the user's own comes before the shipped one of the same name, and re
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from openo3.annotations.rejections import Reason, RowError
 from openo3.configuration import ConfigurationError, read_block
+from openo3.core.geometry import NORMALISED, BoxSpace, pixels
+from openo3.core.schema import Task
 from openo3.files.safe_path import UnsafePath, relative
 
 Kind = Literal["videos", "key_frames", "images"]
@@ -78,13 +81,18 @@ class AnnotationEntry:
 
 
 @dataclass(frozen=True)
-class SourceEntry:
+class Source:
     """Where the media of a source go, relative to `data/raw/media`, and where they come from.
 
-    Boxes in the texts of its rows are normalised 0-1 of the frame, or pixels of the row's `image_size`.
-    `licence` and `size_gb`, of everything that is published, are null where they are not known.
+    `name` is the key of its entry: what rows call it, or a pattern (`TVG_*`) for a family that shares its
+    folders. `videos`, `key_frames` and `images` are null where a source has no such media.
+
+    Boxes in the texts of its rows, `reasoning_process` and `answer`, are normalised 0-1 of the frame, or
+    pixels of the row's `image_size`; those of `key_items` are normalised in every source. `licence` and
+    `size_gb`, of everything that is published, are null where they are not known.
     """
 
+    name: str = ""
     videos: str | None = None
     key_frames: str | None = None
     images: str | None = None
@@ -96,10 +104,22 @@ class SourceEntry:
     size_gb: float | None = None
     note: str = ""
 
+    def box_space(self, task: Task, image_size: tuple[int, int] | None) -> BoxSpace:
+        """The coordinate space of boxes in the texts of a row.
+
+        Raises `RowError` where they are pixels and the row has no `image_size`.
+        """
+        kind = self.image_boxes if task is Task.VISUAL else self.video_boxes
+        if kind == "normalised":
+            return NORMALISED
+        if image_size is None:
+            raise RowError(Reason.FIELD_MISSING, "image_size", "the boxes are pixels of it")
+        return pixels(image_size)
+
 
 @dataclass(frozen=True)
 class Catalogue:
-    sources: Mapping[str, SourceEntry] = field(default_factory=dict)
+    sources: Mapping[str, Source] = field(default_factory=dict)
     annotations: Mapping[str, AnnotationEntry] = field(default_factory=dict)
 
     def with_own(self, own: Catalogue) -> Catalogue:
@@ -113,7 +133,10 @@ class Catalogue:
 def read(path: str | Path) -> Catalogue:
     """Raises `ConfigurationError`, one line that names the file, the entry and the key."""
     catalogue = read_block(path, "catalogue", Catalogue)
-    for name, entry in catalogue.sources.items():
+    sources = {name: replace(source, name=name) for name, source in catalogue.sources.items()}
+    for name, entry in sources.items():
+        if catalogue.sources[name].name:
+            raise ConfigurationError(f"{path}: catalogue.sources.{name}.name: unknown key")
         for kind in KINDS:
             if (root := getattr(entry, kind)) is not None:
                 _check_root(f"{path}: catalogue.sources.{name}.{kind}", root)
@@ -127,7 +150,7 @@ def read(path: str | Path) -> Catalogue:
         _check_root(f"{path}: catalogue.annotations", name)
         if annotation.place:
             _check_place(f"{path}: catalogue.annotations.{name}.place", annotation.place)
-    return catalogue
+    return replace(catalogue, sources=sources)
 
 
 @cache

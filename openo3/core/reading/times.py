@@ -88,11 +88,10 @@ def read_times(text: str) -> Span | None:
             return span
     said = _JOINED.sub(r" \1\2 ", _TIME_TAG.sub(" ", _CLAIMED.sub(" ", MARKUP.sub("", said))))
     said = _ATTACHED.sub(r"\1 ", said)
-    said = _with_decimal_points(said)
-    times = None if said is None else _times(said)
-    if times is None:
+    pointed = _with_decimal_points(said)
+    if pointed is None or (times := _times(pointed)) is None:
         return None
-    if len(times) == 3 and _LENGTH.search(said[: times[2][1]][-40:]):
+    if len(times) == 3 and _LENGTH.search(pointed[: times[2][1]][-40:]):
         length = times[1][0] - times[0][0]
         times = times[:2] if math.isclose(times[2][0], length, abs_tol=0.051) else times
     if len(times) == 4 and [time[0] for time in times[:2]] == [time[0] for time in times[2:]]:

@@ -193,6 +193,8 @@ BAD_ROWS = [
     (changed(VIDEO, key_items={"9": {}}), 'key_items."9": key_items of an unknown key frame'),
     (changed(VIDEO, key_items={"1": {}, "01": {}}), 'key_items."01": wrong type (idx 1 is given twice)'),
     (changed(VIDEO, key_items=[1]), "key_items: wrong type"),
+    (changed(VIDEO, key_items={"one": {}}), 'key_items."one": wrong type'),
+    (changed(VIDEO, key_items={"1": {"a\0b": []}}), 'key_items."1": not valid text'),
     (changed(VIDEO, key_items={"1": {"a\nb": [[1, 2, 3]]}}), 'key_items."1"."a\\nb": wrong type'),
     (changed(VIDEO, key_items={"1": {"a": [[10, 20, 30, 40]]}}), "box in the wrong coordinate space"),
     (changed(VIDEO, key_items={"1": {"a": [[0, 0, 1, math.nan]]}}), "key_items.1.a[0][3]: number not finite"),
@@ -200,7 +202,7 @@ BAD_ROWS = [
     (changed(IMAGE, answer="a cup"), "answer: answer does not parse"),
     (changed(MCQ, answer="C"), "answer: answer does not parse"),
     (changed(TEMPORAL, answer="[20.0, 12.0]"), "answer: answer does not parse"),
-    (changed(GENERAL, answer=" "), "answer: answer does not parse"),
+    (changed(GENERAL, answer=" "), "answer: answer empty"),
     ("text", "row: row is not an object"),
 ]
 
@@ -377,7 +379,7 @@ def test_scores_are_printed_per_record(tmp_path, capsys):
         ({"completions": {"what": 3}}, "completions.what: wrong type"),
         ({"completions": ["x"]}, "completions: wrong type"),
         ({"box_space": {"kind": "feet"}}, "box_space.kind: wrong type (expected pixels"),
-        ({"box_space": {"kind": "pixels"}}, "size: field missing"),
+        ({"box_space": {"kind": "pixels"}}, "box_space.size: field missing"),
         ({"width": 0}, "width: wrong type"),
         ({"vid": "../x"}, "vid: path leaves its root"),
     ],

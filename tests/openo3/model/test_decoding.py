@@ -10,7 +10,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import Cache
 
 from openo3.model.decode_step import ROOM, Slots, SlottedLayer
-from openo3.model.decoding import Generation, Sampling, decode
+from openo3.model.decoding import Generation, Sampling, _draw, decode
 from openo3.model.packing import Branch, Pack
 from tests.openo3.model.families import Family
 
@@ -164,6 +164,17 @@ def test_top_p_keeps_the_smallest_set_that_reaches_it(family: Family, top_p: flo
     assert len(seen) >= min(kept, 5)
 
 
+@pytest.mark.parametrize("by_sorting", [False, True])
+def test_draws_follow_the_probabilities_within_the_smallest_set(by_sorting: bool) -> None:
+    weights = torch.tensor([0.05, 0.4, 0.02, 0.25, 0.2, 0.08]).repeat(20_000, 1)
+    generator = torch.Generator().manual_seed(0)
+    drawn = _draw(weights, 0.8, generator, by_sorting=by_sorting)
+    shares = torch.bincount(drawn.flatten(), minlength=6) / len(drawn)
+    expected = torch.tensor([0.0, 0.4, 0.0, 0.25, 0.2, 0.0]) / 0.85
+    torch.testing.assert_close(shares, expected, atol=0.012, rtol=0)
+    assert not shares[expected == 0].any()
+
+
 def test_image_tokens_are_never_generated(family: Family) -> None:
     """A completion with the image token could not be trained on, as there is no patch for it."""
     image = family.encoder.image_token_id
@@ -195,13 +206,13 @@ def test_empty_cache_slots_are_not_attended_to(family: Family, monkeypatch: pyte
 
 
 @pytest.mark.gpu
-def test_captured_steps_generate_the_same_as_plain_ones(family: Family) -> None:
+def test_fused_recorded_steps_generate_the_same_as_plain_ones(family: Family) -> None:
     """Single precision, over a growing cache and with branches that end at different steps."""
     packs = packs_of_all_kinds(family)
     on_cpu = family.decode(packs, Sampling(2 * NEW, n=2), end_tokens=[3, 5, 7, 11])
     on_gpu = copy.deepcopy(family.model).cuda()
     special = {"image_token": family.encoder.image_token_id, "pad_token": 0, "merge": family.encoder.merge}
-    for replay in (True, False):
+    for fused in (True, False):
         written = decode(
             on_gpu,
             packs,
@@ -209,7 +220,7 @@ def test_captured_steps_generate_the_same_as_plain_ones(family: Family) -> None:
             **special,
             end_tokens=[3, 5, 7, 11],
             generator=torch.Generator("cuda"),
-            replay=replay,
+            fused=fused,
         )
         assert ids_of(written) == ids_of(on_cpu)
 

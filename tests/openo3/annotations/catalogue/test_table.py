@@ -54,13 +54,10 @@ def test_a_custom_entry_comes_first_and_replaces_the_shipped_one(tmp_path):
     assert list(both.sources)[:2] == ["TVG_*", "my_*"]
     assert both.sources["TVG_*"].media[0].folder == "~/tvg"
     assert len(both.sources) == len(table.shipped().sources) + 1
-    sources.use(own.sources)
-    try:
+    with sources.with_own(own.sources):
         reference = sources.reference(sources.get("my_clips"), "videos", "a.mp4", "video_path")
         assert reference.media == "mine/videos/a.mp4"
         assert sources.get("TVG_tacos").videos == "mine/tvg"
-    finally:
-        sources.use({})
     assert sources.get("TVG_tacos").videos == "videos/tvg_r1"
     with pytest.raises(RowError):
         sources.get("my_clips")
@@ -71,6 +68,7 @@ def test_a_custom_entry_comes_first_and_replaces_the_shipped_one(tmp_path):
     [
         ("  sources: {x: {vidoes: a}}", "catalogue.sources.x.vidoes: unknown key"),
         ("  sauces: {}", "catalogue.sauces: unknown key"),
+        ("  sources: {x: {name: y, videos: a}}", "catalogue.sources.x.name: unknown key"),
         ("  sources: {x: {size_gb: '3'}}", "catalogue.sources.x.size_gb: input should be a valid number"),
         ("  sources: {x: {media: [{hub: a/b, packing: rar}]}}", "media.0.packing: input should be 'files'"),
         ("  sources: {x: {videos: ../up}}", "catalogue.sources.x.videos: '../up' climbs out with .."),
