@@ -51,6 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the answer, and write the files that are asked for."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    # Threads that spin while they wait make an answer many times slower where other programs use the cores
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         files = _files(arguments)
         with _clip(arguments.clip) as clip:

@@ -37,11 +37,11 @@ def transfer(http: Http, url: str, path: Path, max_bytes: int, limit_s: float) -
     """Write the file behind an address to `path`. Raises `FetchError`."""
     end = time.monotonic() + limit_s
     try:
-        blob = http.look(url)
-        if (blob.size or 0) > max_bytes:
-            raise FetchError(f"{shown(url)}: {blob.size:,} bytes, at most {max_bytes:,}")
+        found = http.file(url)
+        if (found.size or 0) > max_bytes:
+            raise FetchError(f"{shown(url)}: {found.size:,} bytes, at most {max_bytes:,}")
         count = 0
-        with blob.stream() as stream, path.open("wb") as file:
+        with found.stream() as stream, path.open("wb") as file:
             while piece := stream.read():
                 count += len(piece)
                 if count > max_bytes:

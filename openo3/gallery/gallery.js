@@ -279,8 +279,8 @@ globalThis.openo3Gallery = (() => {
 
   const reveal = (k) => {
     const top = k * ROW;
-    if (top < place.top) list.scrollTop = top;
-    else if (top + ROW > place.top + place.height) list.scrollTop = top + ROW - place.height;
+    if (top < list.scrollTop) list.scrollTop = top;
+    else if (top + ROW > list.scrollTop + list.clientHeight) list.scrollTop = top + ROW - list.clientHeight;
   };
 
   // ---- one record -------------------------------------------------------------------------------------------

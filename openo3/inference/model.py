@@ -22,11 +22,12 @@ from openo3.core.schema import Task
 from openo3.core.voting import majority
 from openo3.inference.answer import Answer, Vote
 from openo3.inference.checkout import find_model, frame_sampling
-from openo3.media.decode import DecodedVideo, SamplingConfig, sample
+from openo3.inference.looking import look
+from openo3.media.decode import DecodedVideo, SamplingConfig
 from openo3.media.frame_store import Frame
 from openo3.media.image import fit_size
 from openo3.media.isolated import Processes
-from openo3.media.probe import Media, MediaError, probe
+from openo3.media.probe import Media, MediaError
 from openo3.model.decoding import Sampling
 from openo3.model.encode import Prompt
 from openo3.model.engine import LocalEngine
@@ -146,16 +147,10 @@ class Model:
 
     def _decode(self, path: Path) -> tuple[Media, DecodedVideo]:
         """In a process of its own: decoders may crash or hang on a broken file."""
-        result = self._decoders.call(look, (str(path), self.frames), TIME_LIMIT_S)
+        result = self._decoders.call(look, (str(path), self.frames, None), TIME_LIMIT_S)
         if isinstance(result, MediaError):
             raise result
         return result
-
-
-def look(job: tuple[str, SamplingConfig]) -> tuple[Media, DecodedVideo]:
-    """The facts of a file and the frames that the model sees of it."""
-    path, policy = job
-    return probe(path), sample(path, [], policy)
 
 
 def count_votes(answers: list[str]) -> tuple[int, tuple[Vote, ...]]:
