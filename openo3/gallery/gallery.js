@@ -262,18 +262,16 @@ globalThis.openo3Gallery = (() => {
     option.setAttribute("aria-setsize", shown.length);
     option.setAttribute("aria-posinset", k + 1);
     option.style.top = `${k * ROW}px`;
-    option.addEventListener("click", () => select(row.number));
+    option.addEventListener("click", () => change({ record: row.number }, true));
     return option;
   };
-
-  const select = (number) => change({ record: number }, true);
 
   /** Go to another place of the filtered list; a record that is not in it counts as before its beginning. */
   const move = (where) => {
     if (!shown.length) return;
     const now = shown.findIndex((row) => row.number === state.record);
     const next = Math.min(shown.length - 1, Math.max(0, where(now)));
-    select(shown[next].number);
+    change({ record: shown[next].number });
     reveal(next);
   };
 
@@ -324,10 +322,12 @@ globalThis.openo3Gallery = (() => {
     const panes = make("div", "panes");
     panes.style.setProperty("--panes", sides.length);
     const answers = sides.map((side) => record.runs[runOf(state[side])]?.parts.find((one) => one.kind === part && one.asked));
+    const focused = main.contains(document.activeElement) && document.activeElement.dataset.part;
     main.replaceChildren(headOf(record), tabsOf(record, kinds, part), askedOf(record, answers), panes, tableOf(record, kinds));
     const begins = beginning(record, answers.filter(Boolean));
     sides.forEach((side, k) => panes.append(paneOf(record, side, answers[k], begins)));
     main.scrollTop = 0;
+    if (focused) main.querySelector('.parts [aria-pressed="true"]').focus();
   };
 
   const headOf = (record) => {
