@@ -229,7 +229,7 @@ NEXTGQA = Benchmark(
         metrics=_COLUMNS,
         rows=_scores,
         overall=lambda score: (score["Acc@QA"] + score["mIoP"]) / 2,
-        questions={"which": "Acc@QA", "when": "mIoP"},
+        asks={"which": {"what": "Acc@QA"}, "when": {"when": "mIoP"}},
     ),
     truth=truth,
     display=Display(

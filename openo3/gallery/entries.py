@@ -6,12 +6,13 @@ segment's start, which are moved here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from statistics import fmean
 from typing import Any
 
 from openo3.benchmarks.base import Benchmark
 from openo3.core.evidence import Claim
-from openo3.core.failures import Failure, ability_of, failures_of
+from openo3.core.failures import Failure, failures_of
 from openo3.core.geometry import BoxSpace, pixels
 from openo3.core.reading import final_answer, read_times, read_where
 from openo3.core.schema import Box
@@ -62,10 +63,9 @@ def answer_json(run: Run, number: int, name: str, size: tuple[int, int]) -> dict
     pixels.
     """
     said = run.said[number]
-    kinds = dict.fromkeys((*run.benchmark.scoring.questions, *said))
     return {
         "score": round(run.benchmark.scoring.overall(run.scores[number]), 4),
-        "parts": [_part_json(run, number, kind, said.get(kind), name, size) for kind in kinds],
+        "parts": [_part_json(run, number, kind, said.get(kind), name, size) for kind in run.kinds],
     }
 
 
@@ -92,35 +92,33 @@ def _part_json(
 ) -> dict[str, Any]:
     """One question: its score, its failures, the texts, and the evidence as the player takes it."""
     record = run.results[number]
-    column = run.benchmark.scoring.questions.get(kind)
-    score = run.scores[number][column] if column else None
+    columns = run.benchmark.scoring.asks.get(kind, {})
+    scores = {ability: run.scores[number][column] for ability, column in columns.items()}
     text, prompt = (said.text, said.prompt) if said else ("", "")
-    failed = () if score is None else failures_of(kind, score, text, prompt, record.get("options") or ())
+    failed = failures_of(scores, text, options=record.get("options") or (), cites=run.cites)
     space = said.space if said else BoxSpace("relative_1000")
     return {
         "kind": kind,
-        "ability": ability_of(kind),
-        "score": None if score is None else round(score, 4),
+        "score": round(fmean(scores.values()), 4) if scores else None,
         "failures": [failure.key for failure in failed],
         "asked": said is not None,
         "prompt": cut(prompt),
         "text": cut(text),
         "said": cut(final_answer(text), 2_000),
-        "shown": _evidence(kind, cut(text), space, size, name, start_s(record)),
+        "shown": _evidence(columns, cut(text), space, size, name, start_s(record)),
     }
 
 
 def _evidence(
-    kind: str, text: str, space: BoxSpace, size: tuple[int, int], name: str, shift_s: float
+    abilities: Collection[str], text: str, space: BoxSpace, size: tuple[int, int], name: str, shift_s: float
 ) -> dict[str, Any]:
     """What the player draws; answers in words and JSON are read as evaluation reads them."""
     evidence = evidence_json(text, space, size)
     del evidence["reasoning"]  # `shown` has it
-    ability = ability_of(kind)
-    if ability == "when" and not evidence["spans"]:
+    if "when" in abilities and not evidence["spans"]:
         span = read_times(text)
         evidence["spans"] = [list(span)] if span else []
-    if ability == "where" and not evidence["claims"]:
+    if "where" in abilities and not evidence["claims"]:
         _add_where(evidence, read_where(text, space), name or "answer", size)
     return _shifted(evidence, shift_s) if shift_s else evidence
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,20 @@ class Run:
     results: Sequence[Mapping[str, Any]]
     said: Sequence[Mapping[str, Said]]
     scores: Sequence[Mapping[str, float]]
+
+    @cached_property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of question that were asked, in the benchmark's order."""
+        asked = {kind for record in self.said for kind in record}
+        return (
+            *(kind for kind in self.benchmark.scoring.asks if kind in asked),
+            *sorted(asked - {*self.benchmark.scoring.asks}),
+        )
+
+    @property
+    def cites(self) -> bool:
+        """True if it was asked in the evidence grammar."""
+        return self.condition in CONDITIONS and not CONDITIONS[self.condition].bare
 
     @property
     def label(self) -> str:

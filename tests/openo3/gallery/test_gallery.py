@@ -131,6 +131,13 @@ def data(path: Path):
     return json.loads(text[text.index(",") + 1 :])
 
 
+@pytest.mark.parametrize("benchmark", BENCHMARKS.values(), ids=lambda benchmark: benchmark.name)
+def test_every_benchmark_says_what_its_questions_ask_for_and_what_scores_them(benchmark):
+    assert benchmark.scoring.asks
+    named = {column for columns in benchmark.scoring.asks.values() for column in columns.values()}
+    assert named <= set(benchmark.scoring.columns)
+
+
 def test_every_prediction_is_in_a_file_of_bounded_size(root, gallery):
     pages = sorted((gallery.page.parent / "data").glob("*/page-*.js"))
     assert all(page.stat().st_size < PAGE_BYTES + 20_000 for page in pages)
