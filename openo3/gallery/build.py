@@ -15,7 +15,7 @@ from openo3.core.failures import Failure
 from openo3.files.artifacts import atomic_directory, read_json, write_json
 from openo3.gallery import predictions
 from openo3.gallery.clips import FOLDER, Clip, Clips, Known
-from openo3.gallery.entries import MAX_LINE, answer_json, cut, failures_in, first_answer, record_json, start_s
+from openo3.gallery.entries import MAX_LINE, answer_json, cut, failures_in, first_answer, record_json
 from openo3.gallery.predictions import GalleryError, Run
 from openo3.player.page import assets, script_json
 
@@ -70,8 +70,8 @@ def write(root: Path, out: Path, models: Sequence[str] | None = None) -> Summary
     with atomic_directory(out) as folder:
         store = Clips(root / "data/raw/media", folder, out, known, root / ".dvc/cache")
         index = []
-        for name, paths in found.items():
-            runs = [predictions.read(path) for path in tqdm(paths, desc=f"{name}: reading", unit="run")]
+        for paths in found.values():
+            runs = [predictions.read(path) for path in paths]
             for run in runs[1:]:
                 predictions.check_same_records(runs[0], run)
             index.append(_write_benchmark(folder / "data", runs, store, clips))
@@ -116,38 +116,18 @@ def _write_benchmark(data: Path, runs: Sequence[Run], store: Clips, clips: dict[
     """The lists and pages of one benchmark; what the page must know of it before it loads them."""
     benchmark = runs[0].benchmark
     records = max((run.results for run in runs), key=len)
-    media = [str(record["media"]) for record in records]
-    new = [name for name in dict.fromkeys(media) if name not in clips]
+    new = [name for name in dict.fromkeys(str(record["media"]) for record in records) if name not in clips]
     with tqdm(store.prepare(new), total=len(new), desc=f"{benchmark.name}: clips", unit="clip") as bar:
         clips.update(bar)
     folder = data / benchmark.name
     folder.mkdir(parents=True)
-    pages = _Pages(folder, benchmark.name)
-    rows = []
-    for number, record in enumerate(
-        tqdm(records, desc=f"{benchmark.name}: answers", unit="record", mininterval=0.5)
-    ):
-        clip = clips[media[number]]
-        shown = record_json(benchmark, record)
-        answers = {
-            str(k): answer_json(run, number, shown["truth"]["name"], clip.size)
-            for k, run in enumerate(runs)
-            if number < len(run.results)
-        }
-        place = {"media": clip.media, "missing": clip.missing, "start_s": start_s(record)}
-        page = pages.add({"number": number, **shown, **place, "runs": answers})
-        rows.append(
-            {
-                "question": cut(shown["question"], MAX_LINE),
-                "truth": cut(shown["truth"]["text"], MAX_LINE),
-                "labels": " · ".join(shown["labels"]),
-                "page": page,
-                "runs": {
-                    k: [answer["score"], failures_in(answer), first_answer(answer)]
-                    for k, answer in answers.items()
-                },
-            }
-        )
+    pages, rows = _Pages(folder, benchmark.name), []
+    with tqdm(
+        enumerate(records), total=len(records), desc=f"{benchmark.name}: answers", unit="record"
+    ) as bar:
+        for number, record in bar:
+            shown = _shown(runs, number, record, clips[str(record["media"])])
+            rows.append(_row(shown, pages.add(shown)))
     pages.close()
     lists = range(0, len(rows), LIST_RECORDS)
     for number, start in enumerate(lists):
@@ -159,6 +139,36 @@ def _write_benchmark(data: Path, runs: Sequence[Run], store: Clips, clips: dict[
         "records": len(records),
         "lists": len(lists),
         "runs": [{"model": run.model, "condition": run.condition, "label": run.label} for run in runs],
+    }
+
+
+def _shown(runs: Sequence[Run], number: int, record: Mapping[str, Any], clip: Clip) -> dict[str, Any]:
+    """A record with its clip and every run's answers, by the run's place in the index."""
+    benchmark = runs[0].benchmark
+    try:
+        shown = record_json(benchmark, record)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        place = f"{predictions.PREDICTIONS}/{runs[0].model}/{benchmark.name}"
+        raise GalleryError(f"{place}: record {number}: {error}; evaluate this model again") from None
+    answers = {
+        str(place): answer_json(run, number, shown["truth"]["name"], clip.size)
+        for place, run in enumerate(runs)
+        if number < len(run.results)
+    }
+    return {"number": number, **shown, "media": clip.media, "missing": clip.missing, "runs": answers}
+
+
+def _row(shown: Mapping[str, Any], page: int) -> dict[str, Any]:
+    """What the list needs of a record, whose answers are in the file of this number."""
+    return {
+        "question": cut(shown["question"], MAX_LINE),
+        "truth": cut(shown["truth"]["text"], MAX_LINE),
+        "labels": " · ".join(shown["labels"]),
+        "page": page,
+        "runs": {
+            place: [answer["score"], failures_in(answer), first_answer(answer)]
+            for place, answer in shown["runs"].items()
+        },
     }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from openo3.benchmarks.base import Benchmark
 from openo3.core.evidence import Claim
-from openo3.core.failures import Failure, failures_of
+from openo3.core.failures import Ability, Failure, failures_of
 from openo3.core.geometry import BoxSpace, pixels
 from openo3.core.reading import final_answer, read_times, read_where
 from openo3.core.schema import Box
@@ -47,6 +47,7 @@ def record_json(benchmark: Benchmark, record: Mapping[str, Any]) -> dict[str, An
         "options": [cut(str(option), 500) for option in truth.options],
         "labels": [cut(str(label), MAX_LINE) for label in truth.labels if label],
         "segment": record.get("segment"),
+        "start_s": shift_s,
         "truth": {
             "text": cut(truth.text or _written(spans)),
             "name": truth.name,
@@ -92,8 +93,10 @@ def _part_json(
 ) -> dict[str, Any]:
     """One question: its score, its failures, the texts, and the evidence as the player takes it."""
     record = run.results[number]
-    columns = run.benchmark.scoring.asks.get(kind, {})
-    scores = {ability: run.scores[number][column] for ability, column in columns.items()}
+    columns: Mapping[Ability, str] = run.benchmark.scoring.asks.get(kind, {})
+    scores: dict[Ability, float] = {
+        ability: run.scores[number][column] for ability, column in columns.items()
+    }
     text, prompt = (said.text, said.prompt) if said else ("", "")
     failed = failures_of(scores, text, options=record.get("options") or (), cites=run.cites)
     space = said.space if said else BoxSpace("relative_1000")

@@ -107,6 +107,8 @@ def read(path: Path) -> Run:
     try:
         results = read_json(path)
         scores = benchmark.scoring.records(results)
+        if unnamed := [number for number, record in enumerate(results) if not record.get("media")]:
+            raise ValueError(f"record {unnamed[0]} names no media")
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise GalleryError(f"{path}: {_shown(error)}; evaluate this model again") from None
     said: list[dict[str, Said]] = [{} for _ in results]

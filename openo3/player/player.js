@@ -305,7 +305,11 @@ globalThis.openo3Player = (() => {
         video.playsInline = true;
         video.preload = "auto";
         video.setAttribute("aria-label", "The clip that the question is about");
-        video.onloadedmetadata = () => { shape(video.videoWidth, video.videoHeight); refresh(); };
+        video.onloadedmetadata = () => {
+          shape(video.videoWidth, video.videoHeight);
+          if (position) seek(position); // asked for before the clip was there
+          refresh();
+        };
         video.onerror = () => fail("This browser cannot play the clip.");
         for (const name of ["play", "pause", "ended", "seeked", "timeupdate"]) video.addEventListener(name, follow);
         video.addEventListener("click", toggle);

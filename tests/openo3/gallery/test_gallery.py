@@ -225,6 +225,26 @@ def test_a_folder_of_something_else_is_not_replaced(root, tmp_path, monkeypatch,
     assert "--models gpt: no predictions; there are " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"media": None}, "vstar/greedy.results.json: ValueError: record 1 names no media"),
+        ({"VQA_score": None}, "vstar/greedy.results.json: ValueError: record 1 has no VQA_score"),
+        ({"timestamps": "soon"}, "vstar/greedy.results.json: "),
+    ],
+)
+def test_results_that_cannot_be_read_are_refused_in_one_line(own, monkeypatch, capsys, change, message):
+    path = own / "data/predictions/sft/vstar/greedy.results.json"
+    results = read_json(path)
+    write_json(path, [results[0], {**results[1], **change}, *results[2:]])
+    monkeypatch.chdir(own)
+    assert main(["gallery", "--models", "sft"]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("openo3: data/predictions/sft/")
+    assert message in said
+    assert not (own / "reports/gallery").exists()
+
+
 def test_runs_over_different_records_are_refused(own):
     path = own / "data/predictions/gspo/vstar/greedy.results.json"
     results = read_json(path)
