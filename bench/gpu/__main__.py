@@ -34,7 +34,7 @@ def peak(model: Any) -> float:
     side = 8192 if CUDA else 1024
     one, other = torch.randn(2, side, side, device=model.device, dtype=model.dtype).unbind(0)
     for _ in range(3):
-        one @ other
+        torch.matmul(one, other)
     return 2 * side**3 / median(seconds(lambda: one @ other) for _ in range(10)) / 1e12
 
 

@@ -209,11 +209,10 @@ def test_empty_cache_slots_are_not_attended_to(family: Family, monkeypatch: pyte
 def test_fused_recorded_steps_generate_the_same_as_plain_ones(family: Family) -> None:
     """Single precision, over a growing cache and with branches that end at different steps."""
     packs = packs_of_all_kinds(family)
-    on_cpu = family.decode(packs, Sampling(2 * NEW, n=2), end_tokens=[3, 5, 7, 11])
     on_gpu = copy.deepcopy(family.model).cuda()
     special = {"image_token": family.encoder.image_token_id, "pad_token": 0, "merge": family.encoder.merge}
-    for fused in (True, False):
-        written = decode(
+    fused, plain = (
+        decode(
             on_gpu,
             packs,
             Sampling(2 * NEW, n=2),
@@ -222,7 +221,14 @@ def test_fused_recorded_steps_generate_the_same_as_plain_ones(family: Family) ->
             generator=torch.Generator("cuda"),
             fused=fused,
         )
-        assert ids_of(written) == ids_of(on_cpu)
+        for fused in (True, False)
+    )
+    assert ids_of(fused) == ids_of(plain)
+    on_cpu = family.decode(packs, Sampling(1, n=2), end_tokens=[3, 5, 7, 11])
+    for row, expected in zip(fused, on_cpu, strict=True):
+        for one, other in zip(row, expected, strict=True):
+            assert one.ids[0] == other.ids[0]
+            assert one.logprobs[0] == pytest.approx(other.logprobs[0], abs=1e-3)
 
 
 def test_slotted_layer_is_a_dynamic_cache() -> None:
