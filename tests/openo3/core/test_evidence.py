@@ -17,6 +17,7 @@ from openo3.core.evidence import (
     parse_completion,
     parse_span,
     read_where,
+    split_evidence,
 )
 from openo3.core.geometry import NORMALISED, RELATIVE_1000, pixels
 
@@ -54,6 +55,18 @@ def test_claims_round_trip(written, between):
     assert read.times_s == tuple(claim.time_s for claim in written if claim.time_s is not None)
     assert read.boxes == tuple(box for claim in written for box in claim.boxes)
     assert read.answer == "B"
+
+
+@given(model_text)
+def test_a_text_in_pieces_has_the_same_claims_and_all_other_words(text):
+    pieces = list(split_evidence(text))
+    assert tuple(piece for piece in pieces if isinstance(piece, Claim)) == parse_claims(text)
+    assert all(piece and piece in text for piece in pieces if isinstance(piece, str))
+
+
+def test_white_space_before_a_time_belongs_to_the_claim():
+    [claim] = split_evidence("<obj>cup</obj><box>[0,0,1,1]</box> at <t> 2.5 </t> s")
+    assert claim == Claim("cup", ((0.0, 0.0, 1.0, 1.0),), 2.5)
 
 
 @given(times, times)

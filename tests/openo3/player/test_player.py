@@ -148,6 +148,16 @@ def test_a_clip_that_browsers_do_not_play_becomes_h264_of_the_same_length(video,
     assert clips.playable(copy, found) == (content, kind)
 
 
+def test_a_video_that_starts_after_its_sound_keeps_its_times(video, tmp_path):
+    source, copy = tmp_path / "late.ts", tmp_path / "copy.mp4"
+    silence = ["-f", "lavfi", "-t", "1", "-i", "anullsrc"]
+    ffmpeg("-itsoffset", "0.7", "-i", video, *silence, "-c:v", "mpeg2video", "-c:a", "mp2", source)
+    media = probe(source)
+    assert media.clock_offset_s == pytest.approx(0.7, abs=0.1)
+    copy.write_bytes(clips.playable(source, media).content)
+    assert probe(copy).duration_s == pytest.approx(media.duration_s, abs=0.05)
+
+
 def test_a_clip_that_is_too_large_for_a_page_is_refused(video):
     with pytest.raises(clips.TooLarge, match=r"clip.mp4: .* MB"):
         clips.playable(video, probe(video), max_bytes=1000)

@@ -4,7 +4,6 @@ import copy
 import dataclasses
 import json
 import re
-import shutil
 import subprocess
 from html import unescape
 from html.parser import HTMLParser
@@ -18,10 +17,9 @@ from openo3.report.headline import sentences
 from openo3.report.inputs import Inputs
 from openo3.report.page import html
 from openo3.report.tables import markdown, section
+from tests.support.browser import BROWSER
 from tests.support.finished_run import HOSTILE
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome-headless-shell")
-BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 
 
