@@ -39,7 +39,10 @@ INSIDE = {
     "report": MEDIA | RECORDS | {"benchmarks", "fetch"},
     "publishing": RECORDS | {"benchmarks", "inference", "report"},
     "serving": MEDIA | {"model", "inference", "fetch", "shapes", "player"},
-    "cli": MEDIA | RECORDS | {"benchmarks", "fetch", "inference", "player", "publishing", "serving"},
+    "gallery": MEDIA | RECORDS | {"benchmarks", "inference", "player"},
+    "cli": MEDIA
+    | RECORDS
+    | {"benchmarks", "fetch", "gallery", "inference", "player", "publishing", "serving"},
 }
 # the core is pure: it opens no file, starts no process and does not need torch
 PURE = set(sys.stdlib_module_names) - {"io", "os", "pathlib", "shutil", "socket", "subprocess", "urllib"}
