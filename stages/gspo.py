@@ -12,6 +12,7 @@ from openo3.training.checkpoints import keepers
 from openo3.training.examples import Examples
 from openo3.training.gspo import (
     GroundedGSPOTrainer,
+    check_enough_samples,
     check_save_steps,
     gspo_trainer,
 )
@@ -79,6 +80,8 @@ def main() -> None:
         examples = load_examples("gspo", ROWS, FRAMES, processor, prompts, data, answered=False)
         if not examples.samples:
             wrong(f"gspo: no usable record in {ROWS}, nothing to train on")
+        with settings_of("gspo.trainer"):
+            check_enough_samples(config, len(examples.samples))
         trainer = gspo_trainer(
             load_for_training(START, config, params.lora, params.freeze_vision, params.compile_layers),
             processor,

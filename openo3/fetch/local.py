@@ -17,6 +17,7 @@ from openo3.annotations.files import AnnotationFile, targets
 from openo3.annotations.rejections import RowError
 from openo3.annotations.sources import Reference
 from openo3.benchmarks.registry import ANNOTATION_FILES
+from openo3.fetch.near_misses import NearMisses
 from openo3.fetch.places import SearchedFolder
 from openo3.fetch.plan import FetchError, Item, Missing, Plan, PlanProblem, Unavailable
 from openo3.fetch.random_access import LocalFile
@@ -39,8 +40,9 @@ def plan(folder: Path) -> Plan:
         raise FetchError(f"{folder}: contains no annotation file (looked for {names})")
     result = Plan([item for file, path in found for item in _items(file, path)])
     roots: dict[str, SearchedFolder] = {}
+    near = NearMisses(folder)
     for reference in _distinct(found):
-        _locate(folder, reference, roots, result)
+        _locate(folder, reference, roots, near, result)
     return result
 
 
@@ -75,12 +77,15 @@ def _distinct(found: list[tuple[AnnotationFile, Path]]) -> Iterator[Reference]:
                     yield reference
 
 
-def _locate(folder: Path, reference: Reference, roots: dict[str, SearchedFolder], result: Plan) -> None:
+def _locate(
+    folder: Path, reference: Reference, roots: dict[str, SearchedFolder], near: NearMisses, result: Plan
+) -> None:
     """Add the file to the plan, either to its items or to its missing files."""
     source, kind = reference.source, reference.kind
     problem: PlanProblem = "missing"
     detail = f"not in {folder.name}/"
-    for name in (source.name if source.benchmark else _FOLDERS[kind], getattr(source, kind)):
+    names = (source.name if source.benchmark else _FOLDERS[kind], getattr(source, kind))
+    for name in names:
         root = roots.setdefault(name, SearchedFolder(folder / name))
         try:
             if file := root.find(reference):
@@ -90,4 +95,6 @@ def _locate(folder: Path, reference: Reference, roots: dict[str, SearchedFolder]
             problem, detail = "unsafe", f"{name}/{reference.path}: {error}"
         except Unavailable as why:
             problem, detail = why.problem, f"{name}/: {why.detail}"
-    result.missing.append(Missing(reference.media, source.name, problem, detail))
+    hints = (near.hint(f"{name}/{reference.path}") for name in names) if problem == "missing" else ()
+    hint = next(filter(None, hints), "")
+    result.missing.append(Missing(reference.media, source.name, problem, detail, hint))

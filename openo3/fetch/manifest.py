@@ -11,6 +11,8 @@ catalogue, if there is one.
 A line of `missing.jsonl`, about a file that an annotation names, with its path relative to `data/raw/media`:
 
     {"path": "videos/local/videos/b.mp4", "source": "local", "problem": "missing", "detail": "not in clips/"}
+
+It has a `hint` if a file of nearly that name is there (`openo3.fetch.near_misses`).
 """
 
 from __future__ import annotations

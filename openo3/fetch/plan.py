@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from openo3.fetch.origin import Origin
@@ -24,13 +24,17 @@ class Missing:
     """One unavailable file that an annotation names. `path` is relative to `data/raw/media`.
 
     `problem` is `missing` if it was not found, `unsafe` if its path or address is refused, and `unreadable`
-    if its content is wrong.
+    if its content is wrong. `detail` is the same for many files; `hint` is about this one alone.
     """
 
     path: str
     source: str
     problem: PlanProblem
     detail: str
+    hint: str = ""
+
+    def to_json(self) -> dict[str, str]:
+        return {name: value for name, value in asdict(self).items() if value}
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import orjson
 
 from openo3.annotations import sources
 from openo3.annotations.catalogue.table import AnnotationEntry, Catalogue, Place
+from openo3.annotations.choice_records import parquet_rows
 from openo3.annotations.files import targets
 from openo3.annotations.rejections import RowError
 from openo3.annotations.rows import AnnotationError
@@ -178,9 +179,9 @@ def _names(path: Path, column: str | None) -> Iterable[str]:
 
 
 def _parquet(path: Path, column: str | None) -> Iterable[object]:
-    import pyarrow.parquet
-
-    return pyarrow.parquet.read_table(path, columns=[column])[column].to_pylist()
+    if column is None:
+        raise KeyError(column)
+    return (row[column] for row in parquet_rows(path, [column]))
 
 
 def _delimited(path: Path, column: str | None) -> Iterable[object]:

@@ -24,7 +24,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event, Lock
 from typing import Any
@@ -95,7 +95,7 @@ def _sync(plan: Plan, folder: Path, known: Path, limits: Limits) -> Summary:
     run.digests.save()
     entries += run.entries
     missing = plan.missing + run.refused
-    write_jsonl(folder / MISSING, map(asdict, sorted(missing, key=lambda each: each.path)))
+    write_jsonl(folder / MISSING, (each.to_json() for each in sorted(missing, key=lambda each: each.path)))
     write_jsonl(folder / MANIFEST, sorted(entries, key=lambda entry: entry["path"]))
     run.remove_partial()
     return Summary(len(entries), len(run.entries), removed, len(missing), run.bytes)

@@ -2,7 +2,8 @@
 
 Everything is first written under a temporary name beside its target and then renamed, so that a file or a
 folder that exists is complete, whatever moment the writer was killed at. What a killed writer left behind is
-named `.NAME.part` and is replaced by the next one.
+named `.NAME.part` and is replaced by the next one. Notes and indexes are JSON, which is on the disk before it
+gets its name, so that this holds for a power cut too.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
@@ -60,8 +61,9 @@ def read_json(path: str | Path) -> Any:
 def write_json(path: str | Path, value: Any) -> None:
     """Indented JSON; NaN and infinity become null, as JSON has neither."""
     options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY
-    with atomic_file(path) as part:
-        part.write_bytes(orjson.dumps(value, option=options))
+    with atomic_file(path) as part, part.open("wb") as file:
+        file.write(orjson.dumps(value, option=options))
+        _to_disk(file)
 
 
 def read_jsonl(path: str | Path) -> Iterator[Any]:
@@ -77,6 +79,7 @@ def write_jsonl(path: str | Path, rows: Iterable[Any]) -> None:
     options = orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY
     with atomic_file(path) as part, part.open("wb") as file:
         file.writelines(orjson.dumps(row, option=options) for row in rows)
+        _to_disk(file)
 
 
 def read_csv(path: str | Path) -> list[dict[str, str]]:
@@ -90,6 +93,12 @@ def write_csv(path: str | Path, rows: Iterable[Mapping[str, Any]], columns: Iter
         writer = csv.DictWriter(file, list(columns), restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def _to_disk(file: BinaryIO) -> None:
+    """Without this, a power cut after the rename may leave an empty or zeroed file under the final name."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _part(path: Path) -> Path:

@@ -275,6 +275,22 @@ def _spread(values: torch.Tensor, scored: torch.Tensor, places: torch.Tensor) ->
     return values.new_zeros(places.shape).masked_scatter(places.to(values.device), flat)
 
 
+def check_enough_samples(config: GRPOConfig, samples: int) -> None:
+    """Check that there are at least as many samples as a rollout has prompts: TRL would train on none.
+
+    Raises `ValueError` with settings that fit.
+    """
+    assert config.generation_batch_size  # TRL derives what is not set
+    assert config.num_generations
+    prompts = config.generation_batch_size // config.num_generations
+    if samples < prompts:
+        raise ValueError(
+            f"a rollout has {prompts} prompts (generation_batch_size / num_generations), but there are only "
+            f"{samples} records with frames: set per_device_train_batch_size to {config.num_generations} and "
+            f"steps_per_generation to at most {samples}"
+        )
+
+
 def check_save_steps(config: GRPOConfig) -> None:
     """Check that checkpoints fall on the start of a rollout, since they do not hold a partly used rollout.
 
@@ -353,16 +369,9 @@ def gspo_trainer(
 ) -> GroundedGSPOTrainer:
     """A trainer over all samples; `config.importance_sampling_level` "sequence" makes GRPO GSPO.
 
-    Raises `ValueError` if there are fewer samples than a rollout has prompts: TRL would train on none.
+    Raises `ValueError` for too few samples, see `check_enough_samples`.
     """
-    assert config.generation_batch_size  # TRL derives what is not set
-    assert config.num_generations
-    prompts = config.generation_batch_size // config.num_generations
-    if len(examples.samples) < prompts:
-        raise ValueError(
-            f"a rollout has {prompts} prompts (generation_batch_size / num_generations), but there are only "
-            f"{len(examples.samples)} records with frames: take a smaller per_device_train_batch_size"
-        )
+    check_enough_samples(config, len(examples.samples))
     config.remove_unused_columns = False
     if config.use_vllm:
         prepare_vllm(config, examples.encoder)

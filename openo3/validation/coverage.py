@@ -113,7 +113,8 @@ def missing_files(raw: Path) -> dict[str, dict[str, dict[str, Any]]]:
         reasons = found.setdefault(line["source"], {})
         counts = reasons.setdefault(line["detail"].removeprefix(f"{line['path']}: "), {"files": 0})
         counts["files"] += 1
-        counts.setdefault("example", line["path"])
+        hint = line.get("hint")
+        counts.setdefault("example", f"{line['path']} ({hint})" if hint else line["path"])
     return found
 
 

@@ -131,6 +131,12 @@ class MediaIndex:
         return MediaFacts(media.kind, media.duration_s, media.size)
 
 
+def _reasons(line: Mapping[str, str]) -> list[str]:
+    """Why a file of `missing.jsonl` is unavailable."""
+    hint = line.get("hint")
+    return [f"{line['path']}: {line['detail']}", *([hint] if hint else ())]
+
+
 @cache
 def _code() -> str:
     """A digest of the modules that determine the facts."""
@@ -164,7 +170,6 @@ def read_index(
     digests = {path.removeprefix("media/"): line["sha256"] for path, line in read_manifest(raw).items()}
     lines = read_jsonl(raw / MISSING) if (raw / MISSING).exists() else ()
     absent = {
-        line["path"]: MediaFacts(problem=line["problem"], detail=f"{line['path']}: {line['detail']}")
-        for line in lines
+        line["path"]: MediaFacts(problem=line["problem"], detail="; ".join(_reasons(line))) for line in lines
     }
     return MediaIndex(Root(raw / "media", trusted), digests, absent, known, time_limit_s)

@@ -1,6 +1,7 @@
 """Stage `gspo` in a small workplace: its artifacts, and how it resumes after kill -9."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -154,6 +155,24 @@ def test_two_processes_train_together(inputs: Path, tmp_path: Path) -> None:
 
 def test_a_setting_unknown_to_trl_fails_with_one_line(place: Path, capsys: pytest.CaptureFixture) -> None:
     refuses_an_unknown_setting(gspo.main, "gspo", place, capsys)
+
+
+def test_too_few_records_fail_with_settings_that_fit(place: Path, capsys: pytest.CaptureFixture) -> None:
+    rows = (place / "data/validated/rl.jsonl").read_text().splitlines(keepends=True)
+    (place / "data/validated").unlink()
+    (place / "data/validated").mkdir()
+    (place / "data/validated/rl.jsonl").write_text("".join(rows[:2]))
+    with pytest.raises(SystemExit) as stop:
+        gspo.main()
+    assert stop.value.code == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("params.yaml: gspo.trainer: a rollout has 4 prompts")
+    batch, steps = re.search(r"batch_size to (\d+) and steps_per_generation to at most (\d+)$", said).groups()
+    (place / "params.yaml").unlink()
+    fitting = {"per_device_train_batch_size": int(batch), "steps_per_generation": int(steps), "max_steps": 1}
+    workplace.write_params(place, gspo=fitting)
+    gspo.main()
+    assert read_json(place / "metrics/gspo.json")["samples"] == 2
 
 
 def test_a_checkpoint_in_the_middle_of_a_rollout_is_refused(

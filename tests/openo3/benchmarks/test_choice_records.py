@@ -4,6 +4,7 @@ import json
 import re
 from datetime import datetime
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -143,6 +144,51 @@ def test_a_column_that_holds_no_text_is_one_line(tmp_path, value):
     pq.write_table(pa.Table.from_pylist([VIDEOMME | {"question": value, "unused": value}]), path)
     with pytest.raises(AnnotationError, match=f"^{re.escape(str(path))}: column question holds .*, no text$"):
         list(videomme.rows(path))
+
+
+def test_a_small_parquet_file_that_holds_gigabytes_of_text_is_one_line(tmp_path):
+    path = tmp_path / "Video-MME.parquet"
+    texts = pa.DictionaryArray.from_arrays(pa.array([0] * 256, pa.int32()), pa.array(["x" * (8 << 20)]))
+    pq.write_table(pa.table({"question": texts}), path, compression="zstd", store_schema=False)
+    assert path.stat().st_size < 5000
+    with pytest.raises(AnnotationError, match=f"^{re.escape(str(path))}: 256 rows hold more than 256 MiB"):
+        list(videomme.rows(path))
+    options = pa.ListArray.from_arrays(pa.array([0, 256], pa.int32()), texts)
+    pq.write_table(pa.table({"options": options}), path, compression="zstd", store_schema=False)
+    with pytest.raises(AnnotationError, match="256 rows hold more than 256 MiB"):
+        list(videomme.rows(path))
+
+
+def test_a_small_parquet_file_that_holds_gigabytes_of_pictures_is_one_line(tmp_path):
+    path = tmp_path / "Adaptation.parquet"
+    content = pa.DictionaryArray.from_arrays(pa.array([0] * 16, pa.int32()), pa.array([bytes(20 << 20)]))
+    pictures = pa.StructArray.from_arrays([content], names=["bytes"])
+    pq.write_table(pa.table({"image 1": pictures}), path, compression="zstd", store_schema=False)
+    with pytest.raises(AnnotationError, match=f"^{re.escape(str(path))}: 16 rows hold more than 256 MiB"):
+        list(choice_records.parquet_pictures(path, ["image 1"]))
+
+
+def test_a_parquet_file_with_too_many_values_in_one_row_is_one_line(tmp_path):
+    path = tmp_path / "Video-MME.parquet"
+    count = choice_records.MAX_PIECE_VALUES + 1
+    letters = pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array(["A. a"]))
+    options = pa.ListArray.from_arrays(pa.array([0, count], pa.int32()), letters)
+    pq.write_table(pa.table({"options": options}), path, compression="zstd", store_schema=False)
+    with pytest.raises(
+        AnnotationError, match=r"column options\.list\.element, row group 0: 10,000,001 values"
+    ):
+        list(videomme.rows(path))
+
+
+def test_texts_and_numbers_of_parquet_are_read_as_they_were_written(tmp_path):
+    path = tmp_path / "t.parquet"
+    written = [
+        {"id": n, "question": "same" if n % 2 else f"q{n}", "options": [f"A. {n}", "B. b", None][: n % 4]}
+        for n in range(600)
+    ]
+    written[7] |= {"id": None, "question": None, "options": None}
+    pq.write_table(pa.Table.from_pylist(written), path, row_group_size=256)
+    assert list(choice_records.parquet_rows(path, ("id", "question", "options"))) == written
 
 
 def test_a_column_of_pictures_that_holds_something_else_is_one_line(tmp_path):

@@ -1,13 +1,17 @@
 import json
+import os
 
 import pyarrow
 import pyarrow.parquet
 import pytest
 
 from openo3.annotations.rows import AnnotationError
-from openo3.fetch import local
+from openo3.fetch import local, near_misses
+from openo3.fetch.near_misses import NearMisses
 from openo3.fetch.plan import FetchError, Missing
 from openo3.fetch.sync import sync
+from openo3.files.artifacts import read_jsonl
+from openo3.validation.media import read_index
 from tests.support import choice_folder, local_folder
 
 
@@ -138,3 +142,63 @@ def test_parts_with_similar_paths_get_distinct_names(tmp_path):
         "Perception/test.parquet",
     ]
     assert sync(local.plan(tmp_path / "clips"), raw, known).copied == 0
+
+
+@pytest.mark.parametrize(
+    ("named", "there", "hint"),
+    [
+        ("chaplin.mp4", "videos/Chaplin.MP4", "videos/Chaplin.MP4 is there; upper and lower case differ"),
+        (
+            "a/chaplin.mp4",
+            "Videos/A/chaplin.mp4",
+            "Videos/A/chaplin.mp4 is there; upper and lower case differ",
+        ),
+        (
+            "caf\u00e9.mp4",
+            "videos/cafe\u0301.mp4",
+            "videos/cafe\u0301.mp4 is there; its name is in Unicode form NFD, the record's in NFC",
+        ),
+        (
+            "c.mp4",
+            "videos/videos/c.mp4",
+            "videos/videos/c.mp4 is there; a path in a record starts below videos/",
+        ),
+        ("videos/c.mp4", "videos/c.mp4", "videos/c.mp4 is there; a path in a record starts below videos/"),
+        ("c.mp4", "videos/d.mp4", None),
+    ],
+)
+def test_a_missing_file_comes_with_a_hint_at_the_one_that_is_there(tmp_path, named, there, hint):
+    folder = tmp_path / "mine"
+    local_folder.annotate(folder, "STGR-SFT.json", [local_folder.sft_rows()[1] | {"video_path": named}])
+    (folder / there).parent.mkdir(parents=True)
+    (folder / there).write_bytes(b"x")
+    sync(local.plan(folder), tmp_path / "raw", tmp_path / "known")
+    [line] = read_jsonl(tmp_path / "raw/missing.jsonl")
+    assert line["detail"] == "not in mine/"
+    assert line.get("hint") == hint
+    index = read_index(tmp_path / "raw", tmp_path / "media.jsonl")
+    index.inspect([line["path"]], threads=1)
+    assert index[line["path"]].detail == "; ".join(filter(None, [f"{line['path']}: not in mine/", hint]))
+
+
+def test_no_hint_names_what_a_link_leads_to(tmp_path):
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/Secret.mp4").write_bytes(b"x")
+    (tmp_path / "mine/videos").mkdir(parents=True)
+    (tmp_path / "mine/videos/link").symlink_to(tmp_path / "outside")
+    assert NearMisses(tmp_path / "mine").hint("videos/link/secret.mp4") == ""
+
+
+def test_hints_list_a_folder_once_and_stop_at_a_number_of_names(tmp_path, monkeypatch):
+    (tmp_path / "videos").mkdir()
+    for number in range(30):
+        (tmp_path / f"videos/Clip{number}.mp4").touch()
+    listed = []
+    scandir = os.scandir
+    monkeypatch.setattr("os.scandir", lambda folder: listed.append(folder) or scandir(folder))
+    near = NearMisses(tmp_path)
+    assert all(near.hint(f"videos/clip{number}.mp4") for number in range(30))
+    assert len(listed) == 2, "the folder, and videos/"
+    monkeypatch.setattr(near_misses, "MAX_NAMES", 10)
+    near = NearMisses(tmp_path)
+    assert sum(bool(near.hint(f"videos/clip{number}.mp4")) for number in range(30)) == 9

@@ -1,5 +1,7 @@
 """An artifact is written whole or not at all."""
 
+import os
+
 import pytest
 
 from openo3.files.artifacts import (
@@ -66,3 +68,19 @@ def test_a_directory_is_replaced_as_a_whole_or_not_at_all(tmp_path) -> None:
     with atomic_directory(tmp_path / "store") as part:
         (part / "new").touch()
     assert [p.name for p in (tmp_path / "store").iterdir()] == ["new"]
+
+
+@pytest.mark.parametrize("write", [write_json, write_jsonl])
+def test_json_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch, write) -> None:
+    steps = []
+    fsync, replace = os.fsync, os.replace
+
+    def recorded_fsync(descriptor: int) -> None:
+        fsync(descriptor)
+        steps.append(("fsync", os.fstat(descriptor).st_size))
+
+    monkeypatch.setattr("os.fsync", recorded_fsync)
+    monkeypatch.setattr("os.replace", lambda *paths: steps.append(("rename", paths[1])) or replace(*paths))
+    write(tmp_path / "notes", [1, 2, 3])
+    size = (tmp_path / "notes").stat().st_size
+    assert steps == [("fsync", size), ("rename", tmp_path / "notes")]
