@@ -19,6 +19,7 @@ from openo3.annotations.files import AnnotationFile
 from openo3.annotations.rows import read_rows
 from openo3.annotations.sources import Reference
 from openo3.benchmarks.judges import Judge
+from openo3.core.failures import Ability
 from openo3.core.geometry import BoxSpace, Span
 from openo3.core.metrics import Interval, Statistic, bootstrap, paired_difference, with_intervals
 from openo3.core.prompts import Prompts
@@ -66,8 +67,9 @@ class Scoring:
     """How a benchmark scores records: `columns` per record, and `metrics` made of their means by `statistic`.
 
     `rows` gives the scores of every record, each a list in the order of `columns`. `overall` is a record's
-    one number in 0-1, by which records are compared. `group` names the group that a record also counts in,
-    `video` the video that it is about: intervals resample videos, whose records are not independent.
+    one number in 0-1, by which records are compared. `asks` says, by kind of question, what it asks for and
+    the column that scores it. `group` names the group that a record also counts in, `video` the video that
+    it is about: intervals resample videos, whose records are not independent.
     """
 
     columns: tuple[str, ...]
@@ -77,6 +79,7 @@ class Scoring:
     statistic: Statistic = lambda means: means
     group: Callable[[Mapping[str, Any]], str] | None = None
     video: Callable[[Mapping[str, Any]], str | None] = video_of
+    asks: Mapping[str, Mapping[Ability, str]] = field(default_factory=dict)
 
     def records(self, results: Results) -> list[dict[str, float]]:
         """Each record's scores by column, in the order of the records."""

@@ -166,6 +166,7 @@ def choice_benchmark(
             metrics=("acc",),
             rows=rows_of_scores,
             overall=lambda score: score["acc"],
+            asks={"which": {"what": "acc"}},
             group=lambda record: record["group"],
         ),
         truth=partial(truth, title),

@@ -89,7 +89,7 @@ def scoring(true_span: TrueSpan, mean: str) -> Scoring:
         shares = tious(true_span, results)
         return [[share, *(float(share >= least) for least in SPAN_THRESHOLDS)] for share in shares]
 
-    return Scoring(columns, columns, rows, overall=lambda score: score[mean])
+    return Scoring(columns, columns, rows, overall=lambda score: score[mean], asks={"when": {"when": mean}})
 
 
 def grounding_benchmark(

@@ -227,7 +227,13 @@ NEXTGQA = Benchmark(
     result=result,
     rate=_ASKING.rate,
     votable=Votable("which", "said", "Acc@QA"),
-    scoring=Scoring(_COLUMNS, _COLUMNS, _scores, overall=lambda score: (score["Acc@QA"] + score["mIoP"]) / 2),
+    scoring=Scoring(
+        columns=_COLUMNS,
+        metrics=_COLUMNS,
+        rows=_scores,
+        overall=lambda score: (score["Acc@QA"] + score["mIoP"]) / 2,
+        asks={"which": {"what": "Acc@QA"}, "when": {"when": "mIoP"}},
+    ),
     truth=truth,
     display=Display(
         columns=(

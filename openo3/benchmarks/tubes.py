@@ -250,6 +250,7 @@ def tube_benchmark(
             _rows_of_scores,
             overall=lambda score: score["m_vIoU"],
             group=(lambda record: record["group"]) if groups else None,
+            asks={"tube": {"when": "m_tIoU", "where": "m_vIoU"}},
         ),
         truth=partial(_truth, title),
         display=Display(

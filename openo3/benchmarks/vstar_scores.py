@@ -134,6 +134,13 @@ SCORING = Scoring(
     metrics=METRICS,
     rows=_columns,
     overall=lambda score: (score["acc"] + score["tIoU_1"] + score["vIoU_1"]) / 3,
+    asks={
+        "what": {"what": "acc"},
+        "when": {"when": "tIoU_1"},
+        "where": {"where": "vIoU_1"},
+        "where_2": {"where": "vIoU_2"},
+        "when_2": {"when": "tIoU_2"},
+    },
     statistic=summary,
     video=lambda record: record.get("media") or record.get("vid"),
 )

@@ -15,6 +15,8 @@ from typing import NoReturn
 
 COMMANDS = {
     "ask": "ask a model about a video or an image",
+    "serve": "answer questions over HTTP, with a page for people",
+    "gallery": "show every prediction of every checkpoint in the browser",
     "rewards": "score completions with the rewards",
     "score": "score the results of a benchmark",
     "compare": "show how two models' numbers differ, and their protocols",

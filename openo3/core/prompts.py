@@ -200,8 +200,8 @@ class Prompts:
         """Chat messages with one `{"type": "image"}` part per frame, for any processor's chat template.
 
         `times_s` are the frames' presentation times, `duration_s` the length of the media, `None` for a
-        still image, which is shown without a time. That many `pictures` of the question follow. The pixels
-        travel beside the messages, in the same order.
+        still image, which is shown without a time. That many `pictures` of the question follow. Without
+        `times_s` the text stands alone. The pixels travel beside the messages, in the same order.
         """
         said = self.conversation
         further = [
@@ -210,7 +210,10 @@ class Prompts:
             for piece in _pieces(said.picture, {"number": [str(number)], "image": [_IMAGE]})
         ]
         asked = {"pictures": further, "question": [text]}
-        if duration_s is None:
+        parts: list[str | None]
+        if not times_s:
+            parts = [text]
+        elif duration_s is None:
             parts = [*_pieces(said.image, {"image": [_IMAGE], **asked})]
         else:
             frames = [

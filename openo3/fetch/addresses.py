@@ -15,7 +15,7 @@ def networks(host: str) -> set[Network]:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return set()
-    return {_network(str(address[0])) for *_, address in found}
+    return {network(str(address[0])) for *_, address in found}
 
 
 def enters_private_network(first: str, then: str) -> bool:
@@ -26,7 +26,8 @@ def enters_private_network(first: str, then: str) -> bool:
     return bool(networks(then) - networks(first) - {"public"})
 
 
-def _network(text: str) -> Network:
+def network(text: str) -> Network:
+    """The network of one address."""
     address = ipaddress.ip_address(text.partition("%")[0])
     address = getattr(address, "ipv4_mapped", None) or getattr(address, "sixtofour", None) or address
     if address.is_loopback or address.is_unspecified:

@@ -41,6 +41,7 @@ from openo3.fetch.addresses import enters_private_network
 from openo3.fetch.deadlines import deadline, enforce_deadlines
 from openo3.fetch.limits import Limits, Throttle
 from openo3.fetch.plan import FetchError, Unavailable, Unfinished
+from openo3.fetch.public import public_only
 from openo3.fetch.random_access import PIECE
 
 T = TypeVar("T")
@@ -70,16 +71,24 @@ class Interrupted(Unfinished):
 
 
 class Http:
-    """A connection pool that threads may share."""
+    """A connection pool that threads may share.
 
-    def __init__(self, limits: Limits) -> None:
+    `public`: for addresses that a stranger chose. Only https to hosts of the internet, and no proxy, which
+    would reach others.
+    """
+
+    def __init__(self, limits: Limits, *, public: bool = False) -> None:
+        self._public = public
         self._client = httpx.Client(
+            trust_env=not public,
             timeout=httpx.Timeout(limits.stall_s, pool=None),
             limits=httpx.Limits(max_connections=2 * limits.threads),
             headers={"Accept-Encoding": "identity", "User-Agent": "openo3"},
         )
         for transport in (self._client._transport, *filter(None, self._client._mounts.values())):
             if isinstance(transport, httpx.HTTPTransport):
+                if public:
+                    public_only(transport)
                 enforce_deadlines(transport)
         self.limits = limits
         self._throttle = Throttle(limits.bandwidth_mb_s and limits.bandwidth_mb_s * 1e6)
@@ -109,6 +118,8 @@ class Http:
         request = self._client.build_request("GET", url, headers=headers)
         first = request.url.host
         for _ in range(_MAX_REDIRECTS + 1):
+            if self._public and request.url.scheme != "https":
+                raise Unavailable("unsafe", f"{shown(str(request.url))}: not https")
             with deadline(self.limits.stall_s):
                 response = self._client.send(request, stream=True)
             if response.next_request is None:

@@ -58,13 +58,14 @@ def _json(
     return {
         "answer": answer,
         "reasoning": reasoning,
-        "claims": [_claim(claim, pixels(size)) for claim in claims],
+        "claims": [claim_json(claim, pixels(size)) for claim in claims],
         "spans": [] if span is None else [list(span)],
         "shown": {"reasoning": shown(reasoning or ""), "answer": shown(answer)},
     }
 
 
-def _claim(claim: Claim, space: BoxSpace) -> dict[str, Any]:
+def claim_json(claim: Claim, space: BoxSpace) -> dict[str, Any]:
+    """A claim with its boxes normalised and in `space`, the source pixels."""
     boxes = [
         {"normalised": _rounded(box, 4), "pixels": _rounded(space.scaled(box), 1)} for box in claim.boxes
     ]

@@ -10,26 +10,27 @@ Prompts and frame sampling are those of training and evaluation, in the checkout
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from openo3.core.evidence import parse_completion
 from openo3.core.geometry import BoxSpace
+from openo3.core.prompts import Prompts
 from openo3.core.reading import final_answer
 from openo3.core.schema import Task
 from openo3.core.voting import Votes, elect, grouped, weight
 from openo3.core.words import same_words
 from openo3.inference.answer import Answer, Vote
+from openo3.inference.asked import Asked
 from openo3.inference.checkout import checkout_prompts, find_model, frame_sampling
 from openo3.inference.looking import look
 from openo3.media.decode import SamplingConfig
-from openo3.media.frame_store import Frame
 from openo3.media.image import fit_size
 from openo3.media.isolated import Job, Processes, Result
 from openo3.media.probe import Media, MediaError, probe
 from openo3.model.decoding import Sampling
-from openo3.model.encode import Prompt
-from openo3.model.engine import LocalEngine
+from openo3.model.engine import Engine, LocalEngine
 from openo3.model.relevance import evidence, rate
 
 TIME_LIMIT_S = 120.0
@@ -38,28 +39,41 @@ TIME_LIMIT_S = 120.0
 MAX_VOTES = 64
 
 
-def load(model: str | os.PathLike[str] | None = None, *, frames: SamplingConfig | None = None) -> Model:
+def load(
+    model: str | os.PathLike[str] | None = None,
+    *,
+    frames: SamplingConfig | None = None,
+    vllm: Mapping[str, Any] | None = None,
+) -> Model:
     """Load a model folder, on the GPU if there is one.
 
     Args:
         model: a folder with a model of the Qwen-VL family; without it the last checkpoint of this checkout
             (GSPO, else SFT, else base), else the model shipped with the repository.
         frames: how frames are sampled; without it as in training, in the checkout around the model.
+        vllm: settings of `vllm.LLM`, to answer with vLLM.
 
     Raises:
         FileNotFoundError: the folder holds no model.
         ConfigurationError: the checkout's parameters cannot be used.
     """
     path = find_model(Path.cwd()) if model is None else Path(model)
-    engine = LocalEngine.load(path, prompts=checkout_prompts(path))
+    prompts = checkout_prompts(path)
+    engine = LocalEngine.load(path, prompts=prompts) if vllm is None else _with_vllm(path, vllm, prompts)
     patch = engine.encoder.processor.image_processor.patch_size
     return Model(engine, str(path), frames or frame_sampling(path, patch * engine.encoder.merge))
+
+
+def _with_vllm(path: Path, settings: Mapping[str, Any], prompts: Prompts | None) -> Engine:
+    from openo3.model.vllm_engine import VLLMEngine
+
+    return VLLMEngine.load(path, settings, prompts)
 
 
 class Model:
     """A loaded model. `name` is its folder; `frames` says how clips are sampled."""
 
-    def __init__(self, engine: LocalEngine, name: str, frames: SamplingConfig) -> None:
+    def __init__(self, engine: Engine, name: str, frames: SamplingConfig) -> None:
         self.engine, self.name, self.frames = engine, name, frames
         self._decoders = Processes()
 
@@ -109,45 +123,44 @@ class Model:
             raise ValueError("confident needs several votes")
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens is {max_new_tokens}, expected at least 1")
+        asked = self.asked(clip, question, task=task, plain=plain)
+        sampling = Sampling(max_new_tokens, temperature, Votes.top_p if temperature else 1.0, votes, seed)
+        [texts] = self.engine.generate([asked.prompt], sampling, watch=watch if votes == 1 else None)
+        weights = self._weights(asked, texts) if confident else [1.0] * votes
+        winner, counted = count_votes([final_answer(written) for written in texts], weights)
+        return asked.answer(texts[winner], sampling, counted if votes > 1 else ())
+
+    def asked(
+        self,
+        clip: str | os.PathLike[str],
+        question: str,
+        *,
+        task: Task | None = None,
+        plain: bool = False,
+        longest_s: float | None = None,
+        time_limit_s: float = TIME_LIMIT_S,
+    ) -> Asked:
+        """The question with the clip's frames, as `ask` puts it to the model.
+
+        `time_limit_s` is for decoding. Raises `MediaError`, also for a video longer than `longest_s` seconds.
+        """
         path = Path(clip)
-        media, video = self._isolated(look, (str(path), self.frames, None))
+        media, video = self._isolated(look, (str(path), self.frames, longest_s), time_limit_s)
         if task is None:
             task = Task.VISUAL if media.kind == "image" else Task.FREE_FORM
         prompts = self.engine.encoder.prompts
         text = (prompts.plainly() if plain else prompts).task(task, question.strip())
-        shown = tuple(Frame(shot.image, shot.time_s, shot.key) for shot in video.shots)
-        sampling = Sampling(max_new_tokens, temperature, Votes.top_p if temperature else 1.0, votes, seed)
-        [texts] = self.engine.generate(
-            [Prompt(shown, video.duration_s, text)], sampling, watch=watch if votes == 1 else None
-        )
         space = self.engine.box_space(video.size)
-        completions = [parse_completion(written, space) for written in texts]
-        weights = [1.0] * votes
-        if confident:
-            duration_s, side = video.duration_s, self.engine.encoder.side_multiple
-            cited = [evidence(question.strip(), each, shown, duration_s, side) for each in completions]
-            weights = [weight(relevance) for relevance in rate(self.engine, cited)]
-        winner, counted = count_votes([final_answer(written) for written in texts], weights)
-        return Answer(
-            question=question.strip(),
-            completion=completions[winner],
-            path=path,
-            media=media,
-            frame_times_s=() if video.duration_s is None else tuple(frame.time_s for frame in shown),
-            model=self.name,
-            protocol={
-                "task": None if plain else str(task),
-                "prompt": text,
-                "frames": len(shown),
-                "frame_size": list(video.size),
-                "frame_times_s": [] if video.duration_s is None else [frame.time_s for frame in shown],
-                "temperature": temperature,
-                "top_p": sampling.top_p,
-                "max_new_tokens": max_new_tokens,
-                "seed": seed,
-            },
-            votes=counted if votes > 1 else (),
-        )
+        kind = None if plain else task
+        return Asked(question.strip(), kind, text, path, media, video, space, self.name)
+
+    def _weights(self, asked: Asked, texts: Sequence[str]) -> list[float]:
+        """How much each completion's evidence makes its vote count, by the model's own rating."""
+        shown, duration_s = asked.prompt.frames, asked.video.duration_s
+        side = self.engine.encoder.side_multiple
+        completions = [parse_completion(written, asked.space) for written in texts]
+        cited = [evidence(asked.question, each, shown, duration_s, side) for each in completions]
+        return [weight(relevance) for relevance in rate(self.engine, cited)]
 
     def box_space(self, size: tuple[int, int]) -> BoxSpace:
         """The space of the boxes in its completions about a clip whose frames are `(W, H)` source pixels."""
@@ -155,11 +168,11 @@ class Model:
 
     def probe(self, clip: str | os.PathLike[str]) -> Media:
         """What kind of file it is, and how large and long. Raises `MediaError`."""
-        return self._isolated(probe, os.fspath(clip))
+        return self._isolated(probe, os.fspath(clip), TIME_LIMIT_S)
 
-    def _isolated(self, function: Callable[[Job], Result], job: Job) -> Result:
+    def _isolated(self, function: Callable[[Job], Result], job: Job, time_limit_s: float) -> Result:
         """In a process of its own: decoders may crash or hang on a broken file."""
-        result = self._decoders.call(function, job, TIME_LIMIT_S)
+        result = self._decoders.call(function, job, time_limit_s)
         if isinstance(result, MediaError):
             raise result
         return result

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A question about some frames, those `of_question` last; `duration_s` is `None` for a still image."""
+    """A question about some frames, those `of_question` last; `duration_s` is `None` for a still image.
+
+    Without frames it is text alone.
+    """
 
     frames: tuple[Frame, ...]
     duration_s: float | None
@@ -80,6 +83,8 @@ class PromptEncoder:
 
     def vision(self, frames: Sequence[Frame]) -> Vision:
         """Frames as patches. They already have the model's size, so nothing is resized."""
+        if not frames:
+            return self.unseen([])
         images = [frame.image for frame in frames]
         made = self.processor.image_processor(images=images, do_resize=False, return_tensors="pt")
         return Vision(made["pixel_values"], made["image_grid_thw"].numpy())
@@ -87,7 +92,8 @@ class PromptEncoder:
     def unseen(self, sizes: Sequence[tuple[int, int]]) -> Vision:
         """Processed frames of these `(W, H)` without pixels, for computing lengths."""
         patch = self.processor.image_processor.patch_size
-        return Vision(None, np.array([[1, height // patch, width // patch] for width, height in sizes]))
+        grids = [[1, height // patch, width // patch] for width, height in sizes]
+        return Vision(None, np.array(grids, dtype=np.int64).reshape(-1, 3))
 
     def encode(self, prompt: Prompt, vision: Vision | None = None) -> Encoded:
         """Token IDs of a prompt. `vision` is the result of processing the same frames before."""

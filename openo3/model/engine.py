@@ -23,16 +23,30 @@ from openo3.model.packing import Branch, Pack
 
 
 class Engine(Protocol):
-    """What evaluation asks of a model."""
+    """What evaluation and the server ask of a model."""
 
     encoder: PromptEncoder
+
+    @property
+    def context_tokens(self) -> int:
+        """The most tokens of a prompt and its answer together."""
+        ...
 
     def box_space(self, size: tuple[int, int]) -> BoxSpace:
         """The coordinate space of the boxes the model reads and writes, for frames of this `(W, H)`."""
         ...
 
-    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[str]]:
-        """`sampling.n` completions for each prompt, in the order of the prompts."""
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        *,
+        watch: Callable[[str], None] | None = None,
+    ) -> list[list[str]]:
+        """`sampling.n` completions for each prompt, in the order of the prompts.
+
+        `watch` receives the first answer's text so far, as often as the engine knows it.
+        """
         ...
 
     @property
@@ -74,6 +88,10 @@ class LocalEngine:
         """See `Engine`."""
         dtype = str(self.model.dtype).removeprefix("torch.")
         return {"name": "transformers", "device": self.model.device.type, "dtype": dtype}
+
+    @property
+    def context_tokens(self) -> int:
+        return self.model.config.get_text_config().max_position_embeddings
 
     def box_space(self, size: tuple[int, int]) -> BoxSpace:
         return self.encoder.box_space(size)

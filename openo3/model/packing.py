@@ -154,7 +154,8 @@ def collate(
     """Packs as one batch of model inputs, right-padded, with `labels` (-100 outside the targets).
 
     Returns `input_ids` [B, L], `labels` [B, L], `segments` [B, L], `position_ids` [3, B, L],
-    `mm_token_type_ids` [B, L], `pixel_values` and `image_grid_thw` (runs of equal frames as one entry).
+    `mm_token_type_ids` [B, L], `pixel_values` and `image_grid_thw` (runs of equal frames as one entry), the
+    last two only if a pack has frames.
     Who attends to whom is left to `Layout(segments)` on the model's device: a mask is the square of the rest.
     """
     rows = [_row(pack, image_token, merge) for pack in packs]
@@ -169,7 +170,9 @@ def collate(
     batch["mm_token_type_ids"] = (batch["input_ids"] == image_token).int()
     if pixel_values := [pack.pixel_values for pack in packs if pack.pixel_values is not None]:
         batch["pixel_values"] = torch.cat(pixel_values)
-    batch["image_grid_thw"] = stacked(torch.tensor(np.concatenate([pack.grids for pack in packs])))
+    grids = np.concatenate([pack.grids for pack in packs])
+    if len(grids):
+        batch["image_grid_thw"] = stacked(torch.tensor(grids))
     return batch
 
 

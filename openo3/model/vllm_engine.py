@@ -6,7 +6,7 @@ beginnings of prompts by their tokens, so a record's frames are encoded once for
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,20 +63,34 @@ class VLLMEngine:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         return {"name": "vllm", "device": device, "dtype": vllm_dtype(self.llm)}
 
+    @property
+    def context_tokens(self) -> int:
+        return vllm_max_model_len(self.llm)
+
     def box_space(self, size: tuple[int, int]) -> BoxSpace:
         return self.encoder.box_space(size)
 
-    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[list[str]]:
-        """See `Engine`. Every answer is sampled with a seed of its own (vLLM counts on from the prompt's).
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        *,
+        watch: Callable[[str], None] | None = None,
+    ) -> list[list[str]]:
+        """See `Engine`; `watch` is called once, in the end.
 
-        Raises `ValueError` if vLLM's `max_model_len` leaves an answer less than `sampling.max_new_tokens`.
+        Every answer is sampled with a seed of its own (vLLM counts on from the prompt's). Raises `ValueError`
+        if vLLM's `max_model_len` leaves an answer less than `sampling.max_new_tokens`.
         """
         outputs = self.llm.generate(
             [self._request(prompt, sampling) for prompt in prompts],
             [self._decoding(sampling, sampling.seed + sampling.n * index) for index in range(len(prompts))],
             use_tqdm=False,
         )
-        return [[self.encoder.decode(answer.token_ids) for answer in output.outputs] for output in outputs]
+        texts = [[self.encoder.decode(answer.token_ids) for answer in output.outputs] for output in outputs]
+        if watch:
+            watch(texts[0][0])
+        return texts
 
     def choose(self, prompts: Sequence[Prompt], options: Sequence[str]) -> list[int]:
         """See `Engine`."""

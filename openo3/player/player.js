@@ -6,8 +6,10 @@
      player.seek(2.5);
 
    `data` is the JSON of an answer (`openo3 ask --json`) with `media`: {url, kind: "video" or "image",
-   size: [W, H], duration_s}. While `data.partial` is true, the answer is still being written. Texts come from
-   a model: they become text nodes and nothing else. */
+   size: [W, H], duration_s}. While `data.partial` is true, the answer is still being written. Where the truth
+   is known, `truth` is {name, spans: [[start_s, end_s]], boxes: [{time_s, boxes: [[x1, y1, x2, y2]]}]},
+   normalised: it is drawn beside what is claimed. Texts come from a model: they become text nodes and nothing
+   else. */
 globalThis.openo3Player = (() => {
   const SOLID_S = 0.15; // so near to a claim's time, its box is drawn as claimed
   const HELD_S = 0.6; // so long a box stays, dashed, before an object's first and after its last claim
@@ -73,6 +75,12 @@ globalThis.openo3Player = (() => {
     return { claims, objects: [...objects.values()] };
   };
 
+  /** The true boxes as an object that is drawn like a claimed one. */
+  const readTruth = (truth) => {
+    const timed = (truth?.boxes ?? []).map((one) => ({ time: one.time_s, boxes: readBoxes(one) }));
+    return { name: String(truth?.name ?? ""), timed: timed.filter((one) => finite(one.time)).sort((a, b) => a.time - b.time) };
+  };
+
   /** What is drawn of an object at a time: {claim, boxes, style}. Between two claims with equally many boxes
       these move evenly. */
   const drawnAt = (object, time) => {
@@ -96,7 +104,7 @@ globalThis.openo3Player = (() => {
   };
 
   return (element, first) => {
-    let data = {}, claims = [], objects = [], media = {}, url;
+    let data = {}, claims = [], objects = [], truth = readTruth(), media = {}, url;
     let video = null, picture = null, broken = false, position = 0, selected = null, pending = 0;
     let cited = new Map(); // claim index -> its chips
 
@@ -118,6 +126,9 @@ globalThis.openo3Player = (() => {
     for (const [style, text] of [["claimed", "as claimed"], ["between", "between claims"]]) {
       legend.append(make("i", `o3-key o3-${style}`), make("span", "", text));
     }
+    const legendOfTruth = make("span", "o3-legend-true", "truth");
+    legendOfTruth.prepend(make("i", "o3-key o3-true"));
+    legend.append(legendOfTruth);
     play.type = speed.type = "button";
     controls.append(play, clock, speed, legend);
     const timeline = make("div", "o3-timeline");
@@ -198,6 +209,9 @@ globalThis.openo3Player = (() => {
       else draw();
     };
 
+    const place = (mark, [x1, y1, x2, y2]) =>
+      Object.assign(mark.style, { left: percent(x1), top: percent(y1), width: percent(x2 - x1), height: percent(y2 - y1) });
+
     const draw = () => {
       const time = now(), image = media.kind === "image";
       let marks;
@@ -209,6 +223,16 @@ globalThis.openo3Player = (() => {
         if (!playing()) marks.push({ claim: selected, boxes: selected.boxes, style: selected.problem ? "doubtful" : "claimed" });
       }
       drawn.replaceChildren();
+      if (!image && truth.timed.length) {
+        for (const { boxes } of drawnAt(truth, time)) {
+          for (const box of boxes.map(visible).filter(Boolean)) {
+            const mark = make("div", "o3-mark o3-true");
+            place(mark, box);
+            mark.append(make("span", "o3-label o3-inside", "truth"));
+            drawn.append(mark);
+          }
+        }
+      }
       const lit = new Set();
       for (const { claim, boxes, style } of marks) {
         if (style === "claimed" && !image) lit.add(claim.index);
@@ -216,9 +240,7 @@ globalThis.openo3Player = (() => {
           const mark = make("div", `o3-mark o3-${style} o3-c${claim.object.colour}`);
           mark.classList.toggle("o3-selected", claim === selected);
           mark.dataset.claim = claim.index;
-          Object.assign(mark.style, {
-            left: percent(box[0]), top: percent(box[1]), width: percent(box[2] - box[0]), height: percent(box[3] - box[1]),
-          });
+          place(mark, box);
           const label = make("span", "o3-label", claim.name);
           if (box[1] < 0.12) label.classList.add(box[3] > 0.88 ? "o3-within" : "o3-below");
           if (box[0] > 0.6) label.classList.add("o3-right");
@@ -283,7 +305,11 @@ globalThis.openo3Player = (() => {
         video.playsInline = true;
         video.preload = "auto";
         video.setAttribute("aria-label", "The clip that the question is about");
-        video.onloadedmetadata = () => { shape(video.videoWidth, video.videoHeight); refresh(); };
+        video.onloadedmetadata = () => {
+          shape(video.videoWidth, video.videoHeight);
+          if (position) seek(position); // asked for before the clip was there
+          refresh();
+        };
         video.onerror = () => fail("This browser cannot play the clip.");
         for (const name of ["play", "pause", "ended", "seeked", "timeupdate"]) video.addEventListener(name, follow);
         video.addEventListener("click", toggle);
@@ -362,9 +388,9 @@ globalThis.openo3Player = (() => {
       const end = duration();
       timeline.hidden = controls.hidden = media.kind === "image" || !url;
       if (timeline.hidden || !end) return;
-      const spans = (data.spans ?? []).filter((span) => span.every(finite));
-      if (spans.length) {
-        const track = lane("answer", "o3-spans");
+      for (const [name, listed] of [["truth", data.truth?.spans], ["answer", data.spans]]) {
+        const spans = (listed ?? []).filter((span) => span.every(finite));
+        const track = spans.length ? lane(name, `o3-spans o3-of-${name}`) : null;
         for (const [start, stop] of spans) {
           const bar = make("i", "o3-span");
           Object.assign(bar.style, { left: percent(start / end), width: percent((Math.min(stop, end) - start) / end) });
@@ -415,6 +441,8 @@ globalThis.openo3Player = (() => {
 
     const refresh = () => {
       ({ claims, objects } = readClaims(data, duration() || null));
+      truth = readTruth(data.truth);
+      legendOfTruth.hidden = !truth.timed.length;
       if (selected) selected = claims[selected.index] ?? null;
       question.textContent = data.question ?? "";
       question.hidden = !data.question;

@@ -27,6 +27,8 @@ from openo3.report.svg import element
 
 SHOWN_SECONDS = 3
 SHOWN_EVIDENCE = 4
+GALLERY = "gallery/index.html"
+"""Where `openo3 gallery` writes its page, seen from the report."""
 CHOSEN = (
     "Chosen by rule: in turn the greatest gain of GSPO over the base, a typical GSPO score, the greatest "
     "loss of GSPO against SFT and the lowest GSPO score; no video twice. Each model is asked as in the main "
@@ -60,6 +62,7 @@ class Example:
     timeline: Markup
     columns: Sequence[Column]
     options: Sequence[str] = ()
+    gallery: str = ""
 
 
 @dataclass(frozen=True)
@@ -153,7 +156,17 @@ def example(
         timeline=timeline(record["duration_s"], tracks, [frame.time_s for frame in shown]),
         columns=columns,
         options=truth.options,
+        gallery=gallery_address(benchmark, index, inputs),
     )
+
+
+def gallery_address(benchmark: str, index: int, inputs: Inputs) -> str:
+    """The gallery's page at a record, GSPO beside the base, each asked as in the main table.
+
+    `openo3/gallery/gallery.js` says how it reads the part after `#`.
+    """
+    left, right = (f"{model}:{inputs.asked(model, benchmark).name}" for model in ("gspo", "base"))
+    return f"{GALLERY}#b={benchmark}&r={index}&left={left}&right={right}"
 
 
 def _with_parts(

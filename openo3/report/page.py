@@ -22,6 +22,7 @@ from openo3.report.charts import Estimate, bin_shares, histogram, interval_plot,
 from openo3.report.comparison import Cell, Comparison, main_comparison, measured_cell
 from openo3.report.examples import (
     CHOSEN,
+    GALLERY,
     Example,
     Query,
     choose,
@@ -132,6 +133,7 @@ def html(inputs: Inputs, frames: Mapping[str, FrameStore], examples: int, about:
         scalings=[(found, scaling_table(found)) for found in scalings(inputs)],
         published=[b.display.published for b in BENCHMARKS.values() if b.display.published],
         chosen=CHOSEN,
+        gallery=GALLERY,
         examples=list(_examples(inputs, frames, scores, examples)),
         queries=list(_queries(inputs, scores, examples)),
         curves=list(_curves(inputs)),

@@ -38,7 +38,11 @@ INSIDE = {
     "validation": MEDIA | RECORDS | {"benchmarks", "fetch", "report"},
     "report": MEDIA | RECORDS | {"benchmarks", "fetch"},
     "publishing": RECORDS | {"benchmarks", "inference", "report"},
-    "cli": MEDIA | RECORDS | {"benchmarks", "fetch", "inference", "player", "publishing"},
+    "serving": MEDIA | {"model", "inference", "fetch", "shapes", "player"},
+    "gallery": MEDIA | RECORDS | {"benchmarks", "inference", "player"},
+    "cli": MEDIA
+    | RECORDS
+    | {"benchmarks", "fetch", "gallery", "inference", "player", "publishing", "serving"},
 }
 # the core is pure: it opens no file, starts no process and does not need torch
 PURE = set(sys.stdlib_module_names) - {"io", "os", "pathlib", "shutil", "socket", "subprocess", "urllib"}

@@ -24,8 +24,14 @@ KEYS = {
     "Enter": ("Enter", 13),
     "ArrowLeft": ("ArrowLeft", 37),
     "ArrowRight": ("ArrowRight", 39),
+    "ArrowDown": ("ArrowDown", 40),
+    "End": ("End", 35),
+    "j": ("KeyJ", 74),
+    "x": ("KeyX", 88),
+    "2": ("Digit2", 50),
+    "/": ("Slash", 191),
 }
-TEXTS = {" ": " ", "Enter": "\r"}
+TEXTS = {" ": " ", "Enter": "\r", **{key: key for key in KEYS if len(key) == 1}}
 
 
 class Browser:

@@ -1,0 +1,127 @@
+"""Clips beside the page: hard links to what browsers play, converted copies of the rest.
+
+A clip's file is named by a digest, so nothing that an annotation calls its media leads out of the folder, and
+a clip that has not changed is taken from the gallery before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypedDict
+
+from openo3.files.safe_path import Root, UnsafePath, relative
+from openo3.media.probe import Media, MediaError, probe
+from openo3.player.clip import TooLarge, browser_container, described, playable
+
+FOLDER = "media"
+MAX_BYTES = 512 << 20
+"""Of a converted copy."""
+
+_ENDINGS = {"video/mp4": "mp4", "video/webm": "webm", "image/jpeg": "jpg"}
+
+
+class Known(TypedDict):
+    """A clip of an earlier gallery; see `Clip`."""
+
+    media: dict[str, Any]
+    how: str
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The player's `media`, empty if there is none and `missing` says why; how its file came to be.
+
+    `how` is `linked`, `copied`, `converted`, or empty.
+    """
+
+    media: Mapping[str, Any] = field(default_factory=dict)
+    missing: str = ""
+    key: str = ""
+    how: str = ""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """`(W, H)` in source pixels; `(1, 1)` if it is not known."""
+        width, height = self.media.get("size") or (1, 1)
+        return width, height
+
+
+class Clips:
+    """Puts clips below `raw` into `folder / "media"`; `before` is an earlier gallery, `known` its clips."""
+
+    def __init__(
+        self, raw: Path, folder: Path, before: Path, known: Mapping[str, Known], cache: Path
+    ) -> None:
+        self._root = Root(raw, lambda: [cache])
+        self._folder, self._before, self._known = folder, before, known
+        (folder / FOLDER).mkdir()
+
+    def prepare(self, names: Iterable[str]) -> Iterator[tuple[str, Clip]]:
+        """Each media name with its clip, several at a time, in the order of the names."""
+        listed = list(names)
+        with ThreadPoolExecutor(max(1, os.cpu_count() or 1)) as pool:
+            yield from zip(listed, pool.map(self._clip, listed), strict=True)
+
+    def _clip(self, name: str) -> Clip:
+        try:
+            path = relative(name)
+            status = self._root.find(path)
+        except UnsafePath as error:
+            return Clip(missing=f"its path {error}")
+        if status is None:
+            return Clip(missing="its file is not in data/raw/media")
+        facts = f"{path}\0{status.st_size}\0{status.st_mtime_ns}"
+        key = hashlib.sha256(facts.encode()).hexdigest()[:24]
+        try:
+            return self._again(key) or self._new(key, Path(os.path.realpath(self._root.folder / path)))
+        except (MediaError, TooLarge, OSError) as error:
+            return Clip(missing=" ".join(str(error).split()))
+
+    def _again(self, key: str) -> Clip | None:
+        """The clip as the gallery before has it."""
+        found = self._known.get(key)
+        if found is None:
+            return None
+        for ending in _ENDINGS.values():
+            file = f"{key}.{ending}"
+            old = self._before / FOLDER / file
+            if found["media"]["url"] == f"{FOLDER}/{file}" and old.is_file():
+                how = _link_or_copy(old, self._folder / FOLDER / file)
+                return Clip(found["media"], key=key, how=found["how"] if how == "linked" else how)
+        return None
+
+    def _new(self, key: str, source: Path) -> Clip:
+        media = probe(source)
+        container = browser_container(media) if media.kind == "video" else None
+        if container:
+            return self._placed(key, media, container, lambda target: _link_or_copy(source, target))
+        content, kind = playable(source, media, max_bytes=MAX_BYTES)
+
+        def converted(target: Path) -> str:
+            target.write_bytes(content)
+            return "converted"
+
+        return self._placed(key, media, _ENDINGS[kind], converted)
+
+    def _placed(self, key: str, media: Media, ending: str, put: Callable[[Path], str]) -> Clip:
+        file = f"{key}.{ending}"
+        how = put(self._folder / FOLDER / file)
+        return Clip(described(media, f"{FOLDER}/{file}"), key=key, how=how)
+
+
+def _link_or_copy(source: Path, target: Path) -> str:
+    """Clips of many gigabytes are not there twice where the file system can avoid it."""
+    try:
+        os.link(source, target)
+        return "linked"
+    except FileExistsError:  # another spelling of the same path
+        return "linked"
+    except OSError:
+        shutil.copyfile(source, target)
+        return "copied"

@@ -1,0 +1,1 @@
+"""The page at `/`: drop a clip, ask, watch the evidence while the answer is written."""

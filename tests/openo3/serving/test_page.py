@@ -1,0 +1,109 @@
+"""The page in a real browser: what a person sees while a question is answered."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from openo3.inference.model import Model
+from openo3.serving.app import Access
+from tests.openo3.serving.conftest import NAME, SMALL, serving
+from tests.support.browser import BROWSER, Browser, Page
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not BROWSER, reason="no Chromium here")]
+
+STATUS = "document.getElementById('status').textContent"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with Browser() as running:
+        yield running
+
+
+def drop(page: Page, clip: bytes) -> None:
+    """Drop a file on the page, as a person does."""
+    page.run(
+        "{ const dropped = new DataTransfer();"
+        f"const bytes = new Uint8Array({list(clip)});"
+        "dropped.items.add(new File([bytes], 'a <b>clip</b>.mp4', {type: 'video/mp4'}));"
+        "document.dispatchEvent(new DragEvent('drop', {dataTransfer: dropped, cancelable: true})); }"
+    )
+
+
+def type_question(page: Page, text: str) -> None:
+    page.run("document.getElementById('question').focus()")
+    page.call("Input.insertText", {"text": text})
+
+
+def test_a_dropped_clip_is_answered_with_evidence(
+    address: str, browser: Browser, video: Path, tmp_path: Path
+) -> None:
+    page = browser.open(address)
+    page.wait(f"document.getElementById('model').textContent === 'Model: {NAME}.'")
+    page.run(
+        "globalThis.said = []; new MutationObserver(() => said.push(document.getElementById('status')"
+        ".textContent)).observe(document.getElementById('status'), {childList: true})"
+    )
+    drop(page, video.read_bytes())
+    assert page.run("document.getElementById('name').textContent").startswith("a <b>clip</b>.mp4, ")
+    page.wait("document.querySelector('#preview video')?.videoWidth === 64")
+    type_question(page, "What is it?")
+    page.press("Enter")
+    page.wait(f"{STATUS}.startsWith('Answered in')", 60)
+    said = page.run("said.join('|')")
+    assert "Reading the clip" in said
+    assert "Writing" in said
+    assert page.run("document.querySelector('#answer .o3-question').textContent") == "What is it?"
+    assert page.run("document.querySelector('#answer video').src").startswith("blob:")
+    assert page.run("document.getElementById('ask').disabled") is False
+    page.screenshot(tmp_path / "answer.png")
+    assert page.complaints() == []
+    assert all(url.startswith((address, f"blob:{address}")) for url in page.requests())
+
+
+def test_an_example_is_answered_at_a_click(address: str, browser: Browser) -> None:
+    page = browser.open(address, width=420, dark=True)
+    page.wait("document.querySelector('#examples video')?.readyState > 0")
+    page.click("#examples button")
+    page.wait(f"{STATUS}.startsWith('Answered in')", 60)
+    assert page.run("document.querySelectorAll('#answer .o3-player').length") == 1
+    assert page.run("document.documentElement.scrollWidth") <= 420
+
+
+def test_errors_are_said_and_the_page_goes_on(model: Model, browser: Browser, video: Path) -> None:
+    with serving(model, replace(SMALL, clip_s=1.0)) as address:
+        page = browser.open(address)
+        page.wait("document.getElementById('model').textContent !== ''")
+        drop(page, video.read_bytes())
+        type_question(page, "What is it?")
+        page.click("#ask")
+        page.wait(f"{STATUS}.includes('too long: 2 s, at most 1 s')")
+        assert page.run("document.getElementById('ask').disabled") is False
+        drop(page, b"no clip at all")
+        page.wait(f"{STATUS}.startsWith('This browser cannot show the file')")
+        page.click("#ask")
+        page.wait(f"{STATUS}.includes('neither a picture nor a video')")
+        drop(page, bytes(2_100_000))
+        assert "at most 2.0 MB" in page.run(STATUS)
+        page.click("#remove")
+        page.click("#ask")
+        page.wait(f"{STATUS}.includes('without a clip there is no evidence')", 60)
+    page.click("#ask")
+    page.wait(f"{STATUS}.startsWith('The server cannot be reached')")
+
+
+def test_a_server_with_a_key_asks_for_it(model: Model, browser: Browser) -> None:
+    key = "0123456789abcdef<key>"
+    with serving(model, access=Access(api_key=key)) as address:
+        page = browser.open(address)
+        page.wait(f"{STATUS}.includes('needs an API key')")
+        page.run(f"document.getElementById('key').value = {json.dumps(key)}")
+        type_question(page, "What is a circle?")
+        page.click("#ask")
+        page.wait(f"{STATUS}.startsWith('Answered in')", 60)
+        assert page.run("document.getElementById('keyfield').hidden") is True
