@@ -12,7 +12,7 @@ Network = Literal["public", "loopback", "link-local", "private"]
 def networks(host: str) -> set[Network]:
     """The network of each address of a host. The result is empty if its name does not resolve here."""
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(host.rstrip("."), None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return set()
     return {network(str(address[0])) for *_, address in found}

@@ -10,6 +10,7 @@ Prompts and frame sampling are those of training and evaluation, in the checkout
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ TIME_LIMIT_S = 120.0
 """For decoding one clip."""
 
 MAX_VOTES = 64
+MAX_QUESTION = 10_000
 
 
 def load(
@@ -144,7 +146,8 @@ class Model:
 
         `time_limit_s` is for decoding. Raises `MediaError`, also for a video longer than `longest_s` seconds.
         """
-        path = Path(clip)
+        _check_text(question)
+        path = _regular_file(clip)
         media, video = self._isolated(look, (str(path), self.frames, longest_s), time_limit_s)
         if task is None:
             task = Task.VISUAL if media.kind == "image" else Task.FREE_FORM
@@ -168,7 +171,7 @@ class Model:
 
     def probe(self, clip: str | os.PathLike[str]) -> Media:
         """What kind of file it is, and how large and long. Raises `MediaError`."""
-        return self._isolated(probe, os.fspath(clip), TIME_LIMIT_S)
+        return self._isolated(probe, os.fspath(_regular_file(clip)), TIME_LIMIT_S)
 
     def _isolated(self, function: Callable[[Job], Result], job: Job, time_limit_s: float) -> Result:
         """In a process of its own: decoders may crash or hang on a broken file."""
@@ -176,6 +179,28 @@ class Model:
         if isinstance(result, MediaError):
             raise result
         return result
+
+
+def _check_text(question: str) -> None:
+    """Raises `ValueError` for a question that no tokenizer takes or that leaves no room for frames."""
+    if len(question) > MAX_QUESTION:
+        raise ValueError(f"the question has {len(question):,} characters, at most {MAX_QUESTION:,}")
+    try:
+        question.encode()
+    except UnicodeEncodeError:
+        raise ValueError("the question holds half a character (a lone surrogate)") from None
+
+
+def _regular_file(clip: str | os.PathLike[str]) -> Path:
+    """Raises `MediaError` where there is none; a device or a pipe would be read without end."""
+    path = Path(clip)
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):  # a name may be too long, or hold a zero
+        raise MediaError("missing") from None
+    if not stat.S_ISREG(mode):
+        raise MediaError("unreadable", "not a regular file")
+    return path
 
 
 def count_votes(answers: Sequence[str], weights: Sequence[float]) -> tuple[int, tuple[Vote, ...]]:

@@ -88,6 +88,9 @@ def test_outside_a_notebook_an_answer_is_printed_and_shown_from_a_file(answer, c
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["CLIP", "What \ud800?"], "openo3: the question holds half a character (a lone surrogate)\n"),
+        (["CLIP", "?" * 10_001], "openo3: the question has 10,001 characters, at most 10,000\n"),
+        (["/dev/zero", "What?"], "openo3: /dev/zero: unreadable: not a regular file\n"),
         (["missing.mp4", "What?"], "openo3: missing.mp4: missing\n"),
         (["CLIP", " "], "openo3: the question is empty\n"),
         (["CLIP", "What?", "--votes", "0"], "openo3: votes is 0, expected 1 to 64\n"),
