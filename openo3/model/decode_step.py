@@ -86,6 +86,54 @@ def open_cache(model: PreTrainedModel) -> tuple[Cache, Slots]:
     return Cache(layers=[SlottedLayer(slots) for _ in range(layers)]), slots
 
 
+class Mask:
+    """Which slots each column sees, as a mask that is added to attention's scores."""
+
+    def __init__(self, owner: torch.Tensor, branch: torch.Tensor, dtype: torch.dtype, groups: int) -> None:
+        self.groups, self.branch = groups, branch
+        seen = (owner[:, None, :] == 0) | (owner[:, None, :] == branch[:, :, None])
+        self.bias = _additive(seen, dtype)[:, None]
+
+    def keep(self, index: torch.Tensor, branch: torch.Tensor) -> None:
+        """Continue with the columns `index` [B, A] of each row; `branch` is -1 where there is none."""
+        self.branch = branch
+        self.bias = self.bias.gather(2, index[:, None, :, None].expand(-1, 1, -1, self.bias.shape[3]))
+
+    def grow(self, room: int) -> bool:
+        """Make room for so many slots; whether that was needed."""
+        more = room - self.bias.shape[3]
+        if more > 0:
+            self.bias = torch.nn.functional.pad(self.bias, (0, more), value=-torch.inf)
+        return more > 0
+
+    def of_step(self, slots: Slots) -> dict[str, Any]:
+        """Arguments of the model for a step whose tokens go to `slots`: each branch sees its own."""
+        own = (self.branch[:, :, None] == self.branch[:, None, :]) & (self.branch >= 0)[:, None, :]
+        self.bias.index_copy_(3, slots.index, _additive(own, self.bias.dtype)[:, None])
+        return {"attention_mask": repeat_mask_for_gqa(self.bias[..., : slots.visible], self.groups)}
+
+
+class Owners:
+    """The same for `fused_layers`, whose attention asks for the owner of each slot."""
+
+    def __init__(self, owner: torch.Tensor, branch: torch.Tensor) -> None:
+        self.owner, self.branch = owner, branch
+
+    def keep(self, index: torch.Tensor, branch: torch.Tensor) -> None:
+        self.branch = branch
+
+    def grow(self, room: int) -> bool:
+        more = room - self.owner.shape[1]
+        if more > 0:
+            self.owner = torch.nn.functional.pad(self.owner, (0, more), value=-1)
+        return more > 0
+
+    def of_step(self, slots: Slots) -> dict[str, Any]:
+        self.owner.index_copy_(1, slots.index, self.branch)
+        branches = Branches(self.owner, self.branch, slots.index)
+        return {"attention_mask": self.owner[:, None, None], "branches": branches}  # the mask is not read
+
+
 class Steps:
     """Decoding steps of one token per column. A column holds one branch per row.
 
@@ -108,33 +156,35 @@ class Steps:
         *,
         fused: bool,
     ) -> None:
-        self.model, self.cache, self.slots, self.owner = model, cache, slots, owner
+        self.model, self.cache, self.slots = model, cache, slots
         text = model.config.get_text_config()
-        self.groups = text.num_attention_heads // text.num_key_value_heads
-        self._columns(branch, positions)
+        groups = text.num_attention_heads // text.num_key_value_heads
+        dtype = computing_dtype(model.lm_head.weight)
+        self.sight = Owners(owner, branch) if fused else Mask(owner, branch, dtype, groups)
+        self._columns(positions)
         self.graph: torch.cuda.CUDAGraph | None = None
         self.fused, self.replayed = fused, fused and branch.is_cuda
         self.pool = torch.cuda.graph_pool_handle() if self.replayed else None
 
-    def _columns(self, branch: torch.Tensor, positions: torch.Tensor) -> None:
-        self.branch, self.positions = branch, positions
-        self.tokens = torch.zeros_like(branch)
+    def _columns(self, positions: torch.Tensor) -> None:
+        self.positions = positions
+        self.tokens = torch.zeros_like(positions)
         self.recorded = False
 
     def keep(self, columns: Sequence[Sequence[int]], width: int, tokens: torch.Tensor) -> torch.Tensor:
         """Continue with these columns of each row, up to `width`; returns their part of `tokens` [B, A]."""
-        device = self.branch.device
-        padded = torch.tensor([[*row, *[-1] * (width - len(row))] for row in columns], device=device)
+        padded = torch.tensor(
+            [[*row, *[-1] * (width - len(row))] for row in columns], device=self.positions.device
+        )
         index = padded.clamp(min=0)
-        branch = self.branch.gather(1, index).masked_fill(padded < 0, -1)
-        self._columns(branch, self.positions.gather(1, index))
+        self.sight.keep(index, self.sight.branch.gather(1, index).masked_fill(padded < 0, -1))
+        self._columns(self.positions.gather(1, index))
         return tokens.gather(1, index)
 
     def __call__(self, tokens: torch.Tensor) -> torch.Tensor:
         """Feed tokens [B, A]; logits [B, A, V], which the next call may overwrite."""
         self.slots.take(tokens.shape[1], whole_room=self.fused)
-        if (more := self.slots.room - self.owner.shape[1]) > 0:
-            self.owner = torch.nn.functional.pad(self.owner, (0, more), value=-1)
+        if self.sight.grow(self.slots.room):
             self.recorded = False
         self.tokens.copy_(tokens)
         self.positions += 1
@@ -148,25 +198,14 @@ class Steps:
         return self.logits
 
     def _step(self) -> torch.Tensor:
-        self.owner.index_copy_(1, self.slots.index, self.branch)
         hidden = self.model.model(
             input_ids=self.tokens,
             position_ids=self.positions[None].expand(3, -1, -1),
             past_key_values=self.cache,
             use_cache=True,
-            **self._sight(),
+            **self.sight.of_step(self.slots),
         ).last_hidden_state
         return self.model.lm_head(hidden)
-
-    def _sight(self) -> dict[str, Any]:
-        """Which slots each branch sees, for the attention at hand: the prefix and its own."""
-        if self.fused:
-            branches = Branches(self.owner, self.branch, self.slots.index)
-            return {"attention_mask": self.owner[:, None, None], "branches": branches}  # the mask is not read
-        owner = self.owner[:, None, : self.slots.visible]
-        seen = (owner == 0) | (owner == self.branch[:, :, None])
-        mask = _additive(seen, computing_dtype(self.model.lm_head.weight))[:, None]
-        return {"attention_mask": repeat_mask_for_gqa(mask, self.groups)}
 
     def _record(self) -> torch.cuda.CUDAGraph:
         """Record one step, which writes to the same slots as an unrecorded one.
