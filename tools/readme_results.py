@@ -49,6 +49,8 @@ def read_rows(results: str) -> dict[str, dict[str, str]]:
     """The main table of each benchmark (the first below its heading): cells by row, then by column."""
     rows: dict[str, dict[str, str]] = {}
     for section in results.split("\n## ")[1:]:
+        if section.startswith("Test-time scaling"):
+            continue
         table = re.findall(r"(?:^\|.*\n)+", section, re.MULTILINE)[0].splitlines()
         head, _, *body = (cells(line) for line in table)
         columns = [name.partition(" (")[0] for name in head[1:]]
