@@ -11,6 +11,8 @@ from hypothesis import settings
 import stages  # noqa: F401  (sets the pipeline's own environment: offline, no telemetry)
 from tests.support.checkout import Checkout
 
+collect_ignore = ["support/lmms_stub.py"]  # imports lmms-eval, which has an environment of its own
+
 settings.register_profile("shared machine", deadline=None)  # pytest's own time limit is enough
 settings.load_profile("shared machine")
 
