@@ -130,7 +130,10 @@ def main(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     return run
 
 
-COMMON = {"download.shapes.benchmark_videos": 8} | {
+COMMON = {
+    "download.shapes.benchmark_videos": 8,
+    "prompts": str(ablation.ROOT / "openo3/prompts/default.yaml"),  # whatever folder the stages run in
+} | {
     f"{name}.trainer.{key}": value
     for name in ("sft", "gspo")
     for key, value in (("report_to", "none"), ("save_strategy", "no"))
