@@ -32,7 +32,7 @@ quick: lint  ## the tests to run while working, in under two minutes: formats, r
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/basedpyright
+	$(BIN)/basedpyright --project pyproject.toml
 
 ui: install  ## Prefect's UI (it prints link and password) and the scheduled runs: `make ui PORT=4300 UI="--cron '0 3 * * *' --push"`
 	@$(BIN)/python -m flows.ui --port $(PORT) $(UI)
