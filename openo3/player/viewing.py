@@ -33,7 +33,7 @@ def embedded_page(text: str) -> str:
     '<iframe srcdoc="&lt;p class=&#34;a&#34;&gt;" '
     """
     frame = '<iframe srcdoc="{}" sandbox="allow-scripts" width="100%" height="{}" style="border: 0"></iframe>'
-    return Markup(frame).format(text, _HEIGHT)
+    return str(Markup(frame).format(text, _HEIGHT))
 
 
 def open_in_browser(file: Path) -> None:
