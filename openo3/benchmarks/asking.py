@@ -141,9 +141,7 @@ def _ask(
             shown[names] = see([*store.frames(media), *pictures])
         questions = benchmark.questions(records[index], box_space(engine, store, records[index]), prompts)
         asked.append({kind: text for kind, text in questions.items() if only in (None, kind)})
-        # Prompts with the very same frames share a row of the cache, which several samples of each make long
-        frames = shown[names] if sampling.n == 1 else (*[*shown[names]],)
-        asking += [Prompt(frames, store.duration_s(media), text) for text in asked[-1].values()]
+        asking += [Prompt(shown[names], store.duration_s(media), text) for text in asked[-1].values()]
     texts = iter(engine.generate(asking, sampling))
     return [
         {

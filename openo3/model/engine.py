@@ -107,7 +107,9 @@ class LocalEngine:
 
         `watch` receives the text of a batch's first answer so far, after every token.
         """
-        order = sorted(same_frames(prompts), key=lambda members: len(prompts[members[0]].frames))
+        # Several samples of each question would make a shared row long
+        groups = same_frames(prompts) if sampling.n == 1 else [[index] for index in range(len(prompts))]
+        order = sorted(groups, key=lambda members: len(prompts[members[0]].frames))
         texts: list[list[str]] = [[] for _ in prompts]
         generator = torch.Generator(self.model.device).manual_seed(sampling.seed)
         with tqdm(total=len(prompts), desc=progress, unit="question", disable=progress is None) as bar:
