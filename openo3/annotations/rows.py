@@ -75,6 +75,14 @@ def read_videos(path: str | Path) -> dict[str, Any]:
     return videos
 
 
+def read_objects_of_videos(path: str | Path) -> dict[str, dict[str, Any]]:
+    """The same where each video's value is an object; raises `AnnotationError` if one is not."""
+    videos = read_videos(path)
+    if not all(isinstance(facts, dict) for facts in videos.values()):
+        raise AnnotationError(f"{path}: not a JSON object of videos, found {shown(videos)}")
+    return videos
+
+
 class _Window:
     """The part of the file that is in memory, and where in the file it begins."""
 

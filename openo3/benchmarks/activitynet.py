@@ -21,7 +21,6 @@ from typing import Any
 
 from openo3.annotations import rows as fields
 from openo3.annotations import sources
-from openo3.annotations.rows import AnnotationError
 from openo3.annotations.sources import Reference
 from openo3.benchmarks.base import Fitted, Record, fit_span
 from openo3.benchmarks.grounding import grounding_benchmark
@@ -33,10 +32,7 @@ def rows(path: str | Path) -> Iterator[dict[str, Any]]:
 
     Raises `AnnotationError` for a file that holds no JSON object of videos.
     """
-    videos = fields.read_videos(path)
-    if not all(isinstance(facts, dict) for facts in videos.values()):
-        raise AnnotationError(f"{path}: not a JSON object of videos, found {fields.shown(videos)}")
-    for video, facts in videos.items():
+    for video, facts in fields.read_objects_of_videos(path).items():
         spans, sentences = (
             found if isinstance(found := facts.get(name), list) else []
             for name in ("timestamps", "sentences")

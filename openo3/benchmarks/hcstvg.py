@@ -20,7 +20,6 @@ from typing import Any
 
 from openo3.annotations import rows as fields
 from openo3.annotations import sources
-from openo3.annotations.rows import AnnotationError
 from openo3.annotations.sources import Reference
 from openo3.benchmarks.base import Record
 from openo3.benchmarks.tubes import checked, tube_benchmark
@@ -34,10 +33,7 @@ def rows(path: str | Path) -> Iterator[dict[str, Any]]:
 
     Raises `AnnotationError` for a file that holds no JSON object of videos.
     """
-    videos = fields.read_videos(path)
-    if not all(isinstance(facts, dict) for facts in videos.values()):
-        raise AnnotationError(f"{path}: not a JSON object of videos, found {fields.shown(videos)}")
-    for video, facts in videos.items():
+    for video, facts in fields.read_objects_of_videos(path).items():
         yield {**facts, "video": video}
 
 
