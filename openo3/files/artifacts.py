@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import orjson
 
@@ -30,6 +30,18 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def link_or_copy(source: str | Path, target: str | Path) -> Literal["linked", "copied"]:
+    """A hard link, or a copy where the file system has none. A target that is there stays."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        pass
+    except OSError:
+        shutil.copyfile(source, target)
+        return "copied"
+    return "linked"
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from openo3.gallery import predictions
 from openo3.gallery.clips import FOLDER, Clip, Clips, Known
 from openo3.gallery.entries import MAX_LINE, answer_json, cut, failures_in, first_answer, record_json
 from openo3.gallery.predictions import GalleryError, Run
+from openo3.player.clip import megabytes
 from openo3.player.page import assets, script_json
 
 PAGE = "index.html"
@@ -50,8 +51,8 @@ class Summary:
         clips = ", ".join(f"{count} {how}" for how, count in self.clips.items())
         return (
             f"{self.page}: {self.predictions:,} predictions of {self.records:,} records; "
-            f"{_mb(self.data_bytes)} of data, {_mb(self.media_bytes)} of clips ({clips}), "
-            f"{_mb(self.disk_bytes)} more on disk"
+            f"{megabytes(self.data_bytes)} of data, {megabytes(self.media_bytes)} of clips ({clips}), "
+            f"{megabytes(self.disk_bytes)} more on disk"
         )
 
 
@@ -216,7 +217,3 @@ def _write_script(path: Path, name: str, value: Any) -> None:
 
 def _write_call(path: Path, name: str, json: str) -> None:
     path.write_text(f"openo3Gallery.receive({script_json(name)}, {json});\n", encoding="utf-8")
-
-
-def _mb(count: int) -> str:
-    return f"{count / 1e6:.1f} MB"

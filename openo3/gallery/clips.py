@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
+from openo3.files.artifacts import link_or_copy
 from openo3.files.safe_path import Root, UnsafePath, relative
 from openo3.media.probe import Media, MediaError, probe
 from openo3.player.clip import TooLarge, browser_container, described, playable
@@ -92,7 +92,7 @@ class Clips:
             file = f"{key}.{ending}"
             old = self._before / FOLDER / file
             if found["media"]["url"] == f"{FOLDER}/{file}" and old.is_file():
-                how = _link_or_copy(old, self._folder / FOLDER / file)
+                how = link_or_copy(old, self._folder / FOLDER / file)
                 return Clip(found["media"], key=key, how=found["how"] if how == "linked" else how)
         return None
 
@@ -100,7 +100,7 @@ class Clips:
         media = probe(source)
         container = browser_container(media) if media.kind == "video" else None
         if container:
-            return self._placed(key, media, container, lambda target: _link_or_copy(source, target))
+            return self._placed(key, media, container, lambda target: link_or_copy(source, target))
         content, kind = playable(source, media, max_bytes=MAX_BYTES)
 
         def converted(target: Path) -> str:
@@ -113,15 +113,3 @@ class Clips:
         file = f"{key}.{ending}"
         how = put(self._folder / FOLDER / file)
         return Clip(described(media, f"{FOLDER}/{file}"), key=key, how=how)
-
-
-def _link_or_copy(source: Path, target: Path) -> str:
-    """Clips of many gigabytes are not there twice where the file system can avoid it."""
-    try:
-        os.link(source, target)
-        return "linked"
-    except FileExistsError:  # another spelling of the same path
-        return "linked"
-    except OSError:
-        shutil.copyfile(source, target)
-        return "copied"

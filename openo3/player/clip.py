@@ -73,7 +73,7 @@ def playable(path: Path, media: Media, *, small: bool = False, max_bytes: int = 
     container = None if small else browser_container(media)
     if container:
         if (size := path.stat().st_size) > max_bytes:
-            raise TooLarge(f"{path.name}: {_mb(size)}, a page holds {_mb(max_bytes)}")
+            raise TooLarge(f"{path.name}: {megabytes(size)}, a page holds {megabytes(max_bytes)}")
         return Played(path.read_bytes(), f"video/{container}")
     with tempfile.TemporaryDirectory(prefix="openo3-") as folder:
         copy = Path(folder) / "clip.mp4"
@@ -119,8 +119,8 @@ def _convert(path: Path, copy: Path, media: Media, side: int, max_bytes: int) ->
     if done.returncode or not copy.is_file():
         raise MediaError("damaged", cut_off(path) or "it cannot be converted for browsers")
     if copy.stat().st_size > max_bytes * 0.98:  # ffmpeg stops just below the size that it is given
-        raise TooLarge(f"{path.name}: more than {_mb(max_bytes)} as H.264, a page holds no more")
+        raise TooLarge(f"{path.name}: more than {megabytes(max_bytes)} as H.264, a page holds no more")
 
 
-def _mb(count: int) -> str:
+def megabytes(count: int) -> str:
     return f"{count / 1e6:.1f} MB"

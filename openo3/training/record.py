@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 from transformers import Trainer
 
-from openo3.files.artifacts import atomic_directory, write_csv, write_json
+from openo3.files.artifacts import atomic_directory, link_or_copy, write_csv, write_json
 from openo3.training.weights import save_whole
 
 TRAINED = "trained"
@@ -58,18 +57,10 @@ def publish(work: Path, model: Path, curve: Path, metrics: Path, columns: Mappin
         for entry in history
     ]
     with atomic_directory(model) as folder:
-        shutil.copytree(work / TRAINED / "model", folder, copy_function=_link, dirs_exist_ok=True)
+        shutil.copytree(work / TRAINED / "model", folder, copy_function=link_or_copy, dirs_exist_ok=True)
     write_csv(curve, rows, ["step", *columns])
     last = {name: _late([row[name] for row in rows if row[name] is not None]) for name in columns}
     write_json(metrics, {"steps": run["steps"], **run["counts"], "last": last})
-
-
-def _link(source: str, target: str) -> None:
-    """A hard link, or a copy where the filesystem has none."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def _late(values: Sequence[float]) -> float | None:
