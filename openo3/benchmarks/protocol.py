@@ -154,17 +154,17 @@ def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[A
 
     What is counted of a run (`COUNTED`, `answers`) is left out, and a judge that rated nothing.
     """
-    flat = [dict(_flat(protocol)) for protocol in (a, b)]
-    names = dict.fromkeys([*flat[0], *flat[1]])
+    fields = [dict(flat(protocol)) for protocol in (a, b)]
+    names = dict.fromkeys([*fields[0], *fields[1]])
     left_out = {"condition"} | {f"{part}.{name}" for part, names in COUNTED.items() for name in names}
-    judged = any(each.get(f"judge.{count}") for each in flat for count in ("rated", "extracted"))
+    judged = any(each.get(f"judge.{count}") for each in fields for count in ("rated", "extracted"))
     parts_left_out = {"answers"} if judged else {"answers", "judge"}
     return {
-        name: (flat[0].get(name), flat[1].get(name))
+        name: (fields[0].get(name), fields[1].get(name))
         for name in names
         if name not in left_out
         and name.split(".")[0] not in parts_left_out
-        and flat[0].get(name) != flat[1].get(name)
+        and fields[0].get(name) != fields[1].get(name)
     }
 
 
@@ -173,10 +173,11 @@ def matters(field: str) -> bool:
     return field.split(".")[0] in COMPARED
 
 
-def _flat(value: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+def flat(value: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """The fields of nested mappings under dotted names, such as `records.digest`."""
     for name, item in value.items():
         if isinstance(item, Mapping):
-            yield from _flat(item, f"{path}{name}.")
+            yield from flat(item, f"{path}{name}.")
         else:
             yield f"{path}{name}", item
 

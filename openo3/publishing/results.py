@@ -10,6 +10,7 @@ import orjson
 from huggingface_hub import EvalResult, EvalResultEntry
 
 from openo3.benchmarks.conditions import CONDITIONS
+from openo3.benchmarks.protocol import flat
 from openo3.benchmarks.registry import BENCHMARKS
 from openo3.publishing.run import Run
 
@@ -162,7 +163,7 @@ def protocol(run: Run, benchmark: str, condition: str) -> list[tuple[str, str]]:
     numbers = run.evaluated[run.name][benchmark][condition]
     stated = numbers.get("protocol") or run.protocols.get(benchmark, {}).get(condition)
     if isinstance(stated, Mapping) and stated:
-        return [*_flat(stated)]
+        return [*_written(stated)]
     frames, asked = run.parameters.get("sample_frames", {}), run.parameters.get("evaluate", {})
     sampling = frames.get(benchmark) or vars(BENCHMARKS[benchmark].sampling)
     chosen = {
@@ -175,13 +176,11 @@ def protocol(run: Run, benchmark: str, condition: str) -> list[tuple[str, str]]:
         "engine": "vllm" if asked.get("vllm") else "transformers",
         "seed": asked.get("seed"),
     }
-    return [*_flat({name: value for name, value in chosen.items() if value is not None})]
+    return [*_written({name: value for name, value in chosen.items() if value is not None})]
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            written = value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
-            yield f"{prefix}{name}", written if len(written) <= _LONGEST else written[: _LONGEST - 3] + "..."
+def _written(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The fields of nested mappings as text, long ones cut."""
+    for name, value in flat(values):
+        text = value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
+        yield name, text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."

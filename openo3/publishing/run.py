@@ -16,6 +16,7 @@ import orjson
 
 from openo3.annotations.catalogue import table
 from openo3.annotations.catalogue.table import Catalogue
+from openo3.benchmarks.protocol import beside
 from openo3.benchmarks.registry import BENCHMARKS
 from openo3.files.artifacts import read_json
 from openo3.prompt_file import DEFAULT
@@ -128,7 +129,7 @@ def read_run(
         model=model,
         parameters=public({block: _block(parameters, block) for block in blocks if block in parameters}),
         evaluated=evaluated,
-        protocols=public(_numbers(file)) if (file := path.with_suffix(".protocol.json")).is_file() else {},
+        protocols=public(_numbers(file)) if (file := beside(path)).is_file() else {},
         trained={
             stage: _numbers(file) for stage in stages if (file := root / f"metrics/{stage}.json").is_file()
         },
