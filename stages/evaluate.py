@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from openo3.benchmarks import conditions, judges, protocol, registry
 from openo3.benchmarks.asking import answer, blank
-from openo3.benchmarks.conditions import CONDITIONS
+from openo3.benchmarks.base import Benchmark, Record, Results
+from openo3.benchmarks.conditions import CONDITIONS, Condition
 from openo3.benchmarks.voting import Poll, VoteParams
 from openo3.configuration import Positive, within
 from openo3.core.prompts import Prompts
@@ -56,18 +59,73 @@ class Params:
         within("repetition_penalty", self.repetition_penalty, above=0)
 
 
+class Outcome(NamedTuple):
+    """What a condition gave: the `records` that were asked, their `results`, a line for each question, the
+    metrics, and how the answers were decoded and rated."""
+
+    records: Sequence[Record]
+    results: Results
+    lines: list[dict[str, Any]]
+    numbers: dict[str, Any]
+    sampling: Sampling
+    ratings: judges.Ratings
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One benchmark's records, asked of one model. Answers are kept in the folder `work` batch by batch."""
+
+    name: str
+    params: Params
+    benchmark: Benchmark
+    records: Sequence[Record]
+    store: FrameStore
+    engine: Engine
+    judge: judges.Judge
+    prompts: Prompts
+    work: Path
+
+    @property
+    def title(self) -> str:
+        return f"{self.name}, {self.benchmark.name}"
+
+    def ask(self, condition: Condition) -> Outcome:
+        return self._by_votes(condition.vote) if condition.vote else self._by_answers(condition)
+
+    def _by_answers(self, condition: Condition) -> Outcome:
+        sampling, ratings = sampling_of(condition, self.params), judges.Ratings(self.judge)
+        results, lines = answer(
+            self.benchmark, self.records, self.store, self.engine, sampling,
+            prompts=self.prompts.plainly() if condition.bare else self.prompts,
+            see=blank if condition.blank else tuple,
+            kept=self.work / f"{self.benchmark.name}.{condition.name}.jsonl",
+            records_per_batch=self.params.records_per_batch,
+            progress=f"{self.title}, {condition.name}",
+        )  # fmt: skip
+        results = self.benchmark.rate(results, ratings)
+        return Outcome(self.records, results, lines, self.benchmark.score(results), sampling, ratings)
+
+    def _by_votes(self, way: conditions.Vote) -> Outcome:
+        poll, ratings = self._poll
+        return Outcome(poll.records, *poll.vote(way), poll.sampling, ratings)
+
+    @cached_property
+    def _poll(self) -> tuple[Poll, judges.Ratings]:
+        """The samples that all conditions with votes share."""
+        params, ratings = self.params, judges.Ratings(self.judge)
+        poll = Poll(
+            self.benchmark, self.records[: params.votes.max_records], self.store, self.engine, ratings,
+            self.prompts, sampling_of(CONDITIONS["voted"], params), self.work, params.records_per_batch,
+            self.title,
+        )  # fmt: skip
+        return poll, ratings
+
+
 def main() -> None:
     name = sys.argv[1]
     params = load_params("evaluate", Params)
     templates, prompts = load_prompts()
-    try:
-        known = {bench: registry.get(bench) for bench in params.decodings}
-    except KeyError as error:
-        wrong(f"params.yaml: evaluate.decodings: {error.args[0]}")
-    for bench, decodings in params.decodings.items():
-        votes = [decoding for decoding in decodings if CONDITIONS[decoding].vote]
-        if votes and not known[bench].votable:
-            wrong(f"params.yaml: evaluate.decodings.{bench}: {votes[0]} needs questions with short answers")
+    known = benchmarks_of(params)
     model, out = Path(f"data/models/{name}"), Path(f"data/predictions/{name}")
     stores = [FRAMES / bench / "index.json" for bench in params.decodings]
     work = workspace(f"evaluate-{name}", [model, BENCH, *stores, templates], asdict(params), code="evaluate")
@@ -81,50 +139,25 @@ def main() -> None:
     protocols: dict[str, Any] = {}
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_directory(out) as folder:
-        for bench, decodings in params.decodings.items():
-            if not (BENCH / f"{bench}.json").exists():
-                print(f"evaluate: no {bench} among the validated benchmarks, left out")
-                continue
-            benchmark, store = known[bench], FrameStore.open(FRAMES / bench)
-            records = benchmark.load(BENCH / f"{bench}.json")[: params.max_records]
+        for bench, benchmark in known.items():
+            records = load_records(benchmark, params)
             if not records:
-                print(f"evaluate: no record of {bench} is usable, left out")
                 continue
+            store = FrameStore.open(FRAMES / bench)
+            evaluation = Evaluation(name, params, benchmark, records, store, engine, judge, prompts, work)
             (folder / bench).mkdir()
-            asked = [decoding for decoding in decodings if decoding not in params.except_for.get(name, ())]
-            poll, voted = None, judges.Ratings(judge)
-            for condition in map(CONDITIONS.__getitem__, asked):
-                chosen = records[: params.votes.max_records] if condition.vote else records
-                sampling = sampling_of(condition, params)
-                asking = prompts.plainly() if condition.bare else prompts
-                if condition.vote:
-                    poll = poll or Poll(
-                        benchmark, chosen, store, engine, voted, asking, sampling, work,
-                        params.records_per_batch, f"{name}, {bench}",
-                    )  # fmt: skip
-                    ratings = voted
-                    results, lines, numbers = poll.vote(condition.vote)
-                else:
-                    ratings = judges.Ratings(judge)
-                    results, lines = answer(
-                        benchmark, chosen, store, engine, sampling,
-                        prompts=asking,
-                        see=blank if condition.blank else tuple,
-                        kept=work / f"{bench}.{condition.name}.jsonl",
-                        records_per_batch=params.records_per_batch,
-                        progress=f"{name}, {bench}, {condition.name}",
-                    )  # fmt: skip
-                    results = benchmark.rate(results, ratings)
-                    numbers = benchmark.score(results)
+            left_out = params.except_for.get(name, ())
+            for condition in (CONDITIONS[each] for each in params.decodings[bench] if each not in left_out):
+                found = evaluation.ask(condition)
                 protocols.setdefault(bench, {})[condition.name] = (
-                    protocol.of_records(benchmark, chosen, store, BENCH)
-                    | protocol.of_condition(condition, chosen, store, prompts, sampling)
-                    | protocol.of_answers(benchmark, results, params.judge, ratings)
+                    protocol.of_records(benchmark, found.records, store, BENCH)
+                    | protocol.of_condition(condition, found.records, store, prompts, found.sampling)
+                    | protocol.of_answers(benchmark, found.results, params.judge, found.ratings)
                     | made_by
                 )
-                metrics.setdefault(bench, {})[condition.name] = numbers
-                write_jsonl(folder / bench / f"{condition.name}.jsonl", lines)
-                write_json(folder / bench / f"{condition.name}.results.json", results)
+                metrics.setdefault(bench, {})[condition.name] = found.numbers
+                write_jsonl(folder / bench / f"{condition.name}.jsonl", found.lines)
+                write_json(folder / bench / f"{condition.name}.results.json", found.results)
     metrics_file = Path(f"metrics/evaluate/{name}.json")
     metrics_file.parent.mkdir(parents=True, exist_ok=True)
     write_json(metrics_file, metrics)
@@ -132,8 +165,36 @@ def main() -> None:
     shutil.rmtree(work, ignore_errors=True)
 
 
-def sampling_of(condition: conditions.Condition, params: Params) -> Sampling:
-    """How answers are decoded in a condition."""
+def benchmarks_of(params: Params) -> dict[str, Benchmark]:
+    """The benchmarks to ask, in the order of the parameters.
+
+    Raises `SystemExit(2)` after one line for an unknown one, and for a vote on one without short answers.
+    """
+    try:
+        known = {bench: registry.get(bench) for bench in params.decodings}
+    except KeyError as error:
+        wrong(f"params.yaml: evaluate.decodings: {error.args[0]}")
+    for bench, decodings in params.decodings.items():
+        votes = [decoding for decoding in decodings if CONDITIONS[decoding].vote]
+        if votes and not known[bench].votable:
+            wrong(f"params.yaml: evaluate.decodings.{bench}: {votes[0]} needs questions with short answers")
+    return known
+
+
+def load_records(benchmark: Benchmark, params: Params) -> Sequence[Record]:
+    """The benchmark's validated records; none, and a line that says so, where it is left out."""
+    path = BENCH / f"{benchmark.name}.json"
+    if not path.exists():
+        print(f"evaluate: no {benchmark.name} among the validated benchmarks, left out")
+        return []
+    records = benchmark.load(path)[: params.max_records]
+    if not records:
+        print(f"evaluate: no record of {benchmark.name} is usable, left out")
+    return records
+
+
+def sampling_of(condition: Condition, params: Params) -> Sampling:
+    """How answers are decoded in a condition; alike in all conditions that vote."""
     votes = params.votes
     how = (votes.temperature, votes.top_p, votes.n) if condition.vote else (condition.temperature, 1.0, 1)
     return Sampling(params.max_new_tokens, *how, params.seed, params.repetition_penalty)
