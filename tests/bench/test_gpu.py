@@ -19,7 +19,8 @@ def test_every_part_prints_its_rows(capsys: pytest.CaptureFixture) -> None:
         assert any(row.startswith(f"{part}, ours") for row in rows)
     assert "Error" not in printed
     assert re.search(r"log-probabilities off by [0-9.e-]+ ", printed)
-    assert "decoding's off by, fused " in printed
+    for steps in ("decoding's off by, fused", "in plain steps"):  # in single precision, as on this CPU
+        assert float(re.search(rf"{steps} ([0-9.e-]+) ", printed)[1]) < 1e-5
     assert 0 <= float(re.search(r"share waited for data ([0-9.e-]+) ", printed)[1]) < 1
     assert re.search(r"rollout and update: .* published, .* ours: .* times", printed)
 

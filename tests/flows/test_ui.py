@@ -40,6 +40,6 @@ def test_an_invalid_port_is_reported_in_one_line(tmp_path: Path, port: str) -> N
 def test_an_invalid_schedule_is_reported_in_one_line(tmp_path: Path) -> None:
     done = ui(tmp_path, "--port", str(free_port()), "--cron", "every night")
     assert done.returncode == 2
-    assert "argument --cron: 'every night' is not a cron schedule such as '0 3 * * *'" in done.stderr
+    assert done.stderr.endswith("argument --cron: 'every night' is not a cron schedule such as '0 3 * * *'\n")
     assert "Traceback" not in done.stderr
     assert not (tmp_path / ".cache/prefect/server.log").exists()

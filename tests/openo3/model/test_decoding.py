@@ -239,11 +239,13 @@ def test_fused_recorded_steps_generate_the_same_as_plain_ones(family: Family) ->
         for fused in (True, False)
     )
     assert ids_of(fused) == ids_of(plain)
-    on_cpu = family.decode(packs, Sampling(1, n=2), end_tokens=[3, 5, 7, 11])
-    for row, expected in zip(fused, on_cpu, strict=True):
-        for one, other in zip(row, expected, strict=True):
-            assert one.ids[0] == other.ids[0]
-            assert one.logprobs[0] == pytest.approx(other.logprobs[0], abs=1e-3)
+    for pack, generations in zip(packs, fused, strict=True):
+        for number, generation in enumerate(generations):
+            scores = scored(family, pack, pack.branches[number // 2], generation.ids, 1.0)  # on the CPU
+            expected = scores.gather(1, torch.tensor(generation.ids)[:, None]).squeeze(1)
+            torch.testing.assert_close(torch.tensor(generation.logprobs), expected, atol=1e-2, rtol=0)
+            # greedy but for near ties: convolutions on a GPU round their inputs
+            assert (scores.max(1).values - expected).max() < 1e-2
 
 
 def test_slotted_layer_is_a_dynamic_cache() -> None:
