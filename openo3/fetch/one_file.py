@@ -24,7 +24,7 @@ def download(url: str, path: Path, max_bytes: int) -> None:
 
     Raises `FetchError` with one line: not an https address, one in a private network, or not to be had.
     """
-    host = _host(url)
+    host = https_host(url)
     if host is None:
         raise FetchError(f"{url[:80]}: not an https address")
     if inside := networks(host) - {"public"}:
@@ -53,8 +53,8 @@ def transfer(http: Http, url: str, path: Path, max_bytes: int, limit_s: float) -
         raise FetchError(str(error)) from None
 
 
-def _host(url: str) -> str | None:
-    """The host of an https address."""
+def https_host(url: str) -> str | None:
+    """The host of an https address; None for any other text."""
     try:
         parts = urlsplit(url)
         return parts.hostname if parts.scheme == "https" and len(url) <= _LONGEST else None

@@ -18,10 +18,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import unquote_to_bytes
 
 from openo3.fetch.http import Http
-from openo3.fetch.one_file import LIMITS, transfer
+from openo3.fetch.one_file import LIMITS, https_host, transfer
 from openo3.fetch.plan import FetchError
 from openo3.serving.chat import Source
 from openo3.serving.errors import ApiError, invalid
@@ -72,7 +72,7 @@ class Clips:
         url = source.url or ""
         if url[:5].lower() == "data:":
             return None
-        if len(url) > _LONGEST_URL or urlsplit(url).scheme.lower() != "https":
+        if len(url) > _LONGEST_URL or https_host(url) is None:
             raise invalid(
                 f"messages: {url[:40]!r}: a clip is a data: address, an uploaded file (file_id)"
                 + (" or an https address" if self.allow_https else ""),

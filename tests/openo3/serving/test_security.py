@@ -96,7 +96,8 @@ def test_private_addresses_are_never_fetched(model: Model) -> None:
                     model=NAME,
                     messages=[{"role": "user", "content": parts}],  # type: ignore[list-item]
                 )
-        for url in ("http://example.org/a.mp4", "file:///etc/passwd", "ftp://example.org/a", "clip.mp4"):
+        others = ("http://example.org/a.mp4", "file:///etc/passwd", "ftp://example.org/a", "clip.mp4")
+        for url in (*others, "https://[", "https://"):
             parts = [{"type": "video_url", "video_url": {"url": url}}, {"type": "text", "text": "What?"}]
             with pytest.raises(openai.BadRequestError, match="a clip is a data: address"):
                 client_of(address).chat.completions.create(
