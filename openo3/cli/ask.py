@@ -105,11 +105,14 @@ def _answer(clip: Path, arguments: argparse.Namespace, files: list[Path]) -> Non
 
 
 def _asked(model: Model, clip: Path, arguments: argparse.Namespace) -> Answer:
+    from openo3.inference.model import sampling_of
     from openo3.inference.transcript import Transcript, readable
 
     task: Task | None = TASKS.get(arguments.task)
-    size = model.probe(clip).size
-    transcript = Transcript(model.box_space(size), size)
+    sampling = sampling_of(arguments.votes, arguments.temperature, seed=arguments.seed)
+    asked = model.asked(clip, arguments.question, task=task, plain=arguments.plain)
+    size = asked.media.size
+    transcript = Transcript(asked.space, size)
     streams = not arguments.json and arguments.votes == 1
 
     def watch(text: str) -> None:
@@ -117,17 +120,7 @@ def _asked(model: Model, clip: Path, arguments: argparse.Namespace) -> Answer:
 
     if not arguments.json:
         print(f"openo3: asking {model.name}", file=sys.stderr, flush=True)
-    answer = model.ask(
-        clip,
-        arguments.question,
-        task=task,
-        plain=arguments.plain,
-        votes=arguments.votes,
-        confident=arguments.confident,
-        temperature=arguments.temperature,
-        seed=arguments.seed,
-        watch=watch if streams else None,
-    )
+    answer = model.answer(asked, sampling, confident=arguments.confident, watch=watch if streams else None)
     if not arguments.json:
         print("\n\n" if transcript.shown else "", end="")
         print(answer.readable(reasoning=not transcript.shown))

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from openo3.core.evidence import parse_completion
-from openo3.core.geometry import BoxSpace
 from openo3.core.prompts import Prompts
 from openo3.core.reading import final_answer
 from openo3.core.schema import Task
@@ -27,9 +26,8 @@ from openo3.inference.asked import Asked
 from openo3.inference.checkout import checkout_prompts, find_model, frame_sampling
 from openo3.inference.looking import look
 from openo3.media.decode import SamplingConfig
-from openo3.media.image import fit_size
-from openo3.media.isolated import Job, Processes, Result
-from openo3.media.probe import Media, MediaError, probe
+from openo3.media.isolated import Processes
+from openo3.media.probe import MediaError
 from openo3.model.decoding import Sampling
 from openo3.model.engine import Engine, LocalEngine
 from openo3.model.relevance import evidence, rate
@@ -38,6 +36,7 @@ TIME_LIMIT_S = 120.0
 """For decoding one clip."""
 
 MAX_VOTES = 64
+MAX_NEW_TOKENS = 224
 MAX_QUESTION = 10_000
 
 
@@ -89,7 +88,7 @@ class Model:
         votes: int = 1,
         confident: bool = False,
         temperature: float | None = None,
-        max_new_tokens: int = 224,
+        max_new_tokens: int = MAX_NEW_TOKENS,
         seed: int = 0,
         watch: Callable[[str], None] | None = None,
     ) -> Answer:
@@ -111,22 +110,22 @@ class Model:
             MediaError: the clip gives no frames; `reason` says why.
             ValueError: an argument is out of range.
         """
-        if not question.strip():
-            raise ValueError("the question is empty")
-        if not 1 <= votes <= MAX_VOTES:
-            raise ValueError(f"votes is {votes}, expected 1 to {MAX_VOTES}")
-        if temperature is None:
-            temperature = Votes.temperature if votes > 1 else 0.0
-        if not 0 <= temperature <= 10:
-            raise ValueError(f"temperature is {temperature}, expected 0 to 10")
-        if votes > 1 and temperature == 0:
-            raise ValueError("several votes need a temperature above 0")
+        sampling = sampling_of(votes, temperature, max_new_tokens, seed)
+        asked = self.asked(clip, question, task=task, plain=plain)
+        return self.answer(asked, sampling, confident=confident, watch=watch)
+
+    def answer(
+        self,
+        asked: Asked,
+        sampling: Sampling,
+        *,
+        confident: bool = False,
+        watch: Callable[[str], None] | None = None,
+    ) -> Answer:
+        """The answer to a question that `asked` has prepared; see `ask`."""
+        votes = sampling.n
         if confident and votes == 1:
             raise ValueError("confident needs several votes")
-        if max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens is {max_new_tokens}, expected at least 1")
-        asked = self.asked(clip, question, task=task, plain=plain)
-        sampling = Sampling(max_new_tokens, temperature, Votes.top_p if temperature else 1.0, votes, seed)
         [texts] = self.engine.generate([asked.prompt], sampling, watch=watch if votes == 1 else None)
         weights = self._weights(asked, texts) if confident else [1.0] * votes
         winner, counted = count_votes([final_answer(written) for written in texts], weights)
@@ -148,7 +147,11 @@ class Model:
         """
         _check_text(question)
         path = _regular_file(clip)
-        media, video = self._isolated(look, (str(path), self.frames, longest_s), time_limit_s)
+        # In a process of its own: decoders may crash or hang on a broken file
+        looked = self._decoders.call(look, (str(path), self.frames, longest_s), time_limit_s)
+        if isinstance(looked, MediaError):
+            raise looked
+        media, video = looked
         if task is None:
             task = Task.VISUAL if media.kind == "image" else Task.FREE_FORM
         prompts = self.engine.encoder.prompts
@@ -165,24 +168,28 @@ class Model:
         cited = [evidence(asked.question, each, shown, duration_s, side) for each in completions]
         return [weight(relevance) for relevance in rate(self.engine, cited)]
 
-    def box_space(self, size: tuple[int, int]) -> BoxSpace:
-        """The space of the boxes in its completions about a clip whose frames are `(W, H)` source pixels."""
-        return self.engine.box_space(fit_size(*size, self.frames.max_pixels, self.frames.multiple))
 
-    def probe(self, clip: str | os.PathLike[str]) -> Media:
-        """What kind of file it is, and how large and long. Raises `MediaError`."""
-        return self._isolated(probe, os.fspath(_regular_file(clip)), TIME_LIMIT_S)
-
-    def _isolated(self, function: Callable[[Job], Result], job: Job, time_limit_s: float) -> Result:
-        """In a process of its own: decoders may crash or hang on a broken file."""
-        result = self._decoders.call(function, job, time_limit_s)
-        if isinstance(result, MediaError):
-            raise result
-        return result
+def sampling_of(
+    votes: int = 1, temperature: float | None = None, max_new_tokens: int = MAX_NEW_TOKENS, seed: int = 0
+) -> Sampling:
+    """How answers are decoded; see `Model.ask`. Raises `ValueError` for an argument out of range."""
+    if not 1 <= votes <= MAX_VOTES:
+        raise ValueError(f"votes is {votes}, expected 1 to {MAX_VOTES}")
+    if temperature is None:
+        temperature = Votes.temperature if votes > 1 else 0.0
+    if not 0 <= temperature <= 10:
+        raise ValueError(f"temperature is {temperature}, expected 0 to 10")
+    if votes > 1 and temperature == 0:
+        raise ValueError("several votes need a temperature above 0")
+    if max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens is {max_new_tokens}, expected at least 1")
+    return Sampling(max_new_tokens, temperature, Votes.top_p if temperature else 1.0, votes, seed)
 
 
 def _check_text(question: str) -> None:
-    """Raises `ValueError` for a question that no tokenizer takes or that leaves no room for frames."""
+    """Raises `ValueError` for a question that is empty, that no tokenizer takes, or that is too long."""
+    if not question.strip():
+        raise ValueError("the question is empty")
     if len(question) > MAX_QUESTION:
         raise ValueError(f"the question has {len(question):,} characters, at most {MAX_QUESTION:,}")
     try:
