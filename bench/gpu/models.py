@@ -96,6 +96,7 @@ class Picture:
     image: Image.Image
     time_s: float
     key: bool = False
+    of_question: bool = False
 
 
 def processor() -> Any:

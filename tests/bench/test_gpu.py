@@ -1,12 +1,18 @@
 """The full-size comparison also runs on the tiny model on any machine, and the fast paths are correct."""
 
 import re
+from dataclasses import fields
 from importlib.util import find_spec
 
 import pytest
 
 from bench.gpu.__main__ import main
-from bench.gpu.models import SIZES, build, forward_flops
+from bench.gpu.models import SIZES, Picture, build, forward_flops
+from openo3.media.frame_store import Frame
+
+
+def test_its_pictures_have_the_fields_of_stored_frames() -> None:
+    assert [field.name for field in fields(Picture)] == [field.name for field in fields(Frame)]
 
 
 @pytest.mark.slow
