@@ -91,7 +91,9 @@ def _part(box: BOX, x1: float, y1: float, x2: float, y2: float) -> BOX:
     return box[0] + x1 * width, box[1] + y1 * height, box[0] + x2 * width, box[1] + y2 * height
 
 
-def _moving(start: BOX, end: BOX, begin_s: float, end_s: float, until_s: float = SECONDS) -> Callable[[float], BOX | None]:
+def _moving(
+    start: BOX, end: BOX, begin_s: float, end_s: float, until_s: float = SECONDS
+) -> Callable[[float], BOX | None]:
     """From one box to another between two seconds, with a soft start and stop, and there until it is taken away."""
 
     def at(time_s: float) -> BOX | None:
@@ -122,7 +124,9 @@ def _fruit(colour: tuple[int, int, int]) -> Pen:
         for ring in range(24):  # lighter towards the light, upper left
             share = ring / 24
             shade = tuple(min(255, round(value * (0.62 + 0.5 * share))) for value in colour)
-            pen.ellipse(_part(box, 0.38 * share, 0.30 * share, 1 - 0.55 * share, 1 - 0.62 * share), fill=shade)
+            pen.ellipse(
+                _part(box, 0.38 * share, 0.30 * share, 1 - 0.55 * share, 1 - 0.62 * share), fill=shade
+            )
         pen.ellipse(_part(box, 0.26, 0.18, 0.40, 0.29), fill=(255, 245, 225))
 
     return draw
@@ -131,8 +135,12 @@ def _fruit(colour: tuple[int, int, int]) -> Pen:
 def _jug(pen: ImageDraw.ImageDraw, box: BOX) -> None:
     width = (box[2] - box[0]) // 12
     pen.arc(_part(box, 0.62, 0.22, 1.0, 0.72), -100, 110, fill=(40, 74, 128), width=int(width))
-    pen.polygon([*_part(box, 0.08, 0.06, 0.66, 0.06), *_part(box, 0.78, 0.98, 0.0, 0.98)], fill=(58, 100, 168))
-    pen.polygon([*_part(box, 0.14, 0.06, 0.28, 0.06), *_part(box, 0.24, 0.98, 0.08, 0.98)], fill=(96, 140, 205))
+    pen.polygon(
+        [*_part(box, 0.08, 0.06, 0.66, 0.06), *_part(box, 0.78, 0.98, 0.0, 0.98)], fill=(58, 100, 168)
+    )
+    pen.polygon(
+        [*_part(box, 0.14, 0.06, 0.28, 0.06), *_part(box, 0.24, 0.98, 0.08, 0.98)], fill=(96, 140, 205)
+    )
     pen.ellipse(_part(box, 0.08, 0.0, 0.66, 0.13), fill=(34, 62, 108))
 
 
@@ -142,8 +150,12 @@ def _car(colour: tuple[int, int, int]) -> Pen:
     def draw(pen: ImageDraw.ImageDraw, box: BOX) -> None:
         radius = int((box[3] - box[1]) * 0.16)
         pen.polygon([*_part(box, 0.16, 0.46, 0.30, 0.0), *_part(box, 0.70, 0.0, 0.88, 0.46)], fill=dark)
-        pen.polygon([*_part(box, 0.23, 0.42, 0.33, 0.08), *_part(box, 0.49, 0.08, 0.49, 0.42)], fill=(186, 214, 226))
-        pen.polygon([*_part(box, 0.53, 0.42, 0.53, 0.08), *_part(box, 0.68, 0.08, 0.80, 0.42)], fill=(170, 200, 214))
+        pen.polygon(
+            [*_part(box, 0.23, 0.42, 0.33, 0.08), *_part(box, 0.49, 0.08, 0.49, 0.42)], fill=(186, 214, 226)
+        )
+        pen.polygon(
+            [*_part(box, 0.53, 0.42, 0.53, 0.08), *_part(box, 0.68, 0.08, 0.80, 0.42)], fill=(170, 200, 214)
+        )
         pen.rounded_rectangle(_part(box, 0.0, 0.40, 1.0, 0.84), radius, fill=colour)
         pen.rectangle(_part(box, 0.02, 0.66, 0.98, 0.72), fill=dark)
         pen.ellipse(_part(box, 0.0, 0.48, 0.05, 0.60), fill=(255, 244, 190))
@@ -178,7 +190,10 @@ def _phone(pen: ImageDraw.ImageDraw, box: BOX) -> None:
     pen.rounded_rectangle(box, radius, fill=(24, 25, 29))
     pen.rounded_rectangle(_part(box, 0.06, 0.05, 0.94, 0.95), radius, fill=(58, 66, 86))
     for line in range(4):
-        pen.rectangle(_part(box, 0.18, 0.18 + 0.12 * line, 0.78 - 0.12 * (line % 2), 0.22 + 0.12 * line), fill=(120, 132, 158))
+        pen.rectangle(
+            _part(box, 0.18, 0.18 + 0.12 * line, 0.78 - 0.12 * (line % 2), 0.22 + 0.12 * line),
+            fill=(120, 132, 158),
+        )
 
 
 def _notebook(pen: ImageDraw.ImageDraw, box: BOX) -> None:
@@ -189,8 +204,15 @@ def _notebook(pen: ImageDraw.ImageDraw, box: BOX) -> None:
         pen.ellipse(_part(box, 0.01, 0.05 + hole * 0.12, 0.05, 0.09 + hole * 0.12), fill=(120, 108, 92))
 
 
-def _wood(draw: ImageDraw.ImageDraw, rng: np.random.Generator, box: BOX, colour: tuple[int, int, int]) -> None:
-    _gradient(draw, _large(box), tuple(value * 11 // 10 for value in colour), tuple(value * 8 // 10 for value in colour))
+def _wood(
+    draw: ImageDraw.ImageDraw, rng: np.random.Generator, box: BOX, colour: tuple[int, int, int]
+) -> None:
+    _gradient(
+        draw,
+        _large(box),
+        tuple(value * 11 // 10 for value in colour),
+        tuple(value * 8 // 10 for value in colour),
+    )
     for _ in range(70):
         y = rng.uniform(box[1], box[3])
         x, length = rng.uniform(box[0] - 60, box[2]), rng.uniform(40, 180)
@@ -240,7 +262,11 @@ KITCHEN = Scene(
     (
         Thing("blue jug", _still((228, 58, 280, 128)), _jug),
         Thing("orange", _moving((-36, 118, 0, 154), (132, 118, 168, 154), 1.0, 3.6), _fruit((240, 140, 30))),
-        Thing("green apple", _moving((320, 128, 352, 160), (186, 128, 218, 160), 3.0, 5.0), _fruit((120, 176, 60))),
+        Thing(
+            "green apple",
+            _moving((320, 128, 352, 160), (186, 128, 218, 160), 3.0, 5.0),
+            _fruit((120, 176, 60)),
+        ),
     ),
 )
 STREET = Scene(
@@ -248,7 +274,11 @@ STREET = Scene(
     _street,
     (
         Thing("red bus", _moving((-150, 78, -10, 138), (330, 78, 470, 138), 2.6, 5.8, 5.8), _bus),
-        Thing("yellow car", _moving((325, 118, 413, 158), (-95, 118, -7, 158), 0.4, 3.8, 3.8), _car((228, 182, 44))),
+        Thing(
+            "yellow car",
+            _moving((325, 118, 413, 158), (-95, 118, -7, 158), 0.4, 3.8, 3.8),
+            _car((228, 182, 44)),
+        ),
     ),
 )
 DESK = Scene(
@@ -264,7 +294,11 @@ EVENING = Scene(
     "street_evening",
     _street,
     (
-        Thing("white car", _moving((-95, 120, -7, 160), (325, 120, 413, 160), 0.6, 3.4, 3.4), _car((226, 226, 222))),
+        Thing(
+            "white car",
+            _moving((-95, 120, -7, 160), (325, 120, 413, 160), 0.6, 3.4, 3.4),
+            _car((226, 226, 222)),
+        ),
         Thing("red bus", _moving((330, 78, 470, 138), (-150, 78, -10, 138), 2.2, 5.6, 5.6), _bus),
     ),
     light=0.66,
@@ -282,12 +316,16 @@ def _in_view(thing: Thing) -> tuple[float, float]:
     return frames[0] / FPS, (frames[-1] + 1) / FPS
 
 
-def _spatial(scene: Scene, id: str, question: str, answer: str, things: Mapping[str, tuple[float, ...]], words: str) -> Row:
+def _spatial(
+    scene: Scene, id: str, question: str, answer: str, things: Mapping[str, tuple[float, ...]], words: str
+) -> Row:
     """A temporal-spatial record; `words` has {0}, {1}, ... for the claims, in the order of their times."""
     times = sorted({time for each in things.values() for time in each})
     items, claims = {}, []
     for idx, time_s in enumerate(times, start=1):
-        named = {name: [_thing(scene, name).normalised(time_s)] for name, each in things.items() if time_s in each}
+        named = {
+            name: [_thing(scene, name).normalised(time_s)] for name, each in things.items() if time_s in each
+        }
         items[str(idx)] = named
         for name, [box] in named.items():
             written = ",".join(map(str, box))
@@ -400,7 +438,9 @@ def benchmark() -> list[Row]:
         boxes = []
         for second in range(math.ceil(start), math.ceil(end)):
             if seen := thing.seen(second):
-                sides = dict(zip(("xmin", "ymin", "xmax", "ymax"), (round(side, 1) for side in seen), strict=True))
+                sides = dict(
+                    zip(("xmin", "ymin", "xmax", "ymax"), (round(side, 1) for side in seen), strict=True)
+                )
                 boxes.append({"timestamp": second, "frame_index": second * FPS, **sides})
         found.append(
             {
@@ -478,15 +518,21 @@ def cvat() -> str:
 
 
 def _cvat_box(frame: int, box: Any, key: bool, outside: bool) -> str:
-    sides = " ".join(f'{name}="{side:.2f}"' for name, side in zip(("xtl", "ytl", "xbr", "ybr"), box, strict=True))
+    sides = " ".join(
+        f'{name}="{side:.2f}"' for name, side in zip(("xtl", "ytl", "xbr", "ybr"), box, strict=True)
+    )
     flags = f'frame="{frame}" keyframe="{int(key)}" outside="{int(outside)}" occluded="0"'
     return f'    <box {flags} {sides} z_order="0">\n    </box>'
 
 
 def coco_video() -> Row:
     """As TAO has it: an image for each annotated frame, about two videos."""
-    found: dict[str, list[Row]] = {name: [] for name in ("videos", "images", "annotations", "tracks", "categories")}
-    for number, (scene, names) in enumerate(((KITCHEN, ("orange", "blue jug")), (STREET, ("yellow car",))), start=1):
+    found: dict[str, list[Row]] = {
+        name: [] for name in ("videos", "images", "annotations", "tracks", "categories")
+    }
+    for number, (scene, names) in enumerate(
+        ((KITCHEN, ("orange", "blue jug")), (STREET, ("yellow car",))), start=1
+    ):
         video = {"id": number, "name": scene.name, "width": SIZE[0], "height": SIZE[1], "fps": FPS}
         found["videos"].append(video)
         images = {}
@@ -517,7 +563,9 @@ def label_studio() -> list[Row]:
         assert box is not None
         x, y, right, bottom = (100 * value / side for value, side in zip(box, SIZE * 2, strict=True))
         sides = {"x": x, "y": y, "width": right - x, "height": bottom - y, "rotation": 0}
-        sequence.append({"frame": frame + 1, "enabled": frame != ROLLING[-1], "time": (frame + 1) / FPS, **sides})
+        sequence.append(
+            {"frame": frame + 1, "enabled": frame != ROLLING[-1], "time": (frame + 1) / FPS, **sides}
+        )
     facts = {"framesCount": FPS * SECONDS, "duration": float(SECONDS)}
     value = {**facts, "sequence": sequence, "labels": ["orange"]}
     common = {"to_name": "video", "origin": "manual"}
@@ -530,9 +578,23 @@ def label_studio() -> list[Row]:
     mug = _thing(DESK, "mug").seen(SECONDS - 1 / FPS)
     assert mug is not None
     x, y, right, bottom = (100 * value / side for value, side in zip(mug, SIZE * 2, strict=True))
-    square = {"x": x, "y": y, "width": right - x, "height": bottom - y, "rotation": 0, "rectanglelabels": ["mug"]}
+    square = {
+        "x": x,
+        "y": y,
+        "width": right - x,
+        "height": bottom - y,
+        "rotation": 0,
+        "rectanglelabels": ["mug"],
+    }
     size = {"original_width": SIZE[0], "original_height": SIZE[1], "image_rotation": 0}
-    region = {"id": "9kLpR", "type": "rectanglelabels", "from_name": "label", "to_name": "image", "value": square, **size}
+    region = {
+        "id": "9kLpR",
+        "type": "rectanglelabels",
+        "from_name": "label",
+        "to_name": "image",
+        "value": square,
+        **size,
+    }
     return [
         _ls_task(41, {"video": "/data/upload/3/1f0c4b2a-kitchen.mp4"}, results),
         _ls_task(42, {"image": "/data/upload/3/77ab01cd-desk.jpg"}, [region]),
@@ -546,7 +608,13 @@ def _typed(id: str, name: str, type: str, value: Row) -> Row:
 def _ls_task(number: int, data: Row, results: list[Row]) -> Row:
     annotation = {"id": number + 100, "was_cancelled": False, "ground_truth": False, "result": results}
     dates = {"created_at": "2026-03-02T10:02:11.000000Z", "updated_at": "2026-03-02T10:09:40.000000Z"}
-    return {"id": number, "annotations": [annotation | dates], "predictions": [], "data": data, "project": 3} | dates
+    return {
+        "id": number,
+        "annotations": [annotation | dates],
+        "predictions": [],
+        "data": data,
+        "project": 3,
+    } | dates
 
 
 def via_2() -> Row:
@@ -577,13 +645,24 @@ def via_3() -> Row:
             box = _thing(DESK, name).seen(time_s)
             assert box is not None
             x, y, right, bottom = (round(side, 3) for side in box)
-            region = {"vid": "1", "flg": 0, "z": [time_s], "xy": [2, x, y, round(right - x, 3), round(bottom - y, 3)]}
+            region = {
+                "vid": "1",
+                "flg": 0,
+                "z": [time_s],
+                "xy": [2, x, y, round(right - x, 3), round(bottom - y, 3)],
+            }
             metadata[f"1_{name[0]}{len(metadata)}"] = region | {"av": {"1": option}}
     metadata["1_span"] = {"vid": "1", "flg": 0, "z": [3.2, 4.6], "xy": [], "av": {"2": "phone pushed in"}}
     options = {"0": "mug", "1": "phone", "2": "notebook"}
     attribute = {"type": 4, "desc": "", "default_option_id": ""}
     return {
-        "project": {"pid": "__VIA_PROJECT_ID__", "rev": "1", "pname": "desk", "data_format_version": "3.1.2", "vid_list": ["1"]},
+        "project": {
+            "pid": "__VIA_PROJECT_ID__",
+            "rev": "1",
+            "pname": "desk",
+            "data_format_version": "3.1.2",
+            "vid_list": ["1"],
+        },
         "config": {"file": {"loc_prefix": {"1": "", "2": "", "3": "", "4": ""}}, "ui": {}},
         "attribute": {
             "1": {"aname": "object", "anchor_id": "FILE1_Z1_XY1", **attribute, "options": options},

@@ -29,16 +29,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="source", choices=NAMES, required=True, help="its format")
     parser.add_argument("--to", choices=("stgr", "label-studio", "coco-video", "cvat"), default="stgr")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="the file to write")
-    parser.add_argument("--media", type=Path, metavar="FOLDER", help="of the videos and images (default: of IN)")
+    parser.add_argument(
+        "--media", type=Path, metavar="FOLDER", help="of the videos and images (default: of IN)"
+    )
     parser.add_argument("--fps", type=float, help="constant rate of videos that are not there")
     made = parser.add_argument_group("records of tracks that come without questions")
-    made.add_argument("--task", choices=TASKS, default="temporal-spatial", help="of videos; images are visual QA")
+    made.add_argument(
+        "--task", choices=TASKS, default="temporal-spatial", help="of videos; images are visual QA"
+    )
     made.add_argument("--question", metavar="TEMPLATE", help='such as "Where is the {object}?"')
     made.add_argument("--answer", metavar="TEMPLATE", help="may name {object}, {place}, {first} and {last}")
     made.add_argument("--every", type=float, metavar="S", help="also a key frame every S seconds")
     made.add_argument("--most", type=int, default=8, metavar="N", help="key frames of a record (default: 8)")
     made.add_argument("--reasoning", action="store_true", help="write one that cites the boxes, for SFT")
-    made.add_argument("--source", dest="label", default="local", help="source of the records (default: local)")
+    made.add_argument(
+        "--source", dest="label", default="local", help="source of the records (default: local)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -311,7 +311,9 @@ def write(file: Path, clips: Sequence[Clip], notes: Counter[str]) -> list[Path]:
                 box = [round(side, 6) for side in (x1, y1, x2 - x1, y2 - y1)]
                 annotation = {"id": following("annotation"), "image_id": images[clip.path, key.frame]}
                 annotation |= {"category_id": category, "bbox": box, "area": round(box[2] * box[3], 6)}
-                tracked = {"video_id": videos[clip.path], "track_id": one, "instance_id": one} if timeline else {}
+                tracked = (
+                    {"video_id": videos[clip.path], "track_id": one, "instance_id": one} if timeline else {}
+                )
                 found["annotations"].append(annotation | tracked | {"iscrowd": 0})
         if lost := [name for name in ("question", "answer", "reasoning_process") if clip.record.get(name)]:
             notes[f"records whose {', '.join(lost)} COCO cannot hold; keep the STGR file"] += 1

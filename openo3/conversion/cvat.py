@@ -98,7 +98,9 @@ def _elements(file: Path) -> Iterator[Element]:
                 if root is None:
                     root = element
                     if root.tag != "annotations":
-                        raise ConversionError(f"{file}: not CVAT's XML, it begins with <{str(root.tag)[:40]}>")
+                        raise ConversionError(
+                            f"{file}: not CVAT's XML, it begins with <{str(root.tag)[:40]}>"
+                        )
                 elif depth > 60:
                     raise ConversionError(f"{file}: elements are nested {depth} deep")
                 elif element.tag == "image" and depth == 2:
@@ -112,7 +114,9 @@ def _elements(file: Path) -> Iterator[Element]:
     except ConversionError:
         raise
     except DefusedXmlException:
-        raise ConversionError(f"{file}: has a DTD or entities, which CVAT never writes; it is not read") from None
+        raise ConversionError(
+            f"{file}: has a DTD or entities, which CVAT never writes; it is not read"
+        ) from None
     except (ParseError, ValueError) as error:
         raise ConversionError(f"{file}: not well-formed XML: {error}") from None
     if root is None:
@@ -128,7 +132,9 @@ def _tasks(file: Path, meta: Element) -> dict[str | None, _Task]:
         sizes = [task.find("original_size"), meta.find("original_size")]
         size = next((each for each in sizes if each is not None), None)
         with place(file, "meta", "original_size"):
-            sides = None if size is None else [_number(size.findtext(side), side) for side in ("width", "height")]
+            sides = (
+                None if size is None else [_number(size.findtext(side), side) for side in ("width", "height")]
+            )
             tasks[task.findtext("id")] = _Task(names, sides and rows.size(sides, "size"))
     return tasks if len(tasks) > 1 else {None: next(iter(tasks.values()))}
 

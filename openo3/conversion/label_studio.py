@@ -102,12 +102,16 @@ def read(file: Path, media: MediaFolder, notes: Counter[str]) -> list[Clip]:
 
 def _results(task: Mapping[str, Any], notes: Counter[str]) -> list[Any] | None:
     """Of the newest annotation that was not skipped, else of the newest prediction; None without any."""
-    annotations = [rows.mapping(each, "annotations") for each in rows.listed(task.get("annotations"), "annotations")]
+    annotations = [
+        rows.mapping(each, "annotations") for each in rows.listed(task.get("annotations"), "annotations")
+    ]
     kept = [each for each in annotations if not each.get("was_cancelled")]
     if len(kept) > 1:
         notes["tasks with several annotations, of which the newest is taken"] += 1
     if not kept:
-        kept = [rows.mapping(each, "predictions") for each in rows.listed(task.get("predictions"), "predictions")]
+        kept = [
+            rows.mapping(each, "predictions") for each in rows.listed(task.get("predictions"), "predictions")
+        ]
         notes["tasks with predictions alone, which are taken"] += bool(kept)
     if not kept:
         return None
@@ -239,7 +243,9 @@ def _add(
         case "labels":
             pass  # names a region of the same id
         case _:
-            notes[f"results of the type {rows.shown(kind)} from {rows.shown(result.get('from_name'))}, left out"] += 1
+            notes[
+                f"results of the type {rows.shown(kind)} from {rows.shown(result.get('from_name'))}, left out"
+            ] += 1
 
 
 def _key(
@@ -298,7 +304,9 @@ def write(file: Path, clips: Sequence[Clip], notes: Counter[str]) -> list[Path]:
     Beside each file is that configuration, with the names of the objects.
     """
     files: dict[Path, tuple[list[Any], Element]] = {}
-    kinds = {kind: [clip for clip in clips if clip.is_image == (kind == "image")] for kind in ("video", "image")}
+    kinds = {
+        kind: [clip for clip in clips if clip.is_image == (kind == "image")] for kind in ("video", "image")
+    }
     for kind, about in kinds.items():
         apart = kind == "image" and kinds["video"]
         target = file.with_name(f"{file.stem}-images{file.suffix}") if apart else file
@@ -323,7 +331,9 @@ def _task(clip: Clip, kind: str, number: int) -> dict[str, Any]:
         data["fps"] = fps = round(1 / clip.timeline.step_s, 6)
     if clip.record:
         data["stgr"] = dict(clip.record)
-    results = [_region(clip, each, f"{number}-{place}", fps) for place, each in enumerate(clip.tracks, start=1)]
+    results = [
+        _region(clip, each, f"{number}-{place}", fps) for place, each in enumerate(clip.tracks, start=1)
+    ]
     for name in ("question", "answer", "reasoning"):
         if text := clip.record.get(TEXTS[name]):
             results.append(_entered(f"{number}-{name}", name, kind, "textarea", {"text": [text]}))
@@ -343,7 +353,13 @@ def _region(clip: Clip, each: Track, id: str, fps: float) -> dict[str, Any]:
         size = {"original_width": width, "original_height": height, "image_rotation": 0}
         return _entered(id, "object", "image", "rectanglelabels", value) | size
     sequence = [
-        {"frame": key.frame + 1, "time": (key.frame + 1) / fps, "enabled": key.continues, "rotation": 0, **_percent(key)}
+        {
+            "frame": key.frame + 1,
+            "time": (key.frame + 1) / fps,
+            "enabled": key.continues,
+            "rotation": 0,
+            **_percent(key),
+        }
         for key in _enabled(each)
     ]
     frames = clip.timeline.frames or max(key["frame"] for key in sequence)

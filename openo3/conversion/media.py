@@ -86,7 +86,9 @@ class MediaFolder:
         """
         if (found := self.find(*names)) is not None:
             if found.timeline is None:
-                raise ConversionError(f"{self.folder / found.path}: is an image, the annotations are of a video")
+                raise ConversionError(
+                    f"{self.folder / found.path}: is an image, the annotations are of a video"
+                )
             return found
         name, rate = shown_name(names, VIDEO_SUFFIXES, ".mp4"), self.fps or fps
         if not rate or size is None:
@@ -101,7 +103,9 @@ class MediaFolder:
         """The image, or, where the folder does not have it, one of this size. Raises `ConversionError`."""
         if (found := self.find(*names)) is not None:
             if found.timeline is not None:
-                raise ConversionError(f"{self.folder / found.path}: is a video, the annotations are of an image")
+                raise ConversionError(
+                    f"{self.folder / found.path}: is a video, the annotations are of an image"
+                )
             return found
         name = shown_name(names, IMAGE_SUFFIXES, ".jpg")
         if size is None:

@@ -82,7 +82,10 @@ def _of_clip(clip: Clip, wanted: Wanted, notes: Counter[str]) -> list[Row]:
     if clip.is_image:
         made = [_of_picture(clip, name, tracks, wanted, notes) for name, tracks in objects.items()]
     elif wanted.task is Task.TEMPORAL:
-        spans = [*clip.spans, *(each for name in objects for each in _spans(clip, name, objects[name], notes))]
+        spans = [
+            *clip.spans,
+            *(each for name in objects for each in _spans(clip, name, objects[name], notes)),
+        ]
         made = [_of_span(clip, each, wanted) for each in spans]
     else:
         notes["parts of videos without a box: --task temporal makes records of them"] += len(clip.spans)
@@ -147,11 +150,16 @@ def _with_question(clip: Clip, wanted: Wanted, notes: Counter[str]) -> Row:
     stem = PurePosixPath(clip.path).stem
     task = Task.VISUAL if clip.is_image else _task(before, wanted)
     row = _row(clip, task, stem, before.get("question", ""), before.get("answer", ""), wanted)
-    row |= {"id": stem, **{name: value for name, value in before.items() if name not in ("key_frames", "key_items")}}
+    row |= {
+        "id": stem,
+        **{name: value for name, value in before.items() if name not in ("key_frames", "key_items")},
+    }
     row["task"] = str(task)
     if clip.timeline is not None:
         frames = _moments(clip.tracks, clip.timeline, wanted, all_drawn="key_frames" in before)
-        row["key_frames"], row["key_items"] = _key_items(clip, frames, clip.tracks, before.get("key_frames") or ())
+        row["key_frames"], row["key_items"] = _key_items(
+            clip, frames, clip.tracks, before.get("key_frames") or ()
+        )
     else:
         row |= {"key_frames": before.get("key_frames") or [], "key_items": before.get("key_items") or {}}
         if clip.tracks and not _says(row["answer"], clip):
@@ -168,7 +176,9 @@ def _task(record: Mapping[str, Any], wanted: Wanted) -> Task:
         return Task(str(record.get("task") or wanted.task))
     except ValueError:
         known = ", ".join(map(str, STGR_TASKS))
-        raise ConversionError(f"{record.get('id', 'record')}: task {record.get('task')!r}; there are {known}") from None
+        raise ConversionError(
+            f"{record.get('id', 'record')}: task {record.get('task')!r}; there are {known}"
+        ) from None
 
 
 def _boxed(clip: Clip, tracks: Sequence[Track]) -> str:
@@ -184,7 +194,9 @@ def _says(answer: str, clip: Clip) -> bool:
     """Whether an answer has just the boxes of the clip, to the pixel."""
     space = pixels(clip.size)
     said = {
-        (claim.name, space.from_normalised(box)) for claim in parse_claims(answer, space) for box in claim.boxes
+        (claim.name, space.from_normalised(box))
+        for claim in parse_claims(answer, space)
+        for box in claim.boxes
     }
     return said == {(each.name, space.from_normalised(each.keys[0].box)) for each in clip.tracks}
 
@@ -305,7 +317,9 @@ def _part(box: Box) -> str:
 
 
 def _slug(name: str) -> str:
-    return "-".join("".join(letter if letter.isalnum() else " " for letter in name.lower()).split()) or "object"
+    return (
+        "-".join("".join(letter if letter.isalnum() else " " for letter in name.lower()).split()) or "object"
+    )
 
 
 def _unique(id: Any, used: set[str]) -> str:

@@ -52,7 +52,9 @@ def _clip(file: Path, number: int, raw: Any, media: MediaFolder, notes: Counter[
         if task is Task.VISUAL:
             size = stgr.image_size(raw)
             medium = media.image([rows.text(raw, "image_path")], size)
-            return Clip(medium.path, medium.size, None, _of_answer(raw, size or medium.size, notes), record=raw)
+            return Clip(
+                medium.path, medium.size, None, _of_answer(raw, size or medium.size, notes), record=raw
+            )
         frames, items = stgr.key_frames(raw), stgr.key_items(raw)
         medium = media.video([rows.text(raw, "video_path")], UNKNOWN)
         assert medium.timeline is not None

@@ -64,7 +64,9 @@ class Timeline:
         """When the frame is shown; the end of the video for the one after its last. Raises `RowError`."""
         if frame < 0 or (self.times_s and frame > len(self.times_s)):
             known = f" of {len(self.times_s)}" if self.times_s else ""
-            raise RowError(Reason.KEY_TIME, "frame", f"frame {frame}{known}; is this the video that was annotated?")
+            raise RowError(
+                Reason.KEY_TIME, "frame", f"frame {frame}{known}; is this the video that was annotated?"
+            )
         if not self.times_s:
             return round(frame * self.step_s, 6)
         return self.times_s[frame] if frame < len(self.times_s) else (self.end_s or self.times_s[-1])
@@ -184,7 +186,9 @@ def check_size(file: Path) -> None:
     if not file.is_file():
         raise ConversionError(f"{file}: is no file")
     if size > MAX_BYTES:
-        raise ConversionError(f"{file}: has {size / 1e9:.1f} GB, at most {MAX_BYTES / 1e9:.1f} are read; split it")
+        raise ConversionError(
+            f"{file}: has {size / 1e9:.1f} GB, at most {MAX_BYTES / 1e9:.1f} are read; split it"
+        )
 
 
 def object_name(value: Any, field: str) -> str:
@@ -246,5 +250,7 @@ def track(name: str, keys: Sequence[Key]) -> Track:
     ordered = sorted(keys, key=lambda key: key.frame)
     for before, after in zip(ordered, ordered[1:], strict=False):
         if before.frame == after.frame:
-            raise RowError(Reason.KEY_REPEATED, "frame", f"{rows.shown(name)} has two boxes at frame {after.frame}")
+            raise RowError(
+                Reason.KEY_REPEATED, "frame", f"{rows.shown(name)} has two boxes at frame {after.frame}"
+            )
     return Track(name, tuple(ordered))

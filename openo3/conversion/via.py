@@ -57,7 +57,9 @@ def read(file: Path, media: MediaFolder, notes: Counter[str]) -> list[Clip]:
     if isinstance(data, dict) and isinstance(data.get("metadata"), dict) and "file" in data:
         return _version_3(file, data, media, notes)
     entries = data.get("_via_img_metadata", data) if isinstance(data, dict) else None
-    if not isinstance(entries, dict) or not all(isinstance(e, dict) and "filename" in e for e in entries.values()):
+    if not isinstance(entries, dict) or not all(
+        isinstance(e, dict) and "filename" in e for e in entries.values()
+    ):
         raise ConversionError(f"{file}: neither a VIA 2 project or export in JSON nor a VIA 3 project")
     return _version_2(file, entries, media, notes)
 
@@ -75,13 +77,19 @@ def _version_2(file: Path, entries: Mapping[str, Any], media: MediaFolder, notes
             tracks = []
             for number, region in enumerate(regions):
                 region = rows.mapping(region, f"regions[{number}]")
-                attributes = rows.mapping(region.get("region_attributes"), f"regions[{number}].region_attributes")
+                attributes = rows.mapping(
+                    region.get("region_attributes"), f"regions[{number}].region_attributes"
+                )
                 label = object_name(_label(attributes), f"regions[{number}].region_attributes")
                 shape = rows.mapping(region.get("shape_attributes"), f"regions[{number}].shape_attributes")
                 if (corners := _shape_2(shape, notes)) and (box := in_frame(corners, medium.size, notes)):
                     tracks.append(Track(label, (Key(0, 0.0, box),)))
             attributes = rows.mapping(entry.get("file_attributes"), "file_attributes")
-            texts = {each: attributes[each] for each in TEXTS if isinstance(attributes.get(each), str) and attributes[each]}
+            texts = {
+                each: attributes[each]
+                for each in TEXTS
+                if isinstance(attributes.get(each), str) and attributes[each]
+            }
             clips.append(Clip(medium.path, medium.size, None, tuple(tracks), record=texts))
         if count > MAX_KEYS:
             raise ConversionError(f"{file}: more than {MAX_KEYS:,} regions; split it")
@@ -196,7 +204,9 @@ def _add(
     if not times:
         raise RowError(Reason.FIELD_MISSING, "z", "the time of a region in a video")
     if medium.timeline.end_s is not None and max(times) > medium.timeline.end_s + 0.5:
-        raise RowError(Reason.KEY_TIME, "z", f"{max(times):g} s, the video ends at {medium.timeline.end_s:g} s")
+        raise RowError(
+            Reason.KEY_TIME, "z", f"{max(times):g} s, the video ends at {medium.timeline.end_s:g} s"
+        )
     _put(keys[label], _keys(times, box, medium))
 
 

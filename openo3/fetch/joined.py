@@ -51,7 +51,9 @@ def joined(plans: Mapping[str, Plan], folder: Path) -> Plan:
         for each in plan.missing:
             if f"media/{each.path}" not in there:
                 missing.setdefault(each.path, each)
-        result.unreachable.update({p: why for p, why in plan.unreachable.items() if f"media/{p}" not in there})
+        result.unreachable.update(
+            {p: why for p, why in plan.unreachable.items() if f"media/{p}" not in there}
+        )
     result.missing.extend(missing.values())
     return result
 
@@ -79,7 +81,9 @@ def _concatenated(target: str, files: Mapping[str, Path], folder: Path) -> Item:
             number = 0
             for number, row in enumerate(read_rows(file), start=1):
                 out.write(("[\n" if first + number == 1 else ",\n") + json.dumps(row))
-            counts.append(f"{number:,} of {source}" + (f" (rows {first} to {first + number - 1})" if number else ""))
+            counts.append(
+                f"{number:,} of {source}" + (f" (rows {first} to {first + number - 1})" if number else "")
+            )
             first += number
         out.write("\n]\n" if first else "[]\n")
     print(f"{path.name}: {', then '.join(counts)}")
