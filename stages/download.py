@@ -52,8 +52,8 @@ class Published:
 class Params:
     """`source` is one of `KINDS` or a list of several, whose data are joined (`openo3.fetch.joined`).
 
-    A benchmark comes from the first source in the list that has it. `path` is the folder of `local`; two kinds
-    have settings of their name.
+    A benchmark comes from the first source in the list that has it. `path` is the folder of `local`; two
+    kinds have settings of their name.
     """
 
     source: str | tuple[str, ...]
@@ -122,8 +122,8 @@ KINDS: Mapping[str, Callable[[Params, Path, Collection[str]], Any]] = {
 
 @contextmanager
 def planned(params: Params, root: Path) -> Iterator[Plan]:
-    """The plan of all sources together. If one of them cannot be planned, there is no plan at all, so a source
-    that is away never costs the files of another.
+    """The plan of all sources together. If one of them cannot be planned, there is no plan at all, so a
+    source that is away never costs the files of another.
 
     Sources of the user's own table count for the rows of every source.
     """

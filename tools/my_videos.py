@@ -31,7 +31,8 @@ Pen = Callable[[ImageDraw.ImageDraw, BOX], None]
 
 @dataclass(frozen=True)
 class Thing:
-    """An object: where it is at each second, in pixels of `SIZE` (None: not there), and how it is drawn in a box."""
+    """An object: where it is at each second, in pixels of `SIZE` (None: not there), and how it is drawn in a
+    box."""
 
     name: str
     at: Callable[[float], BOX | None]
@@ -94,7 +95,8 @@ def _part(box: BOX, x1: float, y1: float, x2: float, y2: float) -> BOX:
 def _moving(
     start: BOX, end: BOX, begin_s: float, end_s: float, until_s: float = SECONDS
 ) -> Callable[[float], BOX | None]:
-    """From one box to another between two seconds, with a soft start and stop, and there until it is taken away."""
+    """From one box to another between two seconds, with a soft start and stop, and there until it is taken
+    away."""
 
     def at(time_s: float) -> BOX | None:
         if not begin_s <= time_s < until_s:
@@ -354,8 +356,8 @@ def records() -> list[Row]:
             "What rolls onto the table from the left?",
             "an orange",
             {"orange": (2.0, 4.0)},
-            "Something round comes in from the left: the {0}. It rolls on and stops in the middle of the table, where "
-            "the {1} lies still. So it is an orange.",
+            "Something round comes in from the left: the {0}. It rolls on and stops in the middle of the "
+            "table, where the {1} lies still. So it is an orange.",
         ),
         _spatial(
             STREET,
@@ -371,16 +373,17 @@ def records() -> list[Row]:
             "temporal QA",
             "When does the orange roll?",
             f"From <t>{rolls[0]}</t>s to <t>{rolls[1]}</t>s",
-            f"The orange comes into view at <t>{rolls[0]}</t>s, and at <t>{rolls[1]}</t>s it has come to rest.",
+            f"The orange comes in at <t>{rolls[0]}</t>s, and at <t>{rolls[1]}</t>s it has come to rest.",
         ),
         _video(
             STREET,
             "street-when",
             "temporal QA (MCQ)",
-            "When is the yellow car in view, and where does it drive?\nA. to the right\nB. to the left\nC. it is parked",
+            "When is the yellow car in view, and where does it drive?\n"
+            "A. to the right\nB. to the left\nC. it is parked",
             f"From <t>{passes[0]}</t>s to <t>{passes[1]}</t>s\nCorrect Option: B",
-            f"The yellow car appears at the right edge at <t>{passes[0]}</t>s and has left the frame to the left at "
-            f"<t>{passes[1]}</t>s, so it drives to the left.",
+            f"The yellow car appears at the right edge at <t>{passes[0]}</t>s and has left the frame to the "
+            f"left at <t>{passes[1]}</t>s, so it drives to the left.",
         ),
         {
             "id": "desk-mug",
@@ -492,9 +495,12 @@ def cvat() -> str:
         "  <meta>",
         f"    <task><id>12</id><name>street</name><size>{FPS * SECONDS}</size><mode>interpolation</mode>",
         "      <overlap>5</overlap><bugtracker></bugtracker><created>2026-03-02 09:14:11+00:00</created>",
-        f"      <start_frame>0</start_frame><stop_frame>{FPS * SECONDS - 1}</stop_frame><frame_filter></frame_filter>",
-        "      <labels><label><name>yellow car</name><color>#e4b62c</color><type>any</type><attributes/></label>",
-        "        <label><name>red bus</name><color>#b02c2c</color><type>any</type><attributes/></label></labels>",
+        f"      <start_frame>0</start_frame><stop_frame>{FPS * SECONDS - 1}</stop_frame>",
+        "      <frame_filter></frame_filter>",
+        "      <labels>",
+        "        <label><name>yellow car</name><color>#e4b62c</color><type>any</type><attributes/></label>",
+        "        <label><name>red bus</name><color>#b02c2c</color><type>any</type><attributes/></label>",
+        "      </labels>",
         f"      <original_size><width>{SIZE[0]}</width><height>{SIZE[1]}</height></original_size>",
         "      <source>street.mp4</source>",
         "    </task>",
@@ -508,7 +514,8 @@ def cvat() -> str:
             key = frame in drawn
             before, after = max(d for d in drawn if d <= frame), min(d for d in drawn if d >= frame)
             first, last = thing.seen(before / FPS), thing.seen(after / FPS)
-            assert first is not None and last is not None
+            assert first is not None
+            assert last is not None
             share = 0 if key else (frame - before) / (after - before)
             box = tuple(a + (b - a) * share for a, b in zip(first, last, strict=True))
             lines.append(_cvat_box(frame, box, key, outside=False))

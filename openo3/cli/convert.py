@@ -1,6 +1,6 @@
 """`openo3 convert`: annotations of other tools as STGR records, and records for other tools.
 
-    openo3 convert tracks.xml --from cvat --media local/videos -o local/STGR-RL.json --question "Where is the {object}?"
+    openo3 convert tracks.xml --from cvat --media local/videos --task temporal -o local/STGR-RL.json
     openo3 convert local/STGR-RL.json --from stgr --to label-studio --media local/videos -o tasks.json
 
 Every line of standard output says what was written, left out or changed.
@@ -118,12 +118,10 @@ def _write_records(out: Path, clips: list[Clip], wanted: Wanted, notes: Counter[
     tasks = Counter(row["task"] for row in found)
     listed = ", ".join(f"{count:,} {task}" for task, count in tasks.items())
     print(f"wrote {out}: {len(found):,} records of {len({clip.path for clip in clips}):,} files ({listed})")
-    bare = sum(not row["question"] or not row["answer"] for row in found)
-    if bare:
-        notes[
-            "records without a question or an answer, which `validate` rejects: give --question and --answer, or "
-            "write them in Label Studio"
-        ] += bare
-    if any("reasoning_process" not in row for row in found):
-        bare = sum("reasoning_process" not in row for row in found)
-        notes["records without reasoning: for STGR-RL.json; STGR-SFT.json needs one (--reasoning)"] += bare
+    notes[
+        "records without a question or an answer, which `validate` rejects: give --question and --answer, or "
+        "write them in Label Studio"
+    ] += sum(not row["question"] or not row["answer"] for row in found)
+    notes["records without reasoning: for STGR-RL.json; STGR-SFT.json needs one (--reasoning)"] += sum(
+        "reasoning_process" not in row for row in found
+    )

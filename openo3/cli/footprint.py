@@ -60,8 +60,8 @@ def gpu_memory_gb(
 
 def _adapter_gb(lora: Mapping[str, Any], shape: Shape) -> float:
     """An adapter on all linear layers of the language model: in single precision its weights, gradients and
-    AdamW's two moments. A layer has queries, keys, values, outputs and three matrices of its MLP; each adds `r`
-    numbers for every input and every output."""
+    AdamW's two moments. A layer has queries, keys, values, outputs and three matrices of its MLP; each adds
+    `r` numbers for every input and every output."""
     sides = 9 * shape.hidden + 2 * shape.kv_width + 3 * shape.intermediate
     return 16 * lora.get("r", 8) * shape.layers * sides / GB  # 8 is peft's default
 

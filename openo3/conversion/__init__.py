@@ -28,8 +28,9 @@ __all__ = ["FORMATS", "Clip", "ConversionError", "Format", "MediaFolder"]
 
 @dataclass(frozen=True)
 class Format:
-    """`read(file, media, notes)` gives the clips of a file; `write(file, clips, notes)` writes some and gives the
-    files that it wrote. Both count in `notes` what is left out or changed. They raise `ConversionError`."""
+    """`read(file, media, notes)` gives the clips of a file; `write(file, clips, notes)` writes some and gives
+    the files that it wrote. Both count in `notes` what is left out or changed. They raise
+    `ConversionError`."""
 
     title: str
     read: Callable[[Path, MediaFolder, Counter[str]], list[Clip]]

@@ -10,9 +10,9 @@ TAO and CocoVID have a box for each image of a video, YouTube-VIS a list of boxe
     {"videos": [{"id": 1, "file_names": ["clip/00000.jpg", "clip/00005.jpg"], "width": 320, "height": 180}],
      "annotations": [{"id": 3, "video_id": 1, "category_id": 2, "bboxes": [[32, 36, 64, 36], null]}], ...}
 
-A box is `[x, y, width, height]` in pixels. The number of a frame is `frame_index` or `frame_id`, else the digits
-at the end of the image's name. An object that has a box on two annotated images of a video in a row was in view
-in between. Images without a video are images of their own.
+A box is `[x, y, width, height]` in pixels. The number of a frame is `frame_index` or `frame_id`, else the
+digits at the end of the image's name. An object that has a box on two annotated images of a video in a row
+was in view in between. Images without a video are images of their own.
 """
 
 from __future__ import annotations

@@ -6,8 +6,9 @@
       <track id="0" label="ball">
         <box frame="0" keyframe="1" outside="0" occluded="0" xtl="32" ytl="36" xbr="96" ybr="72"/> ...
 
-Frames are those of the video, whatever part of it or step the task has; a box that is `outside` is out of view.
-CVAT writes the boxes between key frames too. Where another program does not, they are on a straight line.
+Frames are those of the video, whatever part of it or step the task has; a box that is `outside` is out of
+view. CVAT writes the boxes between key frames too. Where another program does not, they are on a straight
+line.
 
 A file may come from anywhere: it is read element by element, and one with a DTD or entities is refused.
 """
@@ -60,8 +61,8 @@ class _Task:
 def read(file: Path, media: MediaFolder, notes: Counter[str]) -> list[Clip]:
     """A clip for each task that has tracks, in the order of the file.
 
-    Raises `ConversionError` for a file that is no CVAT for video 1.1, and for the first value in it that cannot
-    be used.
+    Raises `ConversionError` for a file that is no CVAT for video 1.1, and for the first value in it that
+    cannot be used.
     """
     check_size(file)
     tasks: dict[str | None, _Task] = {}
@@ -91,6 +92,8 @@ def _elements(file: Path) -> Iterator[Element]:
     """`meta` and each `track`, each dropped when the next one is asked for."""
     root: Element | None = None
     depth = 0
+    event: str
+    element: Element
     try:
         for event, element in iterparse(file, events=("start", "end"), forbid_dtd=True):
             depth += 1 if event == "start" else -1
@@ -132,11 +135,12 @@ def _tasks(file: Path, meta: Element) -> dict[str | None, _Task]:
         sizes = [task.find("original_size"), meta.find("original_size")]
         size = next((each for each in sizes if each is not None), None)
         with place(file, "meta", "original_size"):
-            sides = (
-                None if size is None else [_number(size.findtext(side), side) for side in ("width", "height")]
-            )
-            tasks[task.findtext("id")] = _Task(names, sides and rows.size(sides, "size"))
+            tasks[task.findtext("id")] = _Task(names, None if size is None else _size(size))
     return tasks if len(tasks) > 1 else {None: next(iter(tasks.values()))}
+
+
+def _size(size: Element) -> tuple[int, int]:
+    return rows.size([_number(size.findtext(side), side) for side in ("width", "height")], "size")
 
 
 def _keys(

@@ -3,22 +3,24 @@
     [{"data": {"video": "/data/local-files/?d=clip.mp4", "fps": 25}, "annotations": [{"result": [
       {"id": "a", "from_name": "box", "to_name": "video", "type": "videorectangle", "value": {
         "framesCount": 100, "duration": 4.0, "labels": ["ball"], "sequence": [
-          {"frame": 1, "time": 0.04, "enabled": true, "x": 10, "y": 20, "width": 20, "height": 20, "rotation": 0}]}},
-      {"from_name": "question", "to_name": "video", "type": "textarea", "value": {"text": ["Where is the ball?"]}}
+          {"frame": 1, "time": 0.04, "enabled": true, "x": 10, "y": 20, "width": 20, "height": 20}]}},
+      {"from_name": "question", "type": "textarea", "value": {"text": ["Where is the ball?"]}}
     ]}]}]
 
-Boxes are in percent of the frame. Frames are counted from 1, at the `frameRate` of the labelling configuration (24
-unless it says otherwise), which need not be that of the video. An object is on a straight line between two key
-frames while `enabled` is true, and leaves after one where it is false.
+Boxes are in percent of the frame. Frames are counted from 1, at the `frameRate` of the labelling
+configuration (24 unless it says otherwise), which need not be that of the video. An object is on a straight
+line between two key frames while `enabled` is true, and leaves after one where it is false.
 
-Texts and choices are taken from controls named question, answer, reasoning and task, or from fields of these names
-in `data`. What `write` writes has the whole record in `data.stgr`, so that nothing is lost on the way there and back.
+Texts and choices are taken from controls named question, answer, reasoning and task, or from fields of these
+names in `data`. What `write` writes has the whole record in `data.stgr`, so that nothing is lost on the way
+there and back.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,8 +78,8 @@ class _Found:
 def read(file: Path, media: MediaFolder, notes: Counter[str]) -> list[Clip]:
     """A clip for each annotated task.
 
-    Raises `ConversionError` for a file that is no export in the format JSON, and for the first value in it that
-    cannot be used.
+    Raises `ConversionError` for a file that is no export in the format JSON, and for the first value in it
+    that cannot be used.
     """
     tasks = read_json(file)
     tasks = [tasks] if isinstance(tasks, dict) else tasks
@@ -152,18 +154,13 @@ def _record(raw: Mapping[str, Any]) -> dict[str, Any]:
     return dict(raw)
 
 
-class _numbered:
-    """Puts the number of a result before the field of a `RowError`."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, RowError):
-            raise RowError(error.reason, f"result[{self.number}].{error.field}", error.detail) from None
+@contextmanager
+def _numbered(number: int) -> Iterator[None]:
+    """Put the number of a result before the field of a `RowError`."""
+    try:
+        yield
+    except RowError as error:
+        raise RowError(error.reason, f"result[{number}].{error.field}", error.detail) from None
 
 
 def _address(data: Mapping[str, Any]) -> tuple[str, str]:
@@ -332,7 +329,7 @@ def _task(clip: Clip, kind: str, number: int) -> dict[str, Any]:
     if clip.record:
         data["stgr"] = dict(clip.record)
     results = [
-        _region(clip, each, f"{number}-{place}", fps) for place, each in enumerate(clip.tracks, start=1)
+        _region(clip, each, f"{number}-{index}", fps) for index, each in enumerate(clip.tracks, start=1)
     ]
     for name in ("question", "answer", "reasoning"):
         if text := clip.record.get(TEXTS[name]):
@@ -369,10 +366,10 @@ def _region(clip: Clip, each: Track, id: str, fps: float) -> dict[str, Any]:
 
 def _enabled(each: Track) -> Iterator[Key]:
     """The keys at which the object is in view; it leaves after one that does not continue."""
-    for place, key in enumerate(each.keys):
+    following = [*each.keys[1:], None]
+    for key, after in zip(each.keys, following, strict=True):
         if not key.shown:
             continue
-        after = each.keys[place + 1] if place + 1 < len(each.keys) else None
         if after is None or after.shown or not key.continues:
             yield key
             continue

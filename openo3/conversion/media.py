@@ -4,7 +4,8 @@
         media.find("/data/upload/3/1f0c4b2a-clip.mp4")     Medium("clip.mp4", size=(320, 180), timeline=...)
 
 Tools name a file by an address, a path on another machine, or without its suffix. The longest end of the name
-that matches a file of the folder decides. Files are opened in a process of their own, since they may crash it.
+that matches a file of the folder decides. Files are opened in a process of their own, since they may crash
+it.
 """
 
 from __future__ import annotations
@@ -110,8 +111,8 @@ class MediaFolder:
         name = shown_name(names, IMAGE_SUFFIXES, ".jpg")
         if size is None:
             raise ConversionError(
-                f"{name}: not in {self.folder}, so its size cannot be known; name the folder of the images with "
-                "--media"
+                f"{name}: not in {self.folder}, so its size cannot be known; name the folder of the images "
+                "with --media"
             )
         return Medium(name, size, None)
 

@@ -1,10 +1,10 @@
 """Clips as STGR records: which moments become key frames, and where questions and answers come from.
 
-A clip whose file has a question becomes one record about all its objects. Of any other clip, each object becomes a
-record of its own, with a question and an answer by template:
+A clip whose file has a question becomes one record about all its objects. Of any other clip, each object
+becomes a record of its own, with a question and an answer by template:
 
-    Wanted(task=Task.TEMPORAL)                        "When is the ball in view?"   From <t>1.0</t>s to <t>3.5</t>s
-    Wanted(question="Where is the {object}?")         "Where is the ball?"          from the upper left to the centre
+    Wanted(task=Task.TEMPORAL)                 "When is the ball in view?"   From <t>1.0</t>s to <t>3.5</t>s
+    Wanted(question="Where is the {object}?")  "Where is the ball?"          from the upper left to the centre
 
 Key frames are those that were drawn, evenly thinned out to `most`; with `every_s` also moments in between.
 """
@@ -24,7 +24,8 @@ from openo3.core.geometry import pixels
 from openo3.core.schema import STGR_TASKS, Box, Task
 
 FIELDS = ("object", "place", "first", "last")
-"""What a template may name: the object, where it is in words, and the first and last second at which it is seen."""
+"""What a template may name: the object, where it is in words, and the first and last second at which it is
+seen."""
 
 QUESTIONS = {Task.VISUAL: "Where is the {object}?", Task.TEMPORAL: "When is the {object} in view?"}
 """The questions of tasks whose answers follow from boxes and times alone."""
@@ -36,9 +37,10 @@ Row = dict[str, Any]
 class Wanted:
     """What records are made of clips without questions.
 
-    `task` is that of records about videos. `question` and `answer` are templates; without a question, temporal
-    records and those about images have the one of `QUESTIONS`, all others have none. Without an answer it is the span
-    or the box, and for other tasks `{place}`. `reasoning`: also one that cites the key items in order.
+    `task` is that of records about videos. `question` and `answer` are templates; without a question,
+    temporal records and those about images have the one of `QUESTIONS`, all others have none. Without an
+    answer it is the span or the box, and for other tasks `{place}`. `reasoning`: also one that cites the key
+    items in order.
 
     Raises `ConversionError` for a template that names something else than `FIELDS`.
     """
@@ -145,7 +147,8 @@ def _of_picture(
 
 
 def _with_question(clip: Clip, wanted: Wanted, notes: Counter[str]) -> Row:
-    """One record about all objects. What a record was before it was edited stays, except for what was edited."""
+    """One record about all objects. What a record was before it was edited stays, except for what was
+    edited."""
     before = clip.record
     stem = PurePosixPath(clip.path).stem
     task = Task.VISUAL if clip.is_image else _task(before, wanted)

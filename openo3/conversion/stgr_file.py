@@ -1,7 +1,7 @@
 """STGR-SFT.json and STGR-RL.json as clips, so that other tools can show and change their boxes.
 
-A record about a video has a track for each object, whose key frames are single moments. One about an image has the
-box of its answer.
+A record about a video has a track for each object, whose key frames are single moments. One about an image
+has the box of its answer.
 """
 
 from __future__ import annotations

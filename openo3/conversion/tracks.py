@@ -4,7 +4,8 @@
         Track("ball", (Key(0, 0.0, (0.1, 0.2, 0.3, 0.4), continues=True), Key(50, 2.0, ...)),
     ))
 
-Frames are counted from 0, times are in seconds from the start of the video, boxes normalised 0-1 of the frame.
+Frames are counted from 0, times are in seconds from the start of the video, boxes normalised 0-1 of the
+frame.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +36,7 @@ _SHOWN_TWICE_S = 1e-3
 
 
 class ConversionError(ValueError):
-    """A file cannot be converted; the message is one line that names the file, the place in it and the field."""
+    """A file cannot be converted; the message is one line that names the file, the place and the field."""
 
 
 @contextmanager
@@ -136,8 +138,8 @@ class NamedSpan:
 class Clip:
     """A video, or an image if it has no `timeline`. `path` is relative to the folder of the media.
 
-    `size` is `(W, H)` in pixels. `record` has the fields of an STGR record that the file gives or that the tool
-    carried along: of a file without questions none.
+    `size` is `(W, H)` in pixels. `record` has the fields of an STGR record that the file gives or that the
+    tool carried along: of a file without questions none.
     """
 
     path: str
@@ -160,8 +162,8 @@ def known_size(clip: Clip) -> tuple[int, int]:
     """The size of a clip, for formats whose boxes are pixels. Raises `ConversionError` if it is not known."""
     if clip.size == UNKNOWN:
         raise ConversionError(
-            f"{clip.path}: its size is not known, and boxes are pixels there; name the folder of the videos with "
-            "--media"
+            f"{clip.path}: its size is not known, and boxes are pixels there; name the folder of the videos "
+            "with --media"
         )
     return clip.size
 
@@ -206,7 +208,8 @@ def object_name(value: Any, field: str) -> str:
 def in_frame(
     corners: Sequence[float], size: tuple[float, float], notes: Counter[str], field: str = "box"
 ) -> Box | None:
-    """Corners in units of which `size` is the frame, normalised and clipped to the frame; None if nothing is left.
+    """Corners in units of which `size` is the frame, normalised and clipped to the frame; None if nothing is
+    left.
 
     Corners in the wrong order are put right, as tools do that let a box be drawn from any corner.
     """
@@ -248,7 +251,7 @@ def turned(
 def track(name: str, keys: Sequence[Key]) -> Track:
     """A track with its keys in order. Raises `RowError` if two are at one frame."""
     ordered = sorted(keys, key=lambda key: key.frame)
-    for before, after in zip(ordered, ordered[1:], strict=False):
+    for before, after in pairwise(ordered):
         if before.frame == after.frame:
             raise RowError(
                 Reason.KEY_REPEATED, "frame", f"{rows.shown(name)} has two boxes at frame {after.frame}"

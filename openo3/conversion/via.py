@@ -1,6 +1,6 @@
-"""VGG Image Annotator: projects and exported annotations of VIA 2 (images), projects of VIA 3 (images and videos).
+"""VGG Image Annotator: projects and exports of VIA 2 (images), projects of VIA 3 (images and videos).
 
-    {"_via_img_metadata": {"cup.jpg81234": {"filename": "cup.jpg", "size": 81234, "file_attributes": {}, "regions": [
+    {"_via_img_metadata": {"cup.jpg81234": {"filename": "cup.jpg", "file_attributes": {}, "regions": [
       {"shape_attributes": {"name": "rect", "x": 32, "y": 36, "width": 64, "height": 36},
        "region_attributes": {"object": "cup"}}]}}}
 
@@ -10,9 +10,9 @@
      "metadata": {"1_a": {"vid": "1", "z": [2.0], "xy": [2, 32, 36, 64, 36], "av": {"1": "ball"}},
                   "1_b": {"vid": "1", "z": [0.5, 3.0], "xy": [], "av": {"2": "it rolls"}}}}
 
-Boxes are pixels, so the files themselves must be there to know their sizes. Times are in seconds: one for a box,
-two for a part of the video. A region is named by its attribute object, name, label, class or type, else by its only
-one. Attributes of a file called question and answer are taken as such.
+Boxes are pixels, so the files themselves must be there to know their sizes. Times are in seconds: one for a
+box, two for a part of the video. A region is named by its attribute object, name, label, class or type, else
+by its only one. Attributes of a file called question and answer are taken as such.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def _medium(file: Path, described: Mapping[str, Any], media: MediaFolder) -> Med
     if (found := media.find(*names)) is None:
         shown = rows.shown(names[0] if names else None)
         raise ConversionError(
-            f"{file}: {shown} is not in {media.folder}, and its boxes are pixels; name the folder with --media"
+            f"{file}: {shown} is not in {media.folder}, and boxes are pixels; name the folder with --media"
         )
     return found
 

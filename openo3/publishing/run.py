@@ -49,7 +49,8 @@ class Run:
     for each checkpoint that has some. `protocols` are those in the file beside this checkpoint's metrics, by
     benchmark and condition. `trained[stage]` and `validation` are the stages' numbers, empty if absent.
     `prompts` is the file with the templates of the prompts. `source` is where the data came from: `shapes`,
-    `local` or `published`, or several of them joined by `+`. `datasets` are the hub datasets of benchmarks, for those whose records are one.
+    `local` or `published`, or several of them joined by `+`. `datasets` are the hub datasets of benchmarks,
+    for those whose records are one.
     """
 
     name: str

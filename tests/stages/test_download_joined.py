@@ -1,4 +1,5 @@
-"""`download.source` as a list: the published data from a real HTTP server, and a folder, in one `data/raw`."""
+"""`download.source` as a list: the published data from a real HTTP server, and a folder, in one
+`data/raw`."""
 
 import json
 import shutil

@@ -24,6 +24,11 @@ MEDIA = ROOT / "examples/my-videos"
 SCENES = {scene.name: scene for scene in (my_videos.KITCHEN, my_videos.STREET, my_videos.DESK)}
 
 
+@pytest.fixture(scope="module")
+def short_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return clip(tmp_path_factory.mktemp("clip") / "v.mp4")
+
+
 def convert(*arguments: object) -> int:
     return main(["convert", *map(str, arguments)])
 
@@ -50,6 +55,18 @@ def assert_true(row: dict, least: float = 0.85) -> None:
                 assert box_iou(tuple(box), tuple(thing.normalised(times[idx]))) > least, (name, times[idx])
                 counted += 1
     assert counted
+
+
+def cvat_box(frame: object = 0, box: tuple[object, ...] = (0, 0, 9, 9), **more: object) -> str:
+    sides = dict(zip(("xtl", "ytl", "xbr", "ybr"), box, strict=True))
+    attributes = {"frame": frame, "outside": 0, "keyframe": 1, **more, **sides}
+    written = " ".join(f'{name}="{value}"' for name, value in attributes.items())
+    return f"<box {written}/>"
+
+
+def cvat(*boxes: str, label: str = "cup", video: str = "v.mp4") -> str:
+    meta = f"<meta><task><source>{video}</source></task></meta>"
+    return f'<annotations>{meta}<track id="3" label="{label}">{"".join(boxes)}</track></annotations>'
 
 
 QUESTION = ("--question", "Where is the {object}?")
@@ -256,13 +273,7 @@ def test_frames_are_timed_by_the_video_and_not_by_its_rate(tmp_path):
         "vfr",
         tmp_path / "v.mp4",
     )
-    box = {"xtl": 0, "ytl": 0, "xbr": 32, "ybr": 24}
-    sides = " ".join(f'{name}="{side}"' for name, side in box.items())
-    boxes = "".join(f'<box frame="{n}" outside="0" keyframe="1" {sides}/>' for n in (5, 15))
-    (tmp_path / "a.xml").write_text(
-        f"<annotations><meta><task><source>v.mp4</source></task></meta>"
-        f'<track id="0" label="cup">{boxes}</track></annotations>'
-    )
+    (tmp_path / "a.xml").write_text(cvat(*(cvat_box(frame, (0, 0, 32, 24)) for frame in (5, 15))))
     with MediaFolder(tmp_path) as media:
         [found] = FORMATS["cvat"].read(tmp_path / "a.xml", media, Counter())
     assert [key.time_s for key in found.tracks[0].keys] == pytest.approx([0.5, 2.0], abs=1e-3)
@@ -307,28 +318,19 @@ def test_a_rate_stands_in_for_a_video_that_is_not_there(tmp_path):
     assert car["video_path"] == "street.mp4"
 
 
-def test_turned_boxes_become_the_upright_ones_around_them(tmp_path):
-    clip(tmp_path / "v.mp4")
-    box = '<box frame="0" outside="0" keyframe="1" rotation="90" xtl="20" ytl="20" xbr="40" ybr="28"/>'
-    (tmp_path / "a.xml").write_text(
-        f'<annotations><meta><task><source>v.mp4</source></task></meta><track label="pen">{box}</track></annotations>'
-    )
+def test_turned_boxes_become_the_upright_ones_around_them(tmp_path, short_clip):
+    shutil.copyfile(short_clip, tmp_path / "v.mp4")
+    (tmp_path / "a.xml").write_text(cvat(cvat_box(0, (20, 20, 40, 28), rotation=90)))
     with MediaFolder(tmp_path) as media:
         [found] = FORMATS["cvat"].read(tmp_path / "a.xml", media, Counter())
     x1, y1, x2, y2 = found.tracks[0].keys[0].box
     assert (x1 * 64, y1 * 48, x2 * 64, y2 * 48) == pytest.approx((26, 14, 34, 34), abs=1e-3)
 
 
-def test_boxes_outside_the_frame_are_clipped_or_left_out_and_counted(tmp_path, capsys):
-    clip(tmp_path / "v.mp4")
+def test_boxes_outside_the_frame_are_clipped_or_left_out_and_counted(tmp_path, capsys, short_clip):
+    shutil.copyfile(short_clip, tmp_path / "v.mp4")
     boxes = [(-10, 0, 32, 24), (70, 0, 90, 24), (0, 0, 8, 8)]
-    written = "".join(
-        f'<box frame="{n}" outside="0" keyframe="1" xtl="{a}" ytl="{b}" xbr="{c}" ybr="{d}"/>'
-        for n, (a, b, c, d) in enumerate(boxes)
-    )
-    (tmp_path / "a.xml").write_text(
-        f'<annotations><meta><task><source>v.mp4</source></task></meta><track label="pen">{written}</track></annotations>'
-    )
+    (tmp_path / "a.xml").write_text(cvat(*(cvat_box(frame, box) for frame, box in enumerate(boxes))))
     assert convert(tmp_path / "a.xml", "--from", "cvat", "-o", tmp_path / "out.json") == 0
     said = capsys.readouterr().out
     assert "note: 1 boxes clipped to the frame" in said
@@ -339,12 +341,15 @@ def test_boxes_outside_the_frame_are_clipped_or_left_out_and_counted(tmp_path, c
 
 BOMB = """<?xml version="1.0"?><!DOCTYPE a [<!ENTITY x "xxxxxxxxxx"><!ENTITY y "&x;&x;&x;&x;&x;&x;&x;&x;">]>
 <annotations><track label="&y;"/></annotations>"""
-BOX = '<box frame="{frame}" outside="0" keyframe="1" xtl="{x}" ytl="0" xbr="9" ybr="9"/>'
-CVAT = '<annotations><meta><task><source>v.mp4</source></task></meta><track id="3" label="{label}">{box}</track></annotations>'
 
 
-def cvat(frame: object = 0, x: object = 0, label: str = "cup") -> str:
-    return CVAT.format(box=BOX.format(frame=frame, x=x), label=label)
+def coco(**parts: object) -> str:
+    return json.dumps({"annotations": [], "categories": [], **parts})
+
+
+def studio(*values: dict, **data: object) -> str:
+    results = [{"type": "videorectangle", "value": value} for value in values]
+    return json.dumps([{"data": {"video": "v.mp4", **data}, "annotations": [{"result": results}]}])
 
 
 @pytest.mark.parametrize(
@@ -355,19 +360,22 @@ def cvat(frame: object = 0, x: object = 0, label: str = "cup") -> str:
         ("cvat", "<svg/>", "a: not CVAT's XML, it begins with <svg>"),
         ("cvat", '<annotations><image id="0"/></annotations>', "a: is CVAT for images; export the task as"),
         ("cvat", "<annotations>" + "<b>" * 99, "a: elements are nested 61 deep"),
-        ("cvat", cvat(frame=60), "a: track 3: box 0: frame: key frame outside the video (frame 60 of 60"),
-        ("cvat", cvat(frame=-1), "a: track 3: box 0: frame: key frame outside the video (frame -1 of 60"),
-        ("cvat", cvat(x="nan"), 'a: track 3: box 0: xtl: wrong type (expected a number, found "nan")'),
+        ("cvat", cvat(cvat_box(60)), "a: track 3: box 0: frame: key frame outside the video (frame 60 of 60"),
+        ("cvat", cvat(cvat_box(-1)), "a: track 3: box 0: frame: key frame outside the video (frame -1 of 60"),
+        ("cvat", cvat(cvat_box(0, ("nan", 0, 9, 9))),
+         'a: track 3: box 0: xtl: wrong type (expected a number, found "nan")'),
         ("cvat", cvat(label="a&lt;b"), "a: track 3: label: wrong type"),
-        ("cvat", cvat().replace("v.mp4", "w.mp4"), "w.mp4: not in . so the times of its frames cannot be known"),
+        ("cvat", cvat(cvat_box(), video="w.mp4"), "w.mp4: not in . so the times of its frames cannot be"),
         ("coco-video", "[]", "a: not COCO, which is an object with annotations and categories"),
-        ("coco-video", '{"annotations": [{"image_id": 1, "category_id": 2}], "categories": []}', "a: annotations[0]: category_id: wrong type (no category 2)"),
-        ("coco-video", '{"annotations": 5, "categories": []}', "a: annotations: wrong type (expected a list, found 5)"),
-        ("coco-video", '{"images": [{"id": 1, "video_id": []}], "annotations": [], "categories": []}', "a: image 1: video_id: wrong type"),
+        ("coco-video", coco(annotations=[{"image_id": 1, "category_id": 2}]),
+         "a: annotations[0]: category_id: wrong type (no category 2)"),
+        ("coco-video", coco(annotations=5), "a: annotations: wrong type (expected a list, found 5)"),
+        ("coco-video", coco(images=[{"id": 1, "video_id": []}]), "a: image 1: video_id: wrong type"),
         ("label-studio", "{", "a: not JSON: "),
-        ("label-studio", '[{"video": "v.mp4"}]', "a: task 0: data: field missing (export as JSON, not as JSON-MIN)"),
-        ("label-studio", '[{"data": {"video": "v.mp4"}, "annotations": [{"result": [{"type": "videorectangle", "value": {"labels": ["a"], "sequence": [{"frame": 0, "x": 0, "y": 0, "width": 5, "height": 5}]}}]}]}]', "a: task 0: result[0].frame: wrong type (frames are counted from 1)"),
-        ("label-studio", '[{"data": {"video": "v.mp4", "stgr": {"key_frames": [{"idx": "x"}]}}, "annotations": [{"result": []}]}]', "a: task 0: key_frames[0].idx: wrong type"),
+        ("label-studio", '[{"video": "v.mp4"}]', "a: task 0: data: field missing (export as JSON, not as"),
+        ("label-studio", studio({"labels": ["a"], "sequence": [{"frame": 0}]}),
+         "a: task 0: result[0].frame: wrong type (frames are counted from 1)"),
+        ("label-studio", studio(stgr={"key_frames": [{"idx": ""}]}), "a: task 0: key_frames[0].idx: wrong"),
         ("via", "{\"a\": 5}", "a: neither a VIA 2 project or export in JSON nor a VIA 3 project"),
         ("via", '{"file": {}, "view": {}, "metadata": {"1_a": {"vid": "1"}}}', "a: view 1: "),
         ("stgr", "{}", "a: row 0, byte 0: not a JSON list of rows"),
@@ -375,9 +383,9 @@ def cvat(frame: object = 0, x: object = 0, label: str = "cup") -> str:
         ("cvat", "<annotations/>", "a: nothing is annotated"),
     ],
 )  # fmt: skip
-def test_bad_files_end_with_one_line(tmp_path, capsys, monkeypatch, format, text, said):
+def test_bad_files_end_with_one_line(tmp_path, capsys, monkeypatch, short_clip, format, text, said):
     monkeypatch.chdir(tmp_path)
-    clip(Path("v.mp4"))
+    Path("v.mp4").symlink_to(short_clip)
     Path("a").write_text(text)
     assert convert("a", "--from", format, "-o", "out.json") == 2
     [line] = capsys.readouterr().err.splitlines()
@@ -407,11 +415,10 @@ def test_bad_options_end_with_one_line(tmp_path, capsys, monkeypatch, options, s
     assert capsys.readouterr().err == f"openo3: {said}\n"
 
 
-def test_names_of_files_are_found_as_tools_write_them(tmp_path):
+def test_names_of_files_are_found_as_tools_write_them(tmp_path, short_clip):
     for name in ("a/clip one.mp4", "b/clip one.mp4", "c.webm"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        clip(tmp_path / "made.mp4")
-        shutil.copyfile(tmp_path / "made.mp4", tmp_path / name)
+        shutil.copyfile(short_clip, tmp_path / name)
     with MediaFolder(tmp_path) as media:
         for name in (
             "/data/local-files/?d=x/a/clip%20one.mp4",
