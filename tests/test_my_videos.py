@@ -1,5 +1,4 @@
-"""`examples/my-videos/`: every record is taken, whole models and adapters train on it, and the mistakes that the
-documents name are rejected as they say."""
+"""`examples/my-videos/`: its records are taken, adapters train on it, mistakes are rejected as documented."""
 
 from __future__ import annotations
 
@@ -59,7 +58,7 @@ SHORT |= {"disable_tqdm": True, "dataloader_num_workers": 0}
 
 @pytest.mark.slow
 def test_adapters_train_on_the_example_and_are_merged_for_evaluation(tmp_path, monkeypatch):
-    """The stages one after the other by profiles/my-videos.yaml, with the adapters of profiles/one-gpu.yaml."""
+    """The stages in turn by profiles/my-videos.yaml, with the adapters of profiles/one-gpu.yaml."""
     blocks = read_blocks(PROFILE) | {"prompts": str(ROOT / "openo3/prompts/default.yaml")}
     lora = read_blocks(ROOT / "profiles/one-gpu.yaml")
     blocks["download"]["path"] = str(EXAMPLE)

@@ -1,7 +1,7 @@
 """`openo3 convert`: annotations of other tools as STGR records, and records for other tools.
 
-    openo3 convert tracks.xml --from cvat --media local/videos --task temporal -o local/STGR-RL.json
-    openo3 convert local/STGR-RL.json --from stgr --to label-studio --media local/videos -o tasks.json
+    openo3 convert tracks.xml --from cvat --media local --task temporal -o local/STGR-RL.json
+    openo3 convert local/STGR-RL.json --from stgr --to label-studio -o tasks.json
 
 Every line of standard output says what was written, left out or changed.
 """

@@ -99,7 +99,10 @@ def _row(clip: Clip, task: Task, name: str, question: str, answer: str, wanted: 
     stem = PurePosixPath(clip.path).stem
     row: Row = {"id": f"{stem}-{_slug(name)}", "task": str(task), "source": wanted.source}
     row |= {"question": question, "answer": answer}
-    row["image_path" if clip.is_image else "video_path"] = clip.path
+    kind = "image" if clip.is_image else "video"
+    row[f"{kind}_path"] = clip.path.removeprefix(
+        f"{kind}s/"
+    )  # of a folder as `download.source: local` has it
     return row | {"image_size": list(clip.size) if clip.is_image else None, "key_frames": [], "key_items": {}}
 
 

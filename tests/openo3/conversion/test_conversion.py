@@ -128,10 +128,11 @@ def test_label_studio_tasks_become_records(tmp_path):
     found = converted(tmp_path, EXAMPLES / "label-studio.json", "label-studio")
     rolling, mug = found
     assert (rolling["question"], rolling["answer"]) == ("What rolls onto the table?", "an orange")
-    assert (rolling["video_path"], rolling["task"]) == ("videos/kitchen.mp4", "temporal-spatial free-form QA")
+    assert (rolling["video_path"], rolling["task"]) == ("kitchen.mp4", "temporal-spatial free-form QA")
     assert [frame["time"] for frame in rolling["key_frames"]] == [1.52, 2.0, 3.0, 4.0, 5.96]
     assert_true(rolling, 0.98)
     assert (mug["task"], mug["question"], mug["image_size"]) == ("visual QA", "Where is the mug?", [320, 180])
+    assert mug["image_path"] == "desk.jpg"
     assert mug["answer"] == "<obj>mug</obj><box>[212,42,264,86]</box>"
 
 
