@@ -81,6 +81,8 @@ def read(file: Path, media: MediaFolder, notes: Counter[str]) -> list[Clip]:
     Raises `ConversionError` for the first part of the file that cannot be used.
     """
     data = read_json(file)
+    if isinstance(data, dict) and "sequences" in data:
+        raise ConversionError(f"{file}: BURST's form has masks and no boxes; convert it to TAO's first")
     if not isinstance(data, dict) or "annotations" not in data or "categories" not in data:
         raise ConversionError(f"{file}: not COCO, which is an object with annotations and categories")
     if len(_list(file, data, "annotations")) > MAX_KEYS:

@@ -148,6 +148,7 @@ def _record(raw: Mapping[str, Any]) -> dict[str, Any]:
     """The record that `write` put there. Raises `RowError` if it has been damaged since."""
     stgr.key_frames(raw)
     stgr.key_items(raw)
+    stgr.image_size(raw)
     for name in TEXTS.values():
         if raw.get(name) is not None:
             rows.text(raw, name)

@@ -21,6 +21,8 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from tqdm import tqdm
+
 from openo3.conversion.tracks import ConversionError, Timeline
 from openo3.fetch.path_suffixes import PathSuffixIndex
 from openo3.files.safe_path import UnsafePath, relative
@@ -52,6 +54,7 @@ class MediaFolder:
         self.folder, self.fps = folder, fps
         self._found: dict[str, Medium] = {}
         self._processes = Processes()
+        self._bar = tqdm(desc="media", unit="file", disable=None, leave=False)
 
     def __enter__(self) -> Self:
         return self
@@ -60,6 +63,7 @@ class MediaFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._processes.stop()
+        self._bar.close()
 
     def find(self, *names: str | None) -> Medium | None:
         """The first file that one of the names means, None if there is none.
@@ -139,6 +143,7 @@ class MediaFolder:
                 step_s = 1 / facts.fps if facts.fps else 1.0
                 timeline = Timeline(times_s, step_s, facts.duration_s)
             self._found[path] = Medium(path, facts.size, timeline)
+            self._bar.update()
         return self._found[path]
 
 

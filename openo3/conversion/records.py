@@ -142,7 +142,7 @@ def _of_picture(
     box = tracks[0].keys[0].box
     words = {"object": name, "place": place_in_words(box, box), "first": "", "last": ""}
     question = (wanted.question or QUESTIONS[Task.VISUAL]).format(**words)
-    answer = _boxed(clip, tracks)
+    answer = _boxed(tracks, clip.size)
     row = _row(clip, Task.VISUAL, name, question, answer, wanted)
     if wanted.reasoning:
         row["reasoning_process"] = f"I see the {answer}."
@@ -168,8 +168,9 @@ def _with_question(clip: Clip, wanted: Wanted, notes: Counter[str]) -> Row:
         )
     else:
         row |= {"key_frames": before.get("key_frames") or [], "key_items": before.get("key_items") or {}}
-        if clip.tracks and not _says(row["answer"], clip):
-            row["answer"] = _boxed(clip, clip.tracks)
+        size = row["image_size"] or clip.size  # the file here may be a copy of another size
+        if clip.tracks and not _says(row["answer"], clip.tracks, size):
+            row["answer"] = _boxed(clip.tracks, size)
     if not row["answer"] and task is Task.TEMPORAL and len(clip.spans) == 1:
         row["answer"] = format_span(clip.spans[0].start_s, clip.spans[0].end_s)
     elif clip.spans:
@@ -187,24 +188,24 @@ def _task(record: Mapping[str, Any], wanted: Wanted) -> Task:
         ) from None
 
 
-def _boxed(clip: Clip, tracks: Sequence[Track]) -> str:
-    """The answer about an image: its objects with boxes in pixels."""
-    space = pixels(clip.size)
+def _boxed(tracks: Sequence[Track], size: Sequence[int]) -> str:
+    """The answer about an image of this size: its objects with boxes in pixels."""
+    space = pixels((size[0], size[1]))
     names: dict[str, list[Box]] = {}
     for each in tracks:
         names.setdefault(each.name, []).append(space.from_normalised(each.keys[0].box))
     return " ".join(format_claim(name, boxes) for name, boxes in names.items())
 
 
-def _says(answer: str, clip: Clip) -> bool:
-    """Whether an answer has just the boxes of the clip, to the pixel."""
-    space = pixels(clip.size)
+def _says(answer: str, tracks: Sequence[Track], size: Sequence[int]) -> bool:
+    """Whether an answer has just these boxes, to the pixel."""
+    space = pixels((size[0], size[1]))
     said = {
         (claim.name, space.from_normalised(box))
         for claim in parse_claims(answer, space)
         for box in claim.boxes
     }
-    return said == {(each.name, space.from_normalised(each.keys[0].box)) for each in clip.tracks}
+    return said == {(each.name, space.from_normalised(each.keys[0].box)) for each in tracks}
 
 
 def _moments(

@@ -367,6 +367,7 @@ def studio(*values: dict, **data: object) -> str:
          'a: track 3: box 0: xtl: wrong type (expected a number, found "nan")'),
         ("cvat", cvat(label="a&lt;b"), "a: track 3: label: wrong type"),
         ("cvat", cvat(cvat_box(), video="w.mp4"), "w.mp4: not in . so the times of its frames cannot be"),
+        ("coco-video", '{"sequences": []}', "a: BURST's form has masks and no boxes"),
         ("coco-video", "[]", "a: not COCO, which is an object with annotations and categories"),
         ("coco-video", coco(annotations=[{"image_id": 1, "category_id": 2}]),
          "a: annotations[0]: category_id: wrong type (no category 2)"),
