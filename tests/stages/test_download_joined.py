@@ -17,7 +17,7 @@ from tests.support import local_folder, published
 from tests.support.archives import contents, needs_zip
 from tools.hub_server import HubServer
 
-QUICK = Limits(threads=4, stall_s=0.5, tries=2, wait_s=0.01)
+QUICK = Limits(threads=4, stall_s=20, tries=2, wait_s=0.01)
 VIDEOS = f"videos/local/videos/{local_folder.CLIP}"
 
 
