@@ -144,7 +144,7 @@ def test_one_source_in_a_list_is_the_same_as_without_one(tmp_path):
     for name, source in (("one", "local"), ("two", ("local",))):
         (tmp_path / name).mkdir()
         download.run(download.Params(source, path=str(tmp_path / "mine")), tmp_path / name)
-    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    assert contents(tmp_path / "one/data") == contents(tmp_path / "two/data")
 
 
 def test_rows_that_validate_rejects_stay_as_they_are(tmp_path):
