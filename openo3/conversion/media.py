@@ -134,7 +134,7 @@ class MediaFolder:
     def _open(self, path: str) -> Medium:
         if path not in self._found:
             file = self.folder / path
-            media = self._processes.call(_timed, file, 4 * probing_limit_s(file, TIME_LIMIT_S))
+            media = self._processes.call(_timed, file.absolute(), 4 * probing_limit_s(file, TIME_LIMIT_S))
             if isinstance(media, MediaError):
                 raise ConversionError(f"{file}: {media}")
             facts, times_s = media

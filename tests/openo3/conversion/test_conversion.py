@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,11 @@ import pytest
 from openo3.annotations import stgr
 from openo3.cli.main import main
 from openo3.conversion import FORMATS, MediaFolder
+from openo3.conversion import media as media_module
 from openo3.conversion.records import Wanted, place_in_words, rows
 from openo3.core.geometry import box_iou
 from openo3.core.schema import Task
+from openo3.media.isolated import Processes
 from tests.support.clips import clip, ffmpeg
 from tools import my_videos
 
@@ -22,6 +25,17 @@ ROOT = Path(__file__).parents[3]
 EXAMPLES = ROOT / "examples/annotations"
 MEDIA = ROOT / "examples/my-videos"
 SCENES = {scene.name: scene for scene in (my_videos.KITCHEN, my_videos.STREET, my_videos.DESK)}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_process() -> Iterator[None]:
+    """All folders open their files in one process, as starting it takes most of a test's time."""
+    shared = Processes()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(media_module, "Processes", lambda: shared)
+        patch.setattr(MediaFolder, "__exit__", lambda *_: None)
+        yield
+    shared.stop()
 
 
 @pytest.fixture(scope="module")
