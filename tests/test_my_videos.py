@@ -130,7 +130,7 @@ MISTAKES = {
     "a box of `visual QA` normalised, not in pixels": row(VISUAL)
     | {"answer": "<obj>mug</obj><box>[0.66,0.23,0.83,0.48]</box>"},
     "`image_size` as height and width": row(VISUAL)
-    | {"image_size": [180, 320], "answer": "<box>[1,2,30,40]</box>"},
+    | {"image_size": [180, 320], "answer": "<box>[1,2,30,40]</box>", "reasoning_process": "There."},
     "a key frame's `time` in milliseconds, or the number of its frame": frames(
         lambda each: [frame | {"time": 25 * frame["time"]} for frame in each]
     ),

@@ -249,7 +249,7 @@ def _street(draw: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
     for trunk in (64, 262):
         draw.rectangle(_large((trunk, 70, trunk + 6, 112)), fill=(86, 62, 44))
         for _ in range(26):
-            cx, cy = rng.normal(trunk + 3, 11), rng.normal(56, 9)
+            cx, cy = float(rng.normal(trunk + 3, 11)), float(rng.normal(56, 9))
             green = tuple(int(value) for value in (60 + rng.uniform(-14, 22), 110 + rng.uniform(-20, 24), 58))
             draw.ellipse(_large((cx - 9, cy - 8, cx + 9, cy + 8)), fill=green)
 
