@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from openo3.configuration import Positive
 from openo3.core.rewards import RewardSettings, all_rewards
+from openo3.model.batch_size import TokensPerBatch
 from openo3.model.load import load_processor
 from openo3.training.checkpoints import keepers
 from openo3.training.examples import Examples
@@ -41,10 +41,11 @@ ARTIFACTS = Artifacts(Path("data/models/gspo"), Path("plots/gspo.csv"), Path("me
 
 @dataclass(frozen=True)
 class Data(DataParams):
-    """`tokens_per_batch`: how many tokens, of prompts and of completions to come, are decoded at once.
+    """`tokens_per_batch`: how many tokens, of prompts and of completions to come, are decoded at once; with
+    "auto" as many as the free memory holds at the first rollout.
     `max_tokens` is about prompts alone. The reward `ans_where` judges the answers of `direct`."""
 
-    tokens_per_batch: Positive = 32768
+    tokens_per_batch: TokensPerBatch = 32768
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ ARTIFACTS = Artifacts(Path("data/models/sft"), Path("plots/sft.csv"), Path("metr
 @dataclass(frozen=True)
 class Data(DataParams):
     """`most_per_pack`: how many records about the same frames share a row. `max_tokens` is about prompts with
-    their answers.
+    their answers. `balance`: several processes get packs of about as many tokens; one alone is not affected.
 
     Without `reasoning` every question is asked plainly and only its answer is taught: the control that shows
     what the reasoning contributes.
@@ -33,6 +33,7 @@ class Data(DataParams):
     loss_on: LossOn = "answer"
     most_per_pack: Positive = 8
     reasoning: bool = True
+    balance: bool = True
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ def main() -> None:
             lora=lora,
             on_non_finite=params.on_non_finite,
             on_full_disk=params.on_full_disk,
+            balance=data.balance,
         )
         return trainer, examples
 

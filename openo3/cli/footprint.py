@@ -62,6 +62,8 @@ def _rollout_gb(block: Mapping[str, Any], shape: Shape, zero: int, each_gb: floa
         colocated = trainer.get("vllm_mode", "colocate") == "colocate"
         return {"vLLM": trainer.get("vllm_gpu_memory_utilization", 0.3) * each_gb} if colocated else {}
     cached = block["data"].get("tokens_per_batch", 32768)
+    if cached == "auto":  # what is left
+        cached = 0
     parts = {CACHE: cached * shape.layers * 2 * shape.kv_width * 2 / GB}
     if zero == 3:
         parts[WHOLE] = 2 * shape.billion_weights

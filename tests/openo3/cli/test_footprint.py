@@ -35,6 +35,12 @@ def test_estimates_match_a_calculation_by_hand(blocks: dict) -> None:
     assert set(sft) == {"weights", "gradients", "optimizer", "activations"}
 
 
+def test_a_batch_size_that_finds_itself_takes_what_is_left(blocks: dict) -> None:
+    blocks["gspo"]["data"]["tokens_per_batch"] = "auto"
+    parts = footprint.gpu_memory_gb("gspo", blocks, SHAPE, gpus=8, each_gb=80)
+    assert parts["cache of the rollout"] == 0
+
+
 def test_rollout_and_update_memory_are_not_counted_together() -> None:
     parts = {
         "weights": 10.0,
