@@ -81,7 +81,7 @@ def test_one_prompt_that_does_not_fit_is_named_by_its_length(
     engine = LocalEngine(family.model, family.processor)
     length = len(engine._pack(asked, [0]).prefix_ids)
     with pytest.raises(TooLargeError, match=f"a prompt of {length} tokens .* show fewer or smaller frames"):
-        engine.generate(asked, SAMPLED)
+        engine.generate(asked[:1], SAMPLED)
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(
