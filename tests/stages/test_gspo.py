@@ -68,6 +68,7 @@ def test_a_killed_run_resumes_with_the_same_artifacts(
     gspo.main()
     assert steps == [2, 3]
     complete(place)
+    weights = (place / "data/models/gspo/model.safetensors").read_bytes()
     resumed = seeds.pop()
     assert not seeds
     steps.clear()
@@ -75,6 +76,7 @@ def test_a_killed_run_resumes_with_the_same_artifacts(
     assert steps == [0, 1, 2, 3]
     assert seeds[1] == resumed != seeds[0]
     complete(place)
+    assert (place / "data/models/gspo/model.safetensors").read_bytes() == weights
 
 
 @pytest.mark.parametrize("direct", [None, False, True])

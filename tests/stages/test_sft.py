@@ -69,11 +69,11 @@ def test_a_killed_run_resumes_with_the_same_artifacts(tmp_path: Path, steps: lis
     complete(tmp_path)
     assert not (tmp_path / "data/models/sft/training_args.bin").exists()
     assert checkpoints(tmp_path, "sft") == []
-    once = {path.name for path in (tmp_path / "data/models/sft").iterdir()}
+    once = {path.name: path.read_bytes() for path in (tmp_path / "data/models/sft").iterdir()}
     steps.clear()
     sft.main()  # nothing is left to resume from
     assert steps == [0, 1, 2, 3]
-    assert {path.name for path in (tmp_path / "data/models/sft").iterdir()} == once
+    assert {path.name: path.read_bytes() for path in (tmp_path / "data/models/sft").iterdir()} == once
     complete(tmp_path)
 
 
@@ -272,7 +272,7 @@ def test_no_process_waits_for_one_that_was_killed(tmp_path: Path) -> None:
     """After two steps the folder of the checkpoints vanishes, after a third one a process does."""
     (tmp_path / "params.yaml").unlink()
     workplace.write_params(tmp_path, sft={"save_steps": 1, "per_device_train_batch_size": 1})
-    done = in_two_processes(tmp_path, _LOST_FOLDER_AND_PROCESS, seconds=120)
+    done = in_two_processes(tmp_path, _LOST_FOLDER_AND_PROCESS)
     assert done.returncode != 0
     assert " was not saved (" not in done.stderr
     assert checkpoints(tmp_path, "sft") == ["checkpoint-3"]
