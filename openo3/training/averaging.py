@@ -1,8 +1,8 @@
-"""The mean of the trained weights over the later updates of a run, instead of the weights after the last one.
+"""The mean of the trained weights over the later updates of a run, not the weights after the last one.
 
-A small batch of rewards is a noisy guide: single updates scatter around the course of a training, and where the
-last one lands is partly chance. The mean of the weights over many updates keeps the course and loses most of the
-scatter (Polyak and Juditsky 1992; for networks Izmailov et al. 2018, arXiv 1803.05407). docs/ablation.md measures it.
+A small batch of rewards is a noisy guide: single updates scatter around the course of a training, and where
+the last one lands is partly chance. The mean over many updates keeps the course and loses most of the scatter
+(Polyak and Juditsky 1992; for networks Izmailov et al. 2018, arXiv 1803.05407). docs/ablation.md measures it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MEAN = "mean_weight"
 
 
 class AverageWeights(TrainerCallback):
-    """Replaces the weights at the end of training by their mean after each update from `share` of the steps on.
+    """Replaces the weights at the end by their mean after each update from `share` of the steps on.
 
     `share` is in 0-1, of `max_steps`. The mean is of the weights' own precision, and costs as much memory as
     they do.
@@ -50,7 +50,7 @@ class AverageWeights(TrainerCallback):
 def averaging(share: float | None, config: TrainingArguments) -> list[TrainerCallback]:
     """The callback for `share`, none without one.
 
-    Raises `ValueError` for DeepSpeed and FSDP, whose optimizers hold parts of the weights in a form of their own.
+    Raises `ValueError` for DeepSpeed and FSDP, whose optimizers hold parts of the weights in their own form.
     """
     if share is None:
         return []

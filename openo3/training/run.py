@@ -33,8 +33,8 @@ class TrainingParams:
     `freeze_vision`: the vision tower, with its merger, is not trained. `compile_layers`: with torch.compile,
     which needs a C++ compiler, or Triton on a GPU.
 
-    `average_from`: the trained model is the mean of the weights after each update from this share of the steps
-    on (`openo3.training.averaging`); without it, the weights after the last update.
+    `average_from`: the trained model is the mean of the weights after each update from this share of the
+    steps on (`openo3.training.averaging`); without it, the weights after the last update.
 
     `keep_best`: this many of the best checkpoints stay beside the newest one, in .cache/openo3, also after
     the run. `on_full_disk`: whether training continues when a checkpoint cannot be written.
