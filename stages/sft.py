@@ -7,6 +7,7 @@ from pathlib import Path
 
 from openo3.configuration import Positive
 from openo3.model.load import load_processor
+from openo3.training.averaging import averaging
 from openo3.training.checkpoints import keepers
 from openo3.training.examples import Examples
 from openo3.training.run import Artifacts, DataParams, TrainingParams, load_examples, pass_on, run
@@ -55,6 +56,8 @@ def main() -> None:
         lora = lora_config(params.lora)
     with settings_of("sft.trainer"):  # before the model: ZeRO-3 loads it in pieces
         config = SFTConfig(output_dir=str(work), **params.trainer)
+    with settings_of("sft.average_from"):
+        averages = averaging(params.average_from, config)
 
     def make() -> tuple[GroundedSFTTrainer, Examples]:
         processor, data = load_processor(BASE), params.data
@@ -70,7 +73,7 @@ def main() -> None:
             config,
             loss_on=data.loss_on,
             most_per_pack=data.most_per_pack,
-            callbacks=keepers("loss", params.keep_best, greater_is_better=False),
+            callbacks=[*keepers("loss", params.keep_best, greater_is_better=False), *averages],
             lora=lora,
             on_non_finite=params.on_non_finite,
             on_full_disk=params.on_full_disk,
