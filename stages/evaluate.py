@@ -19,7 +19,7 @@ from openo3.benchmarks.asking import answer, blank
 from openo3.benchmarks.base import Benchmark, Record, Results
 from openo3.benchmarks.conditions import CONDITIONS, Condition
 from openo3.benchmarks.voting import Poll, VoteParams
-from openo3.configuration import Positive, within
+from openo3.configuration import Positive, Seed, within
 from openo3.core.prompts import Prompts
 from openo3.files.artifacts import atomic_directory, read_json, write_json, write_jsonl
 from openo3.media.frame_store import FrameStore
@@ -49,7 +49,7 @@ class Params:
     records_per_batch: Positive = 32
     tokens_per_batch: Positive = 6144
     vllm: dict[str, Any] | None = None
-    seed: int = 0
+    seed: Seed = 0
     except_for: dict[str, list[conditions.Name]] = field(default_factory=dict)
     votes: VoteParams = field(default_factory=VoteParams)
     judge: judges.JudgeParams = field(default_factory=judges.JudgeParams)
@@ -126,12 +126,12 @@ def main() -> None:
     params = load_params("evaluate", Params)
     templates, prompts = load_prompts()
     known = benchmarks_of(params)
+    with settings_of("evaluate.judge"):
+        judge = judges.load(params.judge, prompts)
     model, out = Path(f"data/models/{name}"), Path(f"data/predictions/{name}")
     stores = [FRAMES / bench / "index.json" for bench in params.decodings]
     work = workspace(f"evaluate-{name}", [model, BENCH, *stores, templates], asdict(params), code="evaluate")
     engine = load_engine(model, params, prompts)
-    with settings_of("evaluate.judge"):
-        judge = judges.load(params.judge, prompts)
     for bench in sorted({path.stem for path in BENCH.glob("*.json")} - set(params.decodings)):
         print(f"evaluate: {bench} is not in evaluate.decodings, left out")
     made_by = model_protocol(name, model, work) | protocol.of_engine(engine.facts)

@@ -17,6 +17,7 @@ from openo3.training.gspo import (
     gspo_trainer,
 )
 from openo3.training.run import Artifacts, DataParams, TrainingParams, load_examples, pass_on, run
+from openo3.training.settings import trainer_config
 from openo3.training.weights import load_for_training, lora_config
 from openo3.training.workspace import workspace
 from stages.params import load_params, settings_of, wrong
@@ -68,12 +69,14 @@ def main() -> None:
     templates, prompts = load_prompts()
     if pass_on("gspo", ROWS, START, ARTIFACTS):
         return
-    work = workspace("gspo", [START, ROWS, FRAMES / "index.json", templates], asdict(params))
     with settings_of("gspo.lora"):
         lora = lora_config(params.lora)
     with settings_of("gspo.trainer"):
-        config = GRPOConfig(output_dir=str(work), **params.trainer)
+        config = trainer_config(GRPOConfig, params.trainer)
         check_save_steps(config)
+    # Last: it removes the unfinished work of other settings, which a mistyped one must not
+    work = workspace("gspo", [START, ROWS, FRAMES / "index.json", templates], asdict(params))
+    config.output_dir = str(work)
 
     def make() -> tuple[GroundedGSPOTrainer, Examples]:
         processor, data = load_processor(START), params.data

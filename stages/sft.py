@@ -10,6 +10,7 @@ from openo3.model.load import load_processor
 from openo3.training.checkpoints import keepers
 from openo3.training.examples import Examples
 from openo3.training.run import Artifacts, DataParams, TrainingParams, load_examples, pass_on, run
+from openo3.training.settings import trainer_config
 from openo3.training.sft import GroundedSFTTrainer, LossOn, sft_trainer
 from openo3.training.weights import load_for_training, lora_config
 from openo3.training.workspace import workspace
@@ -49,11 +50,13 @@ def main() -> None:
     templates, prompts = load_prompts()
     if pass_on("sft", ROWS, BASE, ARTIFACTS):
         return
-    work = workspace("sft", [BASE, ROWS, FRAMES / "index.json", templates], asdict(params))
     with settings_of("sft.lora"):
         lora = lora_config(params.lora)
     with settings_of("sft.trainer"):  # before the model: ZeRO-3 loads it in pieces
-        config = SFTConfig(output_dir=str(work), **params.trainer)
+        config = trainer_config(SFTConfig, params.trainer)
+    # Last: it removes the unfinished work of other settings, which a mistyped one must not
+    work = workspace("sft", [BASE, ROWS, FRAMES / "index.json", templates], asdict(params))
+    config.output_dir = str(work)
 
     def make() -> tuple[GroundedSFTTrainer, Examples]:
         processor, data = load_processor(BASE), params.data
