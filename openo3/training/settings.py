@@ -11,6 +11,7 @@ from typing import Any, TypeVar, get_type_hints
 
 from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 from transformers import TrainingArguments
+from transformers.integrations import get_reporting_integration_callbacks
 
 from openo3.configuration import within
 from openo3.training.workspace import CACHE
@@ -29,6 +30,13 @@ _NOT_BELOW_0 = (
 )  # fmt: skip
 _SHARES = ("adam_beta1", "adam_beta2", "label_smoothing_factor", "min_p", "top_p")
 _SEEDS = ("data_seed", "seed")
+_CHOICES = {
+    ("GRPOConfig", "importance_sampling_level"): ("sequence", "token"),
+    ("GRPOConfig", "loss_type"): (
+        "bnpo", "cispo", "dapo", "dr_grpo", "grpo", "luspo", "sapo", "vespo",
+    ),
+}  # fmt: skip
+"""What TRL refuses only once it has a rollout to score."""
 
 
 def trainer_config(cls: type[C], settings: Mapping[str, Any]) -> C:
@@ -42,6 +50,9 @@ def trainer_config(cls: type[C], settings: Mapping[str, Any]) -> C:
         if name in hints:
             _check_type(name, value, hints[name])
             _check_range(name, value)
+            if value not in (choices := _CHOICES.get((cls.__name__, name), (value,))):
+                raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
+    get_reporting_integration_callbacks(settings.get("report_to"))  # raises as late otherwise
     return cls(output_dir=str(CACHE), **settings)
 
 
