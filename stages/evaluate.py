@@ -125,9 +125,7 @@ def main() -> None:
     name = sys.argv[1]
     params = load_params("evaluate", Params)
     templates, prompts = load_prompts()
-    known = benchmarks_of(params)
-    with settings_of("evaluate.judge"):
-        judge = judges.load(params.judge, prompts)
+    known, judge = check(params, prompts)
     model, out = Path(f"data/models/{name}"), Path(f"data/predictions/{name}")
     stores = [FRAMES / bench / "index.json" for bench in params.decodings]
     work = workspace(f"evaluate-{name}", [model, BENCH, *stores, templates], asdict(params), code="evaluate")
@@ -163,6 +161,13 @@ def main() -> None:
     write_json(metrics_file, metrics)
     write_json(protocol.beside(metrics_file), protocols)
     shutil.rmtree(work, ignore_errors=True)
+
+
+def check(params: Params, prompts: Prompts) -> tuple[dict[str, Benchmark], judges.Judge]:
+    """The benchmarks and the judge. Raises `SystemExit(2)` after one line if there is no such one."""
+    with settings_of("evaluate.judge"):
+        judge = judges.load(params.judge, prompts)
+    return benchmarks_of(params), judge
 
 
 def benchmarks_of(params: Params) -> dict[str, Benchmark]:

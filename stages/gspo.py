@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from openo3.configuration import Positive
 from openo3.core.rewards import RewardSettings, all_rewards
@@ -22,6 +23,10 @@ from openo3.training.weights import load_for_training, lora_config
 from openo3.training.workspace import workspace
 from stages.params import load_params, settings_of, wrong
 from stages.prompts import load_prompts
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+    from trl import GRPOConfig
 
 START, ROWS, FRAMES = Path("data/models/sft"), Path("data/validated/rl.jsonl"), Path("data/frames/train")
 COLUMNS = {
@@ -62,19 +67,25 @@ class Params(TrainingParams):
             )
 
 
-def main() -> None:
+def check(params: Params) -> tuple[GRPOConfig, LoraConfig | None]:
+    """The settings of the libraries. Raises `SystemExit(2)` after one line for those that they refuse."""
     from trl import GRPOConfig
 
-    params = load_params("gspo", Params)
-    templates, prompts = load_prompts()
-    if pass_on("gspo", ROWS, START, ARTIFACTS):
-        return
     with settings_of("gspo.lora"):
         lora = lora_config(params.lora)
     with settings_of("gspo.trainer"):
         config = trainer_config(GRPOConfig, params.trainer)
         check_save_steps(config)
-    # Last: it removes the unfinished work of other settings, which a mistyped one must not
+    return config, lora
+
+
+def main() -> None:
+    params = load_params("gspo", Params)
+    templates, prompts = load_prompts()
+    if pass_on("gspo", ROWS, START, ARTIFACTS):
+        return
+    config, lora = check(params)
+    # After the check: it removes the unfinished work of other settings, which mistyped ones must not
     work = workspace("gspo", [START, ROWS, FRAMES / "index.json", templates], asdict(params))
     config.output_dir = str(work)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from openo3.configuration import Positive
 from openo3.model.load import load_processor
@@ -16,6 +17,10 @@ from openo3.training.weights import load_for_training, lora_config
 from openo3.training.workspace import workspace
 from stages.params import load_params, settings_of, wrong
 from stages.prompts import load_prompts
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+    from trl import SFTConfig
 
 BASE, ROWS, FRAMES = Path("data/models/base"), Path("data/validated/sft.jsonl"), Path("data/frames/train")
 COLUMNS = {name: name for name in ("loss", "learning_rate", "grad_norm", "mean_token_accuracy", "entropy")}
@@ -43,18 +48,23 @@ class Params(TrainingParams):
     data: Data = field(default_factory=Data)
 
 
-def main() -> None:
+def check(params: Params) -> tuple[SFTConfig, LoraConfig | None]:
+    """The settings of the libraries. Raises `SystemExit(2)` after one line for those that they refuse."""
     from trl import SFTConfig
 
+    with settings_of("sft.lora"):
+        lora = lora_config(params.lora)
+    with settings_of("sft.trainer"):
+        return trainer_config(SFTConfig, params.trainer), lora
+
+
+def main() -> None:
     params = load_params("sft", Params)
     templates, prompts = load_prompts()
     if pass_on("sft", ROWS, BASE, ARTIFACTS):
         return
-    with settings_of("sft.lora"):
-        lora = lora_config(params.lora)
-    with settings_of("sft.trainer"):  # before the model: ZeRO-3 loads it in pieces
-        config = trainer_config(SFTConfig, params.trainer)
-    # Last: it removes the unfinished work of other settings, which a mistyped one must not
+    config, lora = check(params)  # before the model: ZeRO-3 loads it in pieces
+    # After the check: it removes the unfinished work of other settings, which mistyped ones must not
     work = workspace("sft", [BASE, ROWS, FRAMES / "index.json", templates], asdict(params))
     config.output_dir = str(work)
 

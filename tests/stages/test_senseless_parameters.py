@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +18,7 @@ from trl import GRPOConfig, SFTConfig
 
 from openo3.configuration import ConfigurationError, parse_block
 from openo3.training.settings import trainer_config
+from stages import check
 from tests.support.checkout import ROOT
 
 BLOCKS: dict[str, Any] = YAML(typ="safe").load(ROOT / "params.yaml")
@@ -161,3 +163,32 @@ def test_a_mistyped_setting_keeps_the_unfinished_work(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"params.yaml: {stage}.trainer: learning_rate: ")
     assert kept.is_dir()
+
+
+def test_all_blocks_are_checked_before_any_stage_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is wrong with `evaluate` is not said after hours of training."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "openo3").symlink_to(ROOT / "openo3")
+    file = tmp_path / "params.yaml"
+    shutil.copy(ROOT / "params.yaml", file)
+    check.main()
+    assert check.CHECKED.is_file()
+    good = YAML(typ="safe").load(file)
+    for changes, said in (
+        ({"evaluate": {"judge": {"kind": "served"}}}, "evaluate.judge: judge: a served judge needs url and model"),
+        ({"evaluate": {"decodings": {"none": ["greedy"]}}}, "evaluate.decodings: "),
+        ({"gspo": {"lora": {"rank": 8}}}, "gspo.lora: "),
+        ({"reports": {}}, "reports: no stage of this name"),
+    ):
+        blocks = good | {name: good.get(name, {}) | block for name, block in changes.items()}
+        with file.open("w") as open_file:
+            YAML(typ="safe").dump(blocks, open_file)
+        with pytest.raises(SystemExit) as stop:
+            check.main()
+        assert stop.value.code == 2
+        assert capsys.readouterr().err.splitlines()[-1].startswith(f"params.yaml: {said}")
+    shutil.copy(ROOT / "params.yaml", file)
+    monkeypatch.setattr(check, "load_params", lambda *_: pytest.fail("a good file is checked once"))
+    check.main()
