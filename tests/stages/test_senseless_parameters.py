@@ -22,7 +22,7 @@ from stages import check
 from tests.support.checkout import ROOT
 
 BLOCKS: dict[str, Any] = YAML(typ="safe").load(ROOT / "params.yaml")
-STAGES = ("base_model", "download", "validate", "sample_frames", "sft", "gspo", "evaluate", "report")
+STAGES = tuple(YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"])
 TRAINERS = {"sft": SFTConfig, "gspo": GRPOConfig}
 FREE = {
     "download.path", "base_model.source", "report.about",  # any text
@@ -173,6 +173,7 @@ def test_all_blocks_are_checked_before_any_stage_runs(
     (tmp_path / "openo3").symlink_to(ROOT / "openo3")
     file = tmp_path / "params.yaml"
     shutil.copy(ROOT / "params.yaml", file)
+    assert check.STAGES == STAGES
     check.main()
     assert check.CHECKED.is_file()
     good = YAML(typ="safe").load(file)
