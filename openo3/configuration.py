@@ -30,6 +30,7 @@ MAX_VALUES = 200_000
 """Of a parameter file, with what its anchors stand for."""
 
 _LONGEST = 300  # characters of what an error quotes
+_MOST = 8  # problems that one error names
 _NOT_YAML = (AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError, YAMLError)
 """What reading YAML raises: the values of tags and dates are made by Python, each with errors of its own."""
 
@@ -118,8 +119,10 @@ def _parse(path: str | Path, value: Any, cls: type[T], *block: str) -> T:
     try:
         parsed: Any = model.model_validate_json(text)
     except ValidationError as error:
-        reasons = "; ".join(_reason(problem, block) for problem in error.errors(include_url=False))
-        raise ConfigurationError(f"{path}: {reasons}") from None
+        problems = error.errors(include_url=False)
+        reasons = "; ".join(_reason(problem, block) for problem in problems[:_MOST])
+        more = f"; and {len(problems) - _MOST} more" if len(problems) > _MOST else ""
+        raise ConfigurationError(f"{path}: {reasons}{more}") from None
     return parsed.value
 
 

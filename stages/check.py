@@ -1,7 +1,7 @@
 """Read every block of `params.yaml` as its stage does, before any stage runs: `python -m stages.check`.
 
-A stage checks its own block when it starts. Without this, a mistake in `evaluate` would be found when training
-has ended. A file that was found good is not checked again.
+A stage checks its own block when it starts. Without this, a mistake in `evaluate` would be found when
+training has ended. A file that was found good is not checked again.
 """
 
 from __future__ import annotations

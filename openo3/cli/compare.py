@@ -150,7 +150,7 @@ def _evaluated(file: str, content: Mapping[str, Any], anyway: bool) -> dict[tupl
 
 
 def _protocol(file: Path, protocols: Any, benchmark: str, condition: str) -> Mapping[str, Any]:
-    """That of one number; empty where the file does not have it. Raises `InputError` for one of another form."""
+    """That of one number; empty where the file has none. Raises `InputError` for one of another form."""
     found = protocols
     for name in (benchmark, condition):
         found = found.get(name, {}) if isinstance(found, dict) else None
@@ -160,7 +160,7 @@ def _protocol(file: Path, protocols: Any, benchmark: str, condition: str) -> Map
 
 
 def _is_score(value: Any) -> bool:
-    return isinstance(value, float) and math.isfinite(value) or type(value) is int and abs(value) < 1e15
+    return (isinstance(value, float) and math.isfinite(value)) or (type(value) is int and abs(value) < 1e15)
 
 
 def _video(named: Any) -> Any:

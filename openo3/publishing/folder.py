@@ -64,7 +64,9 @@ def _others(target: Path) -> list[str]:
     written = read_json(target / RECORD).get(FILES) if (target / RECORD).is_file() else None
     if not isinstance(written, list):
         return []
-    return sorted({str(file.relative_to(target)) for file in target.rglob("*") if not file.is_dir()} - {*written})
+    return sorted(
+        {str(file.relative_to(target)) for file in target.rglob("*") if not file.is_dir()} - {*written}
+    )
 
 
 def is_published(record: Path) -> bool:

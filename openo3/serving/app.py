@@ -25,6 +25,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -98,6 +99,7 @@ def create_app(
     app.add_exception_handler(ApiError, _refuse)
     app.add_exception_handler(HTTPException, _refuse)
     app.add_exception_handler(RequestValidationError, _refuse)
+    app.add_exception_handler(ClientDisconnect, _refuse)
     app.add_middleware(Guard, api_key=access.api_key, open_paths=frozenset(ASSETS))
     return app
 
@@ -322,6 +324,8 @@ async def _refuse(request: Request, error: Exception) -> Response:
         error = ApiError(error.status_code, str(error.detail))
     elif isinstance(error, RequestValidationError):  # of what is in the path
         error = ApiError(404, "not found")
+    elif isinstance(error, ClientDisconnect):
+        error = ApiError(499, "the client has gone")
     assert isinstance(error, ApiError)
     return error.response()
 

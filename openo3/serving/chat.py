@@ -247,7 +247,9 @@ def _sampling(request: _Body, limits: ServingLimits) -> Sampling:
     if temperature is None:
         temperature = Votes.temperature if n > 1 else 0.0
     if 0 < temperature < LEAST_TEMPERATURE:
-        raise invalid(f"temperature is {temperature:g}, expected 0 or at least {LEAST_TEMPERATURE}", "temperature")
+        raise invalid(
+            f"temperature is {temperature:g}, expected 0 or at least {LEAST_TEMPERATURE}", "temperature"
+        )
     if n > 1 and temperature == 0:
         raise invalid("n: several answers need a temperature above 0", "n")
     asked = request.max_completion_tokens or request.max_tokens or limits.max_tokens

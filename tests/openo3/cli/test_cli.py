@@ -445,7 +445,9 @@ def test_a_closed_output_pipe_is_no_error(tmp_path):
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("row", [VIDEO, IMAGE, MCQ, TEMPORAL, GENERAL, RESULT], ids=lambda row: row.get("id", "score"))
+@pytest.mark.parametrize(
+    "row", [VIDEO, IMAGE, MCQ, TEMPORAL, GENERAL, RESULT], ids=lambda row: row.get("id", "score")
+)
 def test_mutants_of_a_row_are_scored_or_refused_in_one_line(tmp_path, capsys, row):
     file = tmp_path / "rows.json"
     command = ["score", "vstar"] if row is RESULT else ["rewards"]

@@ -167,7 +167,10 @@ def test_mutants_of_its_files_are_compared_or_refused_in_one_line(
         "scores": tmp_path / "scores.json",
     }[part]
     if part == "scores":
-        rows = [{"path": f"{n}.mp4", "question": "q", "answer": "2-6", "completions": {"when": GOOD}} for n in (1, 2)]
+        rows = [
+            {"path": f"{n}.mp4", "question": "q", "answer": "2-6", "completions": {"when": GOOD}}
+            for n in (1, 2)
+        ]
         (tmp_path / "rows.json").write_text(json.dumps(rows))
         capsys.readouterr()
         assert cli.main(["score", "tvgbench", str(tmp_path / "rows.json"), "--per-record"]) == 0

@@ -235,7 +235,9 @@ def test_a_gallery_that_holds_files_of_others_is_not_replaced(own, monkeypatch, 
     file.write_text("mine")
     assert main(["gallery", "--models", "sft"]) == 2
     said = capsys.readouterr().err.splitlines()[-1]
-    assert said == f"openo3: --out reports/gallery: holds {name}, which is not the gallery's; move it elsewhere"
+    assert (
+        said == f"openo3: --out reports/gallery: holds {name}, which is not the gallery's; move it elsewhere"
+    )
     assert file.read_text() == "mine"
 
 

@@ -119,7 +119,10 @@ def test_an_endless_chat_template_is_refused(folder: Path) -> None:
     ("line", "said"),
     [
         ("{% set a = 'a' * 10**11 %}", "needs more than 1 GiB"),
-        ("{% set n = namespace(a='aaaaaaaa') %}{% for _ in range(60) %}{% set n.a = n.a ~ n.a %}{% endfor %}", "1 GiB"),
+        (
+            "{% set n = namespace(a='ab') %}{% for _ in range(60) %}{% set n.a = n.a ~ n.a %}{% endfor %}",
+            "more than 1 GiB",
+        ),
         ("{% set a = messages | length %}{{ (9 + a) ** (9 ** 9 + a) > 1 }}", "runs on after 0.5 s"),
         ("{{ 9 ** 9 ** 9 > 1 }}", "runs on after 0.5 s"),
     ],

@@ -259,7 +259,9 @@ def test_a_base_models_card_of_another_form_states_no_licence(checkout, monkeypa
     assert ModelCard.load(checkout / "out/mine/README.md").data.license == "other"
 
 
-@pytest.mark.parametrize("file", ["metrics/evaluate/gspo.json", "metrics/validation.json", "metrics/gspo.json"])
+@pytest.mark.parametrize(
+    "file", ["metrics/evaluate/gspo.json", "metrics/validation.json", "metrics/gspo.json"]
+)
 def test_mutants_of_the_metrics_are_published_or_refused_in_one_line(checkout, capsys, file):
     for text in mutants(json.loads((checkout / file).read_text()), 25):
         (checkout / file).write_text(text)

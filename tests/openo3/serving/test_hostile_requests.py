@@ -1,8 +1,9 @@
-"""Requests that are wrong on purpose: a refusal in OpenAI's form each, and the server answers the next one."""
+"""Requests that are wrong on purpose: each is refused in OpenAI's form, and the server answers the next."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -54,9 +55,8 @@ def test_what_is_no_form_with_a_file_is_refused(address: str, content: bytes, ki
 def test_uploads_that_arrive_at_the_same_time_count_too(address: str) -> None:
     """Slow ones would otherwise fill the disk, however few may wait for a question."""
     host, port = address.removeprefix("http://").split(":")
-    begun = (
-        f"POST /v1/files HTTP/1.1\r\nHost: {host}\r\nContent-Type: {MULTIPART}\r\nContent-Length: 1000000\r\n\r\n"
-    )
+    head = f"Host: {host}\r\nContent-Type: {MULTIPART}\r\nContent-Length: 1000000"
+    begun = f"POST /v1/files HTTP/1.1\r\n{head}\r\n\r\n"
     slow = [socket.create_connection((host, int(port))) for _ in range(SMALL.uploads)]
     try:
         for each in slow:
@@ -76,6 +76,25 @@ def test_uploads_that_arrive_at_the_same_time_count_too(address: str) -> None:
     httpx.delete(f"{address}/v1/files/{answer.json()['id']}")
 
 
+@pytest.mark.parametrize("path", ["/v1/files", "/v1/chat/completions"])
+def test_a_client_that_goes_away_while_it_sends_is_no_error_of_the_server(address: str, path: str) -> None:
+    host, port = address.removeprefix("http://").split(":")
+    kind = MULTIPART if path == "/v1/files" else "application/json"
+    head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: {kind}\r\nContent-Length: 99\r\n\r\n"
+    said: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())
+    logging.getLogger("uvicorn.error").addHandler(handler)
+    try:
+        with socket.create_connection((host, int(port))) as gone:
+            gone.sendall(head.encode() + FORM[:20])
+            time.sleep(0.2)
+        time.sleep(0.5)
+    finally:
+        logging.getLogger("uvicorn.error").removeHandler(handler)
+    assert said == []
+
+
 @pytest.mark.parametrize(
     ("changed", "named"),
     [
@@ -88,7 +107,11 @@ def test_uploads_that_arrive_at_the_same_time_count_too(address: str) -> None:
     ],
 )
 def test_numbers_and_texts_beyond_all_sense_are_refused(address: str, changed: dict, named: str) -> None:
-    body: dict[str, Any] = {"model": NAME, "messages": [{"role": "user", "content": "What?"}], "max_tokens": 2}
+    body: dict[str, Any] = {
+        "model": NAME,
+        "messages": [{"role": "user", "content": "What?"}],
+        "max_tokens": 2,
+    }
     answer = httpx.post(f"{address}/v1/chat/completions", json={**body, **changed}, timeout=60)
     assert named in refused(answer, 400, 404)
 
@@ -138,5 +161,5 @@ def test_a_client_that_reads_nothing_loses_its_place() -> None:
 
 @pytest.mark.parametrize("limit", [float("inf"), float("nan"), 0, -1])
 def test_a_limit_that_limits_nothing_is_refused(limit: float) -> None:
-    with pytest.raises(ValueError, match="request_mb is .*, must be a number greater than 0"):
+    with pytest.raises(ValueError, match=r"request_mb is .*, must be a number greater than 0"):
         ServingLimits(request_mb=limit)

@@ -116,7 +116,8 @@ def test_proxies_and_plain_http_are_not_used_for_strangers_addresses(monkeypatch
 
 
 @pytest.mark.parametrize(
-    "url", ["data:", "data:video/mp4;base64", "data:;base64,%%%", "data:;base64,YQ", "data:;base64,\u00e4\u0130AA"]
+    "url",
+    ["data:", "data:video/mp4;base64", "data:;base64,%%%", "data:;base64,YQ", "data:;base64,\u00e4\u0130AA"],
 )
 def test_broken_data_addresses_are_refused(url: str) -> None:
     with pytest.raises(ApiError):
