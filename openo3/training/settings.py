@@ -52,7 +52,10 @@ def trainer_config(cls: type[C], settings: Mapping[str, Any]) -> C:
             _check_range(name, value)
             if value not in (choices := _CHOICES.get((cls.__name__, name), (value,))):
                 raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
-    get_reporting_integration_callbacks(settings.get("report_to"))  # raises as late otherwise
+    try:
+        get_reporting_integration_callbacks(settings.get("report_to"))  # as late otherwise
+    except ValueError as error:
+        raise ValueError(f"report_to: {error}") from None
     return cls(output_dir=str(CACHE), **settings)
 
 

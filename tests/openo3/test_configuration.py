@@ -42,7 +42,7 @@ FILES = {
 def test_any_file_gives_its_values_or_one_line(tmp_path: Path, content: str | bytes) -> None:
     file = tmp_path / "file.yaml"
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
-    begun = time.monotonic()
+    begun = time.process_time()
     for read in (table.read, read_prompts):
         with pytest.raises(ConfigurationError) as error:
             read(file)
@@ -52,4 +52,4 @@ def test_any_file_gives_its_values_or_one_line(tmp_path: Path, content: str | by
         assert len(said) < 2000
     with suppress(ConfigurationError):  # a file that is YAML may name no prompts
         prompts_path(file)
-    assert time.monotonic() - begun < 10
+    assert time.process_time() - begun < 10
