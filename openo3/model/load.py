@@ -25,7 +25,7 @@ from openo3.prompt_file import default_prompts
 POINTER = "pointer.json"
 """A folder with only this file stands for a hub model: `{"repo_id": ..., "revision": ...}`."""
 TEMPLATE_LINES, TEMPLATE_S, TEMPLATE_BYTES = 100_000, 20.0, 1 << 30
-"""What a chat template may take for a prompt of one frame: lines, seconds, memory."""
+"""What a chat template may take for a prompt of one frame: lines, seconds of a processor, memory."""
 
 
 def resolve(path: str | Path) -> dict[str, str]:
@@ -115,7 +115,10 @@ def _bounded_templates(path: str | Path) -> Iterator[None]:
 
 @contextmanager
 def _limited_time(path: str | Path) -> Iterator[None]:
-    """Python looks at signals inside long operations; it gives them to the main thread alone."""
+    """In seconds of processor time, so that a busy machine refuses nothing.
+
+    Python looks at signals inside long operations; it gives them to the main thread alone.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -123,14 +126,14 @@ def _limited_time(path: str | Path) -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         raise ValueError(f"{path}: its chat template runs on after {TEMPLATE_S:g} s")
 
-    before = signal.signal(signal.SIGALRM, stop)
-    others = signal.setitimer(signal.ITIMER_REAL, TEMPLATE_S)
+    before = signal.signal(signal.SIGPROF, stop)
+    others = signal.setitimer(signal.ITIMER_PROF, TEMPLATE_S)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, signal.SIG_DFL if before is None else before)
-        signal.setitimer(signal.ITIMER_REAL, *others)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, signal.SIG_DFL if before is None else before)
+        signal.setitimer(signal.ITIMER_PROF, *others)
 
 
 @contextmanager
