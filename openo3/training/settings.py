@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, TypeVar, get_type_hints
 
-from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from transformers import TrainingArguments
 from transformers.integrations import get_reporting_integration_callbacks
 
@@ -64,7 +64,7 @@ def _check_type(name: str, value: Any, hint: Any) -> None:
     strict = ConfigDict(strict=True, allow_inf_nan=False)
     try:
         adapter = TypeAdapter(hint, config=strict)
-    except PydanticSchemaGenerationError:  # a class of another library
+    except PydanticUserError:  # a class of another library
         return
     try:
         adapter.validate_json(json.dumps(value, default=str))
