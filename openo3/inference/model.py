@@ -38,6 +38,11 @@ TIME_LIMIT_S = 120.0
 MAX_VOTES = 64
 MAX_NEW_TOKENS = 224
 MAX_QUESTION = 10_000
+LEAST_TEMPERATURE = 0.01
+"""Of sampling. Below it, a model's scores are divided by so little that they become infinite."""
+
+_SENSELESS = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, TypeError)
+"""What libraries raise for a model folder whose files are JSON, but not that of a model."""
 
 
 def load(
@@ -57,10 +62,15 @@ def load(
     Raises:
         FileNotFoundError: the folder holds no model.
         ConfigurationError: the checkout's parameters cannot be used.
+        ValueError: the folder's files are damaged, or of a model that cannot be loaded.
     """
     path = find_model(Path.cwd()) if model is None else Path(model)
     prompts = checkout_prompts(path)
-    engine = LocalEngine.load(path, prompts=prompts) if vllm is None else _with_vllm(path, vllm, prompts)
+    try:
+        engine = LocalEngine.load(path, prompts=prompts) if vllm is None else _with_vllm(path, vllm, prompts)
+    except _SENSELESS as error:
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise ValueError(f"{path}: not a model that can be loaded: {said}") from None
     patch = engine.encoder.processor.image_processor.patch_size
     return Model(engine, str(path), frames or frame_sampling(path, patch * engine.encoder.merge))
 
@@ -177,12 +187,14 @@ def sampling_of(
         raise ValueError(f"votes is {votes}, expected 1 to {MAX_VOTES}")
     if temperature is None:
         temperature = Votes.temperature if votes > 1 else 0.0
-    if not 0 <= temperature <= 10:
-        raise ValueError(f"temperature is {temperature}, expected 0 to 10")
+    if temperature != 0 and not LEAST_TEMPERATURE <= temperature <= 10:
+        raise ValueError(f"temperature is {temperature}, expected 0, or {LEAST_TEMPERATURE} to 10")
     if votes > 1 and temperature == 0:
         raise ValueError("several votes need a temperature above 0")
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens is {max_new_tokens}, expected at least 1")
+    if not 0 <= seed < 1 << 63:
+        raise ValueError(f"seed is {seed}, expected 0 to 2^63 - 1")
     return Sampling(max_new_tokens, temperature, Votes.top_p if temperature else 1.0, votes, seed)
 
 

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from openo3.cli import main as cli
+from tests.support.mutations import mutants
 
 VIDEO = {
     "id": "video",
@@ -442,3 +443,18 @@ def test_a_closed_output_pipe_is_no_error(tmp_path):
     done = subprocess.run(["bash", "-c", pipeline], capture_output=True, text=True, timeout=60)
     assert json.loads(done.stdout)["id"] == "g"
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "row", [VIDEO, IMAGE, MCQ, TEMPORAL, GENERAL, RESULT], ids=lambda row: row.get("id", "score")
+)
+def test_mutants_of_a_row_are_scored_or_refused_in_one_line(tmp_path, capsys, row):
+    file = tmp_path / "rows.json"
+    command = ["score", "vstar"] if row is RESULT else ["rewards"]
+    for text in mutants([row] if row is RESULT else row, 60):
+        file.write_text(text)
+        status = cli.main([*command, str(file)])
+        out, err = capsys.readouterr()
+        assert (status, bool(out), len(err.splitlines())) in ((0, True, 0), (2, False, 1)), text[:300]
+        assert "NaN" not in out
+        assert "Infinity" not in out
