@@ -22,6 +22,7 @@ COMMANDS = {
     "compare": "show how two models' numbers differ, and their protocols",
     "coverage": "show how much of each source and task is usable",
     "doctor": "check that this machine can run a profile",
+    "rehearse": "run a profile's stages for a few steps and project the whole run",
     "publish": "write or upload a checkpoint with a card and its results",
     "profile": "switch the pipeline to another profile",
 }
