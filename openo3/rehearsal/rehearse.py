@@ -49,10 +49,14 @@ from openo3.shapes import ShapesConfig
 SHIPPED = Path("data/tiny-qwen3-vl")
 RECORDS = 12  # of each benchmark
 LIMIT_S = 3600.0
-TRAINING_BYTES = (
-    16  # of each weight on a CPU: itself, its gradient and AdamW's two moments, in single precision
-)
-CHECKPOINT_BYTES = 14  # of each weight with DeepSpeed: bfloat16, and single precision with two moments
+TRAINING_BYTES = 16
+"""Memory for each weight on a CPU: itself, its gradient and AdamW's two moments, in single precision."""
+
+CHECKPOINT_BYTES = 14
+"""Disk for each weight with DeepSpeed: bfloat16, and single precision with AdamW's two moments."""
+
+BLOCKS = ("base_model", "download", "sample_frames", "sft", "gspo", "evaluate", "launcher", "prompts")
+"""What a rehearsal reads of a profile."""
 
 
 class RehearsalError(ValueError):
@@ -175,16 +179,7 @@ def checked(request: Request) -> Machine:
     blocks, root, name = request.blocks, request.root, request.profile
     if not (ROOT / "stages").is_dir():
         raise RehearsalError(f"{ROOT}: no stages here: rehearse in a checkout of the repository")
-    for block in (
-        "base_model",
-        "sample_frames",
-        "sft",
-        "gspo",
-        "evaluate",
-        "launcher",
-        "prompts",
-        "download",
-    ):
+    for block in BLOCKS:
         if block not in blocks:
             raise RehearsalError(f"{name}: {block}: missing block")
     whole, size = _sizes(request)
