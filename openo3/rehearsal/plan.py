@@ -10,6 +10,7 @@ import copy
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from math import gcd
 from pathlib import Path
 from typing import Any
@@ -122,17 +123,15 @@ def command(launcher: str, root: Path, gpus: int | None) -> list[str]:
 
 def processes(launcher: str, root: Path) -> int:
     """How many processes the launcher starts on one machine by itself."""
-    from accelerate.commands.config.config_args import load_config_from_file
+    words = shlex.split(launcher.replace("=", " "))
+    after = dict(pairwise(words))
+    for option in ("--num_processes", "--nproc-per-node", "--nproc_per_node"):
+        if option in after:
+            return int(after[option]) if after[option].isdecimal() else 1
+    if "accelerate" in words and "--config_file" in after:
+        from accelerate.commands.config.config_args import load_config_from_file  # seconds, so only here
 
-    words = shlex.split(launcher)
-    for number, word in enumerate(words):
-        name, _, value = word.partition("=")
-        if name in ("--num_processes", "--nproc-per-node", "--nproc_per_node"):
-            given = value or (words[number + 1] if number + 1 < len(words) else "")
-            return int(given) if given.isdecimal() else 1
-        if name == "--config_file" and "accelerate" in words:
-            file = value or words[number + 1]
-            return load_config_from_file(str(root / file)).num_processes
+        return load_config_from_file(str(root / after["--config_file"])).num_processes
     return 1
 
 

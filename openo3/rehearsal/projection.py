@@ -140,10 +140,10 @@ def evaluation_hours(
 def _times(shown: str, chosen: Sequence[Any], records: int, voted: int) -> int:
     """How many records are asked in what a progress bar shows."""
     votes = {condition.vote for condition in chosen if condition.vote}
-    if shown.endswith(" samples"):
-        return voted if votes else 0
     if shown.startswith("evidence"):
         return voted if "relevance" in votes else 0
+    if shown.endswith(" samples"):
+        return voted if votes else 0
     return records if any(condition.name == shown and not condition.vote for condition in chosen) else 0
 
 
@@ -170,18 +170,20 @@ def smallest_change(
         saved = before - _estimate(stage, changed, shape, on, memory_gb)
         return now - saved * min(1.0, now / before) <= most
 
-    changes = list(_changes(stage, blocks[stage]))
-    for text, apply in changes:
-        single = copy.deepcopy(blocks)
-        apply(single[stage])
-        if fits(single):
-            return text
-    joined, words = copy.deepcopy(blocks), []
-    for text, apply in changes:
-        apply(joined[stage])
-        words.append(text)
-        if fits(joined):
-            return " and ".join(words)
+    same = list(_changes(stage, blocks[stage]))
+    # An adapter trains something else, so it comes after all that trains the same
+    for changes in (same, [*_adapter(stage, blocks[stage])], [*same, *_adapter(stage, blocks[stage])]):
+        for text, apply in changes:
+            single = copy.deepcopy(blocks)
+            apply(single[stage])
+            if fits(single):
+                return text
+        joined, words = copy.deepcopy(blocks), []
+        for text, apply in changes:
+            apply(joined[stage])
+            words.append(text)
+            if fits(joined):
+                return " and ".join(words)
     more = next((gpus * times for times in (2, 4, 8) if fits(blocks, gpus * times)), None)
     return f"{more} GPUs" if more else "GPUs with more memory"
 
@@ -191,10 +193,11 @@ def _estimate(stage: str, blocks: Blocks, shape: Shape, gpus: int, memory_gb: fl
 
 
 def _changes(stage: str, block: Blocks) -> Iterator[Change]:
-    """What saves memory in a stage, the cheapest first."""
+    """What saves memory and trains the same, the cheapest first."""
     trainer = block["trainer"]
-    if stage == "gspo" and not trainer.get("use_vllm"):
-        half = block["data"].get("tokens_per_batch", 32768) // 2
+    tokens = block["data"].get("tokens_per_batch", 32768) if stage == "gspo" else None
+    if isinstance(tokens, int) and not trainer.get("use_vllm"):
+        half = tokens // 2
         yield f"gspo.data.tokens_per_batch: {half}", lambda own: own["data"].update(tokens_per_batch=half)
     kwargs = trainer.get("gradient_checkpointing_kwargs") or {}
     recomputes = bool(trainer.get("gradient_checkpointing"))
@@ -217,6 +220,10 @@ def _changes(stage: str, block: Blocks) -> Iterator[Change]:
             f"{stage}.trainer.deepspeed: launch/zero3.json",
             lambda own: own["trainer"].update(deepspeed="launch/zero3.json"),
         )
+
+
+def _adapter(stage: str, block: Blocks) -> Iterator[Change]:
+    """Training an adapter instead of all weights."""
     if block.get("lora") is None:
         lora = {"r": 64, "lora_alpha": 128, "target_modules": "all-linear"}
         text = ", ".join(f"{name}: {value}" for name, value in lora.items())

@@ -88,7 +88,7 @@ def checkout_state() -> str:
 def test_the_real_stages_are_rehearsed_on_a_cpu(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    """Every stage is trained, ended at its checkpoint, resumed and projected, and the checkout stays clean."""
+    """Every stage ends at its checkpoint, resumes and is projected; the checkout stays clean."""
     monkeypatch.chdir(ROOT)
     before = checkout_state()
     keep = tmp_path / "kept"

@@ -95,24 +95,42 @@ def test_the_cheapest_change_that_makes_room_is_named(blocks: dict) -> None:
     assert change == "gspo.data.tokens_per_batch: 65536"
 
 
-def test_a_change_is_only_named_if_its_settings_really_need_less(blocks: dict) -> None:
-    """The named change, written into the profile, fits by the same estimate."""
-    before = copy.deepcopy(blocks)
-    assert smallest_change("sft", blocks, SHAPE, 2, 80.0, None) == "sft.trainer.deepspeed: launch/zero3.json"
-    assert blocks == before
-    blocks["sft"]["trainer"]["deepspeed"] = "launch/zero3.json"
-    parts = footprint.gpu_memory_gb("sft", blocks, SHAPE, 2, 80.0)
-    assert footprint.most_at_once_gb(parts) <= footprint.FITS * 80.0
-
-
 def test_changes_are_joined_where_no_single_one_is_enough(blocks: dict) -> None:
-    blocks["sft"]["lora"] = {"r": 8}  # the last resort is taken already
-    blocks["sft"]["trainer"] |= {"gradient_checkpointing": False, "per_device_train_batch_size": 8}
-    change = smallest_change("sft", blocks, SHAPE, 8, 48.0, None)
-    assert change is not None
-    assert change.startswith("sft.trainer.gradient_checkpointing: true and sft.trainer: {per_device")
+    """The named changes, written into the profile, fit by the same estimate; one of them alone does not."""
+    before = copy.deepcopy(blocks)
+    assert smallest_change("sft", blocks, SHAPE, 4, 48.0, None) == (
+        "every_n_layers: 1 in sft.trainer.gradient_checkpointing_kwargs and "
+        "sft.trainer.deepspeed: launch/zero3.json"
+    )
+    assert blocks == before
+
+    def fits() -> bool:
+        parts = footprint.gpu_memory_gb("sft", blocks, SHAPE, 4, 48.0)
+        return footprint.most_at_once_gb(parts) <= footprint.FITS * 48.0
+
+    blocks["sft"]["trainer"]["deepspeed"] = "launch/zero3.json"
+    assert not fits()
+    blocks["sft"]["trainer"]["gradient_checkpointing_kwargs"]["every_n_layers"] = 1
+    assert fits()
+
+
+def test_an_adapter_comes_after_all_that_trains_the_same(blocks: dict) -> None:
+    change = smallest_change("sft", blocks, SHAPE, 2, 60.0, None)
+    assert change == "sft.lora: {r: 64, lora_alpha: 128, target_modules: all-linear}"
+
+
+def test_half_as_many_rows_train_on_the_same_batches(blocks: dict) -> None:
+    blocks["gspo"]["trainer"] |= {"use_vllm": True, "vllm_mode": "server"}  # no cache of its own
+    change = smallest_change("gspo", blocks, SHAPE, 8, 80.0, measured_gb=77.0)
+    assert change == (
+        "gspo.trainer: {per_device_train_batch_size: 8, gradient_accumulation_steps: 2, "
+        "steps_per_generation: 8}"
+    )
 
 
 def test_without_a_change_that_is_enough_more_gpus_are_named(blocks: dict) -> None:
-    blocks["gspo"]["lora"] = {"r": 8}
-    assert smallest_change("gspo", blocks, SHAPE, 1, 10.0, None) in ("2 GPUs", "GPUs with more memory")
+    trainer = blocks["sft"]["trainer"]
+    blocks["sft"]["lora"] = {"r": 8}
+    trainer |= {"deepspeed": "launch/zero3.json", "gradient_checkpointing_kwargs": {"every_n_layers": 1}}
+    assert smallest_change("sft", blocks, SHAPE, 1, 20.0, None) == "2 GPUs"
+    assert smallest_change("sft", blocks, SHAPE, 1, 2.0, None) == "GPUs with more memory"

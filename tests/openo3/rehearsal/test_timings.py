@@ -105,7 +105,7 @@ def test_flops_are_six_for_each_weight_and_token() -> None:
 
 
 def test_a_trace_without_a_whole_rollout_is_refused() -> None:
-    with pytest.raises(ValueError, match="no whole rollout of 4 steps"):
+    with pytest.raises(ValueError, match="no whole rollout of 8 steps"):
         timings.training([gspo(6.0, 6.0, 0, 1)], cycle=8)
 
 
