@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -38,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--gpus", type=_positive, metavar="N", help="GPUs that train (default: what the launcher starts)"
     )
     parser.add_argument(
-        "--minutes", type=float, default=5.0, metavar="M",
+        "--minutes", type=_minutes, default=5.0, metavar="M",
         help="about how long to measure, once two rollouts are done (default: 5)",
     )  # fmt: skip
     parser.add_argument(
@@ -51,8 +52,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from openo3.rehearsal.launch import StageFailed
     from openo3.rehearsal.rehearse import RehearsalError, Request, rehearse
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the running stage is ended too
     try:
         path = profile_path(arguments.profile)
         request = Request(
@@ -60,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.minutes, arguments.layers, arguments.keep, memory_bytes(),
         )  # fmt: skip
         found = rehearse(request, _say())
-    except (ConfigurationError, RehearsalError) as error:
+    except (ConfigurationError, RehearsalError, StageFailed) as error:
         return refuse(error)
     if arguments.json:
         print(json.dumps(as_json(found), indent=2))
@@ -212,4 +215,11 @@ def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def _minutes(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1e4:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of minutes")
     return value

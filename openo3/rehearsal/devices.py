@@ -6,10 +6,12 @@ It runs in a process of its own, whose memory on the GPUs is free again before a
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 SIDE = 8192
@@ -24,12 +26,21 @@ class Device:
     tflops: float
 
 
+class DeviceError(RuntimeError):
+    """Why the GPUs cannot be used; one line."""
+
+
 def devices() -> list[Device]:
-    """The GPUs that torch sees; none on a machine without."""
-    done = subprocess.run(
-        [sys.executable, "-m", "openo3.rehearsal.devices"],
-        capture_output=True, text=True, check=True, timeout=300,
-    )  # fmt: skip
+    """The GPUs that torch sees; none on a machine without.
+
+    Raises `DeviceError` with one line where torch sees them and cannot compute on them.
+    """
+    if not (shutil.which("nvidia-smi") or Path("/proc/driver/nvidia").exists()):
+        return []
+    command = [sys.executable, "-m", "openo3.rehearsal.devices"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    if done.returncode:
+        raise DeviceError(f"torch cannot use the GPUs: {done.stderr.strip().splitlines()[-1][:300]}")
     return [Device(**found) for found in json.loads(done.stdout.splitlines()[-1])]
 
 

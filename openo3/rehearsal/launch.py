@@ -62,7 +62,7 @@ def run_probed(
     found = read_traces(traces)
     expected = "stopped" if probe.phase == "interrupted" else "finished"
     if not found or any(trace.ended != expected for trace in found):
-        raise StageFailed(f"{stage}: {_why(found, expected, status)}: {_last_line(log)} ({log})")
+        raise StageFailed(_failed(stage, _why(found, expected, status), log))
     return Ran(ran.seconds, ran.memory_bytes, found)
 
 
@@ -78,9 +78,13 @@ def _why(traces: Sequence[Trace], expected: str, status: int | None) -> str:
     return "ended by its time limit" if status is None else f"ended with status {status}"
 
 
+def _failed(name: str, why: str, log: Path) -> str:
+    return f"{name}: {why}: {_last_line(log)} (logs/{log.name}, which --keep DIR keeps)"
+
+
 def _finished(ran: Ran, log: Path, status: int | None, name: str) -> Ran:
     if status != 0:
-        raise StageFailed(f"{name}: {_why((), 'finished', status)}: {_last_line(log)} ({log})")
+        raise StageFailed(_failed(name, _why((), "finished", status), log))
     return ran
 
 

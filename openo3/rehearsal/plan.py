@@ -48,9 +48,9 @@ def prompts_per_rollout(trainer: Mapping[str, Any], processes: int) -> int:
     accumulated = trainer.get("gradient_accumulation_steps") or 1
     batches = trainer.get("steps_per_generation") or accumulated
     rows = trainer.get("generation_batch_size") or (
-        trainer["per_device_train_batch_size"] * batches * processes
+        (trainer.get("per_device_train_batch_size") or 8) * batches * processes
     )
-    return rows // trainer["num_generations"]
+    return rows // (trainer.get("num_generations") or 8)
 
 
 def packs_per_step(trainer: Mapping[str, Any], processes: int) -> int:

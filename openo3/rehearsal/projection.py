@@ -234,7 +234,7 @@ def _halved(stage: str, trainer: Mapping[str, Any]) -> dict[str, int]:
     """Half as much at once and twice as often, which trains on the same batches; empty where it cannot be
     halved, as a group of completions stays whole."""
     rows = trainer.get("per_device_train_batch_size") or 8
-    least = trainer["num_generations"] if stage == "gspo" else 1
+    least = (trainer.get("num_generations") or 8) if stage == "gspo" else 1
     if rows % 2 or rows // 2 < least:
         return {}
     accumulated = trainer.get("gradient_accumulation_steps") or 1

@@ -28,7 +28,7 @@ from openo3.files.artifacts import read_jsonl
 from openo3.files.import_closure import ROOT
 from openo3.rehearsal import data, footprint, model, plan, timings
 from openo3.rehearsal.data import World
-from openo3.rehearsal.devices import Device, devices
+from openo3.rehearsal.devices import Device, DeviceError, devices
 from openo3.rehearsal.footprint import GB
 from openo3.rehearsal.launch import Ran, StageFailed, run_probed, run_stage
 from openo3.rehearsal.model import Size
@@ -55,8 +55,19 @@ TRAINING_BYTES = 16
 CHECKPOINT_BYTES = 14
 """Disk for each weight with DeepSpeed: bfloat16, and single precision with AdamW's two moments."""
 
-BLOCKS = ("base_model", "download", "sample_frames", "sft", "gspo", "evaluate", "launcher", "prompts")
-"""What a rehearsal reads of a profile."""
+KEYS: Mapping[str, type] = {
+    "prompts": str,
+    "launcher.train": str,
+    "base_model.source": str,
+    "download.source": str,
+    "sample_frames.train": dict,
+    "sft.data": dict,
+    "sft.trainer": dict,
+    "gspo.data": dict,
+    "gspo.trainer": dict,
+    "evaluate.decodings": dict,
+}
+"""What a rehearsal itself reads of a profile. The stages check their blocks when they run."""
 
 
 class RehearsalError(ValueError):
@@ -179,15 +190,18 @@ def checked(request: Request) -> Machine:
     blocks, root, name = request.blocks, request.root, request.profile
     if not (ROOT / "stages").is_dir():
         raise RehearsalError(f"{ROOT}: no stages here: rehearse in a checkout of the repository")
-    for block in BLOCKS:
-        if block not in blocks:
-            raise RehearsalError(f"{name}: {block}: missing block")
+    for key, kind in KEYS.items():
+        value: Any = blocks
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        if not isinstance(value, kind):
+            raise RehearsalError(f"{name}: {key}: missing key")
     whole, size = _sizes(request)
-    gpus = devices() if shutil.which("nvidia-smi") else []
     try:
+        gpus = devices()
         count = request.gpus or plan.processes(blocks["launcher"]["train"], root)
         launcher = plan.command(blocks["launcher"]["train"], root, request.gpus)
-    except plan.LauncherError as error:
+    except (DeviceError, plan.LauncherError) as error:
         raise RehearsalError(f"{name}: {error}") from None
     billions = f"{blocks['base_model']['source']} with {size.weights / 1e9:.2g} billion weights"
     if not gpus:
@@ -302,7 +316,13 @@ class _Made:
         needed = plan.records_needed(self.blocks, self.machine.processes)
         if world is None:
             self.say("data: some of the records that are there")
-            data.take(self.root, self.folder, needed)
+            try:
+                data.take(self.root, self.folder, needed)
+            except (OSError, KeyError, TypeError, ValueError) as error:
+                raise RehearsalError(
+                    f"{self.root}/data: cannot be read ({type(error).__name__}: {error}): run `dvc repro "
+                    "sample_frames`, or rehearse in a checkout without data"
+                ) from None
             self.notes.append("data: records that are there, chosen by media at random")
         else:
             self._make_data(world, needed)

@@ -56,6 +56,15 @@ def test_an_unknown_profile_and_an_unknown_model_are_refused(
         checked(unknown)
 
 
+@pytest.mark.parametrize("key", ["launcher", "sft.trainer", "base_model.source"])
+def test_a_profile_without_a_block_is_refused(key: str, without_gpus: None) -> None:
+    lacking = request("smoke")
+    *above, last = key.split(".")
+    (lacking.blocks[above[0]] if above else lacking.blocks).pop(last)
+    with pytest.raises(RehearsalError, match=rf"smoke: {key}(\.train)?: missing key"):
+        checked(lacking)
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
