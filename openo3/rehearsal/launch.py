@@ -19,7 +19,7 @@ from openo3.files.import_closure import ROOT
 from openo3.rehearsal.probe import Probe
 from openo3.rehearsal.trace import Trace, read_traces
 
-EVERY_S = 0.2
+EVERY_S = 0.5
 
 
 class StageFailed(RuntimeError):
@@ -122,13 +122,14 @@ def _environment() -> Mapping[str, str]:
 
 
 def _memory(pid: int) -> int:
-    """Resident bytes of a process and its descendants; memory that they share counts for each."""
+    """Bytes of a process and its descendants. What several share, as workers do with their parent, counts
+    once (PSS)."""
     total = 0
     with suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
         for each in (process, *process.children(recursive=True)):
             with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-                total += each.memory_info().rss
+                total += each.memory_full_info().pss
     return total
 
 

@@ -460,7 +460,12 @@ class _Made:
         """All results, with the projection and what does not fit."""
         counts = self._counts()
         whole = self._whole(stages, evaluation, counts) if counts else None
-        notes = list(self.notes)
+        notes, usual = list(self.notes), plan.processes(self.blocks["launcher"]["train"], self.root)
+        if usual != self.machine.processes:
+            notes.append(
+                f"{self.machine.processes} processes instead of the launcher's {usual}: hours, disk and memory "
+                "are those of as many"
+            )
         if counts:
             notes.append(f"whole run: {counts.source}")
         else:

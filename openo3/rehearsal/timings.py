@@ -16,7 +16,7 @@ from typing import Any
 from openo3.rehearsal.trace import Event, Trace
 
 DATA, DECODING, GATHERING, WAITING = "data", "rollout", "rollout: weights, encoding", "waiting for others"
-SCORING, UPDATE = "old log-probabilities", "update"
+SCORING, UPDATE = "log-probabilities", "update"
 
 
 @dataclass(frozen=True)
