@@ -463,8 +463,8 @@ class _Made:
         notes, usual = list(self.notes), plan.processes(self.blocks["launcher"]["train"], self.root)
         if usual != self.machine.processes:
             notes.append(
-                f"{self.machine.processes} processes instead of the launcher's {usual}: hours, disk and memory "
-                "are those of as many"
+                f"{self.machine.processes} processes instead of the launcher's {usual}: hours, disk and "
+                "memory are those of as many"
             )
         if counts:
             notes.append(f"whole run: {counts.source}")
