@@ -136,6 +136,8 @@ def _time(found: Rehearsal) -> Table:
     table = _table("Where the time of a step goes", *found.stages)
     trained = [stage.training for stage in found.stages.values()]
     for name in dict.fromkeys(name for each in trained if each for name in each.parts):
+        if all(each.parts.get(name, 0.0) < 0.005 * each.step_s for each in trained if each):
+            continue
         cells = []
         for each in trained:
             seconds = each.parts.get(name) if each else None
