@@ -23,6 +23,7 @@ COMMANDS = {
     "coverage": "show how much of each source and task is usable",
     "doctor": "check that this machine can run a profile",
     "convert": "turn annotations of other tools into records, and records into theirs",
+    "rehearse": "run a profile's stages for a few steps and project the whole run",
     "publish": "write or upload a checkpoint with a card and its results",
     "profile": "switch the pipeline to another profile",
 }

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from openo3.cli import footprint
 from openo3.cli.doctor import Requirements
 from openo3.configuration import read_block, read_blocks
+from openo3.rehearsal import footprint
 from tools.code_deps import ROOT
 
 SHAPE = footprint.Shape(8.0, layers=30, hidden=4000, intermediate=16000, kv_width=500)
