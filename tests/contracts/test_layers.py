@@ -44,8 +44,20 @@ INSIDE = {
     "gallery": MEDIA | RECORDS | {"benchmarks", "inference", "player"},
     "cli": MEDIA
     | RECORDS
-    | {"benchmarks", "conversion", "fetch", "gallery", "inference", "player", "publishing", "serving"},
-    | {"benchmarks", "fetch", "gallery", "inference", "player", "publishing", "rehearsal", "serving"},
+    | {
+        "annotating",
+        "audit",
+        "benchmarks",
+        "conversion",
+        "fetch",
+        "gallery",
+        "inference",
+        "player",
+        "publishing",
+        "rehearsal",
+        "review",
+        "serving",
+    },
 }
 # the core is pure: it opens no file, starts no process and does not need torch
 PURE = set(sys.stdlib_module_names) - {"io", "os", "pathlib", "shutil", "socket", "subprocess", "urllib"}
