@@ -21,7 +21,6 @@ from openo3.core.metrics import Interval, paired_difference
 from openo3.files.artifacts import read_json, write_json
 from stages import evaluate, gspo, sft
 from stages.params import load_params
-from tests.support.finished_run import write_run
 
 PROFILE = ablation.ROOT / "profiles/shapes.yaml"
 # the answers used for a variant: the model and the condition, by seed
@@ -34,11 +33,9 @@ ANSWERS = {
 }
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("finished")
-    write_run(root)
-    return root
+@pytest.fixture
+def finished(evaluated: Path) -> Path:
+    return evaluated
 
 
 def settings(**changed: Any) -> Any:
