@@ -244,7 +244,8 @@ def test_pictures_enlarge_and_no_table_of_the_runs_is_cut(tmp_path, text):
     file = tmp_path / "page.html"
     file.write_text(text, encoding="utf-8")
     cut = "[...document.querySelectorAll('#data .scroll')].filter(e => e.scrollWidth > e.clientWidth).length"
-    ends = "Math.max(...[...document.querySelectorAll('.results caption')].map(e => e.getBoundingClientRect().right))"
+    captions = "[...document.querySelectorAll('.results caption')]"
+    ends = f"Math.max(...{captions}.map(e => e.getBoundingClientRect().right))"
     width_of = "document.querySelector('{} svg').getBoundingClientRect().width"
     with Browser() as browser:
         for width in (420, 1200):
