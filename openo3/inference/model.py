@@ -74,7 +74,7 @@ def _with_vllm(path: Path, settings: Mapping[str, Any], prompts: Prompts | None)
 
 
 class Model:
-    """A loaded model. `name` is its folder, as the caller or the checkout names it; `frames` says how clips are sampled."""
+    """A loaded model. `name` is its folder as the caller or the checkout names it; `frames` samples clips."""
 
     def __init__(self, engine: Engine, name: str, frames: SamplingConfig) -> None:
         self.engine, self.name, self.frames = engine, name, frames
