@@ -6,7 +6,7 @@
 
 Types are strict (no `"3"` for an int, though an int is a float); nested dataclasses, `Literal`, `X | None`,
 tuples, lists and dictionaries are supported, and a field with a default may be left out. `Positive` and
-`NonNegative` are whole numbers with a lower bound.
+`NonNegative` are whole numbers with a lower bound; a `Share` is at least 0 and below 1.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from ruamel.yaml.error import YAMLError
 T = TypeVar("T")
 Positive = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class ConfigurationError(ValueError):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from openo3.configuration import Positive
 from openo3.core.rewards import RewardSettings, all_rewards
+from openo3.model.batch_size import TokensPerBatch
 from openo3.model.load import load_processor
+from openo3.training.averaging import averaging
 from openo3.training.checkpoints import keepers
 from openo3.training.examples import Examples
 from openo3.training.gspo import (
@@ -41,10 +42,11 @@ ARTIFACTS = Artifacts(Path("data/models/gspo"), Path("plots/gspo.csv"), Path("me
 
 @dataclass(frozen=True)
 class Data(DataParams):
-    """`tokens_per_batch`: how many tokens, of prompts and of completions to come, are decoded at once.
+    """`tokens_per_batch`: how many tokens, of prompts and of completions to come, are decoded at once; with
+    "auto" as many as the free memory holds at the first rollout.
     `max_tokens` is about prompts alone. The reward `ans_where` judges the answers of `direct`."""
 
-    tokens_per_batch: Positive = 32768
+    tokens_per_batch: TokensPerBatch = 32768
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ def main() -> None:
     with settings_of("gspo.trainer"):
         config = GRPOConfig(output_dir=str(work), **params.trainer)
         check_save_steps(config)
+    with settings_of("gspo.average_from"):
+        averages = averaging(params.average_from, config)
 
     def make() -> tuple[GroundedGSPOTrainer, Examples]:
         processor, data = load_processor(START), params.data
@@ -88,7 +92,7 @@ def main() -> None:
             examples,
             config,
             params.rewards,
-            callbacks=keepers("reward", params.keep_best, greater_is_better=True),
+            callbacks=[*keepers("reward", params.keep_best, greater_is_better=True), *averages],
             tokens_per_batch=data.tokens_per_batch,
             lora=lora,
             on_non_finite=params.on_non_finite,

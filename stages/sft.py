@@ -7,6 +7,7 @@ from pathlib import Path
 
 from openo3.configuration import Positive
 from openo3.model.load import load_processor
+from openo3.training.averaging import averaging
 from openo3.training.checkpoints import keepers
 from openo3.training.examples import Examples
 from openo3.training.run import Artifacts, DataParams, TrainingParams, load_examples, pass_on, run
@@ -24,7 +25,7 @@ ARTIFACTS = Artifacts(Path("data/models/sft"), Path("plots/sft.csv"), Path("metr
 @dataclass(frozen=True)
 class Data(DataParams):
     """`most_per_pack`: how many records about the same frames share a row. `max_tokens` is about prompts with
-    their answers.
+    their answers. `balance`: several processes get packs of about as many tokens; one alone is not affected.
 
     Without `reasoning` every question is asked plainly and only its answer is taught: the control that shows
     what the reasoning contributes.
@@ -33,6 +34,7 @@ class Data(DataParams):
     loss_on: LossOn = "answer"
     most_per_pack: Positive = 8
     reasoning: bool = True
+    balance: bool = True
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ def main() -> None:
         lora = lora_config(params.lora)
     with settings_of("sft.trainer"):  # before the model: ZeRO-3 loads it in pieces
         config = SFTConfig(output_dir=str(work), **params.trainer)
+    with settings_of("sft.average_from"):
+        averages = averaging(params.average_from, config)
 
     def make() -> tuple[GroundedSFTTrainer, Examples]:
         processor, data = load_processor(BASE), params.data
@@ -69,10 +73,11 @@ def main() -> None:
             config,
             loss_on=data.loss_on,
             most_per_pack=data.most_per_pack,
-            callbacks=keepers("loss", params.keep_best, greater_is_better=False),
+            callbacks=[*keepers("loss", params.keep_best, greater_is_better=False), *averages],
             lora=lora,
             on_non_finite=params.on_non_finite,
             on_full_disk=params.on_full_disk,
+            balance=data.balance,
         )
         return trainer, examples
 

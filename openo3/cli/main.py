@@ -22,6 +22,7 @@ COMMANDS = {
     "compare": "show how two models' numbers differ, and their protocols",
     "coverage": "show how much of each source and task is usable",
     "doctor": "check that this machine can run a profile",
+    "convert": "turn annotations of other tools into records, and records into theirs",
     "publish": "write or upload a checkpoint with a card and its results",
     "profile": "switch the pipeline to another profile",
 }

@@ -70,7 +70,7 @@ def _training(run: Run) -> Iterator[Link]:
     files = [name for name in ("sft", "rl") if _stage_of(name) in run.stages]
     counted = run.validation.get("sources", {})
     names = sorted({source for file in files for source in counted.get(file, {})})
-    if run.source == "published":
+    if "published" in run.sources:
         for name in files:
             entry = run.catalogue.annotations.get(name)
             if entry and entry.place:

@@ -49,7 +49,8 @@ class Run:
     for each checkpoint that has some. `protocols` are those in the file beside this checkpoint's metrics, by
     benchmark and condition. `trained[stage]` and `validation` are the stages' numbers, empty if absent.
     `prompts` is the file with the templates of the prompts. `source` is where the data came from: `shapes`,
-    `local` or `published`. `datasets` are the hub datasets of benchmarks, for those whose records are one.
+    `local` or `published`, or several of them joined by `+`. `datasets` are the hub datasets of benchmarks,
+    for those whose records are one.
     """
 
     name: str
@@ -63,6 +64,10 @@ class Run:
     source: str
     datasets: Mapping[str, Dataset]
     catalogue: Catalogue
+
+    @property
+    def sources(self) -> list[str]:
+        return self.source.split("+")
 
     @property
     def title(self) -> str:
@@ -121,7 +126,8 @@ def read_run(
     download = _block(parameters, "download")
     own = _block(download, "published").get("table")
     catalogue = table.shipped().with_own(table.read(root / own)) if own else table.shipped()
-    source = str(download.get("source"))
+    named = download.get("source")
+    source = "+".join(map(str, named)) if isinstance(named, list | tuple) else str(named)
     stages = STAGES.get(name, ("sft", "gspo"))
     blocks = ("base_model", "sample_frames", *stages, "evaluate")
     run = Run(

@@ -34,6 +34,7 @@ INSIDE = {
     "benchmarks": BENCHMARKS,
     "player": GROUND | {"media"},
     "inference": MEDIA | {"model", "player"},
+    "conversion": MEDIA | RECORDS | {"fetch"},
     "shapes": MEDIA | RECORDS | {"model", "training"},
     "validation": MEDIA | RECORDS | {"benchmarks", "fetch", "report"},
     "report": MEDIA | RECORDS | {"benchmarks", "fetch"},
@@ -42,7 +43,7 @@ INSIDE = {
     "gallery": MEDIA | RECORDS | {"benchmarks", "inference", "player"},
     "cli": MEDIA
     | RECORDS
-    | {"benchmarks", "fetch", "gallery", "inference", "player", "publishing", "serving"},
+    | {"benchmarks", "conversion", "fetch", "gallery", "inference", "player", "publishing", "serving"},
 }
 # the core is pure: it opens no file, starts no process and does not need torch
 PURE = set(sys.stdlib_module_names) - {"io", "os", "pathlib", "shutil", "socket", "subprocess", "urllib"}
