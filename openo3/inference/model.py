@@ -23,7 +23,7 @@ from openo3.core.voting import Votes, elect, grouped, weight
 from openo3.core.words import same_words
 from openo3.inference.answer import Answer, Vote
 from openo3.inference.asked import Asked
-from openo3.inference.checkout import checkout_prompts, find_model, frame_sampling
+from openo3.inference.checkout import MODELS, checkout_prompts, find_model, frame_sampling
 from openo3.inference.looking import look
 from openo3.media.decode import SamplingConfig
 from openo3.media.isolated import Processes
@@ -65,6 +65,8 @@ def load(
         ValueError: the folder's files are damaged, or of a model that cannot be loaded.
     """
     path = find_model(Path.cwd()) if model is None else Path(model)
+    # As it was named, or as every checkout names it: a page that is shared tells nobody where this one lies
+    name = str(path) if model is not None else next(name for name in MODELS if path.match(name))
     prompts = checkout_prompts(path)
     try:
         engine = LocalEngine.load(path, prompts=prompts) if vllm is None else _with_vllm(path, vllm, prompts)
@@ -72,7 +74,7 @@ def load(
         said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise ValueError(f"{path}: not a model that can be loaded: {said}") from None
     patch = engine.encoder.processor.image_processor.patch_size
-    return Model(engine, str(path), frames or frame_sampling(path, patch * engine.encoder.merge))
+    return Model(engine, name, frames or frame_sampling(path, patch * engine.encoder.merge))
 
 
 def _with_vllm(path: Path, settings: Mapping[str, Any], prompts: Prompts | None) -> Engine:
@@ -82,7 +84,7 @@ def _with_vllm(path: Path, settings: Mapping[str, Any], prompts: Prompts | None)
 
 
 class Model:
-    """A loaded model. `name` is its folder; `frames` says how clips are sampled."""
+    """A loaded model. `name` is its folder as the caller or the checkout names it; `frames` samples clips."""
 
     def __init__(self, engine: Engine, name: str, frames: SamplingConfig) -> None:
         self.engine, self.name, self.frames = engine, name, frames

@@ -38,7 +38,7 @@ from openo3.serving.examples import Examples
 from openo3.serving.limits import ServingLimits
 from openo3.serving.prepare import Preparing
 from openo3.serving.replies import DONE, Reply, Stream, comment, event
-from openo3.serving.scheduler import Full, Job, Late, Scheduler
+from openo3.serving.scheduler import Full, Job, Late, Scheduler, Stopped
 from openo3.serving.security import Guard
 
 _LOOKS_S = 0.25
@@ -125,8 +125,8 @@ class Server:
             raise ApiError(
                 429, f"too many requests at the moment: {full}", code="queue_full", retry_after_s=full.after_s
             ) from None
-        except RuntimeError as error:
-            raise ApiError(503, str(error)) from None
+        except Stopped as error:
+            raise _failed(error) from None
 
     async def prepare(self, job: Job, chat: Chat, claimed: Path | None) -> Reply:
         """Decode the clip and hand the prompt to the decoder. Raises `ApiError`."""
@@ -333,6 +333,8 @@ async def _refuse(request: Request, error: Exception) -> Response:
 def _failed(error: Exception) -> ApiError:
     if isinstance(error, Late):
         return ApiError(504, str(error), code="timeout")
+    if isinstance(error, Stopped):
+        return ApiError(503, str(error), code="stopped")
     return ApiError(500, f"the model failed: {' '.join(str(error).split())[:200]}")
 
 

@@ -68,6 +68,18 @@ def test_standard_input_gives_json_and_a_page(video, capsys, tmp_path, monkeypat
     assert sum(vote["share"] for vote in found["votes"]) == pytest.approx(1)
 
 
+def test_a_model_that_nobody_named_is_called_as_every_checkout_calls_it(tmp_path, monkeypatch):
+    """A page that is shared does not tell where the checkout lies."""
+    (tmp_path / "openo3").mkdir()
+    (tmp_path / "params.yaml").write_text(
+        "sample_frames: {train: {fps: 1.0, min_frames: 2, max_frames: 4}, max_pixels: 4096}"
+    )
+    (tmp_path / "data/models").mkdir(parents=True)
+    (tmp_path / "data/models/gspo").symlink_to(MODEL)
+    monkeypatch.chdir(tmp_path / "data")
+    assert openo3.load().name == "data/models/gspo"
+
+
 def test_an_answer_is_saved_as_its_name_says(answer, tmp_path):
     for name in ("answer.html", "answer.gif", "answer.mp4"):
         assert answer.save(tmp_path / name).stat().st_size > 1000
