@@ -1,8 +1,8 @@
 """What `openo3 annotate` and its filters are worth, on the shapes world, whose truth is known.
 
-    python -m bench.annotate                     # precision and recall of key items before and after each filter
-    python -m bench.annotate --clips 8           # a quick check that it runs
-    python -m bench.annotate --train             # also trains on the labels and on the truth; an hour
+    python -m bench.annotate                # precision and recall of key items, filter by filter
+    python -m bench.annotate --clips 8      # a quick check that it runs
+    python -m bench.annotate --train        # also trains on the labels and on the truth; an hour
 
 The default world's training clips, without their annotations, are annotated by the shipped base model behind
 a real `openo3 serve`, which answers the world's own questions in the evidence grammar. Every filter is
@@ -144,7 +144,9 @@ def labels(done: Annotated, truth: Mapping[tuple[str, int], dict[str, Any]]) -> 
 def true_items(sample: Sample) -> list[Item]:
     """What the exact reasoning cites."""
     return [
-        Item(claim.name, box, claim.time_s) for claim in parse_claims(sample.reasoning or "") for box in claim.boxes
+        Item(claim.name, box, claim.time_s)
+        for claim in parse_claims(sample.reasoning or "")
+        for box in claim.boxes
     ]
 
 
@@ -173,7 +175,9 @@ def answered_right(said: Sample, truth: Sample) -> bool:
     return RougeJudge().rate([(truth.question, truth.answer, said.answer)])[0] >= CORRECT
 
 
-def counted(all_labels: Sequence[Label], keeps: Callable[[Label], bool], tolerance_s: float) -> list[Interval]:
+def counted(
+    all_labels: Sequence[Label], keeps: Callable[[Label], bool], tolerance_s: float
+) -> list[Interval]:
     """Precision and recall of key items, and the share of right answers, of the labels kept."""
     rows = []
     for label in all_labels:
@@ -181,12 +185,18 @@ def counted(all_labels: Sequence[Label], keeps: Callable[[Label], bool], toleran
         items = label.candidate.items if label.candidate and kept else ()
         truth = true_items(label.truth)
         right = matched(items, truth, tolerance_s)
-        answered = label.candidate is not None and kept and answered_right(label.candidate.sample, label.truth)
+        answered = (
+            label.candidate is not None and kept and answered_right(label.candidate.sample, label.truth)
+        )
         rows.append([len(items), right, len(truth), float(kept), float(answered)])
 
     def shares(means: np.ndarray) -> np.ndarray:
         with np.errstate(invalid="ignore", divide="ignore"):
-            found = [means[..., 1] / means[..., 0], means[..., 1] / means[..., 2], means[..., 4] / means[..., 3]]
+            found = [
+                means[..., 1] / means[..., 0],
+                means[..., 1] / means[..., 2],
+                means[..., 4] / means[..., 3],
+            ]
         return np.nan_to_num(np.stack(found, axis=-1))
 
     return bootstrap(rows, shares, videos=[label.clip for label in all_labels])
@@ -266,7 +276,8 @@ def training_table(root: Path) -> str:
     lines = [header("", list(AXES.values()))]
     for model in ("sft", "gspo"):
         found = {
-            kind: read(root / f"runs/{kind}/data/predictions/{model}/vstar/greedy.results.json") for kind in KINDS
+            kind: read(root / f"runs/{kind}/data/predictions/{model}/vstar/greedy.results.json")
+            for kind in KINDS
         }
         for kind, name in KINDS.items():
             metrics = read(root / f"runs/{kind}/metrics/evaluate/{model}.json")["vstar"]["greedy"]
@@ -288,8 +299,8 @@ def main() -> None:
     filters = [each.name for each in done.filters]
     unusable = sum(len(result.unusable) for result in done.results)
     about = (
-        f"`python -m bench.annotate --clips {settings.clips}`: {len(found):,} questions, {unusable:,} replies "
-        f"unusable, {sum(done.requests.values()):,} requests, {date.today()}."
+        f"`python -m bench.annotate --clips {settings.clips}`: {len(found):,} questions, {unusable:,} "
+        f"replies unusable, {sum(done.requests.values()):,} requests, {date.today()}."
     )
     texts = [about, table(found, filters, settings.tolerance_s)]
     if settings.train:

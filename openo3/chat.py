@@ -3,7 +3,7 @@
     Chat(url, "some-model").ask(["Grade this: ..."], read=parse_rating)      # many texts, one reading each
 
     async with Chat(url, "some-model").connected() as line:                  # anything else
-        reply = await line.reply(Request([picture(jpeg), text("What is it?")], schema={"type": "object", ...}))
+        reply = await line.reply(Request([picture(jpeg), text("What is it?")], schema={...}))
 
 A request takes at most `timeout_s` from its first byte to its last, and a reply has at most `REPLY_BYTES`.
 Redirects are errors, so that the key never reaches another host.

@@ -1,4 +1,4 @@
-"""Stage `annotate`: clips -> `data/annotated`, records that a model behind an endpoint writes; off by default.
+"""Stage `annotate`: clips -> `data/annotated`, records that a model writes; off by default.
 
 `download` reads the folder where its `source` is `local` and its `path` is `data/annotated`.
 """
@@ -45,8 +45,8 @@ def run(params: Params, root: Path) -> Annotated | None:
     if questions := settings.questions:
         if not (root / questions).resolve().is_relative_to(folder.resolve()):
             raise AnnotateError(
-                f"params.yaml: annotate.settings.questions: {questions} is not in {params.folder}, so a change of it "
-                "would go unnoticed"
+                f"params.yaml: annotate.settings.questions: {questions} is not in {params.folder}, so a "
+                "change of it would go unnoticed"
             )
         settings = replace(settings, questions=str(root / questions))
     _, common = load_prompts(str(root / "params.yaml"))

@@ -113,7 +113,14 @@ class Asker:
         """What the checker says about the crop of an item. Raises as `annotate` does."""
         filters, shown = self.params.filters, self.params.frames
         said = self.prompts.second_look(item.name, filters.confirm)
-        job = (str(clip.path), item.time_s, item.box, filters.confirm_margin, shown.crop_pixels, shown.multiple)
+        job = (
+            str(clip.path),
+            item.time_s,
+            item.box,
+            filters.confirm_margin,
+            shown.crop_pixels,
+            shown.multiple,
+        )
 
         async def make() -> Ready:
             cut = await self._decoded(clip, pictures.crop, job)
@@ -121,7 +128,9 @@ class Asker:
             tokens = shown.crop_pixels // _PIXELS_A_TOKEN
             return _ready(chat.Request(parts, CHECK_TOKENS, more=self._plain()), tokens, said)
 
-        return (await self._ask("second look", clip, self.params.checking, {"said": said, "job": job[1:]}, make)).text
+        return (
+            await self._ask("second look", clip, self.params.checking, {"said": said, "job": job[1:]}, make)
+        ).text
 
     async def from_key_frames(self, clip: Clip, candidate: Candidate) -> str:
         """The answer of the checker that sees the key frames alone. Raises as `annotate` does."""
@@ -129,7 +138,7 @@ class Asker:
         shown = self.params.frames
 
         async def make() -> Ready:
-            if self.params.send == "clip":
+            if self._serves_evidence:
                 film = await self._decoded(
                     clip, pictures.held, (str(clip.path), clip.media, times_s, shown.max_pixels)
                 )
@@ -138,7 +147,7 @@ class Asker:
             seen = await self._decoded(clip, pictures.frames, (str(clip.path), shown.sampling(), times_s))
             return await self._about_clip(clip, seen, said, CHECK_TOKENS, None, {})
 
-        facts = {"said": said, "times_s": times_s, "send": self.params.send, "frames": asdict(shown)}
+        facts = {"said": said, "times_s": times_s, "held": self._serves_evidence, "frames": asdict(shown)}
         return (await self._ask("key frames", clip, self.params.checking, facts, make)).text
 
     async def blind(self, clip: Clip, candidate: Candidate, number: int) -> str:
@@ -177,10 +186,10 @@ class Asker:
         asked = {"kind": kind, "clip": clip and clip.digest, "model": endpoint.model, "body": endpoint.body}
         key = key_of({**asked, **facts})
         async with self._under_way[key]:
-            if known := self.replies.find(key):
+            known = self.replies.find(key)
+            if known and (not known.cut or known.room >= self._room(kind)):
                 return known
-            ready = await make()
-            room = ready.request.max_tokens or self.params.reply_tokens
+            ready, room = await make(), self._room(kind)
             self.budget.reserve(ready.tokens, room)
             try:
                 line = self.annotator if kind == "annotate" else self.checker
@@ -190,8 +199,12 @@ class Asker:
                 self.budget.release(ready.tokens, room)
             read = ready.tokens if reply.read is None else reply.read
             written = ceil(len(reply.text) / _CHARS_A_TOKEN) if reply.written is None else reply.written
-            said = Said(reply.text, reply.cut, ready.times_s)
+            said = Said(reply.text, reply.cut, room, ready.times_s)
             return self.replies.add(key, kind, clip.name if clip else "", said, read, written)
+
+    def _room(self, kind: str) -> int:
+        """The longest reply to a kind of request, in tokens."""
+        return {"annotate": self.params.reply_tokens, "grade": GRADE_TOKENS}.get(kind, CHECK_TOKENS)
 
     async def _answered(self, line: chat.Line, request: chat.Request) -> chat.Reply:
         try:
@@ -220,7 +233,9 @@ class Asker:
         if seen is None:
             size = clip.path.stat().st_size
             if size > MAX_CLIP_BYTES:
-                raise NoReply(f"the file has {size / 1e6:.0f} MB, at most {MAX_CLIP_BYTES / 1e6:.0f} MB are sent")
+                raise NoReply(
+                    f"the file has {size / 1e6:.0f} MB, at most {MAX_CLIP_BYTES / 1e6:.0f} MB are sent"
+                )
             content = await asyncio.get_running_loop().run_in_executor(self._executor, clip.path.read_bytes)
             part = chat.picture(content) if clip.kind == "image" else chat.video(content)
             request = chat.Request([part, chat.text(said)], max_tokens, schema=schema, more=more)
@@ -228,7 +243,8 @@ class Asker:
         messages = self.common.messages(seen.times_s, seen.duration_s, said)
         images = iter(seen.pictures)
         parts = [
-            chat.picture(next(images)) if part["type"] == "image" else part for part in messages[-1]["content"]
+            chat.picture(next(images)) if part["type"] == "image" else part
+            for part in messages[-1]["content"]
         ]
         system = "".join(part["text"] for part in messages[0]["content"]) if len(messages) > 1 else ""
         request = chat.Request(parts, max_tokens, schema=schema, system=system, more=more)
@@ -244,9 +260,15 @@ class Asker:
             raise found
         return found
 
+    @property
+    def _serves_evidence(self) -> bool:
+        """Whether an `openo3 serve` checks: it takes one clip a question, and no pictures beside it."""
+        params = self.params
+        return params.reply == "evidence" and params.send == "clip" and params.checking == params.endpoint
+
     def _plain(self) -> dict[str, Any]:
         """`openo3 serve` adds its evidence grammar's instruction unless it is told not to."""
-        return {"plain": True} if self.params.reply == "evidence" and self.params.send == "clip" else {}
+        return {"plain": True} if self._serves_evidence else {}
 
 
 def _ready(request: chat.Request, pictures_: int, said: str, times_s: tuple[float, ...] = ()) -> Ready:

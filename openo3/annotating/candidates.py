@@ -99,7 +99,9 @@ def stgr_row(sample: Sample, *, reasoning: bool) -> dict[str, Any]:
         "image_size": list(size) if size else None,
         "key_frames": [{"idx": frame.idx, "time": frame.time_s} for frame in sample.key_frames],
         "key_items": {
-            str(idx): {name: [[round(side, 6) for side in box] for box in boxes] for name, boxes in items.items()}
+            str(idx): {
+                name: [[round(side, 6) for side in box] for box in boxes] for name, boxes in items.items()
+            }
             for idx, items in (sample.key_items or {}).items()
         },
     }
@@ -124,4 +126,6 @@ def options_of(sample: Sample) -> list[str]:
     """The options that a question with choice lists, without their letters."""
     if sample.task not in (Task.MCQ, Task.TEMPORAL_MCQ):
         return []
-    return [found[1].strip() for found in re.finditer(r"^\s*\(?[A-Z][.):]\s*(.+)$", sample.question, re.MULTILINE)]
+    return [
+        found[1].strip() for found in re.finditer(r"^\s*\(?[A-Z][.):]\s*(.+)$", sample.question, re.MULTILINE)
+    ]

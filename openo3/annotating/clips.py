@@ -31,8 +31,10 @@ from openo3.files.safe_path import Root, UnsafePath, relative
 from openo3.media.isolated import Processes
 from openo3.media.probe import Media, MediaError, probe, probing_limit_s
 
-VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".m2ts", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp",
-          ".ogv")  # fmt: skip
+VIDEOS = (
+    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".m2ts", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp",
+    ".ogv",
+)  # fmt: skip
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".mpo")
 """Endings of names that are looked at; what a file is, its content decides."""
 

@@ -82,7 +82,9 @@ async def citations(candidate: Candidate, context: Context) -> str | None:
     if span:
         if not times_s:
             return "cites no time"
-        if away := [t for t in times_s if not span[0] - params.citation_s <= t <= span[1] + params.citation_s]:
+        if away := [
+            t for t in times_s if not span[0] - params.citation_s <= t <= span[1] + params.citation_s
+        ]:
             return f"cites {away[0]:g} s, the answer is {span[0]:g} to {span[1]:g} s"
     elif not found and sample.task in (Task.TEMPORAL_SPATIAL, Task.VISUAL):
         return "cites no box"
@@ -131,7 +133,9 @@ async def second_look(candidate: Candidate, context: Context) -> str | None:
     said = await asyncio.gather(*(context.asker.second_look(context.clip, item) for item in items))
     params = context.params
     missed = [
-        item.name for item, text in zip(items, said, strict=True) if not confirms(text, item.name, params.confirm)
+        item.name
+        for item, text in zip(items, said, strict=True)
+        if not confirms(text, item.name, params.confirm)
     ]
     share = 1 - len(missed) / len(items)
     return None if share >= params.min_confirmed else f"{missed[0]}: not seen in its box ({share:.0%} are)"
@@ -197,7 +201,9 @@ FILTERS: Mapping[str, Filter] = {
         Filter("citations", "citation disagrees with the key items", citations),
         Filter("duplicates", "question repeated", duplicates),
         Filter("second-look", "object not confirmed in its box", second_look, lambda items, params: items),
-        Filter("key-frames", "answer not reproduced from the key frames", key_frames, lambda items, params: 1),
+        Filter(
+            "key-frames", "answer not reproduced from the key frames", key_frames, lambda items, params: 1
+        ),
         Filter("blind", "answered without frames", blind, lambda items, params: params.blind_times),
     )
 }

@@ -88,7 +88,9 @@ def held(job: tuple[str, Media, tuple[float, ...], int]) -> bytes:
     count = max(1, round(min(media.duration_s or 1.0, HELD_S) * HELD_FPS))
     with tempfile.TemporaryDirectory(prefix="openo3-") as folder:
         target = Path(folder) / "held.mp4"
-        encode(target, (_nearest(shown, number / HELD_FPS) for number in range(count)), HELD_FPS, decoded.size)
+        encode(
+            target, (_nearest(shown, number / HELD_FPS) for number in range(count)), HELD_FPS, decoded.size
+        )
         return target.read_bytes()
 
 

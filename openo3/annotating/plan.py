@@ -47,8 +47,10 @@ class Estimate:
         videos = [clip for clip in self.found.clips if clip.kind == "video"]
         minutes = sum(clip.media.duration_s or 0.0 for clip in videos) / 60
         images, left = len(self.found.clips) - len(videos), len(self.found.left_out)
-        yield (f"{len(self.found.clips):,} clips: {len(videos):,} videos of {minutes:,.1f} minutes, {images:,} "
-               f"images; {left:,} files left out")  # fmt: skip
+        yield (
+            f"{len(self.found.clips):,} clips: {len(videos):,} videos of {minutes:,.1f} minutes, "
+            f"{images:,} images; {left:,} files left out"
+        )
         yield f"{'request':14}{'at most':>10}{'tokens read':>16}{'tokens written':>16}"
         for name, usage in [*self.requests.items(), ("in all", total(self.requests.values()))]:
             yield f"{name:14}{usage.requests:10,}{usage.read:16,}{usage.written:16,}"
@@ -91,7 +93,11 @@ def plan(folder: Path, params: AnnotateParams, replies: Path, without: Sequence[
 
 
 def _add(
-    requests: Mapping[str, Usage], clip: Clip, job: Job, params: AnnotateParams, texts: templates.AnnotatePrompts
+    requests: Mapping[str, Usage],
+    clip: Clip,
+    job: Job,
+    params: AnnotateParams,
+    texts: templates.AnnotatePrompts,
 ) -> None:
     """The requests of one job, and those of the filters about its records."""
     shown = params.frames
@@ -107,7 +113,9 @@ def _add(
         if name == "annotate" or (job.task is Task.VISUAL and name != "second-look"):
             continue
         asks = next(each for each in used(replace(params.filters, use=(name,)))).asks(ITEMS, params.filters)
-        pixels = {"second-look": (1, shown.crop_pixels), "key-frames": (2, size[0] * size[1])}.get(name, (0, 0))
+        pixels = {"second-look": (1, shown.crop_pixels), "key-frames": (2, size[0] * size[1])}.get(
+            name, (0, 0)
+        )
         tokens = pixels[0] * pixels[1] // 784 + _ASKED_TOKENS
         for _ in range(asks * job.count):
             usage.add(tokens, _CHECK_TOKENS)

@@ -1,10 +1,11 @@
-"""A model's reply -> candidates for records. Replies are untrusted: a broken one is a rejection, never an error.
+"""A model's reply -> candidates for records. Replies are untrusted: a broken one is a rejection, no error.
 
 A reply by the schema of temporal-spatial questions:
 
-    {"annotations": [{"question": "What does the man pick up?", "answer": "a wrench",
-                      "key_frames": [{"time_s": 2.5, "objects": [{"name": "wrench", "box": [120, 300, 340, 610]}]}],
-                      "reasoning": "The <obj>wrench</obj><box>[120,300,340,610]</box>at<t>2.5</t>s is ..."}]}
+    {"annotations": [
+        {"question": "What does the man pick up?", "answer": "a wrench",
+         "key_frames": [{"time_s": 2.5, "objects": [{"name": "wrench", "box": [120, 300, 340, 610]}]}],
+         "reasoning": "The <obj>wrench</obj><box>[120,300,340,610]</box>at<t>2.5</t>s is ..."}]}
 
 A reply in the evidence grammar answers a given question; its claims are the key items.
 """
@@ -34,7 +35,7 @@ from openo3.core.evidence import (
 )
 from openo3.core.geometry import NORMALISED, BoxSpace
 from openo3.core.prompts import Prompts
-from openo3.core.reading import final_answer, read_choice
+from openo3.core.reading import read_choice
 from openo3.core.schema import KeyFrame, Sample, Task
 
 MAX_KEY_FRAMES, MAX_OBJECTS, MAX_OPTIONS = 16, 32, 10
@@ -137,19 +138,24 @@ def _unusable(error: RowError, said: str) -> Unusable:
 
 def _json(said: str) -> Any:
     """The JSON of a reply: the whole of it, that within a code fence, or that after reasoning."""
-    whole = final_answer(said) if "</think>" in said else said
-    fenced = _FENCE.match(whole)
-    try:
-        return json.loads(fenced[1] if fenced else whole)
-    except (ValueError, RecursionError) as error:  # malformed, 5,000 digits, 100,000 brackets
-        raise RowError(Reason.WRONG_TYPE, "reply", f"not JSON: {str(error)[:100]}") from None
+    after = said.rpartition("</think>")[2]
+    fenced = _FENCE.match(after)
+    problem = ""
+    for written in (said, fenced[1] if fenced else after):
+        try:
+            return json.loads(written)
+        except (ValueError, RecursionError) as error:  # malformed, 5,000 digits, 100,000 brackets
+            problem = str(error)[:100]
+    raise RowError(Reason.WRONG_TYPE, "reply", f"not JSON: {problem}")
 
 
 def _of_schema(raw: Mapping[str, Any], asked: Asked, position: int) -> Candidate:
     task = asked.task
     question = clean(asked.question or text(raw, "question"), "question")
     if asked.question is None and task in CHOICES:
-        options = [clean(_text(option, "options"), "options") for option in listed(raw.get("options"), "options")]
+        options = [
+            clean(_text(option, "options"), "options") for option in listed(raw.get("options"), "options")
+        ]
         if not 2 <= len(options) <= MAX_OPTIONS:
             raise RowError(Reason.UNKNOWN_OPTION, "options", f"{len(options)}, expected 2 to {MAX_OPTIONS}")
         question = f"{question}\n{asked.prompts.lettered([' '.join(option.split()) for option in options])}"
@@ -235,7 +241,10 @@ def _visual_answer(said: str, items: Sequence[Item]) -> str:
 def _reasoning(said: str, space: BoxSpace) -> str:
     """The reasoning with normalised boxes; one that cannot be read is a rejection."""
     reasoning = _TIMED.sub(r"<t>\1</t>s", clean(said, "reasoning", tags=True))
-    readable = {"box": parse_boxes(reasoning, space), "t": parse_completion(f"<think>{reasoning}</think>").times_s}
+    readable = {
+        "box": parse_boxes(reasoning, space),
+        "t": parse_completion(f"<think>{reasoning}</think>").times_s,
+    }
     for tag in ("obj", "box", "t"):
         opened, closed = reasoning.count(f"<{tag}>"), reasoning.count(f"</{tag}>")
         if opened != closed or opened != len(readable.get(tag, [None] * opened)):

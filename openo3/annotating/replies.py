@@ -3,7 +3,7 @@
 A line of the file of replies, one a reply:
 
     {"key": "5f0c…", "kind": "annotate", "clip": "kitchen/0012.mp4", "text": "{…}", "cut": false,
-     "times_s": [0.0, 1.0], "read": 2140, "written": 388}
+     "room": 2048, "times_s": [0.0, 1.0], "read": 2140, "written": 388}
 
 `key` is a digest of everything that determines a request: the clip's content, how its frames are chosen, the
 prompt, the model and its settings. The file survives a kill -9; a line that is cut off is dropped.
@@ -35,11 +35,12 @@ class BudgetSpent(Exception):
 
 @dataclass(frozen=True)
 class Said:
-    """A kept reply: its `text`, whether the server `cut` it off, and the times in seconds of the frames that
-    the model saw, empty where it saw the clip itself."""
+    """A kept reply: its `text`, whether the server `cut` it off after the `room` that it had, in tokens, and
+    the times in seconds of the frames that the model saw, empty where it saw the clip itself."""
 
     text: str
     cut: bool = False
+    room: int = 0
     times_s: tuple[float, ...] = ()
 
 
@@ -76,7 +77,7 @@ class Replies:
         said = replace(said, text=printable(said.text[:MAX_CHARS]))
         self._count(key, kind, said, read, written)
         line = {"key": key, "kind": kind, "clip": printable(clip), "text": said.text, "cut": said.cut,
-                "times_s": said.times_s, "read": read, "written": written}  # fmt: skip
+                "room": said.room, "times_s": said.times_s, "read": read, "written": written}  # fmt: skip
         if self._file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self.path.open("ab", buffering=0)
@@ -102,8 +103,11 @@ class Replies:
             for line in file:
                 try:
                     row = orjson.loads(line)
-                    said = Said(str(row["text"]), bool(row["cut"]), tuple(map(float, row["times_s"])))
-                    self._count(str(row["key"]), str(row["kind"]), said, int(row["read"]), int(row["written"]))
+                    times_s = tuple(map(float, row["times_s"]))
+                    said = Said(str(row["text"]), bool(row["cut"]), int(row["room"]), times_s)
+                    self._count(
+                        str(row["key"]), str(row["kind"]), said, int(row["read"]), int(row["written"])
+                    )
                 except (LookupError, TypeError, ValueError):
                     break
                 if not line.endswith(b"\n"):

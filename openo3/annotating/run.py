@@ -122,7 +122,9 @@ def annotate(
     """
     kept = replies or out / REPLIES
     check_out(folder, out)
-    with file_lock(kept.with_name(f".{kept.name}.lock"), lambda: AnnotateError(f"{kept}: in use by another run")):
+    with file_lock(
+        kept.with_name(f".{kept.name}.lock"), lambda: AnnotateError(f"{kept}: in use by another run")
+    ):
         done = ask(folder, params, kept, without=[out], common=common)
         write(done, out, links)
     return done
@@ -151,7 +153,9 @@ def ask(
     check_jobs(found, jobs, questions)
     memory = Replies(replies)
     try:
-        running = _run(found.clips, jobs, params, filters, texts, common or default_prompts(), memory, every_filter)
+        running = _run(
+            found.clips, jobs, params, filters, texts, common or default_prompts(), memory, every_filter
+        )
         results, budget, stopped = asyncio.run(running)
     finally:
         memory.close()
@@ -161,7 +165,9 @@ def ask(
 def check_endpoint(name: str, endpoint: Endpoint) -> None:
     """Raises `AnnotateError` unless it has a usable address and names a model."""
     if not endpoint.url.startswith(("http://", "https://")):
-        raise AnnotateError(f"{name}.url: {endpoint.url!r}: expected an address such as http://127.0.0.1:8000/v1")
+        raise AnnotateError(
+            f"{name}.url: {endpoint.url!r}: expected an address such as http://127.0.0.1:8000/v1"
+        )
     if not endpoint.model:
         raise AnnotateError(f"{name}.model: which model of {endpoint.url} is to be asked")
 
@@ -179,12 +185,12 @@ def jobs_of(clip: Clip, params: AnnotateParams, questions: Sequence[Question] | 
             yield Job(task, asked.question, 1, number)
 
 
-def check_jobs(
-    found: Found, jobs: Mapping[str, Sequence[Job]], questions: Sequence[Question] | None
-) -> None:
+def check_jobs(found: Found, jobs: Mapping[str, Sequence[Job]], questions: Sequence[Question] | None) -> None:
     """Raises `AnnotateError` if nothing would be asked, or a question names no clip of the folder."""
     names = {clip.name for clip in found.clips} | {each.name for each in found.left_out}
-    if lost := next((asked.clip for asked in questions or () if asked.clip and asked.clip not in names), None):
+    if lost := next(
+        (asked.clip for asked in questions or () if asked.clip and asked.clip not in names), None
+    ):
         raise AnnotateError(f"questions: {lost}: no such clip in the folder")
     if found.clips and not any(jobs.values()):
         raise AnnotateError("nothing to ask: no task or question fits a clip of the folder")
@@ -301,8 +307,10 @@ def check_out(folder: Path, out: Path) -> None:
     for name in (SFT, RL):
         path = out / name
         if path.exists() and written.get(name) != _digest(path):
-            raise AnnotateError(f"{path}: was not written by this command, or edited since; move it away, or name "
-                                "another folder to write to")  # fmt: skip
+            raise AnnotateError(
+                f"{path}: was not written by this command, or edited since; move it away, or name another "
+                "folder to write to"
+            )
 
 
 def write(done: Annotated, out: Path, links: bool = True) -> None:
@@ -326,7 +334,9 @@ def aside(done: Annotated) -> Iterator[dict[str, Any]]:
     for result in done.results:
         name = result.clip.name
         for job, each in result.unusable:
-            yield _aside(name, each.reason, each.detail, task=str(job.task), question=job.question, text=each.text)
+            yield _aside(
+                name, each.reason, each.detail, task=str(job.task), question=job.question, text=each.text
+            )
         for judged in result.judged:
             if failed := judged.failed:
                 detail = judged.verdicts[failed] or ""

@@ -30,36 +30,54 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from openo3.annotating.params import TASKS, BudgetParams, FilterParams, Shown
 
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="videos and images, in any folders below")
-    parser.add_argument("-o", "--out", metavar="FOLDER", type=Path, required=True, help="where records go, local say")
+    parser.add_argument(
+        "-o", "--out", metavar="FOLDER", type=Path, required=True, help="where records go, local say"
+    )
     parser.add_argument("--plan", action="store_true", help="print what would be asked, and ask nothing")
     endpoint = parser.add_argument_group("the model")
     endpoint.add_argument("--with", dest="url", metavar="URL", required=True, help="its address, up to /v1")
     endpoint.add_argument("--model", required=True, metavar="NAME")
     endpoint.add_argument(
-        "--key-env", default="OPENAI_API_KEY", metavar="NAME", help="environment variable of the key (%(default)s)"
+        "--key-env",
+        default="OPENAI_API_KEY",
+        metavar="NAME",
+        help="environment variable of the key (%(default)s)",
     )
     endpoint.add_argument("--body", default="{}", metavar="JSON", help="further fields of every request")
     endpoint.add_argument("--check-with", default="", metavar="URL", help="another model for the filters")
     endpoint.add_argument("--check-model", default="", metavar="NAME")
     endpoint.add_argument("--check-key-env", default="OPENAI_API_KEY", metavar="NAME")
     endpoint.add_argument("--check-body", default="{}", metavar="JSON")
-    endpoint.add_argument("--reply", choices=("schema", "evidence"), default="schema", help="default: %(default)s")
     endpoint.add_argument(
-        "--send", choices=("frames", "clip"), default="frames", help="clip for `openo3 serve`; default: %(default)s"
+        "--reply", choices=("schema", "evidence"), default="schema", help="default: %(default)s"
+    )
+    endpoint.add_argument(
+        "--send",
+        choices=("frames", "clip"),
+        default="frames",
+        help="clip for `openo3 serve`; default: %(default)s",
     )
     endpoint.add_argument(
         "--box-space", choices=("relative_1000", "pixels", "normalised"), default="relative_1000",
         help="in which the model writes boxes; default: %(default)s",
     )  # fmt: skip
-    endpoint.add_argument("--concurrency", type=int, default=8, metavar="N", help="requests at a time (%(default)s)")
+    endpoint.add_argument(
+        "--concurrency", type=int, default=8, metavar="N", help="requests at a time (%(default)s)"
+    )
     endpoint.add_argument("--attempts", type=int, default=5, metavar="N")
     endpoint.add_argument("--timeout-s", type=float, default=180.0, metavar="S")
     endpoint.add_argument("--max-tokens-a-reply", type=int, metavar="N")
     asked = parser.add_argument_group("what is asked")
-    asked.add_argument("--tasks", nargs="+", choices=TASKS, default=["temporal-spatial", "visual"], metavar="TASK",
-                       help=f"of {', '.join(TASKS)}; default: temporal-spatial visual")  # fmt: skip
-    asked.add_argument("--per-video", type=int, default=2, metavar="N", help="records a clip and task (%(default)s)")
-    asked.add_argument("--questions", metavar="FILE", help="your own, one a line, or JSON Lines for single clips")
+    asked.add_argument(
+        "--tasks", nargs="+", choices=TASKS, default=["temporal-spatial", "visual"], metavar="TASK",
+        help=f"of {', '.join(TASKS)}; default: temporal-spatial visual",
+    )  # fmt: skip
+    asked.add_argument(
+        "--per-video", type=int, default=2, metavar="N", help="records a clip and task (%(default)s)"
+    )
+    asked.add_argument(
+        "--questions", metavar="FILE", help="your own, one a line, or JSON Lines for single clips"
+    )
     asked.add_argument("--prompts", metavar="FILE", help="templates in place of openo3/prompts/annotate.yaml")
     _options(parser.add_argument_group("frames"), Shown)
     filters = parser.add_argument_group("filters")

@@ -26,7 +26,9 @@ class Endpoint:
 def said(body: dict[str, Any]) -> str:
     """The text of a request."""
     content = body["messages"][-1]["content"]
-    return content if isinstance(content, str) else "\n".join(p["text"] for p in content if p["type"] == "text")
+    return (
+        content if isinstance(content, str) else "\n".join(p["text"] for p in content if p["type"] == "text")
+    )
 
 
 def pictures(body: dict[str, Any]) -> int:

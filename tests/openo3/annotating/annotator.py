@@ -24,8 +24,13 @@ def folder_of(path: Path, count: int = 1) -> Path:
 
 def params(url: str, **changes: Any) -> AnnotateParams:
     return AnnotateParams(
-        **{"endpoint": Endpoint(url, "some-model", "SOME_KEY"), "tasks": ("temporal-spatial",), "attempts": 1,
-           "per_video": 1, **changes}  # fmt: skip
+        **{
+            "endpoint": Endpoint(url, "some-model", "SOME_KEY"),
+            "tasks": ("temporal-spatial",),
+            "attempts": 1,
+            "per_video": 1,
+            **changes,
+        }
     )
 
 
