@@ -56,5 +56,5 @@ def answer(body: dict[str, Any]) -> str:
     if "Answer yes or no" in text:
         return "Yes."
     if "You grade answers" in text:
-        return "3" if "Candidate: a red band" in text else "0"
+        return "3" if "Candidate: a red band" in text and "Reference: a red band" in text else "0"
     return "a red band" if pictures(body) else "a green cup"

@@ -76,50 +76,49 @@ def test_nothing_is_asked_twice_and_other_thresholds_ask_nothing(tmp_path):
         assert len(server.bodies) == 2 * count
 
 
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ({"key_frames": [{"time_s": 1, "objects": [{"name": "band", "box": [0, 0, 1000, 950]}]}]}, "boxes"),
-        ({"reasoning": "The <obj>cup</obj><box>[0,0,1000,250]</box>at<t>1.0</t>s."}, "citations"),
-        ({"reasoning": "The <obj>red band</obj><box>[0,700,900,990]</box>at<t>1.0</t>s."}, "citations"),
-        ({"reasoning": "It is at the top."}, "citations"),
-        ({"key_frames": [{"time_s": 1.0, "objects": [{"name": "blue cup", "box": annotator.BAND}]}],
-          "reasoning": "The <obj>blue cup</obj><box>[0,0,1000,250]</box>at<t>1.0</t>s."}, "second-look"),
-        ({"answer": "the number seventeen"}, "key-frames"),
-        ({"answer": "a green cup"}, "key-frames"),
-    ],
-)  # fmt: skip
-def test_each_filter_sets_aside_what_it_is_for(tmp_path, change, reason):
+def test_each_filter_sets_aside_what_it_is_for(tmp_path):
+    """All in one reply: each annotation has one defect, and is set aside by the filter that is for it."""
+    band, cup = "<obj>red band</obj>", "<obj>blue cup</obj><box>[0,0,1000,250]</box>at<t>1.0</t>s"
+    wrong = {
+        "Too large?": ({"key_frames": keyed("red band", [0, 0, 1000, 950])}, "boxes"),
+        "Outside the frame?": ({"key_frames": keyed("red band", [0, 0, 1100, 250])}, "boxes"),
+        "Of no height?": ({"key_frames": keyed("red band", [0, 250, 1000, 250])}, "boxes"),
+        "Another object cited?": ({"reasoning": cup}, "citations"),
+        "Another box cited?": ({"reasoning": f"{band}<box>[0,700,900,990]</box>at<t>1.0</t>s"}, "citations"),
+        "Another time cited?": ({"key_frames": keyed("red band", annotator.BAND, 0.0)}, "citations"),
+        "No time cited?": ({"reasoning": f"{band}<box>[0,0,1000,250]</box>"}, "citations"),
+        "Nothing cited?": ({"reasoning": "It is at the top."}, "citations"),
+        "Not seen there?": (
+            {"key_frames": keyed("blue cup", annotator.BAND), "reasoning": cup},
+            "second-look",
+        ),
+        "Not in the key frames?": ({"answer": "the number seventeen"}, "key-frames"),
+        "Which colour has grass?": ({"answer": "green"}, "blind"),
+        "What is at the top?": ({}, None),
+        "What is at the top": ({}, "duplicates"),
+    }
+    replied = [annotator.annotation(question=question, **change) for question, (change, _) in wrong.items()]
+
     def answer(body):
+        asked = said(body)
         if "response_format" in body:
-            return annotator.reply(annotator.annotation(**change))
-        if "blue cup? Answer yes" in said(body):
+            return annotator.reply(*replied)
+        if "blue cup? Answer yes" in asked:
             return "No."
-        return annotator.answer(body)
+        return "green" if "grass" in asked and "grade" not in asked else annotator.answer(body)
 
     folder, out = annotator.folder_of(tmp_path / "clips"), tmp_path / "local"
+    strict = FilterParams(citation_s=0.5)
     with endpoint(answer) as server:
-        annotate(folder, out, annotator.params(server.url))
-    assert read_json(out / "STGR-SFT.json") == []
-    assert [line["filter"] for line in read_jsonl(out / "aside.jsonl")] == [reason]
-
-
-def test_a_question_that_is_answered_blind_and_one_that_repeats_are_set_aside(tmp_path):
-    def answer(body):
-        if "response_format" in body:
-            return annotator.reply(
-                annotator.annotation(question="Which colour has grass?", answer="green"),
-                annotator.annotation(), annotator.annotation(question="What is at the top"),
-            )  # fmt: skip
-        return "green" if "grass" in said(body) and "yes or no" not in said(body) else annotator.answer(body)
-
-    folder, out = annotator.folder_of(tmp_path / "clips"), tmp_path / "local"
-    with endpoint(answer) as server:
-        annotate(folder, out, annotator.params(server.url, per_video=3))
+        annotate(folder, out, annotator.params(server.url, per_video=len(wrong), filters=strict))
+    failed = {line["question"]: line["filter"] for line in read_jsonl(out / "aside.jsonl")}
+    expected = {question: name for question, (_, name) in wrong.items()}
+    assert failed == {question: name for question, name in expected.items() if name}
     assert [row["question"] for row in read_json(out / "STGR-SFT.json")] == ["What is at the top?"]
-    assert {line["question"]: line["filter"] for line in read_jsonl(out / "aside.jsonl")} == {
-        "Which colour has grass?": "blind", "What is at the top": "duplicates",
-    }  # fmt: skip
+
+
+def keyed(name: str, box: list[int], time_s: float = 1.0) -> list[dict]:
+    return [{"time_s": time_s, "objects": [{"name": name, "box": box}]}]
 
 
 def test_a_budget_ends_the_run_and_a_higher_one_continues_it(tmp_path):
