@@ -236,14 +236,10 @@ def training_rows(kind: str, all_labels: Sequence[Label]) -> list[Sample]:
     return [label.candidate.sample for label in chosen if label.candidate]
 
 
-def train(root: Path, kind: str, rows: Sequence[Sample], settings: argparse.Namespace) -> None:
-    """Run the stages in a folder of their own, on the world's held-out clips."""
-    folder, data = root / "runs" / kind, root / "runs" / kind / "local"
-    world = root / "world"
-    if not (world / "V_STaR_test.json").exists():
-        generate(world, ShapesConfig(videos=0, images=0, benchmark_videos=settings.videos, seed=SEED))
+def prepare(data: Path, rows: Sequence[Sample], clips: Path, world: Path) -> None:
+    """A folder as `download.source: local` reads it: the rows for both stages, their clips, and V-STaR's."""
     data.mkdir(parents=True, exist_ok=True)
-    link(data / "videos", root / "clips")
+    link(data / "videos", clips)
     for name in ("V_STaR_test.json", "vstar"):
         link(data / name, world / name)
     for name, reasoning in (("STGR-SFT.json", True), ("STGR-RL.json", False)):
@@ -253,18 +249,29 @@ def train(root: Path, kind: str, rows: Sequence[Sample], settings: argparse.Name
             for number, sample in enumerate(rows)
         ]
         (data / name).write_text(json.dumps(found))
-    begin(folder, parameters(settings, {
-        "download.source": "local", "download.path": "local", "evaluate.decodings": {"vstar": ["greedy"]},
-        "sft.trainer.seed": settings.seed, "gspo.trainer.seed": settings.seed,
-    }))  # fmt: skip
+
+
+def train(root: Path, kind: str, rows: Sequence[Sample], settings: argparse.Namespace) -> None:
+    """Run the stages in a folder of their own, on the world's held-out clips."""
+    folder, world = root / "runs" / kind, root / "world"
+    if not (world / "V_STaR_test.json").exists():
+        generate(world, ShapesConfig(videos=0, images=0, benchmark_videos=settings.videos, seed=SEED))
+    prepare(folder / "local", rows, root / "clips", world)
+    changes = {
+        "download.source": "local",
+        "download.path": "local",
+        "evaluate.decodings": {"vstar": ["greedy"]},
+        "sft.trainer.seed": settings.seed,
+        "gspo.trainer.seed": settings.seed,
+    }
+    begin(folder, parameters(settings, changes))
     link(folder / "data/models/base", settings.model.resolve())
     stage(folder, "data/raw/manifest.jsonl", "stages.download")
     stage(folder, "data/validated", "stages.validate")
     stage(folder, "metrics/frames.json", "stages.sample_frames")
-    stage(folder, "metrics/sft.json", "stages.sft")
-    stage(folder, "metrics/evaluate/sft.json", "stages.evaluate", "sft")
-    stage(folder, "metrics/gspo.json", "stages.gspo")
-    stage(folder, "metrics/evaluate/gspo.json", "stages.evaluate", "gspo")
+    for name in ("sft", "gspo"):
+        stage(folder, f"metrics/{name}.json", f"stages.{name}")
+        stage(folder, f"metrics/evaluate/{name}.json", "stages.evaluate", name)
 
 
 AXES = {"acc": "what", "tIoU_1": "when 1", "vIoU_1": "where 1", "mAM": "mAM"}
