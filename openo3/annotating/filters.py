@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from openo3.annotating.asking import Asker
@@ -130,7 +130,7 @@ async def second_look(candidate: Candidate, context: Context) -> str | None:
     items = list(dict.fromkeys(candidate.items))
     if not items:
         return None
-    said = await asyncio.gather(*(context.asker.second_look(context.clip, item) for item in items))
+    said = await _together(context.asker.second_look(context.clip, item) for item in items)
     params = context.params
     missed = [
         item.name
@@ -173,10 +173,19 @@ async def blind(candidate: Candidate, context: Context) -> str | None:
     if candidate.sample.task is Task.VISUAL or not params.blind_times:
         return None
     asker, numbers = context.asker, range(params.blind_times)
-    said = await asyncio.gather(*(asker.blind(context.clip, candidate, number) for number in numbers))
+    said = await _together(asker.blind(context.clip, candidate, number) for number in numbers)
     right = sum([await _right(candidate.sample, text, context) for text in said])
     too_often = right / params.blind_times > params.max_blind_right
     return f"right {right} of {params.blind_times} times without frames" if too_often else None
+
+
+async def _together(asked: Iterable[Awaitable[str]]) -> list[str]:
+    """All replies; an error is raised once every request has ended, so that no reply is lost."""
+    found = await asyncio.gather(*asked, return_exceptions=True)
+    for each in found:
+        if isinstance(each, BaseException):
+            raise each
+    return [each for each in found if isinstance(each, str)]
 
 
 async def _right(sample: Sample, said: str, context: Context) -> bool:

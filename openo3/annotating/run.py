@@ -122,6 +122,7 @@ def annotate(
     """
     kept = replies or out / REPLIES
     check_out(folder, out)
+    _read(folder, params)  # before a file is written
     with file_lock(
         kept.with_name(f".{kept.name}.lock"), lambda: AnnotateError(f"{kept}: in use by another run")
     ):
@@ -143,11 +144,7 @@ def ask(
 
     Clips below `without` are not looked at. `every_filter` applies all filters to every candidate.
     """
-    for name, endpoint in (("endpoint", params.endpoint), ("checker", params.checking)):
-        check_endpoint(name, endpoint)
-    filters = used(params.filters)
-    texts = templates.read(params.prompts)
-    questions = read_questions(Path(params.questions)) if params.questions else None
+    filters, texts, questions = _read(folder, params)
     found = find(folder, without)
     jobs = {clip.name: list(jobs_of(clip, params, questions)) for clip in found.clips}
     check_jobs(found, jobs, questions)
@@ -160,6 +157,18 @@ def ask(
     finally:
         memory.close()
     return Annotated(found, results, filters, dict(memory.by_kind), budget, stopped, params)
+
+
+def _read(
+    folder: Path, params: AnnotateParams
+) -> tuple[list[Filter], templates.AnnotatePrompts, list[Question] | None]:
+    """What the parameters name: filters, templates and questions. Raises as `annotate` does."""
+    for name, endpoint in (("endpoint", params.endpoint), ("checker", params.checking)):
+        check_endpoint(name, endpoint)
+    if not folder.is_dir():
+        raise AnnotateError(f"{folder}: no such folder")
+    questions = read_questions(Path(params.questions)) if params.questions else None
+    return used(params.filters), templates.read(params.prompts), questions
 
 
 def check_endpoint(name: str, endpoint: Endpoint) -> None:
