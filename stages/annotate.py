@@ -11,9 +11,9 @@ from pathlib import Path
 
 from openo3.annotating.clips import AnnotateError
 from openo3.annotating.params import AnnotateParams
-from openo3.annotating.run import Annotated, annotate, summary
+from openo3.annotating.run import SUMMARY, Annotated, annotate, summary
 from openo3.configuration import ConfigurationError
-from openo3.files.artifacts import atomic_directory
+from openo3.files.artifacts import atomic_directory, write_json
 from stages.params import load_params, wrong
 from stages.prompts import load_prompts
 
@@ -23,7 +23,7 @@ OUT, REPLIES = Path("data/annotated"), Path(".cache/openo3/annotate/replies.json
 @dataclass(frozen=True)
 class Params:
     """`folder` holds the clips, and the user's file of questions too; `prompts` are the templates of what is
-    asked. The rest is in `settings`; a stage that is not `enabled` writes an empty folder."""
+    asked. The rest is in `settings`; a stage that is not `enabled` writes no records."""
 
     enabled: bool
     folder: str
@@ -38,8 +38,9 @@ class Params:
 def run(params: Params, root: Path) -> Annotated | None:
     """Write `data/annotated` below `root`. What was answered is kept in the cache, for the next run."""
     if not params.enabled:
-        with atomic_directory(root / OUT):
-            return None
+        with atomic_directory(root / OUT) as out:
+            write_json(out / SUMMARY, {"enabled": False})  # DVC does not restore an empty folder
+        return None
     folder = root / Path(params.folder).expanduser()
     settings = replace(params.settings, prompts=str(root / params.prompts))
     if questions := settings.questions:

@@ -1,4 +1,4 @@
-"""The stage is empty unless it is enabled; what it writes passes `download` and `validate`."""
+"""The stage writes no records unless it is enabled; what it writes passes `download` and `validate`."""
 
 from pathlib import Path
 
@@ -24,9 +24,9 @@ def params(url: str, **settings: object) -> annotate.Params:
     return annotate.Params(True, "local", str(DEFAULT), annotator.params(url, **settings))
 
 
-def test_a_stage_that_is_off_writes_an_empty_folder(tmp_path):
+def test_a_stage_that_is_off_writes_no_records(tmp_path):
     assert annotate.run(annotate.Params(False, "local", str(DEFAULT)), tmp_path) is None
-    assert list((tmp_path / "data/annotated").iterdir()) == []
+    assert [path.name for path in (tmp_path / "data/annotated").iterdir()] == ["annotate.json"]
 
 
 def test_its_records_are_downloaded_and_accepted(tmp_path):

@@ -32,8 +32,9 @@ def said(body: dict[str, Any]) -> str:
 
 
 def pictures(body: dict[str, Any]) -> int:
+    """How many pictures and videos a request shows."""
     content = body["messages"][-1]["content"]
-    return 0 if isinstance(content, str) else sum(part["type"] == "image_url" for part in content)
+    return 0 if isinstance(content, str) else sum(part["type"] != "text" for part in content)
 
 
 @contextmanager
