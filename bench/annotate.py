@@ -261,6 +261,7 @@ def train(root: Path, kind: str, rows: Sequence[Sample], settings: argparse.Name
         "download.source": "local",
         "download.path": "local",
         "evaluate.decodings": {"vstar": ["greedy"]},
+        "validate.max_rejected_share": 1.0,  # unfiltered labels may be of any kind
         "sft.trainer.seed": settings.seed,
         "gspo.trainer.seed": settings.seed,
     }

@@ -25,7 +25,7 @@ from openo3.core.rouge import rouge
 from openo3.core.schema import Sample, Task
 from openo3.core.words import folded, same_words, words
 
-_ROUNDING = 1e-3  # how far a box may extend beyond its frame, because models round
+_ROUNDING = 1e-6  # how far a box may extend beyond its frame, as in `openo3.validation`
 _YES, _NO = re.compile(r"\W{0,9}yes\b", re.IGNORECASE), re.compile(r"\W{0,9}no\b", re.IGNORECASE)
 
 

@@ -32,6 +32,7 @@ from openo3.core.evidence import (
     parse_boxes,
     parse_claims,
     parse_completion,
+    parse_span,
 )
 from openo3.core.geometry import NORMALISED, BoxSpace
 from openo3.core.prompts import Prompts
@@ -40,6 +41,8 @@ from openo3.core.schema import KeyFrame, Sample, Task
 
 MAX_KEY_FRAMES, MAX_OBJECTS, MAX_OPTIONS = 16, 32, 10
 """The most of one annotation, and the most objects of a key frame."""
+
+_BEYOND_S = 0.5  # times that are rounded may lie so far beyond the end, as in `openo3.validation`
 
 CHOICES = (Task.MCQ, Task.TEMPORAL_MCQ)
 SPANS = (Task.TEMPORAL, Task.TEMPORAL_MCQ)
@@ -197,7 +200,7 @@ def _objects(raw: Any, field: str, time_s: float | None, space: BoxSpace) -> Ite
 def _shown_time(time_s: float, field: str, asked: Asked) -> float:
     """The time of the frame that the model means: the nearest that it saw, else the time itself."""
     end_s = asked.clip.media.duration_s or 0.0
-    if not -0.5 <= time_s <= end_s + 0.5:
+    if not -_BEYOND_S <= time_s <= end_s + _BEYOND_S:
         raise RowError(Reason.KEY_TIME, field, f"{time_s:g} s of {end_s:g} s")
     if asked.times_s:
         return round(min(asked.times_s, key=lambda shown_s: abs(shown_s - time_s)), 3)
@@ -208,11 +211,9 @@ def _answer(raw: Mapping[str, Any], asked: Asked, question: str) -> str:
     span = ""
     if asked.task in SPANS:
         start, end = (number(raw.get(name), name) for name in ("start_s", "end_s"))
-        if not 0 <= start < end:
-            raise RowError(Reason.SPAN_EMPTY, "start_s", f"from {start:g} s to {end:g} s")
-        if end > (asked.clip.media.duration_s or math.inf) + 0.5:
-            raise RowError(Reason.SPAN_TIME, "end_s", f"{end:g} s")
-        span = format_span(start, min(end, asked.clip.media.duration_s or end))
+        if start < 0:
+            raise RowError(Reason.SPAN_TIME, "start_s", f"{start:g} s")
+        span = format_span(start, end)
     if asked.task is Task.TEMPORAL:
         return span
     answer = clean(text(raw, "answer"), "answer")
@@ -319,8 +320,22 @@ def _candidate(
     )
     if asked.task is Task.TEMPORAL_SPATIAL and not frames:
         raise RowError(Reason.NO_KEY_FRAMES, "key_frames")
+    _check_times(sample)
     check_row(sample)
     return Candidate(sample, items)
+
+
+def _check_times(sample: Sample) -> None:
+    """Raises `RowError` for times that `openo3.validation` would reject the record for."""
+    end_s = (sample.duration_s or math.inf) + _BEYOND_S
+    if (span := parse_span(sample.answer)) and sample.task in SPANS:
+        if span[0] >= span[1]:
+            raise RowError(Reason.SPAN_EMPTY, "answer", f"from {span[0]:g} s to {span[1]:g} s")
+        if span[1] > end_s:
+            raise RowError(Reason.SPAN_TIME, "answer", f"{span[1]:g} s of {sample.duration_s:g} s")
+    times_s = parse_completion(f"<think>{sample.reasoning}</think>").times_s
+    if late := next((time_s for time_s in times_s if time_s > end_s), None):
+        raise RowError(Reason.EVIDENCE_TIME, "reasoning", f"{late:g} s of {sample.duration_s:g} s")
 
 
 def _text(value: Any, field: str) -> str:
