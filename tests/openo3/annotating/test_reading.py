@@ -158,8 +158,9 @@ def test_a_reply_in_the_evidence_grammar():
     assert found.sample.key_items == {1: {"cup": ((0.0, 0.0, 0.5, 0.5),)}}
     assert (found.sample.question, found.sample.key_frames[0].time_s) == ("What is it?", 1.0)
     late = f"<think>A {CLAIM}, at <t>11</t>s</think><answer>a cup</answer>"
-    for said in ("a cup", late, "<think>no end", f"<think>A {CLAIM}</think>", "<think></think><answer>a</answer>",
-                 "<think>nothing cited</think><answer>a cup</answer>"):  # fmt: skip
+    uncited = "<think>nothing cited</think><answer>a cup</answer>"
+    empty = "<think></think><answer>a</answer>"
+    for said in ("a cup", "<think>no end", f"<think>A {CLAIM}</think>", late, uncited, empty):
         [found] = read_evidence(said, asked)
         assert isinstance(found, Unusable)
 
