@@ -160,7 +160,7 @@ class ServedJudge:
     """A language model behind an OpenAI-compatible endpoint, asked about many answers at a time."""
 
     def __init__(self, params: JudgeParams, prompts: Prompts) -> None:
-        from openo3.benchmarks.chat import Chat
+        from openo3.chat import Chat
 
         self.params, self.prompts = params, prompts
         self.chat = Chat(

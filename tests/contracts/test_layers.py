@@ -18,12 +18,13 @@ GROUND = {"core", "files", "configuration", "executors", "prompt_file"}
 MEDIA = GROUND | {"media"}
 RECORDS = GROUND | {"annotations"}
 # a benchmark's file also describes its annotation file, so readers of all annotation files are above it
-BENCHMARKS = MEDIA | RECORDS | {"model"}
+BENCHMARKS = MEDIA | RECORDS | {"model", "chat"}
 INSIDE = {
     "core": set(),
     "files": set(),
     "configuration": set(),
     "executors": set(),
+    "chat": set(),
     "prompts": set(),
     "prompt_file": {"core", "configuration"},
     "media": GROUND,
@@ -32,6 +33,7 @@ INSIDE = {
     "fetch": RECORDS | {"media", "benchmarks"},
     "training": MEDIA | {"model"},
     "benchmarks": BENCHMARKS,
+    "annotating": MEDIA | RECORDS | {"benchmarks", "chat"},
     "player": GROUND | {"media"},
     "inference": MEDIA | {"model", "player"},
     "conversion": MEDIA | RECORDS | {"fetch"},
@@ -58,6 +60,7 @@ INSIDE = {
         "review",
         "serving",
     },
+    | {"annotating", "benchmarks", "fetch", "gallery", "inference", "player", "publishing", "serving"},
 }
 # the core is pure: it opens no file, starts no process and does not need torch
 PURE = set(sys.stdlib_module_names) - {"io", "os", "pathlib", "shutil", "socket", "subprocess", "urllib"}
