@@ -60,7 +60,6 @@ INSIDE = {
         "review",
         "serving",
     },
-    | {"annotating", "benchmarks", "fetch", "gallery", "inference", "player", "publishing", "serving"},
 }
 # the core is pure: it opens no file, starts no process and does not need torch
 PURE = set(sys.stdlib_module_names) - {"io", "os", "pathlib", "shutil", "socket", "subprocess", "urllib"}
