@@ -19,7 +19,7 @@ from openo3.benchmarks.asking import answer, blank
 from openo3.benchmarks.base import Benchmark, Record, Results
 from openo3.benchmarks.conditions import CONDITIONS, Condition
 from openo3.benchmarks.voting import Poll, VoteParams
-from openo3.configuration import Positive, within
+from openo3.configuration import Positive, Seed, within
 from openo3.core.prompts import Prompts
 from openo3.files.artifacts import atomic_directory, read_json, write_json, write_jsonl
 from openo3.media.frame_store import FrameStore
@@ -51,7 +51,7 @@ class Params:
     records_per_batch: Positive = 32
     tokens_per_batch: TokensPerBatch = 6144
     vllm: dict[str, Any] | None = None
-    seed: int = 0
+    seed: Seed = 0
     except_for: dict[str, list[conditions.Name]] = field(default_factory=dict)
     votes: VoteParams = field(default_factory=VoteParams)
     judge: judges.JudgeParams = field(default_factory=judges.JudgeParams)
@@ -127,13 +127,11 @@ def main() -> None:
     name = sys.argv[1]
     params = load_params("evaluate", Params)
     templates, prompts = load_prompts()
-    known = benchmarks_of(params)
+    known, judge = check(params, prompts)
     model, out = Path(f"data/models/{name}"), Path(f"data/predictions/{name}")
     stores = [FRAMES / bench / "index.json" for bench in params.decodings]
     work = workspace(f"evaluate-{name}", [model, BENCH, *stores, templates], asdict(params), code="evaluate")
     engine = load_engine(model, params, prompts, work)
-    with settings_of("evaluate.judge"):
-        judge = judges.load(params.judge, prompts)
     for bench in sorted({path.stem for path in BENCH.glob("*.json")} - set(params.decodings)):
         print(f"evaluate: {bench} is not in evaluate.decodings, left out")
     asked = model_protocol(name, model, work)
@@ -169,6 +167,13 @@ def main() -> None:
     write_json(metrics_file, metrics)
     write_json(protocol.beside(metrics_file), protocols)
     shutil.rmtree(work, ignore_errors=True)
+
+
+def check(params: Params, prompts: Prompts) -> tuple[dict[str, Benchmark], judges.Judge]:
+    """The benchmarks and the judge. Raises `SystemExit(2)` after one line if there is no such one."""
+    with settings_of("evaluate.judge"):
+        judge = judges.load(params.judge, prompts)
+    return benchmarks_of(params), judge
 
 
 def benchmarks_of(params: Params) -> dict[str, Benchmark]:

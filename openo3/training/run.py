@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from accelerate.utils import broadcast_object_list
 from transformers import TrainingArguments
 
-from openo3.configuration import NonNegative, Positive
+from openo3.configuration import NonNegative, Positive, Share
 from openo3.core.prompts import Prompts
 from openo3.files.artifacts import atomic_directory, write_csv, write_json
 from openo3.media.frame_store import FrameStore
@@ -33,6 +33,9 @@ class TrainingParams:
     `freeze_vision`: the vision tower, with its merger, is not trained. `compile_layers`: with torch.compile,
     which needs a C++ compiler, or Triton on a GPU.
 
+    `average_from`: the trained model is the mean of the weights after each update from this share of the
+    steps on (`openo3.training.averaging`); without it, the weights after the last update.
+
     `keep_best`: this many of the best checkpoints stay beside the newest one, in .cache/openo3, also after
     the run. `on_full_disk`: whether training continues when a checkpoint cannot be written.
     """
@@ -44,6 +47,7 @@ class TrainingParams:
     on_non_finite: OnNonFinite = "stop"
     on_full_disk: OnFullDisk = "continue"
     keep_best: NonNegative | None = None
+    average_from: Share | None = None
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import Any
 GB = 1e9
 TEXT_SHARE = 1.2  # a prompt's tokens with its text, by those of its frames
 ANSWER_TOKENS = 500  # of a record with its reasoning
+FITS = 0.95  # the share of a GPU's memory that may be in use; the rest is for the longest batch
 
 UPDATE, CACHE, WHOLE = "activations", "cache of the rollout", "whole weights for the rollout"
 """What takes memory during an update alone, and the two that do so during a rollout alone."""
@@ -47,6 +48,8 @@ def gpu_memory_gb(
         states = 12 if zero else 8  # AdamW's two moments, and DeepSpeed's single precision weights
         parts["gradients"] = gradients * shape.billion_weights / (gpus if zero >= 2 else 1)
         parts["optimizer"] = states * shape.billion_weights / (gpus if zero >= 1 else 1)
+    else:
+        parts["adapter"] = _adapter_gb(block["lora"], shape)
     tokens = tokens_in_update(stage, blocks)
     parts[UPDATE] = tokens * _activation_bytes(trainer, shape) / GB
     if stage == "gspo":
@@ -54,6 +57,14 @@ def gpu_memory_gb(
             parts["reference"] = shared
         parts |= _rollout_gb(block, shape, zero, each_gb)
     return parts
+
+
+def _adapter_gb(lora: Mapping[str, Any], shape: Shape) -> float:
+    """An adapter on all linear layers of the language model: in single precision its weights, gradients and
+    AdamW's two moments. A layer has queries, keys, values, outputs and three matrices of its MLP; each adds
+    `r` numbers for every input and every output."""
+    sides = 9 * shape.hidden + 2 * shape.kv_width + 3 * shape.intermediate
+    return 16 * lora.get("r", 8) * shape.layers * sides / GB  # 8 is peft's default
 
 
 def _rollout_gb(block: Mapping[str, Any], shape: Shape, zero: int, each_gb: float) -> dict[str, float]:
@@ -85,9 +96,13 @@ def checkpoints_gb(blocks: Mapping[str, Any], shape: Shape) -> float:
     for stage in ("sft", "gspo"):
         block = blocks[stage]
         kept = (block.get("keep_best") or 0) + max(1, block["trainer"].get("save_total_limit") or 1)
-        each = 0.1 if block.get("lora") else 14
-        sizes.append((kept + 1) * each * shape.billion_weights)  # the next is written before one goes
+        sizes.append((kept + 1) * checkpoint_gb(block, shape))  # the next is written before one goes
     return max(sizes) + 2 * 2 * shape.billion_weights  # and both trained models
+
+
+def checkpoint_gb(block: Mapping[str, Any], shape: Shape) -> float:
+    """Disk space in GB of one checkpoint of a stage: weights and the optimizer's states."""
+    return (0.1 if block.get("lora") else 14) * shape.billion_weights
 
 
 def zero_stage(trainer: Mapping[str, Any]) -> int:
