@@ -49,9 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Audit each checkpoint of the checkout in the current folder; print its numbers and where its page is."""
     from openo3.audit.build import write
-    from openo3.audit.run import Limits, Settings, model_folder
+    from openo3.audit.run import Hiding, Limits, Settings, model_folder
     from openo3.configuration import ConfigurationError
-    from openo3.model.necessity import Hiding
     from openo3.player.viewing import open_in_browser
 
     hiding = Hiding(

@@ -40,9 +40,12 @@ INSIDE = {
     "publishing": RECORDS | {"benchmarks", "inference", "report"},
     "serving": MEDIA | {"model", "inference", "fetch", "shapes", "player"},
     "gallery": MEDIA | RECORDS | {"benchmarks", "inference", "player"},
+    "audit": MEDIA
+    | RECORDS
+    | {"benchmarks", "gallery", "inference", "model", "report", "training"},
     "cli": MEDIA
     | RECORDS
-    | {"benchmarks", "fetch", "gallery", "inference", "player", "publishing", "serving"},
+    | {"audit", "benchmarks", "fetch", "gallery", "inference", "player", "publishing", "serving"},
 }
 # the core is pure: it opens no file, starts no process and does not need torch
 PURE = set(sys.stdlib_module_names) - {"io", "os", "pathlib", "shutil", "socket", "subprocess", "urllib"}
