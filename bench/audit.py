@@ -4,10 +4,10 @@
     python -m bench.audit --models base sft gspo --around 0.5 1 2 --fill border grey
 
 A measure of necessity should tell claims of the objects that a question turns on (positives) from claims of
-anything else (negatives). Positives are the model's own claims that lie on such an object, and, as `exact`, the
-true box at the true time. Negatives are injected in the place of each claim: the exact box of another shape that
-is in view (`distractor`), and a box that lies on no such object (`random`). Own claims that lie on no such
-object are negatives too; those that hit one by less than half and more than a tenth are left out.
+anything else (negatives). Positives are the model's own claims that lie on such an object, and, as `exact`,
+the true box at the true time. Negatives are injected in the place of each claim: the exact box of another
+shape that is in view (`distractor`), and a box that lies on no such object (`random`). Own claims that lie on
+no such object are negatives too; those that hit one by less than half and more than a tenth are left out.
 
 Printed is the area under the ROC curve (0.5 is chance) with a 95 % interval that resamples videos, by the
 reading in which the answer is scored. A wrong answer need not depend on what the question turns on, so the
@@ -144,7 +144,8 @@ def on(claim: Claim, items: Sequence[Object], scene: Scene) -> tuple[Object, flo
 def distractor(
     claim: Claim, turned: Sequence[Object], scene: Scene, frames: Sequence[Frame], rng: np.random.Generator
 ) -> Claim | None:
-    """A claim of a shape that the question does not turn on, in a frame that shows it, near the claim's time."""
+    """A claim of a shape that the question does not turn on, in a frame that shows it, near the claim's
+    time."""
     found = []
     for frame in sorted(frames, key=lambda each: abs(each.time_s - (claim.time_s or 0.0))):
         for item in scene.objects:
@@ -187,7 +188,8 @@ def covered(box: Box, by: Box) -> float:
 
 
 def auc(scores: NDArray, positive: NDArray, weights: NDArray) -> float:
-    """The area under the ROC curve of weighted cases: how often a positive scores above a negative, ties half.
+    """The area under the ROC curve of weighted cases: how often a positive scores above a negative, ties
+    half.
 
     >>> auc(np.array([3.0, 1.0, 1.0]), np.array([True, True, False]), np.ones(3))
     0.75
@@ -258,9 +260,8 @@ def tables(found: Sequence[Measured]) -> Iterator[str]:
             chosen = [
                 each
                 for each in found
-                if keep(each.case)
-                and ((each.case.turns and each.case.kind in positives) or (not each.case.turns and each.case.kind in negatives))
-            ]  # fmt: skip
+                if keep(each.case) and each.case.kind in (positives if each.case.turns else negatives)
+            ]
             positive = np.array([each.case.turns for each in chosen], dtype=bool)
             if not positive.any() or positive.all():
                 continue

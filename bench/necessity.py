@@ -1,12 +1,12 @@
 """Measure what the reward `necessity` does: GSPO with and without it over several seeds.
 
-    python -m bench.necessity                                   # the default, three seeds; about an hour on two cores
+    python -m bench.necessity                                   # the default with three seeds
     python -m bench.necessity --videos 8 --seeds 0 --steps 4    # a quick check that it runs; some minutes
 
-Runs as `bench.ablation` does, in the same folders, so that SFT and GSPO of the ablation are not trained again.
-Then each seed's checkpoints are audited (`openo3 audit`). Printed are the benchmarks' numbers and the audit's
-(the mean over a record's claims), with the reward and without, and paired differences with 95 % intervals that
-resample videos, each record's scores averaged over the seeds.
+Runs as `bench.ablation` does, in the same folders, so that SFT and GSPO of the ablation are not trained
+again. Then each seed's checkpoints are audited (`openo3 audit`). Printed are the benchmarks' numbers and the
+audit's (the mean over a record's claims), with the reward and without, and paired differences with 95 %
+intervals that resample videos, each record's scores averaged over the seeds.
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ from openo3.core.metrics import Interval, paired_difference
 from openo3.model.necessity import READINGS, Hiding
 
 WITH = Variant("necessity", "… with the reward necessity")
-COLUMNS = (*(f"necessity, {reading}" for reading in READINGS), *(f"decorative, {reading}" for reading in READINGS))
+COLUMNS = (
+    *(f"necessity, {reading}" for reading in READINGS),
+    *(f"decorative, {reading}" for reading in READINGS),
+)
 
 
 def variant(settings: argparse.Namespace) -> Variant:
@@ -77,8 +80,8 @@ def audited(run: Run, settings: argparse.Namespace) -> dict[int, tuple[str, list
 def compared(
     later: Sequence[dict[int, tuple[str, list[float]]]], earlier: Sequence[dict[int, tuple[str, list[float]]]]
 ) -> tuple[list[list[float]], list[Interval]]:
-    """The columns' means with and without the reward, and their differences, over the records that cite something
-    in all runs."""
+    """The columns' means with and without the reward, and their differences, over the records that cite
+    something in all runs."""
     shared = sorted(set.intersection(*(set(run) for run in (*later, *earlier))))
     with_it, without = (
         np.array([[run[record][1] for record in shared] for run in runs]).mean(axis=0)
@@ -101,7 +104,9 @@ def main() -> None:
     lines = [header("", heads)]
     for label, of_variant in ((GSPO.label, without), (WITH.label, with_it)):
         lines.append(
-            line(label, [f"{100 * levels(of_variant, b)[key]:.1f}" for b, axes in AXES.items() for key in axes])
+            line(
+                label, [f"{100 * levels(of_variant, b)[key]:.1f}" for b, axes in AXES.items() for key in axes]
+            )
         )
     found = {bench: gains(with_it, without, bench) for bench in AXES}
     lines.append(line("difference", [cell(found[b][key]) for b, axes in AXES.items() for key in axes]))

@@ -50,8 +50,8 @@ class Data(DataParams):
 
 @dataclass(frozen=True)
 class Params(TrainingParams):
-    """`trainer` goes to `trl.GRPOConfig`, see `TrainingParams`. `necessity` is a further reward, which asks the
-    model itself; without it there is none."""
+    """`trainer` goes to `trl.GRPOConfig`, see `TrainingParams`. `necessity` is a further reward, which asks
+    the model itself; without it there is none."""
 
     data: Data = field(default_factory=Data)
     rewards: RewardSettings = field(default_factory=RewardSettings)

@@ -33,7 +33,8 @@ class Summary:
 
 
 def write(root: Path, model: str, settings: Settings, out: Path, limits: Limits | None = None) -> Summary:
-    """Audit a checkpoint of the repository at `root` and write `MODEL.json` and `MODEL.html` to the folder `out`.
+    """Audit a checkpoint of the repository at `root` and write `MODEL.json` and `MODEL.html` to the folder
+    `out`.
 
     Raises `ValueError` after one line where something is missing or there is nothing to audit.
     """

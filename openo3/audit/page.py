@@ -95,9 +95,9 @@ def _lead(report: Mapping[str, Any]) -> str:
     found = report["numbers"][BEFORE]
     need, decorative = found["necessity"], found["decorative"]
     return (
-        f"Hiding what a claim cites costs the given answer {need['value']:.2f} nats more than hiding a random place "
-        f"(95 % interval {need['low']:.2f} to {need['high']:.2f}). {decorative['value']:.0%} of the claims are "
-        f"decorative ({decorative['low']:.0%} to {decorative['high']:.0%}): no such cost shows."
+        f"Hiding what a claim cites costs the given answer {need['value']:.2f} nats more than hiding a random "
+        f"place (95 % interval {need['low']:.2f} to {need['high']:.2f}). {decorative['value']:.0%} of the "
+        f"claims are decorative ({decorative['low']:.0%} to {decorative['high']:.0%}): no such cost shows."
     )
 
 
@@ -125,9 +125,9 @@ def _precision(found: Mapping[str, Any] | None) -> str:
         return ""
     right, iou = found["right"], found["iou"]
     return (
-        f"Precision of the evidence: {found['claims']:,} claims name the object whose true box is known at that "
-        f"time. {right['value']:.0%} of them ({right['low']:.0%} to {right['high']:.0%}) overlap it by at least "
-        f"half, mean IoU {iou['value']:.2f}."
+        f"Precision of the evidence: {found['claims']:,} claims name the object whose true box is known at "
+        f"that time. {right['value']:.0%} of them ({right['low']:.0%} to {right['high']:.0%}) overlap it by "
+        f"at least half, mean IoU {iou['value']:.2f}."
     )
 
 
@@ -137,9 +137,9 @@ def _hiding(hiding: Mapping[str, Any]) -> str:
         "grey": "painted over in plain grey",
     }[hiding["fill"]]
     return (
-        f"A box is widened by {hiding['margin']:.0%} of its size on each side and {fill}, in every stored frame "
-        f"within {hiding['around_s']:g} s of the cited time (the nearest one if there is none). It is compared with "
-        f"{hiding['draws']} random places of the same size in the same frames."
+        f"A box is widened by {hiding['margin']:.0%} of its size on each side and {fill}, in every stored "
+        f"frame within {hiding['around_s']:g} s of the cited time (the nearest one if there is none). It is "
+        f"compared with {hiding['draws']} random places of the same size in the same frames."
     )
 
 
@@ -162,7 +162,9 @@ def dots(claims: Sequence[Mapping[str, Any]]) -> Markup:
         bar = element("line", x1=x, x2=x, y1=up(bottom), y2=up(top), class_="bar")
         dot = element("circle", cx=x, cy=up(one["necessity"]), r=2.6)
         parts.append(element("g", hint, bar, dot, class_="decorative" if one["decorative"] else None))
-    spoken = f"Necessity of {len(found)} claims, from {found[0]['necessity']:.2f} to {found[-1]['necessity']:.2f}"
+    spoken = (
+        f"Necessity of {len(found)} claims, from {found[0]['necessity']:.2f} to {found[-1]['necessity']:.2f}"
+    )
     drawing = element("svg", *parts, viewBox=f"0 0 {width:g} {height:g}", role="img", aria_label=spoken)
     caption = element("figcaption", element("b", "Necessity of each claim, nats"))
     return element("figure", caption, drawing, class_="chart dots")
@@ -201,9 +203,7 @@ def _no_video_twice(claims: Sequence[Mapping[str, Any]]) -> list[Mapping[str, An
 
 
 def _shown(claim: Mapping[str, Any], answers: Answers, group: str) -> Shown:
-    answer = next(
-        each for each in answers.of_record(claim["record"]) if each.kind == claim["kind"]
-    )
+    answer = next(each for each in answers.of_record(claim["record"]) if each.kind == claim["kind"])
     one, key = claim["readings"][BEFORE], f"{group}-{claim['record']}-{claim['claim']}"
     reasoning, cited = highlight(answer.completion.reasoning or "", key, answer.completion.space)
     placed = answer.claims[claim["claim"]]
@@ -233,20 +233,19 @@ def _pictures(
     frames = answer.prompt.frames
     frame = min((frames[index] for index in placed.place.frames), key=lambda each: abs(each.time_s - time_s))
     image, name = frame.image, placed.claim.name
-    other, *_ = random_places(
-        placed.place, image.size, hiding, answer.record, claim["claim"]
-    )
+    other, *_ = random_places(placed.place, image.size, hiding, answer.record, claim["claim"])
     truth = answers.run.benchmark.truth(answers.run.results[answer.record])
     second = min(truth.boxes, key=lambda each: abs(each - frame.time_s), default=None)
     marks = [Mark(box, name, claim=key) for box in placed.claim.boxes]
     if second is not None and abs(second - frame.time_s) <= 0.5:
         marks.append(Mark(truth.boxes[second], f"{truth.name}, true", true=True))
+    moved, without = _outlined(other, image.size), hide(image, other.areas, hiding.fill)
     shown = (
         ("As it is", image, marks, one["given"]),
         ("Cited place hidden", hide(image, placed.place.areas, hiding.fill), [], one["hidden"]),
-        ("A random place hidden", hide(image, other.areas, hiding.fill), _outlined(other, image.size), one["elsewhere"]),
+        ("A random place hidden", without, moved, one["elsewhere"]),
         ("Nothing else shown", only(image, placed.place.areas), [], None),
-    )  # fmt: skip
+    )
     for title, drawn, drawn_marks, value in shown:
         worth = "" if value is None else f": the answer has probability {_probability(value)}"
         if value is not None and title.startswith("A random"):

@@ -1,8 +1,8 @@
 """Measuring the answers that `evaluate` wrote: what each claim is worth, batch by batch.
 
-A killed run goes on with the batches that are left. What is measured lies in `.cache/openo3/audit-MODEL` until
-the audit is complete, and is measured anew if the model, its answers, the frames, the settings or the code have
-changed.
+A killed run goes on with the batches that are left. What is measured lies in `.cache/openo3/audit-MODEL`
+until the audit is complete, and is measured anew if the model, its answers, the frames, the settings or the
+code have changed.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ class AuditError(ValueError):
 
 @dataclass(frozen=True)
 class Settings:
-    """Which answers are audited, the first `max_records` records' or all, and how their evidence is hidden."""
+    """Which answers are audited, the first `max_records` records' or all, and how their evidence is
+    hidden."""
 
     benchmark: str = "vstar"
     condition: str = "greedy"
@@ -105,9 +106,7 @@ class Answers:
     def open(cls, root: Path, model: str, settings: Settings) -> Answers:
         """Raises `AuditError` or `openo3.gallery.predictions.GalleryError` where something is missing."""
         if settings.benchmark not in BENCHMARKS:
-            raise AuditError(
-                f"--benchmark {settings.benchmark}: unknown; there are {', '.join(BENCHMARKS)}"
-            )
+            raise AuditError(f"--benchmark {settings.benchmark}: unknown; there are {', '.join(BENCHMARKS)}")
         path = predictions_of(root, model, settings)
         if not path.is_file():
             there = sorted(
@@ -248,7 +247,8 @@ def _answer_json(run: Run, answer: Answer, effects: Sequence[Effect], whole: Who
 
 
 def true_iou(run: Run, record: Mapping[str, Any], claim: PlacedClaim) -> float | None:
-    """How well a claim's best box fits the truth; None where the truth has no box of this object at this time."""
+    """How well a claim's best box fits the truth; None where the truth has no box of this object at this
+    time."""
     truth = run.benchmark.truth(record)
     if not truth.boxes or _folded(truth.name) != _folded(claim.claim.name):
         return None

@@ -1,9 +1,9 @@
 """The numbers of an audit, with 95 % intervals that resample videos.
 
-Necessity is in nats: hiding the cited boxes makes the answer `exp(necessity)` times less likely than hiding as
-large random ones. Sufficiency is a share: of what the frames add to the answer's log-probability over blank
-frames, how much is left with only the cited boxes shown. It is a ratio of means, because a single answer
-may owe nothing to the frames.
+Necessity is in nats: hiding the cited boxes makes the answer `exp(necessity)` times less likely than hiding
+as large random ones. Sufficiency is a share: of what the frames add to the answer's log-probability over
+blank frames, how much is left with only the cited boxes shown. It is a ratio of means, because a single
+answer may owe nothing to the frames.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def report(model: str, settings: Settings, records: Sequence[Mapping[str, Any]])
     claims = [claim for answer in answers for claim in _claims(answer)]
     if not claims:
         raise ValueError(
-            f"{model}: none of the {len(records):,} records' answers cites a box that lies in a frame, so there "
-            "is nothing to audit; --condition names other answers"
+            f"{model}: none of the {len(records):,} records' answers cites a box that lies in a frame, so "
+            "there is nothing to audit; --condition names other answers"
         )
     return {
         "model": model,
@@ -80,9 +80,9 @@ def of_claims(claims: Sequence[Mapping[str, Any]], reading: str) -> dict[str, An
 
 
 def of_answers(answers: Sequence[Mapping[str, Any]], reading: str) -> dict[str, Any]:
-    """Means over all answers: `given`, `blank`, `only` and `elsewhere` are log-probabilities, the last with as
-    large boxes at random places shown instead; `sufficiency` and `by_chance` are the shares kept by both, None
-    where the frames add too little for a share to mean anything."""
+    """Means over all answers: `given`, `blank`, `only` and `elsewhere` are log-probabilities, the last with
+    as large boxes at random places shown instead; `sufficiency` and `by_chance` are the shares kept by both,
+    None where the frames add too little for a share to mean anything."""
     rows = [
         [*(answer["whole"][name][reading] for name in ("given", "blank", "only")),
          float(np.mean(answer["whole"]["elsewhere"][reading]))]
@@ -142,7 +142,8 @@ def interval_of(gaps: NDArray[np.float64]) -> Interval:
 
 
 def _precision(claims: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Of the claims for which there is a true box, the share that fits it and the mean IoU; None without any."""
+    """Of the claims for which there is a true box, the share that fits it and the mean IoU; None without
+    any."""
     known = [claim for claim in claims if claim["iou"] is not None]
     if not known:
         return None

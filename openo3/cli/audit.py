@@ -24,7 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--benchmark", default="vstar", help="whose answers, default: vstar")
     parser.add_argument("--condition", default="greedy", help="how they were asked, default: greedy")
     parser.add_argument("--max-records", type=_count, metavar="N", help="the first N records, default: all")
-    parser.add_argument("--draws", type=_count, default=8, metavar="N", help="random places a claim, default: 8")
+    parser.add_argument(
+        "--draws", type=_count, default=8, metavar="N", help="random places a claim, default: 8"
+    )
     parser.add_argument(
         "--around", type=_number, default=1.0, metavar="SECONDS",
         help="hide the boxes in all frames this near to the cited time, default: 1",
@@ -47,15 +49,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Audit each checkpoint of the checkout in the current folder; print its numbers and where its page is."""
+    """Audit each checkpoint of the checkout in the current folder; print its numbers and where its page
+    is."""
     from openo3.audit.build import write
     from openo3.audit.run import Hiding, Limits, Settings, model_folder
     from openo3.configuration import ConfigurationError
     from openo3.player.viewing import open_in_browser
 
-    hiding = Hiding(
-        arguments.around, arguments.margin, arguments.fill, arguments.draws, arguments.seed
-    )
+    hiding = Hiding(arguments.around, arguments.margin, arguments.fill, arguments.draws, arguments.seed)
     settings = Settings(arguments.benchmark, arguments.condition, arguments.max_records, hiding)
     limits = Limits(tokens_per_batch=arguments.tokens_per_batch)
     try:

@@ -78,8 +78,8 @@ class PlacedClaim:
 
 @dataclass(frozen=True)
 class Effect:
-    """Log-probabilities of the answer by reading: as it was `given`, with the claim's place `hidden`, and with
-    the boxes `elsewhere` hidden, one value for each draw."""
+    """Log-probabilities of the answer by reading: as it was `given`, with the claim's place `hidden`, and
+    with the boxes `elsewhere` hidden, one value for each draw."""
 
     given: Mapping[str, float]
     hidden: Mapping[str, float]
@@ -96,8 +96,8 @@ class Effect:
 
 @dataclass(frozen=True)
 class Whole:
-    """Log-probabilities of an answer by reading: as it was `given`, with all frames `blank`, with `only` what it
-    cites, and with only as large boxes `elsewhere`, one value for each draw."""
+    """Log-probabilities of an answer by reading: as it was `given`, with all frames `blank`, with `only` what
+    it cites, and with only as large boxes `elsewhere`, one value for each draw."""
 
     given: Mapping[str, float]
     blank: Mapping[str, float]
@@ -125,9 +125,7 @@ def placed_claims(
     return found, left_out
 
 
-def place_of(
-    claim: Claim, frames: Sequence[Frame], duration_s: float | None, hiding: Hiding
-) -> Place | str:
+def place_of(claim: Claim, frames: Sequence[Frame], duration_s: float | None, hiding: Hiding) -> Place | str:
     """Where a claim points in the frames that the model saw, or why it points nowhere."""
     shown = [number for number, frame in enumerate(frames) if not frame.of_question]
     if duration_s is None:
@@ -198,15 +196,16 @@ def moved(place: Place, size: tuple[int, int], rng: np.random.Generator) -> Plac
 
 
 def random_places(place: Place, size: tuple[int, int], hiding: Hiding, *stream: int) -> list[Place]:
-    """The places that a place is compared with, the same for the same `stream`: the question and the effect."""
+    """The places that a place is compared with, the same for the same `stream`: the question and the
+    effect."""
     rng = np.random.default_rng([hiding.seed, *stream])
     return [moved(place, size, rng) for _ in range(hiding.draws)]
 
 
 @dataclass(frozen=True)
 class Question:
-    """A prompt, a completion with an answer, and what is asked of it: a place with the reasoning before it for
-    each effect to measure. `key` seeds its random places, together with the number of the place."""
+    """A prompt, a completion with an answer, and what is asked of it: a place with the reasoning before it
+    for each effect to measure. `key` seeds its random places, together with the number of the place."""
 
     prompt: Prompt
     completion: Completion
@@ -265,9 +264,7 @@ def _effect(values: NDArray[np.float64], readings: Sequence[str]) -> Effect:
 
 def _whole(values: NDArray[np.float64]) -> Whole:
     given, blank, only_cited, *others = values
-    return Whole(
-        _named(WHOLE, given), _named(WHOLE, blank), _named(WHOLE, only_cited), _lists(WHOLE, others)
-    )
+    return Whole(_named(WHOLE, given), _named(WHOLE, blank), _named(WHOLE, only_cited), _lists(WHOLE, others))
 
 
 def _named(readings: Sequence[str], values: Iterable[float]) -> dict[str, float]:

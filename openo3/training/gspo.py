@@ -146,7 +146,8 @@ class GroundedGSPOTrainer(FiniteSteps, SafeCheckpoints, SharedPrompts):
 
     @contextmanager
     def answering(self) -> Iterator[LocalEngine]:
-        """The engine with the model as it is now, in evaluation mode, its weights gathered if they are spread."""
+        """The engine with the model as it is now, in evaluation mode, its weights gathered if they are
+        spread."""
         with (
             unwrap_model_for_generation(
                 self.model_wrapped,

@@ -1,9 +1,9 @@
 """The reward `necessity`: an answer should depend on the evidence that its reasoning cites.
 
 It is the only reward that asks the model: each claim's boxes are hidden, and the completion's own answer is
-scored again (`openo3.model.necessity`). That takes several forward passes for each claim, so it is computed on
-one group in `every`. In the other groups it does not count; advantages are taken within a group, so none is
-at a disadvantage. It is off unless `gspo.necessity` is given.
+scored again (`openo3.model.necessity`). That takes several forward passes for each claim, so it is computed
+on one group in `every`. In the other groups it does not count; advantages are taken within a group, so none
+is at a disadvantage. It is off unless `gspo.necessity` is given.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ CITING = (Task.TEMPORAL_SPATIAL, Task.VISUAL, Task.MCQ, Task.FREE_FORM)
 
 @dataclass(frozen=True)
 class NecessityParams:
-    """The reward's `weight`; it is computed on one group in `every`, with `draws` random places a claim; `around_s`
-    and `margin` are as in `openo3.model.necessity.Hiding`."""
+    """The reward's `weight`; it is computed on one group in `every`, with `draws` random places a claim;
+    `around_s` and `margin` are as in `openo3.model.necessity.Hiding`."""
 
     weight: float = 1.0
     every: Positive = 4
@@ -63,7 +63,12 @@ class NecessityReward:
         """Shares in 0-1 for the groups whose turn it is; None elsewhere, and for tasks that cite nothing."""
         step = trainer_state.global_step
         groups = [list(rows) for _, rows in groupby(range(len(sample)), key=lambda row: sample[row])]
-        turn = [row for number, rows in enumerate(groups) if not (number + step) % self.params.every for row in rows]
+        turn = [
+            row
+            for number, rows in enumerate(groups)
+            if not (number + step) % self.params.every
+            for row in rows
+        ]
         rows = [row for row in turn if self.examples.samples[sample[row]].task in CITING]
         rewards: list[float | None] = [None] * len(sample)
         texts = [completions[row][0]["content"] for row in rows]
@@ -94,6 +99,6 @@ class NecessityReward:
 
 
 def share_lost(effects: Sequence[Effect]) -> float:
-    """The mean over the claims of the share of the answer's probability that hiding a claim's boxes takes, beyond
-    what hiding random ones takes; 0 where it takes less."""
+    """The mean over the claims of the share of the answer's probability that hiding a claim's boxes takes,
+    beyond what hiding random ones takes; 0 where it takes less."""
     return math.fsum(-math.expm1(-max(0.0, effect.necessity(BEFORE))) for effect in effects) / len(effects)

@@ -95,7 +95,10 @@ def test_distractors_are_in_view_and_cover_nothing_that_counts() -> None:
 def test_a_box_beside_its_object_does_not_turn() -> None:
     subject, scene, _, _ = made(0)
     item, time_s = subject.evidence[0]
-    assert audit.on(Claim("", (scene.box(item, time_s),), time_s), [item], scene) == (item, pytest.approx(1.0))
+    assert audit.on(Claim("", (scene.box(item, time_s),), time_s), [item], scene) == (
+        item,
+        pytest.approx(1.0),
+    )
     assert audit.on(Claim("", ((0.0, 0.0, 0.01, 0.01),), time_s), [item], scene)[1] < audit.MISS
     assert audit.on(Claim("", (scene.box(item, time_s),), item.leave_s + 0.1), [item], scene)[1] == 0.0
 
@@ -104,7 +107,10 @@ def test_records_of_another_world_are_refused() -> None:
     world = ShapesConfig(seed=1)
     record = vstar_records(Clip.sample(0, "vstar", 0), 1)[0]
     assert record["question"] not in {
-        subject.what for subject in clear_subjects(Clip.sample(1, "vstar", 0).scene, np.random.default_rng(0), VSTAR_FAMILIES)
+        subject.what
+        for subject in clear_subjects(
+            Clip.sample(1, "vstar", 0).scene, np.random.default_rng(0), VSTAR_FAMILIES
+        )
     }
     with pytest.raises(SystemExit, match="not of this shapes world"):
         audit.subject_of(record, world)

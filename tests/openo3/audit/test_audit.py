@@ -56,7 +56,9 @@ def test_the_report_has_every_claim_and_means_by_hand(written) -> None:
         numbers = report["numbers"][reading]
         ones = [claim["readings"][reading] for claim in claims]
         assert numbers["necessity"]["value"] == pytest.approx(np.mean([one["necessity"] for one in ones]))
-        assert numbers["cited"]["value"] == pytest.approx(np.mean([one["given"] - one["hidden"] for one in ones]))
+        assert numbers["cited"]["value"] == pytest.approx(
+            np.mean([one["given"] - one["hidden"] for one in ones])
+        )
         assert numbers["decorative"]["value"] == pytest.approx(np.mean([one["decorative"] for one in ones]))
         for one in ones:
             assert one["necessity"] == pytest.approx(one["elsewhere"] - one["hidden"])
@@ -94,7 +96,9 @@ def test_sufficiency_is_the_share_of_what_the_frames_add() -> None:
     assert nothing["sufficiency"] is None  # the frames of one answer add nothing
 
 
-def test_a_killed_audit_goes_on_and_gives_the_same(written, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_audit_goes_on_and_gives_the_same(
+    written, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Killed after the first batch, only the rest is measured again."""
     effects, measured = run._effects, []
 
@@ -158,7 +162,11 @@ def test_the_page_shows_claims_and_no_markup_of_theirs(written) -> None:
     ],
 )  # fmt: skip
 def test_what_cannot_be_audited_is_one_line(
-    root: Path, arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    root: Path,
+    arguments: list[str],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
 ) -> None:
     monkeypatch.chdir(root)
     assert main(["audit", *arguments, "--out", "nowhere"]) == 2
@@ -179,7 +187,9 @@ def test_the_command_prints_its_numbers(
     assert read_json(tmp_path / "gspo.json")["settings"]["hiding"]["fill"] == "grey"
 
 
-@pytest.mark.parametrize("wrong", [["--draws", "0"], ["--around", "-1"], ["--margin", "nan"], ["--max-records", "x"]])
+@pytest.mark.parametrize(
+    "wrong", [["--draws", "0"], ["--around", "-1"], ["--margin", "nan"], ["--max-records", "x"]]
+)
 def test_a_wrong_number_is_refused(wrong: list[str], capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit) as stop:
         main(["audit", "gspo", *wrong])

@@ -88,9 +88,7 @@ def test_each_frame_is_encoded_once(family: Family, monkeypatch: pytest.MonkeyPa
 
 def test_features_do_not_depend_on_the_batch(family: Family) -> None:
     frames = [*family.frames(2, (2, 2)), *family.frames(3, (3, 1), seed=4)]
-    together, alone = (
-        frame_features(family.model, family.encoder, frames, tokens) for tokens in (10_000, 1)
-    )
+    together, alone = (frame_features(family.model, family.encoder, frames, tokens) for tokens in (10_000, 1))
     for one, other in zip(together, alone, strict=True):
         assert torch.allclose(one.embeds, other.embeds, atol=1e-4)
         assert len(one.deep) == len(other.deep)

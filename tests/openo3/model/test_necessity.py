@@ -9,6 +9,7 @@ from PIL import Image
 
 from openo3.core.evidence import Claim, format_claim, format_completion, parse_completion
 from openo3.core.geometry import RELATIVE_1000
+from openo3.core.schema import Task
 from openo3.media.frame_store import Frame
 from openo3.model.encode import Prompt
 from openo3.model.engine import LocalEngine
@@ -31,7 +32,6 @@ from openo3.model.necessity import (
     whole_effects,
 )
 from openo3.prompt_file import default_prompts
-from openo3.core.schema import Task
 from openo3.shapes.render import render, scene_tensors
 from openo3.shapes.scene import Object, Scene
 
@@ -74,11 +74,18 @@ def test_a_claim_that_points_nowhere_says_why(claim: Claim, reason: str) -> None
 
 
 def test_claims_come_in_order_with_the_sentences_before_them() -> None:
-    first, second = (format_claim(name, [(250, 250, 500, 500)], at) for name, at in (("cup", 1.5), ("hat", 2.0)))
-    reasoning = f"The {first} is first. Next comes the {second} of <obj>x</obj><box>[1,1,1,1]</box>at<t>1.0</t>s."
+    first, second = (
+        format_claim(name, [(250, 250, 500, 500)], at) for name, at in (("cup", 1.5), ("hat", 2.0))
+    )
+    reasoning = (
+        f"The {first} is first. Next comes the {second} of <obj>x</obj><box>[1,1,1,1]</box>at<t>1.0</t>s."
+    )
     said = parse_completion(format_completion(reasoning, "the hat"), RELATIVE_1000)
     found, left_out = placed_claims(said, frames(0, 1, 2), 3.0, HIDING)
-    assert [(each.claim.name, each.before) for each in found] == [("cup", ""), ("hat", f"The {first} is first.")]
+    assert [(each.claim.name, each.before) for each in found] == [
+        ("cup", ""),
+        ("hat", f"The {first} is first."),
+    ]
     assert left_out == ["no area"]
     texts = texts_of(said, found[1].before)
     assert {reading: "".join(piece.text for piece in text) for reading, text in texts.items()} == {
@@ -86,7 +93,9 @@ def test_claims_come_in_order_with_the_sentences_before_them() -> None:
         FRAMES: "<think></think><answer>the hat</answer>",
         REASONED: f"<think>{reasoning}</think><answer>the hat</answer>",
     }
-    assert all([piece.text for piece in text if piece.scored] == ["the hat", "</answer>"] for text in texts.values())
+    assert all(
+        [piece.text for piece in text if piece.scored] == ["the hat", "</answer>"] for text in texts.values()
+    )
 
 
 def test_a_decimal_ends_no_sentence() -> None:
@@ -144,10 +153,14 @@ def test_an_answer_needs_the_object_that_it_is_about(engine: LocalEngine) -> Non
     """The shipped model, asked what is left of the blue square: the red circle is needed, an empty place is
     not; and the answer follows from a reasoning that has named it, whatever is hidden."""
     shown = tuple(Frame(picture(RED, BLUE).image, float(second), False) for second in range(4))
-    text = default_prompts().task(Task.TEMPORAL_SPATIAL, "What is the shape left of the blue square at 1.0 seconds?")
+    text = default_prompts().task(
+        Task.TEMPORAL_SPATIAL, "What is the shape left of the blue square at 1.0 seconds?"
+    )
     red = format_claim("red circle", [(80, 230, 420, 770)], 1.0)
     empty = format_claim("nothing", [(430, 0, 570, 200)], 1.0)
-    said = parse_completion(format_completion(f"The {red} is there. See {empty}.", "the red circle"), RELATIVE_1000)
+    said = parse_completion(
+        format_completion(f"The {red} is there. See {empty}.", "the red circle"), RELATIVE_1000
+    )
     hiding = Hiding(around_s=3.0, draws=6)
     claims, _ = placed_claims(said, shown, 8.0, hiding)
     question = Question(Prompt(shown, 8.0, text), said, [(claim.place, "") for claim in claims])

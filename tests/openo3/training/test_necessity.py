@@ -18,7 +18,9 @@ from openo3.training.gspo import gspo_trainer
 from openo3.training.necessity import NecessityParams, NecessityReward, share_lost
 from tests.openo3.training import workplace
 
-CLAIM = "<think>The <obj>cup</obj><box>[100,200,600,700]</box>at<t>2.2</t>s moves.</think><answer>a cup</answer>"
+CLAIM = (
+    "<think>The <obj>cup</obj><box>[100,200,600,700]</box>at<t>2.2</t>s moves.</think><answer>a cup</answer>"
+)
 ROWS = [0, 0, 1, 1, 4, 4, 5, 5]  # temporal-spatial, temporal, an image, free-form
 
 
@@ -55,7 +57,10 @@ def test_the_share_of_the_probability_that_is_lost() -> None:
 def test_each_group_gets_its_turn(examples: Examples, engine: LocalEngine) -> None:
     """One group in two; the temporal task cites nothing, so it never gets one."""
     asking = reward(examples, engine, every=2, draws=1)
-    for step, expected in ((0, [True, True, False, False, True, True, False, False]), (1, [*[False] * 6, True, True])):
+    for step, expected in (
+        (0, [True, True, False, False, True, True, False, False]),
+        (1, [*[False] * 6, True, True]),
+    ):
         found = asking(
             completions=said(*[CLAIM] * 8), sample=ROWS, trainer_state=SimpleNamespace(global_step=step)
         )
