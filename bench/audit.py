@@ -6,8 +6,10 @@
 A measure of necessity should tell claims of the objects that a question turns on (positives) from claims of
 anything else (negatives). Positives are the model's own claims that lie on such an object, and, as `exact`,
 the true box at the true time. Negatives are injected in the place of each claim: the exact box of another
-shape that is in view (`distractor`), and a box that lies on no such object (`random`). Own claims that lie on
-no such object are negatives too; those that hit one by less than half and more than a tenth are left out.
+shape that is in view (`distractor`), and a box that lies on no such object (`random`). A sentence about a
+distractor, put in front of the reasoning, is one more (`inserted`): a claim that is right and idle. Own
+claims that lie on no such object are negatives too; those that hit one by less than half and more than a
+tenth are left out.
 
 Printed is the area under the ROC curve (0.5 is chance) with a 95 % interval that resamples videos, by the
 reading in which the answer is scored. A wrong answer need not depend on what the question turns on, so the
@@ -31,7 +33,7 @@ from tqdm import tqdm
 
 from openo3.audit.run import MODELS, Answer, Answers, Settings
 from openo3.configuration import read_block
-from openo3.core.evidence import Claim
+from openo3.core.evidence import Claim, format_claim, format_completion, parse_completion
 from openo3.core.geometry import box_iou
 from openo3.core.metrics import RESAMPLES, Interval
 from openo3.core.schema import Box
@@ -63,7 +65,7 @@ class Case:
     right: bool
     step: int
     place: Place
-    before: str
+    claim: int
 
 
 @dataclass(frozen=True)
@@ -101,11 +103,11 @@ def cases(
     turned = [item for item, _ in subject.evidence]
     frames, duration_s = answer.prompt.frames, answer.prompt.duration_s
     for number, placed in enumerate(answer.claims):
-        claim, before = placed.claim, placed.before
+        claim, its = placed.claim, placed.number
         step = len(answer.claims) - 1 - number
 
-        def case(kind: str, turns: bool, place: Place, before: str = before, step: int = step) -> Case:
-            return Case(kind, turns, video, right, step, place, before)
+        def case(kind: str, turns: bool, place: Place, its: int = its, step: int = step) -> Case:
+            return Case(kind, turns, video, right, step, place, its)
 
         item, iou = on(claim, turned, scene)
         if iou >= HIT:
@@ -128,6 +130,29 @@ def cases(
             place := place_of(found, frames, duration_s, hiding), Place
         ):
             yield case("random", False, place)
+
+
+def inserted(
+    answer: Answer,
+    subject: Subject,
+    scene: Scene,
+    right: bool,
+    video: str,
+    hiding: Hiding,
+    rng: np.random.Generator,
+) -> tuple[Case, Question] | None:
+    """The answer with a sentence more at the start of its reasoning, which cites a distractor exactly."""
+    turned, frames = [item for item, _ in subject.evidence], answer.prompt.frames
+    claim = distractor(answer.claims[0].claim, turned, scene, frames, rng)
+    if claim is None:
+        return None
+    place, space = place_of(claim, frames, answer.prompt.duration_s, hiding), answer.completion.space
+    assert isinstance(place, Place)  # it is in view at the time of a frame
+    written = format_claim(claim.name, [space.from_normalised(box) for box in claim.boxes], claim.time_s)
+    reasoning = f"The {written} is in view. {answer.completion.reasoning}"
+    said = parse_completion(format_completion(reasoning, answer.completion.answer or ""), space)
+    case = Case("inserted", False, video, right, len(answer.claims), place, 0)
+    return case, Question(answer.prompt, said, [(place, 0)], key=answer.record)
 
 
 def on(claim: Claim, items: Sequence[Object], scene: Scene) -> tuple[Object, float]:
@@ -228,10 +253,18 @@ def measure(
             subject, scene = subject_of(record, world), scene_of(record, world)
             right = answers.run.scores[number]["acc"] > 0
             made = [*cases(answer, subject, scene, right, record["vid"], hiding, rng)]
-            places = [(case.place, case.before) for case in made]
+            places = [(case.place, case.claim) for case in made]
             question = Question(answer.prompt, answer.completion, places, key=number)
-            [effects] = claim_effects(engine.model, engine.encoder, [question], hiding)
-            found += [Measured(case, effect) for case, effect in zip(made, effects, strict=True)]
+            asked = [question]
+            if with_it := inserted(answer, subject, scene, right, record["vid"], hiding, rng):
+                case, more = with_it
+                made.append(case)
+                asked.append(more)
+            effects = claim_effects(engine.model, engine.encoder, asked, hiding)
+            found += [
+                Measured(case, effect)
+                for case, effect in zip(made, [one for row in effects for one in row], strict=True)
+            ]
     return found
 
 
@@ -243,6 +276,7 @@ CONTRASTS = {
     "own claims against distractors and random boxes": (("own",), ("own", "distractor", "random")),
     "own claims against distractors": (("own",), ("distractor",)),
     "exact boxes against distractors": (("exact",), ("distractor",)),
+    "own claims against inserted claims of distractors": (("own",), ("inserted",)),
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from openo3.audit import page, summary
 from openo3.audit.run import Limits, Settings, finish, measured
 from openo3.files.artifacts import atomic_file, write_json
-from openo3.model.necessity import BEFORE, FRAMES
+from openo3.model.necessity import MAIN
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Summary:
     report: Mapping[str, Any]
 
     def __str__(self) -> str:
-        counts, main = self.report["counts"], self.report["numbers"][BEFORE]
-        kept = self.report["sufficiency"][FRAMES]["sufficiency"]
+        counts, main = self.report["counts"], self.report["numbers"][MAIN]
+        kept = self.report["sufficiency"][MAIN]["sufficiency"]
         sufficiency = f"{_written(kept, '.0%')} kept by the cited boxes alone; " if kept else ""
         return (
             f"{self.page}: {counts['claims']:,} claims of {counts['answers']:,} answers: "

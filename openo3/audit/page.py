@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from openo3.audit.run import Answer, Answers
 from openo3.media.hiding import hide, only
-from openo3.model.necessity import BEFORE, FRAMES, REASONED, Place, PlacedClaim, random_places
+from openo3.model.necessity import CHAIN, FRAMES, LATER, MAIN, REASONED, Place, PlacedClaim
 from openo3.report.charts import Scale, number, ticks
 from openo3.report.overlay import Mark, highlight, picture
 from openo3.report.svg import element
@@ -22,9 +22,10 @@ SHOWN = 6
 """How many claims of each kind the page shows."""
 
 READINGS = {
-    BEFORE: ("with what was reasoned before the claim", "the main reading"),
+    CHAIN: ("from the claim on", "what it names, object by object, and the answer"),
+    LATER: ("after the claim", "without its own name, unless that is the answer"),
     FRAMES: ("without reasoning", "the answer must come from the frames"),
-    REASONED: ("with the whole reasoning", "which may name the answer already"),
+    REASONED: ("with the whole reasoning", "the answer alone, which it may have named"),
 }
 COLUMNS = ("log-probability", "cited hidden", "random hidden", "necessity", "decorative claims")
 
@@ -92,12 +93,13 @@ def html(report: Mapping[str, Any], answers: Answers) -> str:
 
 
 def _lead(report: Mapping[str, Any]) -> str:
-    found = report["numbers"][BEFORE]
+    found = report["numbers"][MAIN]
     need, decorative = found["necessity"], found["decorative"]
     return (
-        f"Hiding what a claim cites costs the given answer {need['value']:.2f} nats more than hiding a random "
-        f"place (95 % interval {need['low']:.2f} to {need['high']:.2f}). {decorative['value']:.0%} of the "
-        f"claims are decorative ({decorative['low']:.0%} to {decorative['high']:.0%}): no such cost shows."
+        f"Hiding what a claim cites costs the text from there to the answer {need['value']:.2f} nats more "
+        f"than hiding a random place (95 % interval {need['low']:.2f} to {need['high']:.2f}). "
+        f"{decorative['value']:.0%} of the claims are decorative ({decorative['low']:.0%} to "
+        f"{decorative['high']:.0%}): no such cost shows."
     )
 
 
@@ -145,7 +147,7 @@ def _hiding(hiding: Mapping[str, Any]) -> str:
 
 def dots(claims: Sequence[Mapping[str, Any]]) -> Markup:
     """Every claim's necessity in the main reading with its interval, from the lowest to the highest."""
-    found = sorted((claim["readings"][BEFORE] for claim in claims), key=lambda one: one["necessity"])
+    found = sorted((claim["readings"][MAIN] for claim in claims), key=lambda one: one["necessity"])
     width, height, left = 960.0, 260.0, 44.0
     low = min(0.0, *(one["interval"][0] for one in found))
     high = max(0.1, *(one["interval"][1] for one in found))
@@ -172,10 +174,10 @@ def dots(claims: Sequence[Mapping[str, Any]]) -> Markup:
 
 def _groups(claims: Sequence[Mapping[str, Any]], answers: Answers) -> Iterator[Group]:
     def need(claim: Mapping[str, Any]) -> float:
-        return claim["readings"][BEFORE]["necessity"]
+        return claim["readings"][MAIN]["necessity"]
 
-    necessary = [claim for claim in claims if not claim["readings"][BEFORE]["decorative"]]
-    decorative = [claim for claim in claims if claim["readings"][BEFORE]["decorative"]]
+    necessary = [claim for claim in claims if not claim["readings"][MAIN]["decorative"]]
+    decorative = [claim for claim in claims if claim["readings"][MAIN]["decorative"]]
     for key, title, note, ordered in (
         (
             "necessary",
@@ -204,7 +206,7 @@ def _no_video_twice(claims: Sequence[Mapping[str, Any]]) -> list[Mapping[str, An
 
 def _shown(claim: Mapping[str, Any], answers: Answers, group: str) -> Shown:
     answer = next(each for each in answers.of_record(claim["record"]) if each.kind == claim["kind"])
-    one, key = claim["readings"][BEFORE], f"{group}-{claim['record']}-{claim['claim']}"
+    one, key = claim["readings"][MAIN], f"{group}-{claim['record']}-{claim['claim']}"
     reasoning, cited = highlight(answer.completion.reasoning or "", key, answer.completion.space)
     placed = answer.claims[claim["claim"]]
     mark = next((each for each in cited if each.claim == placed.claim), None)
@@ -227,13 +229,13 @@ def _pictures(
     answer: Answer, placed: PlacedClaim, claim: Mapping[str, Any], answers: Answers, key: str | None
 ) -> Iterator[Markup]:
     """The frame nearest to the claim, as it is, without the cited place, without a random one, and with
-    nothing else; each with the answer's probability."""
-    one, hiding = claim["readings"][BEFORE], answers.hiding
+    nothing else; with the probability of what is scored."""
+    one, hiding = claim["readings"][MAIN], answers.hiding
     time_s = placed.claim.time_s or 0.0
     frames = answer.prompt.frames
     frame = min((frames[index] for index in placed.place.frames), key=lambda each: abs(each.time_s - time_s))
     image, name = frame.image, placed.claim.name
-    other, *_ = random_places(placed.place, image.size, hiding, answer.record, claim["claim"])
+    other, *_ = answer.question.others(claim["claim"], hiding)
     truth = answers.run.benchmark.truth(answers.run.results[answer.record])
     second = min(truth.boxes, key=lambda each: abs(each - frame.time_s), default=None)
     marks = [Mark(box, name, claim=key) for box in placed.claim.boxes]
@@ -247,7 +249,7 @@ def _pictures(
         ("Nothing else shown", only(image, placed.place.areas), [], None),
     )
     for title, drawn, drawn_marks, value in shown:
-        worth = "" if value is None else f": the answer has probability {_probability(value)}"
+        worth = "" if value is None else f": what is scored has probability {_probability(value)}"
         if value is not None and title.startswith("A random"):
             worth = f": on average over {hiding.draws} places, {_probability(value)}"
         caption = f"{title}, {frame.time_s:.1f} s{worth}"

@@ -90,7 +90,7 @@ class Answer:
     @property
     def question(self) -> Question:
         """What is measured."""
-        places = [(claim.place, claim.before) for claim in self.claims]
+        places = [(claim.place, claim.number) for claim in self.claims]
         return Question(self.prompt, self.completion, places, key=self.record)
 
 

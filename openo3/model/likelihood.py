@@ -3,7 +3,7 @@
     view = {3: replace(frames[3], image=hidden)}             # frame 3 is shown otherwise
     asked = Asked(Prompt(frames, 9.5, question), [[Piece("<think></think><answer>"), Piece("red", True)]],
                   [{}, view])
-    log_likelihoods(model, encoder, [asked])[0]              # [views, texts], natural logarithms
+    log_likelihoods(model, encoder, [asked])[0][1][0]        # of the second view's text: [pieces], in nats
 
 Nothing is generated: texts are given to the model token by token (teacher forcing). A frame passes the vision
 tower once for all views and questions that show it; only altered frames are encoded in addition. All texts of
@@ -88,15 +88,16 @@ def frame_features(
 
 def log_likelihoods(
     model: Any, encoder: PromptEncoder, asked: Sequence[Asked], tokens_per_batch: int = TOKENS_PER_BATCH
-) -> list[NDArray[np.float64]]:
-    """Of each one asked, [views, texts]: the summed log-probability of each text's scored pieces.
+) -> list[list[list[NDArray[np.float64]]]]:
+    """Of each one asked, of each of its views, of each text, [pieces]: the summed log-probability of each
+    scored piece; 0 for the others.
 
     The model should be in evaluation mode. `tokens_per_batch` bounds the tokens that pass it at once, unless
     a single row has more.
     """
     rows = list(_rows(model, encoder, asked, tokens_per_batch))
     order = sorted(range(len(rows)), key=lambda index: rows[index].length)
-    sums: dict[int, list[float]] = {}
+    sums: dict[int, list[NDArray[np.float64]]] = {}
     batch: list[int] = []
     for index in order:
         if batch and rows[index].length * (len(batch) + 1) > tokens_per_batch:
@@ -106,16 +107,18 @@ def log_likelihoods(
     if batch:
         sums |= zip(batch, _score(model, encoder, [rows[each] for each in batch]), strict=True)
     in_order = iter(range(len(rows)))
-    return [np.array([sums[next(in_order)] for _ in one.views]).reshape(len(one.views), -1) for one in asked]
+    return [[sums[next(in_order)] for _ in one.views] for one in asked]
 
 
 @dataclass(frozen=True)
 class _Row:
-    """A view of a prompt with its texts; `counted` says of each text which of its target tokens count."""
+    """A view of a prompt with its texts; `counted` says of each text's target tokens in which of its pieces
+    they count, -1 if in none, and `pieces` how many there are."""
 
     pack: Pack
     features: Sequence[FrameFeatures]
-    counted: Sequence[Sequence[bool]]
+    counted: Sequence[Sequence[int]]
+    pieces: Sequence[int]
     length: int
 
 
@@ -137,22 +140,27 @@ def _rows(
         length = len(pack.prefix_ids) + sum(len(b.context_ids) + len(b.target_ids) for b in branches)
         for view in one.views:
             frames = [view.get(number, frame) for number, frame in enumerate(one.prompt.frames)]
-            yield _Row(pack, [by_frame[id(frame)] for frame in frames], counted, length)
+            pieces = [len(text) for text in one.texts]
+            yield _Row(pack, [by_frame[id(frame)] for frame in frames], counted, pieces, length)
 
 
-def _branch(encoder: PromptEncoder, encoded: Encoded, text: Text) -> tuple[Branch, list[bool]]:
+def _branch(encoder: PromptEncoder, encoded: Encoded, text: Text) -> tuple[Branch, list[int]]:
     """A text after the last token of its prompt, from its first scored piece on as targets."""
     pieces = [(encoder.target(piece.text)[:-1], piece.scored) for piece in text]
     first = next((number for number, (_, scored) in enumerate(pieces) if scored), len(pieces))
     before = [token for ids, _ in pieces[:first] for token in ids]
-    targets = [(token, scored) for ids, scored in pieces[first:] for token in ids]
+    targets = [
+        (token, number if scored else -1)
+        for number, (ids, scored) in enumerate(pieces[first:], start=first)
+        for token in ids
+    ]
     branch = Branch((encoded.context_ids[-1], *before), [token for token, _ in targets])
-    return branch, [scored for _, scored in targets]
+    return branch, [number for _, number in targets]
 
 
 @torch.inference_mode()
-def _score(model: Any, encoder: PromptEncoder, rows: Sequence[_Row]) -> list[list[float]]:
-    """The sums of each row's texts."""
+def _score(model: Any, encoder: PromptEncoder, rows: Sequence[_Row]) -> list[list[NDArray[np.float64]]]:
+    """The sums of each row's texts by piece."""
     batch = collate(
         [row.pack for row in rows],
         image_token=encoder.image_token_id,
@@ -178,8 +186,10 @@ def _score(model: Any, encoder: PromptEncoder, rows: Sequence[_Row]) -> list[lis
     sums, at = [], 0
     for row in rows:
         of_row = []
-        for counted in row.counted:
-            of_row.append(float(values[at : at + len(counted)][np.array(counted, dtype=bool)].sum()))
+        for counted, pieces in zip(row.counted, row.pieces, strict=True):
+            piece = np.array(counted, dtype=int)
+            found = values[at : at + len(counted)]
+            of_row.append(np.bincount(piece[piece >= 0], found[piece >= 0], pieces))
             at += len(counted)
         sums.append(of_row)
     return sums

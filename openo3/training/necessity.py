@@ -1,7 +1,7 @@
 """The reward `necessity`: an answer should depend on the evidence that its reasoning cites.
 
-It is the only reward that asks the model: each claim's boxes are hidden, and the completion's own answer is
-scored again (`openo3.model.necessity`). That takes several forward passes for each claim, so it is computed
+It is the only reward that asks the model: each claim's boxes are hidden, and the completion is scored
+again (`openo3.model.necessity`). That takes several forward passes for each claim, so it is computed
 on one group in `every`. In the other groups it does not count; advantages are taken within a group, so none
 is at a disadvantage. It is off unless `gspo.necessity` is given.
 """
@@ -19,7 +19,7 @@ from openo3.configuration import Positive, within
 from openo3.core.evidence import parse_completion
 from openo3.core.schema import Task
 from openo3.model.engine import LocalEngine
-from openo3.model.necessity import BEFORE, Effect, Hiding, Question, claim_effects, placed_claims
+from openo3.model.necessity import MAIN, Effect, Hiding, Question, claim_effects, placed_claims
 from openo3.training.examples import Examples
 
 NAME = "necessity"
@@ -87,18 +87,18 @@ class NecessityReward:
             prompt = prompts[index]
             claims, _ = placed_claims(completion, prompt.frames, prompt.duration_s, hiding)
             if completion.answer and claims:
-                places = [(claim.place, claim.before) for claim in claims]
+                places = [(claim.place, claim.number) for claim in claims]
                 questions[row] = Question(prompt, completion, places, key=row)
         with self.answering() as engine:
             effects = claim_effects(
                 engine.model, engine.encoder, [*questions.values()], hiding,
-                engine.tokens_per_batch, readings=(BEFORE,),
+                engine.tokens_per_batch,
             )  # fmt: skip
         found = dict(zip(questions, map(share_lost, effects), strict=True))
         return [found.get(row, 0.0) for row in range(len(samples))]
 
 
 def share_lost(effects: Sequence[Effect]) -> float:
-    """The mean over the claims of the share of the answer's probability that hiding a claim's boxes takes,
+    """The mean over the claims of the share of the probability that hiding a claim's boxes takes,
     beyond what hiding random ones takes; 0 where it takes less."""
-    return math.fsum(-math.expm1(-max(0.0, effect.necessity(BEFORE))) for effect in effects) / len(effects)
+    return math.fsum(-math.expm1(-max(0.0, effect.necessity(MAIN))) for effect in effects) / len(effects)

@@ -51,7 +51,7 @@ def made(index: int):
         claim = Claim(item.name, (scene.box(item, time_s),), time_s)
         place = place_of(claim, frames, scene.duration_s, HIDING)
         assert isinstance(place, Place)
-        claims.append(PlacedClaim(claim, place, ""))
+        claims.append(PlacedClaim(claim, place, len(claims)))
     said = parse_completion("<think></think><answer>it</answer>")
     answer = Answer(0, "what", Prompt(frames, scene.duration_s, ""), said, claims, [])
     rng = np.random.default_rng(0)

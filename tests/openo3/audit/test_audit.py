@@ -12,7 +12,7 @@ from openo3.audit.build import write
 from openo3.audit.run import Limits, Settings
 from openo3.cli.main import main
 from openo3.files.artifacts import read_json, read_jsonl, write_jsonl
-from openo3.model.necessity import BEFORE, FRAMES, READINGS, REASONED, Hiding
+from openo3.model.necessity import CHAIN, FRAMES, READINGS, REASONED, Hiding
 from tests.support.browser import BROWSER, Browser
 from tests.support.finished_run import write_run
 
@@ -132,7 +132,7 @@ def test_another_seed_hides_other_random_places(written, root: Path, tmp_path: P
         for reading in (FRAMES, REASONED):
             a, b = one["readings"][reading], first["readings"][reading]
             assert a["hidden"] == pytest.approx(b["hidden"], abs=1e-3)
-        assert one["readings"][BEFORE]["elsewhere"] != first["readings"][BEFORE]["elsewhere"]
+        assert one["readings"][CHAIN]["elsewhere"] != first["readings"][CHAIN]["elsewhere"]
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on this machine")

@@ -63,12 +63,13 @@ def test_likelihoods_equal_those_of_separate_rows(family: Family, tokens_per_bat
     asked = questions(family)
     found = log_likelihoods(family.model, family.encoder, asked, tokens_per_batch)
     for one, values in zip(asked, found, strict=True):
-        assert values.shape == (len(one.views), len(one.texts))
-        for view, row in zip(one.views, values, strict=True):
+        for view, of_view in zip(one.views, values, strict=True):
             frames = [view.get(number, frame) for number, frame in enumerate(one.prompt.frames)]
-            for text, value in zip(one.texts, row, strict=True):
-                assert value == pytest.approx(expected(family, one.prompt, frames, text), abs=2e-3)
-    assert abs(found[0][0] - found[0][1]).min() > 1e-3  # what is on a frame matters here
+            for text, pieces in zip(one.texts, of_view, strict=True):
+                assert [value != 0 for value in pieces] == [piece.scored for piece in text]
+                assert pieces.sum() == pytest.approx(expected(family, one.prompt, frames, text), abs=2e-3)
+    given, altered, _ = found[0]
+    assert abs(given[0] - altered[0]).max() > 1e-3  # what is on a frame matters here
 
 
 def test_each_frame_is_encoded_once(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,12 +98,12 @@ def test_features_do_not_depend_on_the_batch(family: Family) -> None:
 
 def test_a_text_of_which_nothing_counts_is_certain(family: Family) -> None:
     prompt = Prompt(family.frames(1), 1.0, "What?")
-    [[[value]]] = log_likelihoods(family.model, family.encoder, [Asked(prompt, [[Piece("a")]], [{}])])
-    assert value == 0
+    [[[values]]] = log_likelihoods(family.model, family.encoder, [Asked(prompt, [[Piece("a")]], [{}])])
+    assert values.tolist() == [0]
     assert log_likelihoods(family.model, family.encoder, []) == []
 
 
 def test_a_prompt_without_frames_is_text_alone(family: Family) -> None:
     prompt = Prompt((), None, "What is red?")
-    [[[value]]] = log_likelihoods(family.model, family.encoder, [Asked(prompt, TEXTS[:1], [{}])])
-    assert value < 0
+    [[[values]]] = log_likelihoods(family.model, family.encoder, [Asked(prompt, TEXTS[:1], [{}])])
+    assert values.tolist()[0] == 0 > max(values[1:])

@@ -7,28 +7,28 @@ import pytest
 import torch
 from PIL import Image
 
-from openo3.core.evidence import Claim, format_claim, format_completion, parse_completion
+from openo3.core.evidence import Claim, Completion, format_claim, format_completion, parse_completion
 from openo3.core.geometry import RELATIVE_1000
 from openo3.core.schema import Task
 from openo3.media.frame_store import Frame
 from openo3.model.encode import Prompt
 from openo3.model.engine import LocalEngine
 from openo3.model.necessity import (
-    BEFORE,
+    CHAIN,
     FRAMES,
+    LATER,
     READINGS,
     REASONED,
     Hiding,
     Place,
     Question,
+    Script,
     claim_effects,
     hidden,
     place_of,
     placed_claims,
     random_places,
-    sentences_before,
     shown_only,
-    texts_of,
     whole_effects,
 )
 from openo3.prompt_file import default_prompts
@@ -73,35 +73,48 @@ def test_a_claim_that_points_nowhere_says_why(claim: Claim, reason: str) -> None
     assert place_of(claim, frames(0, 2, 4), 6.0, HIDING) == reason
 
 
-def test_claims_come_in_order_with_the_sentences_before_them() -> None:
+def said_of_two() -> Completion:
     first, second = (
-        format_claim(name, [(250, 250, 500, 500)], at) for name, at in (("cup", 1.5), ("hat", 2.0))
+        format_claim(name, [(250, 250, 500, 500)], at) for name, at in (("red cup", 1.5), ("hat", 2.0))
     )
-    reasoning = (
-        f"The {first} is first. Next comes the {second} of <obj>x</obj><box>[1,1,1,1]</box>at<t>1.0</t>s."
-    )
-    said = parse_completion(format_completion(reasoning, "the hat"), RELATIVE_1000)
-    found, left_out = placed_claims(said, frames(0, 1, 2), 3.0, HIDING)
-    assert [(each.claim.name, each.before) for each in found] == [
-        ("cup", ""),
-        ("hat", f"The {first} is first."),
-    ]
+    nowhere = "<obj>x</obj><box>[1,1,1,1]</box>at<t>1.0</t>s"
+    reasoning = f"The {first} is first. Next comes the {second} of {nowhere}."
+    return parse_completion(format_completion(reasoning, "a Red  cup"), RELATIVE_1000)
+
+
+def test_claims_keep_their_numbers() -> None:
+    found, left_out = placed_claims(said_of_two(), frames(0, 1, 2), 3.0, HIDING)
+    assert [(each.claim.name, each.number) for each in found] == [("red cup", 0), ("hat", 1)]
     assert left_out == ["no area"]
-    texts = texts_of(said, found[1].before)
-    assert {reading: "".join(piece.text for piece in text) for reading, text in texts.items()} == {
-        BEFORE: f"<think>The {first} is first.</think><answer>the hat</answer>",
-        FRAMES: "<think></think><answer>the hat</answer>",
-        REASONED: f"<think>{reasoning}</think><answer>the hat</answer>",
-    }
-    assert all(
-        [piece.text for piece in text if piece.scored] == ["the hat", "</answer>"] for text in texts.values()
-    )
 
 
-def test_a_decimal_ends_no_sentence() -> None:
-    assert sentences_before("It is 2.5 s. Then, at 3.0 s, it goes", 30) == "It is 2.5 s."
-    assert sentences_before("No end so far", 13) == ""
-    assert sentences_before('He says "yes." Then', 19) == 'He says "yes."'
+def test_what_counts_in_each_reading() -> None:
+    """The names from the claim on and the answer; an own name that is the answer counts in `later` too."""
+    said = said_of_two()
+    script = Script.of(said)
+    assert "".join(piece.text for piece in script.pieces) == said.text
+    assert [piece.text for piece in script.pieces if piece.scored] == [
+        "red cup", "hat", "x", "a Red  cup", "</answer>",
+    ]  # fmt: skip
+
+    def counted(reading: str, claim: int) -> list[str]:
+        return [script.pieces[number].text for number in script.counted(reading, claim)]
+
+    answer = ["a Red  cup", "</answer>"]
+    assert counted(CHAIN, 0) == ["red cup", "hat", "x", *answer]
+    assert counted(LATER, 0) == ["red cup", "hat", "x", *answer]
+    assert counted(CHAIN, 1) == ["hat", "x", *answer]
+    assert counted(LATER, 1) == ["x", *answer]
+    assert counted(REASONED, 1) == answer
+
+
+@pytest.mark.parametrize(
+    ("name", "itself"), [("cup", True), ("CUP", True), ("up", False), ("", False), ("(", False)]
+)
+def test_a_name_is_the_answer_as_a_whole_word(name: str, itself: bool) -> None:
+    claim = format_claim(name, [(1, 1, 9, 9)], 1.0)
+    said = parse_completion(format_completion(f"A {claim}.", "the cup, (red)"), RELATIVE_1000)
+    assert Script.of(said).answers_itself == ([itself] if name != "(" else [True])
 
 
 def test_only_the_place_changes_in_its_frames() -> None:
@@ -163,23 +176,14 @@ def test_an_answer_needs_the_object_that_it_is_about(engine: LocalEngine) -> Non
     )
     hiding = Hiding(around_s=3.0, draws=6)
     claims, _ = placed_claims(said, shown, 8.0, hiding)
-    question = Question(Prompt(shown, 8.0, text), said, [(claim.place, "") for claim in claims])
+    question = Question(Prompt(shown, 8.0, text), said, [(claim.place, claim.number) for claim in claims])
     [[needed, idle]] = claim_effects(engine.model, engine.encoder, [question], hiding)
     assert needed.necessity(FRAMES) > 1.0
     assert needed.necessity(FRAMES) > idle.necessity(FRAMES) + 1.0
     assert abs(needed.necessity(REASONED)) < needed.necessity(FRAMES) / 2
+    assert needed.necessity(CHAIN) > 1.0  # it names the answer
+    assert set(needed.given) == set(READINGS)
+    assert len(needed.elsewhere[CHAIN]) == hiding.draws
     [whole] = whole_effects(engine.model, engine.encoder, [question], hiding)
     assert whole.only[FRAMES] > whole.blank[FRAMES]
     assert whole.given[FRAMES] == pytest.approx(needed.given[FRAMES], abs=1e-3)
-
-
-def test_a_place_can_be_measured_in_one_reading_alone(engine: LocalEngine) -> None:
-    shown = (picture(RED),)
-    said = parse_completion(format_completion("", "the red circle"), RELATIVE_1000)
-    question = Question(Prompt(shown, None, "What is it?"), said, [(Place((0,), ((10, 20, 60, 70),)), "")])
-    [[one]] = claim_effects(engine.model, engine.encoder, [question], HIDING, readings=(BEFORE,))
-    [[all_readings]] = claim_effects(engine.model, engine.encoder, [question], HIDING)
-    assert set(one.given) == {BEFORE}
-    assert set(all_readings.given) == set(READINGS)
-    assert one.necessity(BEFORE) == pytest.approx(all_readings.necessity(BEFORE), abs=1e-3)
-    assert len(one.elsewhere[BEFORE]) == HIDING.draws

@@ -12,7 +12,7 @@ from trl import GRPOConfig
 from openo3.core.rewards import RewardSettings, all_rewards
 from openo3.model.engine import LocalEngine
 from openo3.model.load import load_model, load_processor
-from openo3.model.necessity import BEFORE, Effect
+from openo3.model.necessity import MAIN, Effect
 from openo3.training.examples import Examples
 from openo3.training.gspo import gspo_trainer
 from openo3.training.necessity import NecessityParams, NecessityReward, share_lost
@@ -25,7 +25,7 @@ ROWS = [0, 0, 1, 1, 4, 4, 5, 5]  # temporal-spatial, temporal, an image, free-fo
 
 
 def effect(*gaps: float) -> Effect:
-    return Effect({BEFORE: -1.0}, {BEFORE: -5.0}, {BEFORE: [gap - 5.0 for gap in gaps]})
+    return Effect({MAIN: -1.0}, {MAIN: -5.0}, {MAIN: [gap - 5.0 for gap in gaps]})
 
 
 def said(*texts: str) -> list[Any]:
