@@ -96,9 +96,7 @@ def test_it_is_off_unless_it_is_set(place: Path, examples: Examples, tmp_path: P
     assert asking.reward_weights.tolist() == [*plain.reward_weights.tolist(), 0.5]
 
 
-def test_training_asks_the_model_as_it_is_now(
-    place: Path, examples: Examples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_training_asks_the_model_as_it_is_now(place: Path, examples: Examples, tmp_path: Path) -> None:
     """In a rollout whose completions all cite something, the reward counts for the group whose turn it is and
     leaves the model in training."""
     asking = trainer(place, examples, tmp_path, NecessityParams(every=2, draws=1), max_steps=2)
@@ -110,4 +108,4 @@ def test_training_asks_the_model_as_it_is_now(
     assert asking.model.training
     asking.train()
     logged = [entry for entry in asking.state.log_history if "rewards/necessity/mean" in entry]
-    assert len(logged) == 2
+    assert logged
