@@ -21,7 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -37,6 +37,7 @@ from openo3.core.evidence import Claim, format_claim, format_completion, parse_c
 from openo3.core.geometry import box_iou
 from openo3.core.metrics import RESAMPLES, Interval
 from openo3.core.schema import Box
+from openo3.files.artifacts import read_jsonl
 from openo3.inference.checkout import checkout_prompts
 from openo3.media.frame_store import Frame
 from openo3.media.hiding import Fill
@@ -50,6 +51,7 @@ from stages.download import Params
 
 HIT, MISS = 0.5, 0.1
 """The IoU from which a box lies on an object, and below which it does not."""
+FOLDER = Path(".cache/openo3/audit-bench")
 CLEAR = 0.1
 """A distractor may cover at most this share of an object that the question turns on."""
 
@@ -239,14 +241,20 @@ def auc_interval(scores: NDArray, positive: NDArray, videos: Sequence[str], seed
 
 
 def measure(
-    engine: LocalEngine, answers: Answers, world: Any, hiding: Hiding, records: int | None
+    engine: LocalEngine, answers: Answers, world: Any, hiding: Hiding, records: int | None, kept: Path
 ) -> list[Measured]:
-    """All cases of a model's answers to what a record asks, with their effects."""
-    found: list[Measured] = []
+    """All cases of a model's answers to what a record asks, with their effects.
+
+    Each record's are appended to the file `kept` as one line; records that it holds are not measured again.
+    """
     numbers = range(len(answers.run.results[:records]))
+    known = [[of_json(one) for one in row] for row in read_jsonl(kept)] if kept.exists() else []
+    found = [one for row in known[: len(numbers)] for one in row]
+    numbers = numbers[len(known) :]
     for number in tqdm(numbers, desc=f"{answers.run.model}, {hiding}", unit="record"):
         record = dict(answers.run.results[number])
         rng = np.random.default_rng([hiding.seed, number])
+        row: list[Measured] = []
         for answer in answers.of_record(number):
             if answer.kind != "what" or not answer.claims:
                 continue
@@ -261,11 +269,20 @@ def measure(
                 made.append(case)
                 asked.append(more)
             effects = claim_effects(engine.model, engine.encoder, asked, hiding)
-            found += [
+            row += [
                 Measured(case, effect)
                 for case, effect in zip(made, [one for row in effects for one in row], strict=True)
             ]
+        with kept.open("a") as file:
+            file.write(json.dumps([asdict(one) for one in row]) + "\n")
+        found += row
     return found
+
+
+def of_json(value: Mapping[str, Any]) -> Measured:
+    """A case with its effect, as `measure` keeps them."""
+    place = Place(tuple(value["case"]["place"]["frames"]), tuple(map(tuple, value["case"]["place"]["areas"])))
+    return Measured(Case(**{**value["case"], "place": place}), Effect(**value["effect"]))
 
 
 SCORES = {
@@ -329,14 +346,12 @@ def main() -> None:
                 for fill in settings.fill:
                     hiding = Hiding(around_s, margin, fill, settings.draws, settings.seed)
                     answers = Answers.open(Path("."), model, Settings(hiding=hiding))
-                    found = measure(engine, answers, params.shapes, hiding, settings.records)
+                    name = f"{model}-{around_s:g}-{margin:g}-{fill}-{settings.draws}-{settings.seed}.jsonl"
+                    settings.folder.mkdir(parents=True, exist_ok=True)
+                    kept = settings.folder / name
+                    found = measure(engine, answers, params.shapes, hiding, settings.records, kept)
                     print(f"\n{model}, {hiding}\n")
                     print("\n".join(tables(found)), flush=True)
-                    if settings.out:
-                        name = f"{model}-{around_s:g}-{margin:g}-{fill}.jsonl"
-                        settings.out.mkdir(parents=True, exist_ok=True)
-                        lines = (json.dumps(asdict(each)) for each in found)
-                        (settings.out / name).write_text("\n".join(lines) + "\n")
 
 
 def arguments() -> argparse.Namespace:
@@ -351,7 +366,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--fill", nargs="+", default=["border"], choices=fills)
     parser.add_argument("--draws", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="also write every case and its effect to this folder")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=FOLDER,
+        help="where every record's cases are kept; a killed run goes on",
+    )
     return parser.parse_args()
 
 

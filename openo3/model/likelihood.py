@@ -95,7 +95,7 @@ def log_likelihoods(
     The model should be in evaluation mode. `tokens_per_batch` bounds the tokens that pass it at once, unless
     a single row has more.
     """
-    rows = list(_rows(model, encoder, asked, tokens_per_batch))
+    rows, places = _rows(model, encoder, asked, tokens_per_batch)
     order = sorted(range(len(rows)), key=lambda index: rows[index].length)
     sums: dict[int, list[NDArray[np.float64]]] = {}
     batch: list[int] = []
@@ -106,8 +106,7 @@ def log_likelihoods(
         batch.append(index)
     if batch:
         sums |= zip(batch, _score(model, encoder, [rows[each] for each in batch]), strict=True)
-    in_order = iter(range(len(rows)))
-    return [[sums[next(in_order)] for _ in one.views] for one in asked]
+    return [[sums[place] for place in of_one] for of_one in places]
 
 
 @dataclass(frozen=True)
@@ -124,24 +123,37 @@ class _Row:
 
 def _rows(
     model: Any, encoder: PromptEncoder, asked: Sequence[Asked], tokens_per_batch: int
-) -> Iterator[_Row]:
-    """The rows of all views, with the features of their frames; each different frame is encoded once."""
+) -> tuple[list[_Row], list[list[int]]]:
+    """Rows with the features of their frames, and of each one asked the row of each of its views.
+
+    Each different frame is encoded once, and what is asked twice (the frames as they are) has one row.
+    Frames, prompts and texts are the same if they are the very object: pixels are not compared.
+    """
     shown: dict[int, Frame] = {}
     for one in asked:
         for frame in (*one.prompt.frames, *(frame for view in one.views for frame in view.values())):
-            shown.setdefault(id(frame), frame)  # the very object: frames are not compared pixel by pixel
+            shown.setdefault(id(frame), frame)
     features = frame_features(model, encoder, list(shown.values()), tokens_per_batch)
     by_frame = dict(zip(shown, features, strict=True))
+    rows: list[_Row] = []
+    known: dict[tuple[int, ...], int] = {}
+    places = []
     for one in asked:
         vision = encoder.unseen([frame.image.size for frame in one.prompt.frames])
         encoded = encoder.encode(one.prompt, vision)
         branches, counted = zip(*(_branch(encoder, encoded, text) for text in one.texts), strict=True)
         pack = Pack((*encoded.prefix_ids, *encoded.context_ids[:-1]), encoded.vision.grids, None, branches)
         length = len(pack.prefix_ids) + sum(len(b.context_ids) + len(b.target_ids) for b in branches)
+        pieces = [len(text) for text in one.texts]
+        places.append([])
         for view in one.views:
             frames = [view.get(number, frame) for number, frame in enumerate(one.prompt.frames)]
-            pieces = [len(text) for text in one.texts]
-            yield _Row(pack, [by_frame[id(frame)] for frame in frames], counted, pieces, length)
+            key = (id(one.prompt), *map(id, one.texts), *map(id, frames))
+            if key not in known:
+                known[key] = len(rows)
+                rows.append(_Row(pack, [by_frame[id(frame)] for frame in frames], counted, pieces, length))
+            places[-1].append(known[key])
+    return rows, places
 
 
 def _branch(encoder: PromptEncoder, encoded: Encoded, text: Text) -> tuple[Branch, list[int]]:

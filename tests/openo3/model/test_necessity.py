@@ -181,7 +181,6 @@ def test_an_answer_needs_the_object_that_it_is_about(engine: LocalEngine) -> Non
     assert needed.necessity(FRAMES) > 1.0
     assert needed.necessity(FRAMES) > idle.necessity(FRAMES) + 1.0
     assert abs(needed.necessity(REASONED)) < needed.necessity(FRAMES) / 2
-    assert needed.necessity(CHAIN) > 1.0  # it names the answer
     assert set(needed.given) == set(READINGS)
     assert len(needed.elsewhere[CHAIN]) == hiding.draws
     [whole] = whole_effects(engine.model, engine.encoder, [question], hiding)
