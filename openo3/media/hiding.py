@@ -113,7 +113,7 @@ def _from_border(pixels: NDArray[np.float32], area: Area) -> NDArray[np.float32]
     if bottom < pixels.shape[0]:
         sides.append((pixels[bottom, left:right][None], down[::-1]))
     if not sides:
-        return np.broadcast_to(np.float32(GREY), (height, width, 3))
+        return np.broadcast_to(np.array(GREY, dtype=np.float32), (height, width, 3))
     total = np.zeros((height, width, 3), dtype=np.float32)
     weight = np.zeros((height, width, 1), dtype=np.float32)
     for values, away in sides:

@@ -315,8 +315,8 @@ def _effect(values: _Values, script: Script, claim: int) -> Effect:
 
 def _whole(values: _Values, script: Script) -> Whole:
     found = _by_reading(values, script, 0, WHOLE)
-    columns = [_column(found, number) for number in range(3)]
-    return Whole(*columns, {name: row[3:] for name, row in found.items()})
+    given, blank, only_cited = (_column(found, number) for number in range(3))
+    return Whole(given, blank, only_cited, {name: row[3:] for name, row in found.items()})
 
 
 def _column(found: Mapping[str, Sequence[float]], number: int) -> dict[str, float]:
