@@ -1,7 +1,7 @@
 """Validate `openo3 audit` on the shapes world, where it is known which objects a question turns on.
 
     python -m bench.audit                          # GSPO's answers to the default's V-STaR records
-    python -m bench.audit --models base sft gspo --around 0.5 1 2 --fill border grey
+    python -m bench.audit --models base sft gspo --around 0.5 1 2 --fill border surroundings grey
 
 A measure of necessity should tell claims of the objects that a question turns on (positives) from claims of
 anything else (negatives). Positives are the model's own claims that lie on such an object, and, as `exact`,
@@ -40,7 +40,7 @@ from openo3.core.schema import Box
 from openo3.files.artifacts import read_jsonl
 from openo3.inference.checkout import checkout_prompts
 from openo3.media.frame_store import Frame
-from openo3.media.hiding import Fill
+from openo3.media.hiding import FILLS
 from openo3.model.engine import LocalEngine
 from openo3.model.necessity import READINGS, Effect, Hiding, Place, Question, claim_effects, place_of
 from openo3.shapes.benchmarks import VSTAR_FAMILIES
@@ -355,7 +355,6 @@ def main() -> None:
 
 
 def arguments() -> argparse.Namespace:
-    fills: tuple[Fill, ...] = ("border", "grey")
     parser = argparse.ArgumentParser(
         prog="python -m bench.audit", description=(__doc__ or "").partition("\n")[0]
     )
@@ -363,7 +362,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--records", type=int, help="the first records alone")
     parser.add_argument("--around", nargs="+", type=float, default=[1.0], metavar="SECONDS")
     parser.add_argument("--margin", nargs="+", type=float, default=[0.1], metavar="SHARE")
-    parser.add_argument("--fill", nargs="+", default=["border"], choices=fills)
+    parser.add_argument("--fill", nargs="+", default=["border"], choices=FILLS)
     parser.add_argument("--draws", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(

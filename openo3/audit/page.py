@@ -136,6 +136,7 @@ def _precision(found: Mapping[str, Any] | None) -> str:
 def _hiding(hiding: Mapping[str, Any]) -> str:
     fill = {
         "border": "painted over from the pixels around it",
+        "surroundings": "painted over in the median colour around it",
         "grey": "painted over in plain grey",
     }[hiding["fill"]]
     return (

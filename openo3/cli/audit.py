@@ -36,8 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="by how much of its size a box is widened on each side, default: 0.1",
     )  # fmt: skip
     parser.add_argument(
-        "--fill", choices=("border", "grey"), default="border",
-        help="with what a box is painted over: the pixels around it, or grey",
+        "--fill", choices=("border", "surroundings", "grey"), default="border",
+        help="with what a box is painted over: its border continued, the median colour around it, or grey",
     )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of the random places, default: 0")
     parser.add_argument(

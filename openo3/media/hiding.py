@@ -10,7 +10,7 @@ An area is `(left, top, right, bottom)` in whole pixels of the frame, right and 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -20,7 +20,8 @@ from PIL import Image
 from openo3.core.schema import Box
 
 Area = tuple[int, int, int, int]
-Fill = Literal["border", "grey"]
+Fill = Literal["border", "surroundings", "grey"]
+FILLS: tuple[Fill, ...] = ("border", "surroundings", "grey")
 
 GREY = (128, 128, 128)
 TRIES = 64
@@ -52,12 +53,14 @@ def hide(image: Image.Image, areas: Sequence[Area], fill: Fill = "border") -> Im
 
     `border`: each pixel is the mean of the four pixels just outside the area in its row and column, weighted
     by their nearness; sides at the edge of the picture do not count. A smooth background is continued, and
-    nothing is invented. `grey`, and an area that is the whole picture: plain grey.
+    nothing is invented; but an object that sticks out of the area is smeared into it. `surroundings`: the
+    median colour of what is around the area, as far out as it is wide and high, which such an object does not
+    change. `grey`, and an area that is the whole picture: plain grey.
     """
     pixels = np.asarray(image.convert("RGB")).astype(np.float32)
     for area in areas:
         left, top, right, bottom = area
-        pixels[top:bottom, left:right] = _from_border(pixels, area) if fill == "border" else GREY
+        pixels[top:bottom, left:right] = _painters[fill](pixels, area)
     return Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8))
 
 
@@ -120,3 +123,25 @@ def _from_border(pixels: NDArray[np.float32], area: Area) -> NDArray[np.float32]
         total += values / away
         weight += 1 / away
     return total / weight
+
+
+def _around(pixels: NDArray[np.float32], area: Area) -> NDArray[np.float32]:
+    """[3]: the median colour of the pixels around an area of `pixels` [H, W, 3]."""
+    left, top, right, bottom = area
+    width, height = right - left, bottom - top
+    wide = np.s_[max(0, top - height) : bottom + height, max(0, left - width) : right + width]
+    outside = np.ones(pixels.shape[:2], dtype=bool)
+    outside[top:bottom, left:right] = False
+    found = pixels[wide][outside[wide]]
+    return np.median(found, axis=0).astype(np.float32) if len(found) else np.array(GREY, dtype=np.float32)
+
+
+def _grey(pixels: NDArray[np.float32], area: Area) -> NDArray[np.float32]:
+    return np.array(GREY, dtype=np.float32)
+
+
+_painters: dict[Fill, Callable[[NDArray[np.float32], Area], NDArray[np.float32]]] = {
+    "border": _from_border,
+    "surroundings": _around,
+    "grey": _grey,
+}

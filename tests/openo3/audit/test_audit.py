@@ -17,13 +17,14 @@ from tests.support.browser import BROWSER, Browser
 from tests.support.finished_run import write_run
 
 SHIPPED = Path("data/tiny-qwen3-vl").resolve()
-SETTINGS = Settings(hiding=Hiding(draws=3))
+SETTINGS = Settings(max_records=4, hiding=Hiding(draws=2))
 EVIL = "<img src=x onerror=\"document.title='taken'\">"
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of six records whose checkpoints are the shipped model; one answer is hostile."""
+    """A finished run of six records whose checkpoints are the shipped model; every reasoning is hostile, and
+    one answer is too."""
     root = tmp_path_factory.mktemp("run")
     write_run(root, videos=2)
     shutil.rmtree(root / "data/models", ignore_errors=True)
@@ -32,6 +33,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = root / "data/predictions/gspo/vstar/greedy.jsonl"
     lines = list(read_jsonl(path))
     for line in lines:
+        line["completion"] = line["completion"].replace("<think>", f"<think>{EVIL} ")
         if (line["record"], line["question"]) == (1, "what"):
             claim = "<obj>red circle</obj><box>[100,100,400,400]</box>at<t>1.0</t>s"
             nowhere = "<obj>it</obj><box>[100,100,400,400]</box>at<t>99.0</t>s"
@@ -47,11 +49,11 @@ def written(root: Path):
 
 def test_the_report_has_every_claim_and_means_by_hand(written) -> None:
     report = read_json(written.numbers)
-    assert report["counts"]["records"] == report["counts"]["answers"] == 6
+    assert report["counts"]["records"] == report["counts"]["answers"] == 4
     assert report["counts"]["videos"] == 2
     assert report["counts"]["claims_left_out"]["after the end"] == 1
     claims = report["claims"]
-    assert {claim["record"] for claim in claims} == set(range(6))
+    assert {claim["record"] for claim in claims} == set(range(4))
     for reading in READINGS:
         numbers = report["numbers"][reading]
         ones = [claim["readings"][reading] for claim in claims]
@@ -71,7 +73,7 @@ def test_the_report_has_every_claim_and_means_by_hand(written) -> None:
 def test_precision_is_of_claims_whose_truth_is_known(written, root: Path) -> None:
     report = read_json(written.numbers)
     known = [claim["iou"] for claim in report["claims"] if claim["iou"] is not None]
-    assert report["numbers"]["precision"]["claims"] == len(known) > 3
+    assert report["numbers"]["precision"]["claims"] == len(known) > 2
     assert report["numbers"]["precision"]["right"]["value"] == pytest.approx(np.mean(np.array(known) >= 0.5))
     answers = run.Answers.open(root, "gspo", SETTINGS)
     record = answers.run.results[0]
@@ -114,7 +116,7 @@ def test_a_killed_audit_goes_on_and_gives_the_same(
         write(root, "gspo", SETTINGS, root / "again", limits)
     assert not (root / "again").exists()
     again = write(root, "gspo", SETTINGS, root / "again", limits)
-    assert measured == [[0, 1], [2, 3], [2, 3], [4, 5]]
+    assert measured == [[0, 1], [2, 3], [2, 3]]
     before, after = (read_json(one.numbers)["numbers"] for one in (written, again))
     for reading in READINGS:
         assert after[reading]["necessity"]["value"] == pytest.approx(
@@ -124,7 +126,7 @@ def test_a_killed_audit_goes_on_and_gives_the_same(
 
 
 def test_another_seed_hides_other_random_places(written, root: Path, tmp_path: Path) -> None:
-    other = Settings(max_records=2, hiding=Hiding(draws=3, seed=1))
+    other = Settings(max_records=2, hiding=Hiding(draws=2, seed=1))
     report = read_json(write(root, "gspo", other, tmp_path).numbers)
     same = [claim for claim in read_json(written.numbers)["claims"] if claim["record"] < 2]
     assert len(report["claims"]) == len(same)

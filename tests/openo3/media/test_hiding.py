@@ -50,6 +50,19 @@ def test_grey_and_a_whole_picture_are_grey() -> None:
     assert set(map(tuple, np.asarray(hide(picture, [(0, 0, *SIZE)])).reshape(-1, 3))) == {GREY}
 
 
+def test_the_surroundings_are_not_changed_by_an_object_that_sticks_out() -> None:
+    """A red object of 20 x 20 pixels, hidden by an area that is too small for it."""
+    pixels = np.full((48, 64, 3), 60, dtype=np.uint8)
+    pixels[10:30, 20:40] = (250, 0, 0)
+    area = (22, 12, 38, 28)
+    smeared, plain = (
+        np.asarray(hide(Image.fromarray(pixels), [area], fill))[12:28, 22:38]
+        for fill in ("border", "surroundings")
+    )
+    assert (plain == 60).all()
+    assert smeared[..., 0].min() > 200
+
+
 def test_only_the_areas_stay() -> None:
     picture = gradient()
     found = np.asarray(only(Image.fromarray(picture), [(4, 6, 10, 12), (30, 30, 40, 41)]))
