@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from openo3.training.gspo import (
     check_save_steps,
     gspo_trainer,
 )
+from openo3.training.necessity import NAME, NecessityParams
 from openo3.training.run import Artifacts, DataParams, TrainingParams, load_examples, pass_on, run
 from openo3.training.settings import trainer_config
 from openo3.training.weights import load_for_training, lora_config
@@ -57,16 +58,29 @@ class Data(DataParams):
 
 @dataclass(frozen=True)
 class Params(TrainingParams):
-    """`trainer` goes to `trl.GRPOConfig`, see `TrainingParams`."""
+    """`trainer` goes to `trl.GRPOConfig`, see `TrainingParams`. `necessity` is a further reward, which asks
+    the model itself; without it there is none."""
 
     data: Data = field(default_factory=Data)
     rewards: RewardSettings = field(default_factory=RewardSettings)
+    necessity: NecessityParams | None = None
 
     def __post_init__(self) -> None:
         if self.data.direct and not self.rewards.weight("ans_where"):
             raise ValueError(
                 "data.direct: only ans_where judges these questions; set rewards.weights.ans_where"
             )
+
+    @property
+    def artifacts(self) -> Artifacts:
+        """What the stage writes; `necessity` has a column where it counts."""
+        more = {f"rewards/{NAME}": f"rewards/{NAME}/mean"} if self.necessity else {}
+        return replace(ARTIFACTS, columns={**COLUMNS, **more})
+
+    @property
+    def added_rewards(self) -> dict[str, float]:
+        """The rewards that are not the paper's, with their weights."""
+        return self.rewards.added | ({NAME: self.necessity.weight} if self.necessity else {})
 
 
 def check(params: Params) -> tuple[GRPOConfig, LoraConfig | None]:
@@ -86,7 +100,7 @@ def check(params: Params) -> tuple[GRPOConfig, LoraConfig | None]:
 def main() -> None:
     params = load_params("gspo", Params)
     templates, prompts = load_prompts()
-    if pass_on("gspo", ROWS, START, ARTIFACTS):
+    if pass_on("gspo", ROWS, START, params.artifacts):
         return
     config, lora = check(params)
     # After the check: it removes the unfinished work of other settings, which mistyped ones must not
@@ -114,12 +128,13 @@ def main() -> None:
             lora=lora,
             on_non_finite=params.on_non_finite,
             on_full_disk=params.on_full_disk,
+            necessity=params.necessity,
         )
         return trainer, examples
 
     run(
-        "gspo", work, config, START, ARTIFACTS, make,
-        keep_checkpoints=bool(params.keep_best), facts={"added_rewards": params.rewards.added},
+        "gspo", work, config, START, params.artifacts, make,
+        keep_checkpoints=bool(params.keep_best), facts={"added_rewards": params.added_rewards},
     )  # fmt: skip
 
 

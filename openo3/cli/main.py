@@ -17,6 +17,7 @@ COMMANDS = {
     "ask": "ask a model about a video or an image",
     "serve": "answer questions over HTTP, with a page for people",
     "annotate": "write training records for a folder of clips with a model behind an endpoint",
+    "audit": "measure whether the evidence that a checkpoint cites matters",
     "gallery": "show every prediction of every checkpoint in the browser",
     "rewards": "score completions with the rewards",
     "score": "score the results of a benchmark",

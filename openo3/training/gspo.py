@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from itertools import groupby
 from math import ceil, gcd
@@ -43,6 +44,7 @@ from openo3.model.packing import Branch, Pack, collate, model_inputs
 from openo3.model.upstream import vllm_forget_frames, vllm_set_processor_kwargs
 from openo3.model.vllm_engine import MM_PROCESSOR_KWARGS, token_rules
 from openo3.training.examples import Examples
+from openo3.training.necessity import NecessityParams, NecessityReward
 from openo3.training.nonfinite import FiniteSteps, OnNonFinite
 from openo3.training.trl_compat import (
     OnFullDisk,
@@ -90,10 +92,16 @@ class GroundedGSPOTrainer(FiniteSteps, SafeCheckpoints, SharedPrompts):
     `tokens_per_batch` bounds the tokens, of prompts and of completions to come, that are decoded at once, see
     `LocalEngine`.
     With TRL's `use_vllm` completions are written by vLLM instead, which shares prompts in its own way.
+    `necessity` is among the reward functions and asks the model.
     """
 
     def __init__(
-        self, *args: Any, examples: Examples, tokens_per_batch: TokensPerBatch, **kwargs: Any
+        self,
+        *args: Any,
+        examples: Examples,
+        tokens_per_batch: TokensPerBatch,
+        necessity: NecessityReward | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         if self.args.max_completion_length is None:
@@ -112,6 +120,8 @@ class GroundedGSPOTrainer(FiniteSteps, SafeCheckpoints, SharedPrompts):
         self.rows: list[int] = []
         self.encoded: dict[int, Encoded] = {}
         self.written_logps: torch.Tensor | None = None
+        if necessity:
+            necessity.answering = self.answering
 
     def groups(self) -> list[tuple[Encoded, int]]:
         """The prompts of the current rows, each with its number of consecutive rows."""
@@ -133,6 +143,20 @@ class GroundedGSPOTrainer(FiniteSteps, SafeCheckpoints, SharedPrompts):
     def _written_here(self) -> list[Generation]:
         self.generator.manual_seed(self._rollout_seed())
         written: list[Generation] = []
+        with self.answering() as engine:
+            for count, members in groupby(self.groups(), key=lambda group: group[1]):
+                packs = [open_prompt(encoded) for encoded, _ in members]
+                sampling = Sampling(self.max_new_tokens, self.temperature, self.top_p, count)
+                if engine.unmeasured:
+                    self._find_tokens_per_batch(packs, sampling)
+                for generations in engine.decode_all(packs, sampling, self.generator):
+                    written += generations
+        return written
+
+    @contextmanager
+    def answering(self) -> Iterator[LocalEngine]:
+        """The engine with the model as it is now, in evaluation mode, its weights gathered if they are
+        spread."""
         with (
             unwrap_model_for_generation(
                 self.model_wrapped,
@@ -145,15 +169,8 @@ class GroundedGSPOTrainer(FiniteSteps, SafeCheckpoints, SharedPrompts):
             training = model.training
             self.engine.model = model.get_base_model() if isinstance(model, PeftModel) else model
             model.eval()
-            for count, members in groupby(self.groups(), key=lambda group: group[1]):
-                packs = [open_prompt(encoded) for encoded, _ in members]
-                sampling = Sampling(self.max_new_tokens, self.temperature, self.top_p, count)
-                if self.engine.unmeasured:
-                    self._find_tokens_per_batch(packs, sampling)
-                for generations in self.engine.decode_all(packs, sampling, self.generator):
-                    written += generations
+            yield self.engine
             model.train(training)
-        return written
 
     def _written_by_vllm(self) -> list[Generation]:
         """Completions by TRL's vLLM client, colocated or on a server, whose weights TRL synchronises.
@@ -390,8 +407,11 @@ def gspo_trainer(
     lora: LoraConfig | None = None,
     on_non_finite: OnNonFinite = "stop",
     on_full_disk: OnFullDisk = "continue",
+    necessity: NecessityParams | None = None,
 ) -> GroundedGSPOTrainer:
     """A trainer over all samples; `config.importance_sampling_level` "sequence" makes GRPO GSPO.
+
+    With `necessity`, the reward of this name counts too.
 
     Raises `ValueError` for too few samples, see `check_enough_samples`.
     """
@@ -400,13 +420,18 @@ def gspo_trainer(
     if config.use_vllm:
         prepare_vllm(config, examples.encoder)
     config.reward_weights = [settings.weight(name) for name in all_rewards()]
+    functions = reward_functions(examples, settings)
+    asking = NecessityReward(examples, necessity) if necessity else None
+    if necessity and asking:
+        config.reward_weights.append(necessity.weight)
+        functions.append(asking)
     rows = {
         "prompt": [[{"role": "user", "content": sample.question}] for sample in examples.samples],
         "sample": list(range(len(examples.samples))),
     }
     return GroundedGSPOTrainer(
         model=model,
-        reward_funcs=reward_functions(examples, settings),
+        reward_funcs=functions,
         args=config,
         train_dataset=Dataset.from_dict(rows),
         processing_class=processor,
@@ -414,6 +439,7 @@ def gspo_trainer(
         peft_config=lora,
         examples=examples,
         tokens_per_batch=tokens_per_batch,
+        necessity=asking,
         on_non_finite=on_non_finite,
         on_full_disk=on_full_disk,
     )

@@ -44,6 +44,7 @@ INSIDE = {
     "publishing": RECORDS | {"benchmarks", "inference", "report"},
     "serving": MEDIA | {"model", "inference", "fetch", "shapes", "player"},
     "gallery": MEDIA | RECORDS | {"benchmarks", "inference", "player"},
+    "audit": MEDIA | RECORDS | {"benchmarks", "gallery", "inference", "model", "report", "training"},
     "cli": MEDIA
     | RECORDS
     | {
