@@ -16,6 +16,7 @@ from typing import NoReturn
 COMMANDS = {
     "ask": "ask a model about a video or an image",
     "serve": "answer questions over HTTP, with a page for people",
+    "look": "show training records on their clips, and correct them",
     "gallery": "show every prediction of every checkpoint in the browser",
     "rewards": "score completions with the rewards",
     "score": "score the results of a benchmark",
