@@ -1,8 +1,8 @@
 """`openo3 look`: every training record on its clip, with a picture of what is wrong with rejected ones.
 
-    openo3 look local --open                   a folder of one's own, as a page
-    openo3 look data/validated -o look.html    what `validate` accepted and rejected, as one file
-    openo3 look records.json --serve           correct, accept and reject; written to records.reviewed.json
+openo3 look local --open                   a folder of one's own, as a page
+openo3 look data/validated -o look.html    what `validate` accepted and rejected, as one file
+openo3 look records.json --serve           correct, accept and reject; written to records.reviewed.json
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ def _serve(arguments: argparse.Namespace) -> int:
     ):
         if review.set_aside:
             print(
-                f"openo3: {review.journal}: {review.set_aside} decisions are about records that changed since; "
-                "they are kept there, but not applied",
+                f"openo3: {review.journal}: {review.set_aside} decisions are about records that changed"
+                " since; they are kept there, but not applied",
                 file=sys.stderr,
             )
         counts = review.counts()

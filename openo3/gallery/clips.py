@@ -71,9 +71,10 @@ def known_again(clips: Iterable[Clip]) -> dict[str, Known]:
 
 
 class Clips:
-    """Puts clips below `raw` into `folder / "media"`; `before` is an earlier page's folder, `known` its clips.
+    """Puts clips below `raw` into `folder / "media"`.
 
-    Links below `raw` may lead into the folders that `trusted` gives.
+    `before` is an earlier page's folder, `known` its clips. Links below `raw` may lead into the folders
+    that `trusted` gives.
     """
 
     def __init__(

@@ -41,7 +41,7 @@ def cut(text: str, most: int = MAX_TEXT) -> str:
 
 
 class Pages:
-    """Records go into files `page-N.js` of at most `PAGE_BYTES`, in order; the page calls them `NAME/page-N`."""
+    """Records go into files of at most `PAGE_BYTES`, in order; the page calls them `NAME/page-N`."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._folder, self._name = folder, name

@@ -1,9 +1,10 @@
 """The page with editing, behind a local server.
 
-    app = create_app(review, store, api_key=None)
+    app = create_app(review, folder, api_key=None)
 
-Every decision is written before it is confirmed, and names the version of the record that it is about: one about
-an older version gets status 409 with what has changed since. Who may ask is for `openo3.serving.security`.
+Every decision is written before it is confirmed. It names the version of the record that it is about: one
+about an older version gets status 409 with what has changed since. Who may ask is for
+`openo3.serving.security`.
 """
 
 from __future__ import annotations
@@ -172,7 +173,7 @@ async def change_draft(request: Request, number: int) -> Response:
 
 @ROUTES.post("/api/records/{number}/decision")
 async def decide(request: Request, number: int) -> Response:
-    """Decide about a record: `version`, `decision`, `why`, `by`, and the `draft` or null for what is there."""
+    """Decide about a record: `version`, `decision`, `why`, `by`, and a `draft` or null for what is there."""
     served = _served(request)
     entry, asked = served.entry(number), await _asked(request)
 

@@ -147,7 +147,9 @@ def _data_url(file: Path) -> str:
 
 def page(edits: bool = False, data: Mapping[str, Any] | None = None) -> str:
     """The page's HTML: with `data` it holds everything, else it loads its scripts and its data."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     template = (files("openo3.review") / "page.html.j2").read_text(encoding="utf-8")
     scripts = [*SCRIPTS, *(("edit.js",) if edits else ())]
     inside = {} if data is None else _inside(scripts)

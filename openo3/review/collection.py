@@ -5,7 +5,7 @@
             print(entry.file, entry.row, entry.rejection)
 
 `opened` takes a folder with annotations and media, as `download` reads it; `data/validated`, whose rows are
-those of `data/raw` and whose rejections are the stage's; or one STGR file, with the media in the folders beside
+those of `data/raw` and whose rejections are the stage's; or one STGR file, with the media in folders beside
 it. Either way the media are below one folder that is laid out like `data/raw`: for a folder of one's own it
 holds links.
 """
@@ -42,7 +42,7 @@ TIME_TOLERANCE_S = 0.5
 """How far a time may lie beyond the end of its media, as in `validate`."""
 
 ASIDE = "rejected"
-"""The field of a row that was set aside: `{"reason": ..., "field": ..., "detail": ...}`. A line of text will do."""
+"""The field of a row that was set aside: `{"reason": ..., "field": ..., "detail": ...}`, or a mere text."""
 
 _NAMES = {file.filename: file.name for file in STGR_FILES}
 _OUTPUTS = {FORMATS[file.name].output: file for file in STGR_FILES}
@@ -313,4 +313,3 @@ def _collection(
     if not entries:
         raise LookError(f"{path}: has no training records")
     return Collection(path, {name: split for name, split, _ in found}, entries, raw, trusted, index, checker)
-

@@ -9,10 +9,10 @@
       decisions.jsonl           one line per decision, from which a later run continues
       videos, kfs, images       links to the media, so that `download.path` may name this folder
 
-About one annotation file OUT.json, the files are OUT.json, OUT.rejected.json and OUT.decisions.jsonl. A decision
-is on the disk before it is confirmed. Each record has a version: a decision about an older one is refused with
-what has changed. A decision belongs to the row that it was made about, wherever that stands in the file later; if
-the row has changed since, it is kept but not applied.
+About one annotation file OUT.json, the files are OUT.json, OUT.rejected.json and OUT.decisions.jsonl. A
+decision is on the disk before it is confirmed. Each record has a version: a decision about an older one is
+refused with what has changed. A decision belongs to the row that it was made about, wherever that stands in
+the file later; if the row has changed since, it is kept but not applied.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ class State:
 
 
 class Stale(Exception):
-    """A decision about an older version: `now` is the present one, `changes` what happened since, in words."""
+    """A decision about an older version: `now` is the present one, `changes` what happened since, in
+    words."""
 
     def __init__(self, now: State, changes: Sequence[str]) -> None:
         super().__init__("; ".join(changes))
@@ -159,9 +160,7 @@ class Review:
         decided = Counter(kept.states[-1].decision for kept in self._kept)
         return {name: decided[name] for name in DECISIONS} | {"kept": sum(kept.usable for kept in self._kept)}
 
-    def decide(
-        self, number: int, version: int, decision: Decision, why: str, by: str, draft: Draft
-    ) -> State:
+    def decide(self, number: int, version: int, decision: Decision, why: str, by: str, draft: Draft) -> State:
         """Decide about a record and write the files.
 
         Raises:
@@ -276,7 +275,9 @@ class Review:
                 decision = DECISIONS[DECISIONS.index(line["decision"])]
                 said = {name: str(line[name]) for name in ("why", "by", "at")}
             except (ValueError, LookupError, TypeError, RowError) as error:
-                raise LookError(f"{self.journal}: line {place}: {error}; remove it, or name another -o") from None
+                raise LookError(
+                    f"{self.journal}: line {place}: {error}; remove it, or name another -o"
+                ) from None
             if number is None:
                 self.set_aside += 1
                 continue

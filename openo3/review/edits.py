@@ -213,7 +213,9 @@ def _remove_box(draft: Draft, asked: Mapping[str, Any]) -> Draft:
         kept = tuple(one for k, one in enumerate(claim.boxes) if k != mark.at["box"])
         return format_claim(claim.name, kept, claim.time_s) if kept else claim.name
 
-    return _rewritten(draft, mark.at["in"], lambda n, claim: without(claim) if n == mark.at["claim"] else None)
+    return _rewritten(
+        draft, mark.at["in"], lambda n, claim: without(claim) if n == mark.at["claim"] else None
+    )
 
 
 def _add_box(draft: Draft, asked: Mapping[str, Any]) -> Draft:
@@ -336,9 +338,9 @@ def _at(draft: Draft, mark: Mark, moved: Callable[[tuple[Box, ...]], tuple[Box, 
         return _rewritten(
             draft,
             where,
-            lambda n, claim: format_claim(claim.name, moved(claim.boxes), claim.time_s)
-            if n == mark.at["claim"]
-            else None,
+            lambda n, claim: (
+                format_claim(claim.name, moved(claim.boxes), claim.time_s) if n == mark.at["claim"] else None
+            ),
         )
     idx, name = mark.at["idx"], mark.at["name"]
     boxes = draft.key_items[idx][name]

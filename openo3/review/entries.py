@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from openo3.annotations.rejections import Rejection, labels
-from openo3.core.evidence import format_completion
+from openo3.core.evidence import format_completion, parse_completion, parse_span
 from openo3.core.geometry import NORMALISED
 from openo3.gallery.clips import Clip
 from openo3.gallery.paged import MAX_LINE, cut
 from openo3.inference.evidence_json import evidence_json
 from openo3.inference.transcript import without_tags
 from openo3.review.collection import Collection, Entry, media_of
-from openo3.review.edits import Draft, marks
+from openo3.review.edits import SAME_TIME_S, Draft, marks
 from openo3.review.pictures import picture, written
 from openo3.validation.media import MediaFacts
 
@@ -124,16 +124,20 @@ def _moments(draft: Draft) -> list[dict[str, Any]]:
     """The moments that the record is about, in order of time: key frames, and what its texts cite besides."""
     found: dict[float, dict[str, Any]] = {}
 
-    def moment(time_s: float, idx: int | None) -> dict[str, Any]:
-        near = next((one for at, one in found.items() if abs(at - time_s) < 0.051), None)
-        return near or found.setdefault(time_s, {"time_s": time_s, "idx": idx, "boxes": []})
+    def moment(time_s: float, what: str) -> dict[str, Any]:
+        near = next((one for at, one in found.items() if abs(at - time_s) < SAME_TIME_S), None)
+        return near or found.setdefault(time_s, {"time_s": time_s, "what": what, "boxes": []})
 
     for frame in draft.key_frames:
-        moment(frame.time_s, frame.idx)
+        moment(frame.time_s, f"key frame {frame.idx}")
+    for time_s, what in zip(parse_span(draft.answer) or (), ("answer begins", "answer ends"), strict=False):
+        moment(time_s, what)
+    for time_s in parse_completion(f"<think>{draft.reasoning or ''}</think>").times_s:
+        moment(time_s, "cited")
     for mark in marks(draft):
         if mark.time_s is None or mark.follows:
             continue
         box = {"name": cut(mark.name, 100), "box": [round(value, 4) for value in mark.box]}
         kind: Mapping[str, Any] = {"key": mark.at["in"] == "key_items"}
-        moment(mark.time_s, None)["boxes"].append({**box, **kind})
+        moment(mark.time_s, "cited")["boxes"].append({**box, **kind})
     return [found[time_s] for time_s in sorted(found)]

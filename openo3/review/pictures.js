@@ -104,9 +104,11 @@ globalThis.openo3Pictures = (() => {
 
   // ---- problems ---------------------------------------------------------------------------------------------
 
+  const isFar = ([x1, y1, x2, y2]) => Math.min(x1, x2) > 1 + FAR || Math.min(y1, y2) > 1 + FAR || Math.max(x1, x2) < -FAR || Math.max(y1, y2) < -FAR;
+
   const extentOf = (boxes) => {
     const extent = [0, 0, 1, 1];
-    for (const { box: [x1, y1, x2, y2] } of boxes) {
+    for (const { box: [x1, y1, x2, y2] } of boxes.filter((one) => !isFar(one.box))) {
       extent[0] = Math.min(extent[0], Math.max(-FAR, Math.min(x1, x2)));
       extent[1] = Math.min(extent[1], Math.max(-FAR, Math.min(y1, y2)));
       extent[2] = Math.max(extent[2], Math.min(1 + FAR, Math.max(x1, x2)));
@@ -127,6 +129,11 @@ globalThis.openo3Pictures = (() => {
         const hull = [Math.min(x1, x2), Math.min(y1, y2), Math.max(x1, x2), Math.max(y1, y2)];
         const seen = hull.map((value, k) => Math.min(extent[k < 2 ? k + 2 : k], Math.max(extent[k < 2 ? k : k - 2], value)));
         const flat = hull[2] - hull[0] < 1e-9 || hull[3] - hull[1] < 1e-9;
+        if (other) put("read-as", other.box, other.words);
+        if (isFar(box)) {
+          stage.append(make("span", "goes-on", `${name || "a box"} is far outside, at ${written(box)}`));
+          continue;
+        }
         stage.prepend(put("wrong-fill", seen)); // below the frame: only what is outside shows it
         put(`wrong-box ${x2 < x1 || y2 < y1 ? "inverted" : ""} ${flat ? "flat" : ""}`, seen, name || "box");
         if (x2 < x1 || y2 < y1) {
@@ -141,7 +148,6 @@ globalThis.openo3Pictures = (() => {
           const goes = [hull[0] < extent[0] && "←", hull[1] < extent[1] && "↑", hull[2] > extent[2] && "→", hull[3] > extent[3] && "↓"];
           stage.append(make("span", "goes-on", `${goes.filter(Boolean).join(" ")} it goes on, to ${written(box)}`));
         }
-        if (other) put("read-as", other.box, other.words);
       }
       const says = here.map((one) => `${one.name || "box"} ${written(one.box)}`).join(", ");
       const reads = here.find((one) => one.read_as);
@@ -219,10 +225,8 @@ globalThis.openo3Pictures = (() => {
           const colour = Math.max(0, names.indexOf(name.trim().toLowerCase())) % 7;
           if (inside) put(`o3-mark ${key ? "o3-true" : `o3-claimed o3-c${colour}`}`, inside, name);
         }
-        const button = make("button", "shot", stage, make("span", "when", seconds(moment.time_s)));
+        const button = make("button", "shot", stage, make("span", "when", seconds(moment.time_s), make("small", "", moment.what)));
         button.type = "button";
-        if (moment.idx !== null) button.lastChild.append(make("small", "", `key frame ${moment.idx}`));
-        else button.lastChild.append(make("small", "", "cited"));
         const outside = finite(record.media.duration_s) && moment.time_s > record.media.duration_s + 0.05;
         if (outside) button.lastChild.append(make("small", "bad", "after the end"));
         button.setAttribute("aria-label", `Go to ${seconds(moment.time_s)}: ${moment.boxes.map((one) => one.name).join(", ") || "no boxes"}`);

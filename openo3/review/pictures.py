@@ -1,14 +1,14 @@
 """What is wrong with a rejected record, as something to draw.
 
-    picture(raw, draft, rejection, facts) ->
-        {"kind": "boxes", "size": [640, 360],
-         "boxes": [{"name": "cup", "time_s": 2.5, "box": [0.7, 0.2, 1.4, 0.6], "read_as": null}]}
+picture(raw, draft, rejection, facts) ->
+    {"kind": "boxes", "size": [640, 360],
+     "boxes": [{"name": "cup", "time_s": 2.5, "box": [0.7, 0.2, 1.4, 0.6], "read_as": null}]}
 
-    boxes    boxes that do not fit their frame; `read_as` is where one would be in pixels or thousandths
-    times    a line of the clip's length with moments and spans on it, the wrong ones marked
-    text     a text in pieces, those marked that the evidence grammar does not know
-    file     a file that is not there, or cannot be read
-    fields   the row's fields, the wrong one marked
+boxes    boxes that do not fit their frame; `read_as` is where one would be in pixels or thousandths
+times    a line of the clip's length with moments and spans on it, the wrong ones marked
+text     a text in pieces, those marked that the evidence grammar does not know
+file     a file that is not there, or cannot be read
+fields   the row's fields, the wrong one marked
 """
 
 from __future__ import annotations
@@ -189,7 +189,7 @@ def _fields(raw: Any, rejection: Rejection) -> dict[str, Any]:
 
 
 def written(raw: Any, wanted: str = "") -> list[list[Any]]:
-    """A row as `[line of JSON, whether it is the wanted field]`; a wanted field that is absent is a line too."""
+    """A row as `[line of JSON, whether it is the wanted field]`; an absent wanted field is a line too."""
     if not isinstance(raw, Mapping):
         return [[_json(raw), True]]
     lines = [[f"{_json(name)}: {_json(value)}", name == wanted] for name, value in list(raw.items())[:100]]

@@ -33,7 +33,7 @@
     return {
       record: number >= 0 && number < rows.length ? number : null,
       file: one("file"), source: one("source"), task: one("task"),
-      why: (given.get("why") ?? "").split("|").filter((key) => key === KEPT_KEY || known.has(key)),
+      why: (given.get("why") ?? "").split("|").filter((key) => key && (key === KEPT_KEY || known.has(key))),
       decision: given.get("decision") ?? "",
       text: given.get("find") ?? "",
     };
@@ -230,7 +230,7 @@
   const begin = () => {
     find(".top h1 small").textContent = index.title;
     const values = (name) => [...new Set(rows.map((row) => row[name]))].sort();
-    const files = values("file");
+    const files = [...new Set(rows.map((row) => row.file))];
     for (const file of files) toggle(".splits", file, file, "", (key) => ({ file: state.file === key ? "" : key }));
     const reasons = new Map();
     for (const row of rows) reasons.set(row.reason, (reasons.get(row.reason) ?? 0) + 1);

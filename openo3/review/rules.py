@@ -1,6 +1,7 @@
 """Rows against the rules of `validate`, at once: Great Expectations takes seconds to start.
 
-The rules and what they say are those of `openo3.validation.suites`; a test holds both ways of checking together.
+The rules and what they say are those of `openo3.validation.suites`; a test holds both ways of checking
+together.
 """
 
 from __future__ import annotations

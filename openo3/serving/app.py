@@ -168,7 +168,9 @@ async def chat_completions(request: Request) -> Response:
         if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
             raise ApiError(415, "the body must be application/json")
         chat = parse(
-            await read_body(request, server.limits.request_bytes, server.limits.body_s), server.name, server.limits
+            await read_body(request, server.limits.request_bytes, server.limits.body_s),
+            server.name,
+            server.limits,
         )
         claimed = server.clips.claim(chat.source) if chat.source else None
         if chat.stream:

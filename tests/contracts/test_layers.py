@@ -40,9 +40,10 @@ INSIDE = {
     "publishing": RECORDS | {"benchmarks", "inference", "report"},
     "serving": MEDIA | {"model", "inference", "fetch", "shapes", "player"},
     "gallery": MEDIA | RECORDS | {"benchmarks", "inference", "player"},
+    "review": MEDIA | RECORDS | {"fetch", "gallery", "inference", "player", "serving", "validation"},
     "cli": MEDIA
     | RECORDS
-    | {"benchmarks", "fetch", "gallery", "inference", "player", "publishing", "serving"},
+    | {"benchmarks", "fetch", "gallery", "inference", "player", "publishing", "review", "serving"},
 }
 # the core is pure: it opens no file, starts no process and does not need torch
 PURE = set(sys.stdlib_module_names) - {"io", "os", "pathlib", "shutil", "socket", "subprocess", "urllib"}
