@@ -8,8 +8,10 @@ openo3 look records.json --serve           correct, accept and reject; written t
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from openo3.cli.errors import InputError, refuse
@@ -76,10 +78,12 @@ def _write(arguments: argparse.Namespace) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
+    from openo3.player.viewing import open_in_browser
     from openo3.review.app import create_app
     from openo3.review.collection import opened
     from openo3.review.decisions import Review
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that temporary files are removed
     key, path = key_of(arguments), _records(arguments)
     out = arguments.out or _beside(path)
     with (
@@ -104,8 +108,9 @@ def _serve(arguments: argparse.Namespace) -> int:
         print(f"openo3: look and edit at {address}", file=sys.stderr, flush=True)
         app = create_app(review, Path(clips), key)
         if arguments.open:
-            _open(address)
-        serve(app, listening)
+            open_in_browser(address)
+        with suppress(KeyboardInterrupt):
+            serve(app, listening)
         counts = review.counts()
         print(
             f"openo3: {out}: {counts['kept']:,} usable records; {counts['accepted']:,} accepted, "
@@ -128,9 +133,3 @@ def _beside(path: Path) -> Path:
     """Where decisions about these records go."""
     path = path.resolve()
     return path.with_name(f"{path.stem}.reviewed.json" if path.is_file() else f"{path.name}-reviewed")
-
-
-def _open(address: str) -> None:
-    import webbrowser
-
-    webbrowser.open(address)

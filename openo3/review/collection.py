@@ -81,12 +81,14 @@ class Entry:
 class Collection:
     """`path` is what was opened; `files` are its annotation files by name, each with its split.
 
-    `raw` has the media in its folder `media`, where links may lead into `trusted()`.
+    `raw` has the media in its folder `media`, where links may lead into `trusted()`; `home` is the folder that
+    the media are in without links.
     """
 
     path: Path
     files: Mapping[str, str]
     entries: Sequence[Entry]
+    home: Path
     raw: Path
     trusted: Callable[[], Iterable[Path]]
     index: MediaIndex
@@ -163,7 +165,7 @@ def _validated(path: Path, folder: Path, time_tolerance_s: float) -> Collection:
         for number, entry in enumerate(entries)
     ]
     _inspect(index, numbered)
-    return _collection(path, found, numbered, raw, trusted, index, checker)
+    return _collection(path, found, numbered, raw / "media", raw, trusted, index, checker)
 
 
 def _own(path: Path, media: Path | None, folder: Path, time_tolerance_s: float) -> Collection:
@@ -203,7 +205,8 @@ def _own(path: Path, media: Path | None, folder: Path, time_tolerance_s: float) 
             why = aside or rejected.get(entry.row)
             entries.append(replace(entry, number=len(entries), rejection=why, aside=aside is not None))
     _inspect(index, entries)
-    return _collection(path, found, entries, raw, trusted, index, checker)
+    home = media or (path if path.is_dir() else path.parent)
+    return _collection(path, found, entries, home, raw, trusted, index, checker)
 
 
 def _staged(path: Path, media: Path | None, folder: Path) -> Path:
@@ -305,6 +308,7 @@ def _collection(
     path: Path,
     found: Sequence[tuple[str, str, Path]],
     entries: Sequence[Entry],
+    home: Path,
     raw: Path,
     trusted: Callable[[], Iterable[Path]],
     index: MediaIndex,
@@ -312,4 +316,5 @@ def _collection(
 ) -> Collection:
     if not entries:
         raise LookError(f"{path}: has no training records")
-    return Collection(path, {name: split for name, split, _ in found}, entries, raw, trusted, index, checker)
+    files = {name: split for name, split, _ in found}
+    return Collection(path, files, entries, home, raw, trusted, index, checker)

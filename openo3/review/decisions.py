@@ -231,16 +231,16 @@ class Review:
             raise LookError(f"-o {self.out}: is a folder; a review of one file is written to a file")
         if not self.is_file and self.out.exists() and not self.out.is_dir():
             raise LookError(f"-o {self.out}: is a file; a review of a folder is written to a folder")
-        there = self.out.exists() if self.is_file else self.out.is_dir() and any(self.out.iterdir())
+        there = self.out.exists() if self.is_file else any(self.out.glob("[!.]*"))
         if there and not self.journal.is_file():
             raise LookError(f"-o {self.out}: no review wrote what is there; name another place")
 
     def _write_links(self) -> None:
         """Links to the media, so that the folder is one that `download` reads."""
-        if self.is_file or not self.collection.path.is_dir():
+        if self.is_file:
             return
         for name in _MEDIA_FOLDERS:
-            source, link = self.collection.path / name, self.out / name
+            source, link = self.collection.home / name, self.out / name
             if source.is_dir() and not link.exists() and not link.is_symlink():
                 link.symlink_to(os.path.relpath(source.resolve(), self.out.resolve()))
 

@@ -65,7 +65,6 @@ globalThis.openo3Editing = (page) => {
   };
 
   const poll = async () => {
-    if (document.hidden) return;
     const found = await ask(`api/changes?since=${seq}`);
     if (found.seq < seq) seq = 0; // another run of the server
     else seq = found.seq;
@@ -566,10 +565,10 @@ globalThis.openo3Editing = (page) => {
       element.setAttribute("aria-valuenow", times[0].toFixed(2));
       element.setAttribute("aria-valuetext", times.map(seconds).join(" to "));
       element.title = `${title}: ${times.map(seconds).join(" to ")}`;
-      const show = (moved) => Object.assign(element.style, { left: at(moved[0]), ...(moved.length > 1 ? { width: percent(clamp((moved[1] - moved[0]) / end, 0, 1)) } : {}) });
+      const show = (moved) => Object.assign(element.style, { left: at(moved[0]), ...(moved.length > 1 ? { width: percent(clamp(moved[1] / end, 0, 1) - clamp(moved[0] / end, 0, 1)) } : {}) });
       show(times);
       const by = (delta) => {
-        const limited = clamp(delta, -times[0], Math.max(0, end - times.at(-1)));
+        const limited = clamp(delta, -times[0], end - times.at(-1)); // what lies after the end comes to it
         return times.map((time) => Number((time + limited).toFixed(3)));
       };
       element.addEventListener("pointerdown", (event) => {

@@ -118,14 +118,25 @@ def test_boxes_are_added_renamed_and_removed() -> None:
 @pytest.mark.parametrize(
     "asked",
     [
-        None, [], {}, {"do": "burn"}, {"do": "move_box", "at": ITEM}, {"do": "move_box", "at": ITEM, "to": [1, 2]},
-        {"do": "move_box", "at": ITEM, "to": [0, 0, float("nan"), 1]}, {"do": "move_box", "at": {"in": "x"}, "to": [0, 0, 1, 1]},
-        {"do": "set_time", "idx": 9, "time_s": 1}, {"do": "set_time", "idx": 1, "time_s": "soon"},
-        {"do": "set_text", "in": "id", "to": "x"}, {"do": "set_text", "in": "answer", "to": "x" * 60_000},
-        {"do": "add_box", "name": "<b>", "box": [0, 0, 1, 1], "time_s": 1}, {"do": "rename", "at": ITEM, "to": " "},
-        {"do": "remove_frame", "idx": None}, {"do": ["move_box"]}, {"do": "set_text", "in": "answer", "to": "a\0"},
+        None,
+        [],
+        {},
+        {"do": "burn"},
+        {"do": "move_box", "at": ITEM},
+        {"do": "move_box", "at": ITEM, "to": [1, 2]},
+        {"do": "move_box", "at": ITEM, "to": [0, 0, float("nan"), 1]},
+        {"do": "move_box", "at": {"in": "x"}, "to": [0, 0, 1, 1]},
+        {"do": "set_time", "idx": 9, "time_s": 1},
+        {"do": "set_time", "idx": 1, "time_s": "soon"},
+        {"do": "set_text", "in": "id", "to": "x"},
+        {"do": "set_text", "in": "answer", "to": "x" * 60_000},
+        {"do": "add_box", "name": "<b>", "box": [0, 0, 1, 1], "time_s": 1},
+        {"do": "rename", "at": ITEM, "to": " "},
+        {"do": "remove_frame", "idx": None},
+        {"do": ["move_box"]},
+        {"do": "set_text", "in": "answer", "to": "a\0"},
     ],
-)  # fmt: skip
+)
 def test_what_is_no_correction_is_refused(asked: object) -> None:
     with pytest.raises(RowError):
         change(Draft.of(GROUNDED), asked)
@@ -134,12 +145,16 @@ def test_what_is_no_correction_is_refused(asked: object) -> None:
 @pytest.mark.parametrize(
     "given",
     [
-        None, {}, {"question": 1, "answer": "", "key_frames": []}, {"question": "", "answer": "", "key_frames": [1]},
-        {"question": "", "answer": "", "key_items": {"x": {}}}, {"question": "\ud800", "answer": ""},
+        None,
+        {},
+        {"question": 1, "answer": "", "key_frames": []},
+        {"question": "", "answer": "", "key_frames": [1]},
+        {"question": "", "answer": "", "key_items": {"x": {}}},
+        {"question": "\ud800", "answer": ""},
         {"question": "", "answer": "", "key_items": {"1": {"a": [[0, 0, 1, 1]] * 501}}},
         {"question": "", "answer": "", "key_frames": [{"idx": 1, "time_s": 1}] * 501},
     ],
-)  # fmt: skip
+)
 def test_what_is_no_draft_is_refused(given: object) -> None:
     with pytest.raises(RowError):
         Draft.from_json(given)

@@ -93,7 +93,9 @@ def test_every_record_is_shown_without_a_network(
     page = open_page(browser, f"{address}#r=0")
     page.wait(PLAYS)
     assert f"{ALL + 6} of {ALL + 6} records{len(BROKEN)} rejected" in page.run(COUNT)
-    assert page.run("[...document.querySelectorAll('main .o3-chip')].map((e) => e.textContent)") == ["wrench1 s"]
+    assert page.run("[...document.querySelectorAll('main .o3-chip')].map((e) => e.textContent)") == [
+        "wrench1 s"
+    ]
     page.wait("document.querySelectorAll('.shot canvas').length === 2")
     page.wait("[...document.querySelectorAll('.shot canvas')].every((c) => c.width === 64)")
     page.click(".shots button:nth-child(2)")
@@ -106,13 +108,21 @@ def test_every_record_is_shown_without_a_network(
 
 
 @needs_browser
-def test_rejected_records_show_what_is_wrong(browser: Browser, collection: Collection, tmp_path: Path) -> None:
+def test_rejected_records_show_what_is_wrong(
+    browser: Browser, collection: Collection, tmp_path: Path
+) -> None:
     address = write_page(collection, tmp_path / "look").page.resolve().as_uri()
     seen = {
-        Reason.BOX_OUTSIDE: ".wrong-box", Reason.BOX_INVERTED: ".wrong-box.inverted", Reason.BOX_EMPTY: ".wrong-box.flat",
-        Reason.KEY_TIME: ".wrong-time.bad", Reason.SPAN_TIME: ".wrong-span", Reason.BAD_EVIDENCE: ".wrong-text mark",
-        Reason.MEDIA_MISSING: ".wrong-file code", Reason.DUPLICATE_ID: ".problem button", Reason.NOT_OBJECT: ".wrong-text mark",
-    }  # fmt: skip
+        Reason.BOX_OUTSIDE: ".wrong-box",
+        Reason.BOX_INVERTED: ".wrong-box.inverted",
+        Reason.BOX_EMPTY: ".wrong-box.flat",
+        Reason.KEY_TIME: ".wrong-time.bad",
+        Reason.SPAN_TIME: ".wrong-span",
+        Reason.BAD_EVIDENCE: ".wrong-text mark",
+        Reason.MEDIA_MISSING: ".wrong-file code",
+        Reason.DUPLICATE_ID: ".problem button",
+        Reason.NOT_OBJECT: ".wrong-text mark",
+    }
     page = open_page(browser, f"{address}#r={row_of(Reason.BOX_OUTSIDE)}")
     for reason, selector in seen.items():
         page.run(f"location.hash = '#r={row_of(reason)}'")
@@ -288,7 +298,12 @@ def test_the_server_answers_its_own_page_only(collection: Collection, tmp_path: 
             answer = httpx.post(url, json=each)
             assert answer.status_code == 400
             assert answer.json()["error"]["message"]
-        assert httpx.post(url, content=b"x" * 3_000_000, headers={"Content-Type": "application/json"}).status_code == 413
+        assert (
+            httpx.post(
+                url, content=b"x" * 3_000_000, headers={"Content-Type": "application/json"}
+            ).status_code
+            == 413
+        )
         assert httpx.get(f"{address}/api/changes").json()["counts"]["accepted"] == 0
         answer = httpx.post(url, json=body).json()
         assert answer["state"]["version"] == 1
