@@ -81,8 +81,8 @@ class Entry:
 class Collection:
     """`path` is what was opened; `files` are its annotation files by name, each with its split.
 
-    `raw` has the media in its folder `media`, where links may lead into `trusted()`; `home` is the folder that
-    the media are in without links.
+    `raw` has the media in its folder `media`, where links may lead into `trusted()`. `home` is the folder
+    where they are without links.
     """
 
     path: Path
