@@ -30,7 +30,7 @@ from openo3.annotations.rejections import Reason, Rejection, RowError, label, la
 from openo3.annotations.rows import read_rows, shown
 from openo3.fetch import local
 from openo3.fetch.manifest import MISSING, OWN_SOURCES
-from openo3.fetch.plan import FetchError
+from openo3.fetch.plan import FetchError, Plan
 from openo3.fetch.random_access import LocalFile
 from openo3.files.artifacts import read_jsonl, write_jsonl
 from openo3.media.probe import TIME_LIMIT_S
@@ -44,6 +44,10 @@ TIME_TOLERANCE_S = 0.5
 ASIDE = "rejected"
 """The field of a row that was set aside: `{"reason": ..., "field": ..., "detail": ...}`, or a mere text."""
 
+ASIDE_FILE = "aside.jsonl"
+"""What an annotator's filters left out of the files beside it, a line each: `{"reason": ..., "detail": ...,
+"filter": ..., "record": the row or null}`."""
+
 _NAMES = {file.filename: file.name for file in STGR_FILES}
 _OUTPUTS = {FORMATS[file.name].output: file for file in STGR_FILES}
 _MEDIA_FOLDERS = ("videos", "kfs", "images")
@@ -56,7 +60,10 @@ class LookError(ValueError):
 
 @dataclass(frozen=True)
 class Entry:
-    """One row of the annotation file `file`, from 0. `rejection` is why it cannot be used."""
+    """One row of the annotation file `file`, from 0. `rejection` is why it cannot be used.
+
+    `target` is the annotation file that it belongs to: `file` itself, or that beside an `ASIDE_FILE`.
+    """
 
     number: int
     file: str
@@ -66,6 +73,7 @@ class Entry:
     rejection: Rejection | None = None
     aside: bool = False
     """The file itself says why the row is rejected."""
+    target: str = ""
 
     @property
     def raw(self) -> Any:
@@ -179,12 +187,7 @@ def _own(path: Path, media: Path | None, folder: Path, time_tolerance_s: float) 
     homes = {Path(os.path.realpath(staged))} | {
         Path(os.path.realpath(each)) for each in staged.iterdir() if each.is_dir()
     }
-    for item in plan.items:
-        if item.target.startswith("media/") and isinstance(item.origin, LocalFile):
-            link = raw / item.target
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(os.path.realpath(item.origin.path))
-            homes.add(link.resolve().parent)
+    _link(plan, raw, homes)
     (raw / "media").mkdir(parents=True, exist_ok=True)
     write_jsonl(raw / MISSING, (one.to_json() for one in plan.missing))
 
@@ -195,6 +198,9 @@ def _own(path: Path, media: Path | None, folder: Path, time_tolerance_s: float) 
     checker = Checker(index, folder / "spool", time_tolerance_s)
     found = _annotation_files(path, staged)
     entries: list[Entry] = []
+    aside_rows = _set_aside(staged, found)
+    if aside_rows:
+        _link(_plan_aside(staged, aside_rows, folder), raw, homes)
     for name, split, file in found:
         rows = _entries(name, split, file)
         rejected = checker.rejections(
@@ -204,9 +210,57 @@ def _own(path: Path, media: Path | None, folder: Path, time_tolerance_s: float) 
             aside = _aside(entry)
             why = aside or rejected.get(entry.row)
             entries.append(replace(entry, number=len(entries), rejection=why, aside=aside is not None))
+    for entry in aside_rows:
+        entries.append(replace(entry, number=len(entries), rejection=_aside(entry), aside=True))
     _inspect(index, entries)
     home = media or (path if path.is_dir() else path.parent)
     return _collection(path, found, entries, home, raw, trusted, index, checker)
+
+
+def _link(plan: Plan, raw: Path, homes: set[Path]) -> None:
+    """Links to the plan's media below `raw`; the folders that they lead into are added to `homes`."""
+    for item in plan.items:
+        link = raw / item.target
+        if (
+            not item.target.startswith("media/")
+            or not isinstance(item.origin, LocalFile)
+            or link.is_symlink()
+        ):
+            continue
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(os.path.realpath(item.origin.path))
+        homes.add(link.resolve().parent)
+
+
+def _set_aside(folder: Path, found: Sequence[tuple[str, str, Path]]) -> list[Entry]:
+    """The rows that an annotator's filters left out, each with why."""
+    path = folder / ASIDE_FILE
+    if not path.is_file():
+        return []
+    target, split, _ = found[0]
+    entries = []
+    try:
+        for row, line in enumerate(read_jsonl(path)):
+            why = {"reason": line["reason"], "field": line.get("filter") or "", "detail": line.get("detail")}
+            record = line.get("record") or {
+                name: line.get(name) for name in ("task", "question", "clip", "text")
+            }
+            entries.append(Entry(0, ASIDE_FILE, split, row, _line({**record, ASIDE: why}), target=target))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise LookError(f"{path}: line {len(entries) + 1}: {error}") from None
+    return entries
+
+
+def _plan_aside(staged: Path, entries: Sequence[Entry], folder: Path) -> Plan:
+    """Where the media of rows that were set aside are."""
+    place = folder / "aside"
+    place.mkdir()
+    name = next(name for name, split in _NAMES.items() if split == entries[0].split)
+    (place / name).write_bytes(b"[" + b",".join(entry.line for entry in entries) + b"]")
+    for media in _MEDIA_FOLDERS:
+        if (staged / media).is_dir():
+            (place / media).symlink_to((staged / media).resolve())
+    return local.plan(place)
 
 
 def _staged(path: Path, media: Path | None, folder: Path) -> Path:
@@ -258,7 +312,7 @@ def _split_of(path: Path) -> str:
 def _entries(name: str, split: str, path: Path) -> list[Entry]:
     rows = enumerate(read_rows(path))
     return [
-        Entry(0, name, split, row, _line(raw))
+        Entry(0, name, split, row, _line(raw), target=name)
         for row, raw in tqdm(rows, name, unit="row", disable=None, leave=False)
     ]
 

@@ -183,7 +183,7 @@ class Review:
             self._kept[number].states.append(state)
             self.changed.append(number)
             self._line_of(entry)
-            self._write([entry.file])
+            self._write([entry.target])
             return state
 
     def _refused(self, entry: Entry, draft: Draft) -> Rejection | None:
@@ -306,7 +306,7 @@ class Review:
     def _write(self, files: Sequence[str] | Mapping[str, str]) -> None:
         for file in files:
             usable, rest = self.targets(file)
-            kept = [self._kept[entry.number] for entry in self.collection.entries if entry.file == file]
+            kept = [self._kept[entry.number] for entry in self.collection.entries if entry.target == file]
             _write_list(usable, [one.line for one in kept if one.usable])
             _write_list(rest, [one.line for one in kept if not one.usable])
 

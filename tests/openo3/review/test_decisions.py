@@ -156,6 +156,26 @@ def test_a_person_may_overrule_a_filter_but_not_the_rules(folder: Path, tmp_path
     ]  # fmt: skip
 
 
+def test_what_an_annotator_set_aside_can_be_taken_back(folder: Path, tmp_path: Path) -> None:
+    """As `aside.jsonl` has it: a filter's word about a record, and a reply that was no record."""
+    folder = Path(shutil.copytree(folder, tmp_path / "clips"))
+    why = {"clip": "a.mp4", "reason": "answered without frames", "detail": "3 of 4 times", "filter": "blind"}
+    row = {**sft_rows()[0], "id": "taken back"}
+    lines = [{**why, "record": row}, {**why, "reason": "no JSON", "record": None, "text": "I see a cup"}]
+    (folder / "aside.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with opened(folder) as collection, Review.opened(collection, tmp_path / "out") as review:
+        *_, first, second = collection.entries
+        reasons = [str(entry.rejection and entry.rejection.reason) for entry in (first, second)]
+        assert reasons == ["answered without frames", "no JSON"]
+        assert first.file == "aside.jsonl"
+        decide(review, first.number, "accepted")
+        with pytest.raises(Unusable):
+            decide(review, second.number, "accepted")
+    assert read(tmp_path / "out/STGR-SFT.json")[-1] == row
+    rest = read(tmp_path / "out/STGR-SFT.rejected.json")
+    assert rest[-1]["rejected"] == {"reason": "no JSON", "field": "blind", "detail": "3 of 4 times"}
+
+
 def test_undecided_records_can_be_left_out(collection: Collection, tmp_path: Path) -> None:
     with Review.opened(collection, tmp_path / "out", only_accepted=True) as review:
         decide(review, number_of(collection, "ts"), "accepted")
