@@ -120,7 +120,7 @@ def test_rejected_records_show_what_is_wrong(
         Reason.SPAN_TIME: ".wrong-span",
         Reason.BAD_EVIDENCE: ".wrong-text mark",
         Reason.MEDIA_MISSING: ".wrong-file code",
-        Reason.DUPLICATE_ID: ".problem button",
+        Reason.DUPLICATE_ID: "button.plain",
         Reason.NOT_OBJECT: ".wrong-text mark",
     }
     page = open_page(browser, f"{address}#r={row_of(Reason.BOX_OUTSIDE)}")
@@ -224,8 +224,10 @@ def test_the_keyboard_alone_repairs_accepts_and_rejects(
         page.wait("document.querySelector('.problem') === null")
         page.press("a")
         page.wait("document.querySelector('.progress').textContent.startsWith('2 accepted, 1 rejected')")
-        page.press("k")
+        page.run("location.hash = '#r=0'")
+        page.wait("document.querySelector('.labels').textContent.includes('STGR-SFT.json 0 ')")
         page.press("n")
+        page.wait("location.hash.includes('r=1')")
     assert usable(out)["outside"]["key_items"]["1"]["wrench"][0][2] <= 1
     span = parse_span(usable(out)["span"]["answer"])
     assert span is not None
