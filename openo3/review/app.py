@@ -86,7 +86,7 @@ class Served:
         raw, rejection = entry.raw, self.review.rejection(entry, draft)
         record = shown_json(self.collection, entry, raw, draft, rejection, clip)
         return {
-            "record": {**record, "media": clip.media, "missing": clip.missing},
+            "record": record,
             "draft": draft.to_json(),
             "marks": [mark.to_json() for mark in marks(draft)],
         }

@@ -58,8 +58,7 @@ def row_json(entry: Entry, words: Words, page: int = 0) -> list[Any]:
 def record_json(collection: Collection, entry: Entry, clip: Clip) -> dict[str, Any]:
     """Everything about a record as it is in its file."""
     raw = entry.raw
-    shown = shown_json(collection, entry, raw, Draft.of(raw), entry.rejection, clip)
-    return {**shown, "media": clip.media, "missing": clip.missing}
+    return shown_json(collection, entry, raw, Draft.of(raw), entry.rejection, clip)
 
 
 def shown_json(
@@ -86,6 +85,8 @@ def shown_json(
         "id": cut(id_ or "", 200),
         "source": source,
         "task": task,
+        "media": clip.media,
+        "missing": (facts.detail if facts and facts.problem else "") or clip.missing,
         "question": cut(draft.question),
         "evidence": evidence,
         "key": {"title": "key items", "spans": [], "boxes": _key_boxes(draft)},

@@ -193,7 +193,7 @@
     if (record.media.duration_s) labels.push(`${record.media.duration_s.toFixed(1)} s`);
     if (record.media.size) labels.push(record.media.size.join(" × "));
     const head = make("header", "record", make("p", "labels", labels.filter(Boolean).join(" · ")), make("h2", "", record.question || "(no question)"));
-    if (record.missing) head.append(make("p", "notice", `The clip cannot be shown: ${record.missing}.`));
+    if (record.missing && record.problem?.picture.kind !== "file") head.append(make("p", "notice", `The clip cannot be shown: ${record.missing}.`));
     return head;
   };
 
