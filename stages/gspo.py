@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from openo3.configuration import Positive
 from openo3.core.rewards import RewardSettings, all_rewards
+from openo3.model.batch_size import TokensPerBatch
 from openo3.model.load import load_processor
+from openo3.training.averaging import averaging
 from openo3.training.checkpoints import keepers
 from openo3.training.examples import Examples
 from openo3.training.gspo import (
@@ -17,10 +19,15 @@ from openo3.training.gspo import (
     gspo_trainer,
 )
 from openo3.training.run import Artifacts, DataParams, TrainingParams, load_examples, pass_on, run
+from openo3.training.settings import trainer_config
 from openo3.training.weights import load_for_training, lora_config
 from openo3.training.workspace import workspace
 from stages.params import load_params, settings_of, wrong
 from stages.prompts import load_prompts
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+    from trl import GRPOConfig
 
 START, ROWS, FRAMES = Path("data/models/sft"), Path("data/validated/rl.jsonl"), Path("data/frames/train")
 COLUMNS = {
@@ -41,10 +48,11 @@ ARTIFACTS = Artifacts(Path("data/models/gspo"), Path("plots/gspo.csv"), Path("me
 
 @dataclass(frozen=True)
 class Data(DataParams):
-    """`tokens_per_batch`: how many tokens, of prompts and of completions to come, are decoded at once.
+    """`tokens_per_batch`: how many tokens, of prompts and of completions to come, are decoded at once; with
+    "auto" as many as the free memory holds at the first rollout.
     `max_tokens` is about prompts alone. The reward `ans_where` judges the answers of `direct`."""
 
-    tokens_per_batch: Positive = 32768
+    tokens_per_batch: TokensPerBatch = 32768
 
 
 @dataclass(frozen=True)
@@ -61,19 +69,29 @@ class Params(TrainingParams):
             )
 
 
-def main() -> None:
+def check(params: Params) -> tuple[GRPOConfig, LoraConfig | None]:
+    """The settings of the libraries. Raises `SystemExit(2)` after one line for those that they refuse."""
     from trl import GRPOConfig
 
+    with settings_of("gspo.lora"):
+        lora = lora_config(params.lora)
+    with settings_of("gspo.trainer"):
+        config = trainer_config(GRPOConfig, params.trainer)
+        check_save_steps(config)
+    with settings_of("gspo.average_from"):
+        averaging(params.average_from, config)
+    return config, lora
+
+
+def main() -> None:
     params = load_params("gspo", Params)
     templates, prompts = load_prompts()
     if pass_on("gspo", ROWS, START, ARTIFACTS):
         return
+    config, lora = check(params)
+    # After the check: it removes the unfinished work of other settings, which mistyped ones must not
     work = workspace("gspo", [START, ROWS, FRAMES / "index.json", templates], asdict(params))
-    with settings_of("gspo.lora"):
-        lora = lora_config(params.lora)
-    with settings_of("gspo.trainer"):
-        config = GRPOConfig(output_dir=str(work), **params.trainer)
-        check_save_steps(config)
+    config.output_dir = str(work)
 
     def make() -> tuple[GroundedGSPOTrainer, Examples]:
         processor, data = load_processor(START), params.data
@@ -88,7 +106,10 @@ def main() -> None:
             examples,
             config,
             params.rewards,
-            callbacks=keepers("reward", params.keep_best, greater_is_better=True),
+            callbacks=[
+                *keepers("reward", params.keep_best, greater_is_better=True),
+                *averaging(params.average_from, config),
+            ],
             tokens_per_batch=data.tokens_per_batch,
             lora=lora,
             on_non_finite=params.on_non_finite,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,11 @@ MARKER = "gallery.json"
 """Says that a folder is a gallery, which may be replaced, and which clips it has."""
 
 _FILES = (PAGE, "gallery.js", "gallery.css")
+_OWN = re.compile(
+    r"index\.html|(?:gallery|browse|player)\.(?:js|css)|gallery\.json|data/index\.js|data/[^/]+/(?:list|page)-\d+\.js"
+    r"|media/[0-9a-f]+\.\w+"
+)
+"""The files that a gallery has: a folder with others is not replaced."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,9 @@ def _known(out: Path) -> Mapping[str, Known]:
         return {}
     if not out.is_dir() or (any(out.iterdir()) and not (out / MARKER).is_file()):
         raise GalleryError(f"--out {out}: there is something that is no gallery; name another folder")
+    files = (str(path.relative_to(out)) for path in sorted(out.rglob("*")) if not path.is_dir())
+    if other := next((name for name in files if not _OWN.fullmatch(name)), None):
+        raise GalleryError(f"--out {out}: holds {other}, which is not the gallery's; move it elsewhere")
     return read_known(out / MARKER)
 
 
@@ -128,16 +137,15 @@ def _write_benchmark(data: Path, runs: Sequence[Run], store: Clips, clips: dict[
 def _shown(runs: Sequence[Run], number: int, record: Mapping[str, Any], clip: Clip) -> dict[str, Any]:
     """A record with its clip and every run's answers, by the run's place in the index."""
     benchmark = runs[0].benchmark
+    at = runs[0]
     try:
-        shown = record_json(benchmark, record)
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        place = f"{predictions.PREDICTIONS}/{runs[0].model}/{benchmark.name}"
-        raise GalleryError(f"{place}: record {number}: {error}; evaluate this model again") from None
-    answers = {
-        str(place): answer_json(run, number, shown["truth"]["name"], clip.size)
-        for place, run in enumerate(runs)
-        if number < len(run.results)
-    }
+        shown, answers = record_json(benchmark, record), {}
+        for place, at in enumerate(runs):
+            if number < len(at.results):
+                answers[str(place)] = answer_json(at, number, shown["truth"]["name"], clip.size)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        where = f"{predictions.PREDICTIONS}/{at.model}/{benchmark.name}: record {number}"
+        raise GalleryError(f"{where}: {str(error)[:200]}; evaluate this model again") from None
     return {"number": number, **shown, "media": clip.media, "missing": clip.missing, "runs": answers}
 
 

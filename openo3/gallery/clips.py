@@ -57,7 +57,7 @@ def read_known(marker: Path) -> dict[str, Known]:
     try:
         clips = read_json(marker)["clips"].items()
         return {
-            key: Known(media={**clip["media"]}, how=str(clip["how"]))
+            key: Known(media=_checked(clip["media"]), how=str(clip["how"]))
             for key, clip in clips
             if clip["media"]["url"]
         }
@@ -141,3 +141,12 @@ class Clips:
         file = f"{key}.{ending}"
         how = put(self._folder / FOLDER / file)
         return Clip(described(media, f"{FOLDER}/{file}"), key=key, how=how)
+
+
+def _checked(media: Mapping[str, Any]) -> dict[str, Any]:
+    """A note of `described`, whose file may be damaged."""
+    width, height = media["size"]
+    end = media["duration_s"]
+    if not (width >= 1 and height >= 1 and (end is None or end > 0) and media["kind"] in ("video", "image")):
+        raise ValueError(f"not the facts of a clip: {media}")
+    return {"url": str(media["url"]), "kind": media["kind"], "size": [width, height], "duration_s": end}

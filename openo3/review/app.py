@@ -18,8 +18,10 @@ from typing import Any
 
 import orjson
 from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import FileResponse, JSONResponse, Response
 
 from openo3.annotations import rows
@@ -100,8 +102,8 @@ def create_app(review: Review, folder: Path, api_key: str | None = None) -> Fast
     app = FastAPI(title="openo3 look", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.served = Served(review, folder)
     app.include_router(ROUTES)
-    app.add_exception_handler(ApiError, refuse)
-    app.add_exception_handler(HTTPException, refuse)
+    for kind in (ApiError, HTTPException, RequestValidationError, ClientDisconnect):
+        app.add_exception_handler(kind, refuse)
     app.add_middleware(Guard, api_key=api_key, open_paths=frozenset(("/", *ASSETS)))
     return app
 

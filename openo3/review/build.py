@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,6 +28,11 @@ PAGE, MARKER, GROUP = "index.html", "look.json", "records"
 OWN = ("review.js", "pictures.js", "review.css")
 SCRIPTS = ("player.js", "browse.js", "pictures.js", "review.js")
 STYLES = ("player.css", "browse.css", "review.css")
+_OWN_FILE = re.compile(
+    r"index\.html|look\.json|(?:review|pictures|browse|player)\.(?:js|css)|data/index\.js"
+    r"|data/records/(?:list|page)-\d+\.js|media/[0-9a-f]+\.\w+"
+)
+"""The files that a page's folder has: one with others is not replaced."""
 
 ONE_FILE_BYTES = 64 << 20
 """Of the clips that a page in one file holds; with more it takes a browser seconds to open."""
@@ -86,6 +92,9 @@ def clip_of(store: Clips, entry: Entry) -> Clip:
 def _write_folder(collection: Collection, out: Path) -> Summary:
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / MARKER).is_file())):
         raise LookError(f"-o {out}: there is something that `openo3 look` did not write; name another place")
+    there = (str(path.relative_to(out)) for path in sorted(out.rglob("*")) if not path.is_dir())
+    if other := next((name for name in there if not _OWN_FILE.fullmatch(name)), None):
+        raise LookError(f"-o {out}: holds {other}, which `openo3 look` did not write; move it elsewhere")
     with atomic_directory(out) as folder:
         store = clips_of(collection, folder, out, out / MARKER)
         clips = _prepared(collection, store)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 TYPES = {
@@ -65,5 +66,9 @@ async def refuse(_: Request, error: Exception) -> Response:
     """The handler of an application's refusals: every one has the form of OpenAI's."""
     if isinstance(error, HTTPException):
         error = ApiError(error.status_code, str(error.detail))
+    elif isinstance(error, RequestValidationError):  # of what is in the path
+        error = ApiError(404, "not found")
+    elif isinstance(error, ClientDisconnect):
+        error = ApiError(499, "the client has gone")
     assert isinstance(error, ApiError)
     return error.response()

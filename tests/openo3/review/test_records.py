@@ -223,7 +223,10 @@ def test_pages_hold_every_record(folder: Path, tmp_path: Path) -> None:
         first = write_page(collection, tmp_path / "out")
         second = write_page(collection, tmp_path / "out")
         one = write_page(collection, tmp_path / "one.html")
-    assert first == second
-    assert first.records == one.records == len(sft_rows()) + len(BROKEN) + 1 + 6
-    assert first.clips["linked"] == 1
+        assert first == second
+        assert first.records == one.records == len(sft_rows()) + len(BROKEN) + 1 + 6
+        assert first.clips["linked"] == 1
+        (tmp_path / "out/media/mine.mp4").write_text("mine")
+        with pytest.raises(LookError, match=r"holds media/mine\.mp4"):
+            write_page(collection, tmp_path / "out")
     assert not list(tmp_path.glob(".*"))
