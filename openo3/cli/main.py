@@ -16,6 +16,9 @@ from typing import NoReturn
 COMMANDS = {
     "ask": "ask a model about a video or an image",
     "serve": "answer questions over HTTP, with a page for people",
+    "annotate": "write training records for a folder of clips with a model behind an endpoint",
+    "audit": "measure whether the evidence that a checkpoint cites matters",
+    "look": "show training records on their clips, and correct them",
     "gallery": "show every prediction of every checkpoint in the browser",
     "rewards": "score completions with the rewards",
     "score": "score the results of a benchmark",
@@ -23,6 +26,7 @@ COMMANDS = {
     "coverage": "show how much of each source and task is usable",
     "doctor": "check that this machine can run a profile",
     "convert": "turn annotations of other tools into records, and records into theirs",
+    "rehearse": "run a profile's stages for a few steps and project the whole run",
     "publish": "write or upload a checkpoint with a card and its results",
     "profile": "switch the pipeline to another profile",
 }

@@ -22,7 +22,17 @@ CODE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\[[^]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 OF_THIS_REPOSITORY = ("bench", "flows", "openo3", "stages", "tools")
-BLOCKS = ("base_model", "download", "validate", "sample_frames", "sft", "gspo", "evaluate", "report")
+BLOCKS = (
+    "base_model",
+    "annotate",
+    "download",
+    "validate",
+    "sample_frames",
+    "sft",
+    "gspo",
+    "evaluate",
+    "report",
+)
 PLACEHOLDERS = {"NAME", "mine"}
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -57,7 +57,11 @@ def test_the_stages_of_this_repository_declare_their_resource_needs(monkeypatch)
     monkeypatch.chdir(ROOT)
     stages = read()
     assert stages["sft"].needs.gpu == stages["gspo"].needs.gpu == "all"
-    assert [name for name, stage in stages.items() if stage.needs.network] == ["base_model", "download"]
+    assert [name for name, stage in stages.items() if stage.needs.network] == [
+        "annotate",
+        "base_model",
+        "download",
+    ]
     assert all(stage.needs.hours for stage in stages.values())
     assert set(stages["report"].after) >= {"evaluate@base", "evaluate@sft", "evaluate@gspo"}
 

@@ -8,7 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from openo3.benchmarks import chat, judges
+from openo3 import chat
+from openo3.benchmarks import judges
 from openo3.benchmarks.judges import JudgeParams, Ratings, RougeJudge, parse_rating
 from openo3.benchmarks.videomme import VIDEOMME
 from openo3.core.geometry import RELATIVE_1000

@@ -15,6 +15,7 @@ from typing import Any
 GB = 1e9
 TEXT_SHARE = 1.2  # a prompt's tokens with its text, by those of its frames
 ANSWER_TOKENS = 500  # of a record with its reasoning
+FITS = 0.95  # the share of a GPU's memory that may be in use; the rest is for the longest batch
 
 UPDATE, CACHE, WHOLE = "activations", "cache of the rollout", "whole weights for the rollout"
 """What takes memory during an update alone, and the two that do so during a rollout alone."""
@@ -72,6 +73,8 @@ def _rollout_gb(block: Mapping[str, Any], shape: Shape, zero: int, each_gb: floa
         colocated = trainer.get("vllm_mode", "colocate") == "colocate"
         return {"vLLM": trainer.get("vllm_gpu_memory_utilization", 0.3) * each_gb} if colocated else {}
     cached = block["data"].get("tokens_per_batch", 32768)
+    if cached == "auto":  # what is left
+        cached = 0
     parts = {CACHE: cached * shape.layers * 2 * shape.kv_width * 2 / GB}
     if zero == 3:
         parts[WHOLE] = 2 * shape.billion_weights
@@ -93,9 +96,13 @@ def checkpoints_gb(blocks: Mapping[str, Any], shape: Shape) -> float:
     for stage in ("sft", "gspo"):
         block = blocks[stage]
         kept = (block.get("keep_best") or 0) + max(1, block["trainer"].get("save_total_limit") or 1)
-        each = 0.1 if block.get("lora") else 14
-        sizes.append((kept + 1) * each * shape.billion_weights)  # the next is written before one goes
+        sizes.append((kept + 1) * checkpoint_gb(block, shape))  # the next is written before one goes
     return max(sizes) + 2 * 2 * shape.billion_weights  # and both trained models
+
+
+def checkpoint_gb(block: Mapping[str, Any], shape: Shape) -> float:
+    """Disk space in GB of one checkpoint of a stage: weights and the optimizer's states."""
+    return (0.1 if block.get("lora") else 14) * shape.billion_weights
 
 
 def zero_stage(trainer: Mapping[str, Any]) -> int:

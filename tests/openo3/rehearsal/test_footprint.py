@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from openo3.cli import footprint
 from openo3.cli.doctor import Requirements
 from openo3.configuration import read_block, read_blocks
+from openo3.rehearsal import footprint
 from tools.code_deps import ROOT
 
 SHAPE = footprint.Shape(8.0, layers=30, hidden=4000, intermediate=16000, kv_width=500)
@@ -35,6 +35,12 @@ def test_estimates_match_a_calculation_by_hand(blocks: dict) -> None:
     sft = footprint.gpu_memory_gb("sft", blocks, SHAPE, gpus=8, each_gb=80)
     assert (sft["weights"], sft["gradients"], sft["optimizer"]) == (16.0, 2.0, 12.0)
     assert set(sft) == {"weights", "gradients", "optimizer", "activations"}
+
+
+def test_a_batch_size_that_finds_itself_takes_what_is_left(blocks: dict) -> None:
+    blocks["gspo"]["data"]["tokens_per_batch"] = "auto"
+    parts = footprint.gpu_memory_gb("gspo", blocks, SHAPE, gpus=8, each_gb=80)
+    assert parts["cache of the rollout"] == 0
 
 
 def test_rollout_and_update_memory_are_not_counted_together() -> None:
