@@ -20,6 +20,7 @@ export DS_BUILD_OPS = 0
 .PHONY: repro test quick lint ui install profile plan docs lmms deps lock
 
 repro: install  ## run what changed, then show the results
+	$(BIN)/python -m stages.check
 	$(BIN)/dvc repro
 	@echo && cat reports/results.md && echo && echo "Report: $(CURDIR)/reports/index.html"
 

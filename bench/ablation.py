@@ -75,6 +75,7 @@ VARIANTS = (
     Variant("no-spatial", "… without thk_spatial", changes={"gspo.rewards.weights.thk_spatial": 0.0}),
     Variant("no-objects", "… without thk_objects", changes={"gspo.rewards.weights.thk_objects": 0.0}),
     Variant("no-where", "… without direct questions", changes={"gspo.data.direct": False}),
+    Variant("no-average", "… without averaged weights", changes={"gspo.average_from": None}),
 )
 BY_NAME = {variant.name: variant for variant in VARIANTS}
 AXES = {

@@ -1,6 +1,7 @@
 """Measure the parts of a GSPO step on this machine: rollout, log-probabilities, forward, backward.
 
     python -m bench.gspo_step                 # after `make repro`: its fine-tuned model, 12 steps
+    python -m bench.gspo_step --necessity 4   # with the reward necessity on one group in four
 
 The stage itself runs in a folder of its own with this checkout's parameters; its parts are timed by wrapping
 them. Printed are seconds per update and shares of the whole.
@@ -83,9 +84,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--data", type=Path, default=ROOT / "data", help="as `make repro` leaves it")
     parser.add_argument("--folder", type=Path, default=FOLDER)
+    parser.add_argument("--necessity", type=int, metavar="EVERY", help="that reward on one group in so many")
     settings = parser.parse_args()
     params = YAML().load(ROOT / "params.yaml")
     params["gspo"]["trainer"] |= {"max_steps": settings.steps, "report_to": "none", "save_strategy": "no"}
+    if settings.necessity:
+        params["gspo"]["necessity"] = {"every": settings.necessity}
     params["prompts"] = str(ROOT / params["prompts"])
     settings.folder.mkdir(parents=True, exist_ok=True)
     for name in ("validated", "frames", "models/sft"):

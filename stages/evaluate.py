@@ -19,10 +19,11 @@ from openo3.benchmarks.asking import answer, blank
 from openo3.benchmarks.base import Benchmark, Record, Results
 from openo3.benchmarks.conditions import CONDITIONS, Condition
 from openo3.benchmarks.voting import Poll, VoteParams
-from openo3.configuration import Positive, within
+from openo3.configuration import Positive, Seed, within
 from openo3.core.prompts import Prompts
 from openo3.files.artifacts import atomic_directory, read_json, write_json, write_jsonl
 from openo3.media.frame_store import FrameStore
+from openo3.model.batch_size import TokensPerBatch, TooLargeError
 from openo3.model.decoding import Sampling
 from openo3.model.engine import Engine, LocalEngine
 from openo3.model.load import POINTER
@@ -37,7 +38,8 @@ BENCH, FRAMES = Path("data/validated/bench"), Path("data/frames")
 @dataclass(frozen=True)
 class Params:
     """`decodings` by benchmark: names of `openo3.benchmarks.conditions`. With `vllm`, settings of `vllm.LLM`
-    under its own names, vLLM answers; else transformers, up to `tokens_per_batch` prompt tokens at once.
+    under its own names, vLLM answers; else transformers, up to `tokens_per_batch` prompt tokens at once;
+    "auto" is as many tokens, of prompts and of answers to come, as the free memory holds.
     `except_for` by model: the conditions in which that checkpoint is not asked. `votes` are the samples that
     the conditions `voted` and `confident` join. `repetition_penalty`: see `openo3.model.decoding.Sampling`;
     1 is off.
@@ -47,9 +49,9 @@ class Params:
     max_new_tokens: Positive
     max_records: Positive | None = None
     records_per_batch: Positive = 32
-    tokens_per_batch: Positive = 6144
+    tokens_per_batch: TokensPerBatch = 6144
     vllm: dict[str, Any] | None = None
-    seed: int = 0
+    seed: Seed = 0
     except_for: dict[str, list[conditions.Name]] = field(default_factory=dict)
     votes: VoteParams = field(default_factory=VoteParams)
     judge: judges.JudgeParams = field(default_factory=judges.JudgeParams)
@@ -125,16 +127,14 @@ def main() -> None:
     name = sys.argv[1]
     params = load_params("evaluate", Params)
     templates, prompts = load_prompts()
-    known = benchmarks_of(params)
+    known, judge = check(params, prompts)
     model, out = Path(f"data/models/{name}"), Path(f"data/predictions/{name}")
     stores = [FRAMES / bench / "index.json" for bench in params.decodings]
     work = workspace(f"evaluate-{name}", [model, BENCH, *stores, templates], asdict(params), code="evaluate")
-    engine = load_engine(model, params, prompts)
-    with settings_of("evaluate.judge"):
-        judge = judges.load(params.judge, prompts)
+    engine = load_engine(model, params, prompts, work)
     for bench in sorted({path.stem for path in BENCH.glob("*.json")} - set(params.decodings)):
         print(f"evaluate: {bench} is not in evaluate.decodings, left out")
-    made_by = model_protocol(name, model, work) | protocol.of_engine(engine.facts)
+    asked = model_protocol(name, model, work)
     metrics: dict[str, Any] = {}
     protocols: dict[str, Any] = {}
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -148,12 +148,16 @@ def main() -> None:
             (folder / bench).mkdir()
             left_out = params.except_for.get(name, ())
             for condition in (CONDITIONS[each] for each in params.decodings[bench] if each not in left_out):
-                found = evaluation.ask(condition)
+                try:
+                    found = evaluation.ask(condition)
+                except TooLargeError as error:
+                    wrong(f"evaluate: {evaluation.title}, {condition.name}: {error}")
                 protocols.setdefault(bench, {})[condition.name] = (
                     protocol.of_records(benchmark, found.records, store, BENCH)
                     | protocol.of_condition(condition, found.records, store, prompts, found.sampling)
                     | protocol.of_answers(benchmark, found.results, params.judge, found.ratings)
-                    | made_by
+                    | asked
+                    | protocol.of_engine(engine.facts)
                 )
                 metrics.setdefault(bench, {})[condition.name] = found.numbers
                 write_jsonl(folder / bench / f"{condition.name}.jsonl", found.lines)
@@ -163,6 +167,13 @@ def main() -> None:
     write_json(metrics_file, metrics)
     write_json(protocol.beside(metrics_file), protocols)
     shutil.rmtree(work, ignore_errors=True)
+
+
+def check(params: Params, prompts: Prompts) -> tuple[dict[str, Benchmark], judges.Judge]:
+    """The benchmarks and the judge. Raises `SystemExit(2)` after one line if there is no such one."""
+    with settings_of("evaluate.judge"):
+        judge = judges.load(params.judge, prompts)
+    return benchmarks_of(params), judge
 
 
 def benchmarks_of(params: Params) -> dict[str, Benchmark]:
@@ -212,9 +223,20 @@ def model_protocol(name: str, model: Path, work: Path) -> protocol.Protocol:
     return protocol.of_model(name, files, read_json(pointer) if pointer.is_file() else None)
 
 
-def load_engine(model: Path, params: Params, prompts: Prompts) -> Engine:
+def load_engine(model: Path, params: Params, prompts: Prompts, work: Path) -> Engine:
+    """The engine; a resumed run decodes as many tokens at once as the interrupted one had found to fit."""
     if params.vllm is None:
-        return LocalEngine.load(model, params.tokens_per_batch, prompts)
+        engine = LocalEngine.load(model, params.tokens_per_batch, prompts)
+        found = work / "tokens_per_batch.json"
+        if found.is_file():
+            engine.set_tokens_per_batch(read_json(found))
+
+        def remember(tokens: int) -> None:
+            write_json(found, tokens)
+            print(f"evaluate: decodes up to {tokens:,} tokens at once", flush=True)
+
+        engine.remember = remember
+        return engine
     if find_spec("vllm") is None:
         wrong("params.yaml: evaluate.vllm: not installed here, make install LOCK=requirements-gpu.lock")
     with settings_of("evaluate.vllm"):

@@ -13,12 +13,13 @@ from openo3.configuration import ConfigurationError, read_block
 from openo3.files.locks import file_lock
 
 T = TypeVar("T")
+PARAMS = "params.yaml"
 LOCKS = Path(".cache/openo3/locks")
 _held = ExitStack()  # until the process ends
 os.register_at_fork(after_in_child=_held.close)  # the lock belongs to the stage, not to its workers
 
 
-def load_params(block: str, cls: type[T], path: str = "params.yaml") -> T:
+def load_params(block: str, cls: type[T], path: str = PARAMS) -> T:
     """Read `block` of the parameter file as the dataclass `cls`, see `openo3.configuration`.
 
     Under DVC, the process then holds the stage until it ends: see `hold_stage`.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from openo3.configuration import NonNegative
 from openo3.files.artifacts import atomic_file
 from openo3.media.frame_store import FrameStore
 from openo3.report.inputs import Inputs
@@ -21,7 +22,7 @@ FRAMES = Path("data/frames")
 class Params:
     """`examples` questions are shown one by one; `about` says in a few words what was run."""
 
-    examples: int
+    examples: NonNegative
     about: str = ""
 
 

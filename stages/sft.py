@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from openo3.configuration import Positive
 from openo3.model.load import load_processor
+from openo3.training.averaging import averaging
 from openo3.training.checkpoints import keepers
 from openo3.training.examples import Examples
 from openo3.training.run import Artifacts, DataParams, TrainingParams, load_examples, pass_on, run
+from openo3.training.settings import trainer_config
 from openo3.training.sft import GroundedSFTTrainer, LossOn, sft_trainer
 from openo3.training.weights import load_for_training, lora_config
 from openo3.training.workspace import workspace
 from stages.params import load_params, settings_of, wrong
 from stages.prompts import load_prompts
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+    from trl import SFTConfig
 
 BASE, ROWS, FRAMES = Path("data/models/base"), Path("data/validated/sft.jsonl"), Path("data/frames/train")
 COLUMNS = {name: name for name in ("loss", "learning_rate", "grad_norm", "mean_token_accuracy", "entropy")}
@@ -24,7 +31,7 @@ ARTIFACTS = Artifacts(Path("data/models/sft"), Path("plots/sft.csv"), Path("metr
 @dataclass(frozen=True)
 class Data(DataParams):
     """`most_per_pack`: how many records about the same frames share a row. `max_tokens` is about prompts with
-    their answers.
+    their answers. `balance`: several processes get packs of about as many tokens; one alone is not affected.
 
     Without `reasoning` every question is asked plainly and only its answer is taught: the control that shows
     what the reasoning contributes.
@@ -33,6 +40,7 @@ class Data(DataParams):
     loss_on: LossOn = "answer"
     most_per_pack: Positive = 8
     reasoning: bool = True
+    balance: bool = True
 
 
 @dataclass(frozen=True)
@@ -42,18 +50,28 @@ class Params(TrainingParams):
     data: Data = field(default_factory=Data)
 
 
-def main() -> None:
+def check(params: Params) -> tuple[SFTConfig, LoraConfig | None]:
+    """The settings of the libraries. Raises `SystemExit(2)` after one line for those that they refuse."""
     from trl import SFTConfig
 
+    with settings_of("sft.lora"):
+        lora = lora_config(params.lora)
+    with settings_of("sft.trainer"):
+        config = trainer_config(SFTConfig, params.trainer)
+    with settings_of("sft.average_from"):
+        averaging(params.average_from, config)
+    return config, lora
+
+
+def main() -> None:
     params = load_params("sft", Params)
     templates, prompts = load_prompts()
     if pass_on("sft", ROWS, BASE, ARTIFACTS):
         return
+    config, lora = check(params)  # before the model: ZeRO-3 loads it in pieces
+    # After the check: it removes the unfinished work of other settings, which mistyped ones must not
     work = workspace("sft", [BASE, ROWS, FRAMES / "index.json", templates], asdict(params))
-    with settings_of("sft.lora"):
-        lora = lora_config(params.lora)
-    with settings_of("sft.trainer"):  # before the model: ZeRO-3 loads it in pieces
-        config = SFTConfig(output_dir=str(work), **params.trainer)
+    config.output_dir = str(work)
 
     def make() -> tuple[GroundedSFTTrainer, Examples]:
         processor, data = load_processor(BASE), params.data
@@ -69,10 +87,14 @@ def main() -> None:
             config,
             loss_on=data.loss_on,
             most_per_pack=data.most_per_pack,
-            callbacks=keepers("loss", params.keep_best, greater_is_better=False),
+            callbacks=[
+                *keepers("loss", params.keep_best, greater_is_better=False),
+                *averaging(params.average_from, config),
+            ],
             lora=lora,
             on_non_finite=params.on_non_finite,
             on_full_disk=params.on_full_disk,
+            balance=data.balance,
         )
         return trainer, examples
 

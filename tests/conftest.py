@@ -23,6 +23,7 @@ def _environment(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     os.environ["DVC_NO_ANALYTICS"] = "1"
     os.environ["DVC_SITE_CACHE_DIR"] = str(tmp_path_factory.mktemp("dvc"))
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # of processes that tests start, some of them side by side
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +32,24 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     checkout = Checkout.create(tmp_path_factory.mktemp("finished"), "smoke")
     assert checkout.repro()["ran"] == checkout.stages()
     return checkout
+
+
+@pytest.fixture(scope="session")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The inputs of the training stages and a small model; no test changes it."""
+    from tests.openo3.training.workplace import write_workplace  # imports torch
+
+    return write_workplace(tmp_path_factory.mktemp("workplace"))
+
+
+@pytest.fixture(scope="session")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The outputs of all stages before the report, at a hundredth of the size; no test changes it."""
+    from tests.support.finished_run import write_run
+
+    root = tmp_path_factory.mktemp("evaluated")
+    write_run(root)
+    return root
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

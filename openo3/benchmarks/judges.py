@@ -16,7 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
 from typing import Literal, Protocol
+from urllib.parse import urlsplit
 
+from openo3.configuration import Positive, within
 from openo3.core.prompts import Prompts
 from openo3.core.reading import final_answer
 from openo3.core.rouge import rouge
@@ -89,11 +91,14 @@ class JudgeParams:
     url: str = ""
     model: str = ""
     key_env: str = "OPENAI_API_KEY"
-    concurrency: int = 16
-    attempts: int = 5
+    concurrency: Positive = 16
+    attempts: Positive = 5
     timeout_s: float = 120.0
-    max_tokens: int = 2048
+    max_tokens: Positive = 2048
     extract: bool = False
+
+    def __post_init__(self) -> None:
+        within("timeout_s", self.timeout_s, above=0)
 
 
 def load(params: JudgeParams, prompts: Prompts) -> Judge:
@@ -110,7 +115,17 @@ def load(params: JudgeParams, prompts: Prompts) -> Judge:
         raise ValueError(f"judge.kind: {params.kind!r} is neither 'rouge' nor 'served'")
     if not (params.url and params.model):
         raise ValueError("judge: a served judge needs url and model")
+    if not _is_http(params.url):
+        raise ValueError(f"judge.url: {params.url[:80]!r}: expected an address like http://localhost:8000/v1")
     return ServedJudge(params, prompts)
+
+
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # no port, half an IPv6 address
+        return False
 
 
 class RougeJudge:

@@ -21,6 +21,7 @@ Nothing in a protocol differs between two runs of the same inputs on the same ma
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -64,7 +65,7 @@ def of_records(
     """
     asked = [{key: record[key] for key in record if not _ANSWER.fullmatch(key)} for record in records]
     found: Protocol = {
-        "digest": hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).hexdigest(),
+        "digest": hashlib.sha256(_canonical(asked)).hexdigest(),
         "n": len(records),
         "videos": len(set(benchmark.scoring.videos(records))),
         "clipped": sum(bool(record.get("clipped")) for record in records),
@@ -80,6 +81,14 @@ def of_records(
             any(name not in store for name in filter(None, names)) for names in shown
         )
     return {"benchmark": benchmark.name, "records": found}
+
+
+def _canonical(value: Any) -> bytes:
+    """JSON with sorted keys, also of what orjson does not write: endless numbers, halves of characters."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError:
+        return json.dumps(value, sort_keys=True).encode()
 
 
 def of_condition(

@@ -34,6 +34,7 @@ from openo3.prompt_file import default_prompts
 BOXED = (Task.TEMPORAL_SPATIAL, Task.VISUAL)
 """The tasks whose rewards look at the completion's boxes."""
 
+_DEEPEST = 50
 _FAR = 2.0  # frame widths; truth beyond it is not normalised
 
 
@@ -64,12 +65,16 @@ def read_results(path: str, benchmark: Benchmark) -> list[Record]:
     numbered = _records(path)
     if any(isinstance(raw, dict) and "completions" in raw for _, raw in numbered) or not benchmark.answered:
         results = [
-            _checked(path, number, raw, lambda raw: _result(raw, benchmark)) for number, raw in numbered
+            _checked(path, number, raw, lambda raw: _result(_read_before(raw), benchmark))
+            for number, raw in numbered
         ]
         if not any(raw.get("completions") for _, raw in numbered):
             raise InputError(f"{path}: row 1: completions: no record has any; are these results?")
         return results
-    results = [_checked(path, number, raw, benchmark.answered) for number, raw in numbered]
+    answered = benchmark.answered
+    results = [
+        _checked(path, number, raw, lambda raw: answered(_read_before(raw))) for number, raw in numbered
+    ]
     if not any(field in record for record in results for field in benchmark.answers):
         field = benchmark.answers[0]
         raise InputError(f"{path}: row 1: {field}: no record has an answer; are these results?")
@@ -107,6 +112,17 @@ def _result(raw: Mapping[str, Any], benchmark: Benchmark) -> Record:
             )
         completions[kind] = text or ""
     return benchmark.result(record, completions, space)
+
+
+def _read_before(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The record with its field `read`, if it has one, in the form that the benchmarks give it."""
+    if "read" not in raw:
+        return raw
+    read = rows.mapping(raw["read"], "read")
+    for kind, rule in read.items():
+        if rule is not None and not isinstance(rule, str):
+            raise RowError(Reason.WRONG_TYPE, f"read.{kind}", f"expected text, found {rows.shown(rule)}")
+    return {**raw, "read": read}
 
 
 def _stated_space(stated: Mapping[str, Any]) -> BoxSpace:
@@ -150,16 +166,22 @@ def _checked(path: str, number: int, raw: Any, parse: Any) -> Any:
 
 
 def _not_finite(row: Any) -> Iterator[str]:
-    """The paths of NaN and infinities, which are not valid JSON but which Python reads and writes."""
-    open_ = [("row", row)]
+    """The paths of NaN and infinities, which are not valid JSON but which Python reads and writes.
+
+    Raises `RowError` for a row that is nested too deeply to be written again.
+    """
+    open_ = [("row", row, 0)]
     while open_:
-        path, value = open_.pop()
+        path, value, depth = open_.pop()
+        if depth > _DEEPEST:
+            raise RowError(Reason.WRONG_TYPE, path[:40], f"more than {_DEEPEST} levels of lists and objects")
         if isinstance(value, float) and not math.isfinite(value):
             yield path
         elif isinstance(value, dict):
-            open_ += [(f"{path}.{name}" if path != "row" else name, item) for name, item in value.items()]
+            inner = ((f"{path}.{name}" if path != "row" else name, item) for name, item in value.items())
+            open_ += [(name, item, depth + 1) for name, item in inner]
         elif isinstance(value, list):
-            open_ += [(f"{path}[{index}]", item) for index, item in enumerate(value)]
+            open_ += [(f"{path}[{index}]", item, depth + 1) for index, item in enumerate(value)]
 
 
 def _scorable(raw: Mapping[str, Any], box_space: str) -> Scorable:

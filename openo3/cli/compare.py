@@ -103,7 +103,7 @@ def _scored(file: str, content: Mapping[str, Any]) -> Numbers:
     rows, columns = {}, benchmark.scoring.columns
     for number, record in enumerate(records, start=1):
         row = [record.get(column) for column in columns] if isinstance(record, dict) else [None]
-        if not all(isinstance(score, int | float) and not isinstance(score, bool) for score in row):
+        if not all(_is_score(score) for score in row):
             raise InputError(f"{file}: records: number {number} lacks one of {', '.join(columns)}")
         rows[number] = row
     keys = _keys(record.get("id") for record in records)
@@ -112,7 +112,7 @@ def _scored(file: str, content: Mapping[str, Any]) -> Numbers:
         benchmark,
         content["protocol"],
         dict(zip(keys, rows.values(), strict=True)),
-        {key: record.get("video") for key, record in zip(keys, records, strict=True)},
+        {key: _video(record.get("video")) for key, record in zip(keys, records, strict=True)},
     )
 
 
@@ -134,16 +134,38 @@ def _evaluated(file: str, content: Mapping[str, Any], anyway: bool) -> dict[tupl
             try:
                 keys = _keys(record.get(benchmark.id_field or benchmark.media_field) for record in results)
                 rows, videos = benchmark.scoring.rows(results), benchmark.scoring.videos(results)
-            except (AttributeError, KeyError, TypeError, ValueError) as error:
-                raise InputError(f"{results_file}: not results of {name}: {error!r}") from None
+                scores = dict(zip(keys, rows, strict=True))
+                if not all(math.isfinite(score) for row in rows for score in row):
+                    raise ValueError("a score is not finite")
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+                raise InputError(f"{results_file}: not results of {name}: {repr(error)[:200]}") from None
             found[name, condition] = Numbers(
                 file,
                 benchmark,
-                protocols.get(name, {}).get(condition, {}),
-                dict(zip(keys, rows, strict=True)),
-                dict(zip(keys, videos, strict=True)),
+                _protocol(beside(path), protocols, name, condition),
+                scores,
+                {key: _video(video) for key, video in zip(keys, videos, strict=True)},
             )
     return found
+
+
+def _protocol(file: Path, protocols: Any, benchmark: str, condition: str) -> Mapping[str, Any]:
+    """That of one number; empty where the file has none. Raises `InputError` for one of another form."""
+    found = protocols
+    for name in (benchmark, condition):
+        found = found.get(name, {}) if isinstance(found, dict) else None
+    if not isinstance(found, dict):
+        raise InputError(f"{file}: {benchmark}: not the protocols of an evaluation")
+    return found
+
+
+def _is_score(value: Any) -> bool:
+    return (isinstance(value, float) and math.isfinite(value)) or (type(value) is int and abs(value) < 1e15)
+
+
+def _video(named: Any) -> Any:
+    """What records of one video have in common, as a key."""
+    return named if isinstance(named, str | int | None) else str(named)
 
 
 def _checkout(metrics: Path) -> Path:
@@ -234,8 +256,9 @@ def _keys(ids: Iterator[Any]) -> list[Key]:
 def _benchmark(file: str, name: Any) -> Benchmark:
     from openo3.benchmarks.registry import BENCHMARKS
 
-    if name not in BENCHMARKS:
-        raise InputError(f"{file}: unknown benchmark {name!r}; there are {', '.join(BENCHMARKS)}")
+    if not isinstance(name, str) or name not in BENCHMARKS:
+        said = repr(name)[:80]
+        raise InputError(f"{file}: unknown benchmark {said}; there are {', '.join(BENCHMARKS)}")
     return BENCHMARKS[name]
 
 

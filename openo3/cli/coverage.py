@@ -44,7 +44,7 @@ def show(path: str | Path) -> None:
         tables = [*_files(metrics), _missing(metrics["missing"])]
     except OSError as error:
         raise CoverageError(f"{path}: {error.strerror}; `dvc repro validate` writes it") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise CoverageError(f"{path}: not the metrics of validate ({type(error).__name__})") from None
     console = Console()
     console.width = max(console.width, 110)

@@ -32,8 +32,8 @@ from packaging.requirements import Requirement
 from rich.console import Console
 from rich.table import Table
 
-from openo3.cli import footprint
 from openo3.configuration import ConfigurationError, read_block, read_blocks
+from openo3.rehearsal import footprint
 
 GB = 1e9
 
@@ -85,12 +85,8 @@ def main(profile: str | None = None) -> int:
     Returns 0 if nothing needed is missing, 1 otherwise, 2 after one line on standard error for a profile
     that does not exist or cannot be read.
     """
-    path = Path(f"profiles/{profile}.yaml") if profile else Path("params.yaml")
-    if profile and not path.exists():
-        known = ", ".join(sorted(p.stem for p in Path("profiles").glob("*.yaml"))) or "none here"
-        print(f"{path}: no such profile; there are: {known}", file=sys.stderr)
-        return 2
     try:
+        path = profile_path(profile)
         requires = read_block(path, "requires", Requirements)
         blocks = read_blocks(path)
     except ConfigurationError as error:
@@ -106,6 +102,27 @@ def main(profile: str | None = None) -> int:
     missing = [finding.what for finding in findings if finding.missing]
     print(f"missing: {', '.join(missing)}" if missing else "nothing is missing")
     return 1 if missing else 0
+
+
+def profile_path(profile: str | None) -> Path:
+    """`profiles/PROFILE.yaml`, or `params.yaml` if None.
+
+    Raises `ConfigurationError` for a profile that does not exist, with those that do.
+    """
+    path = Path(f"profiles/{profile}.yaml") if profile else Path("params.yaml")
+    if profile and not path.exists():
+        known = ", ".join(sorted(p.stem for p in Path("profiles").glob("*.yaml"))) or "none here"
+        raise ConfigurationError(f"{path}: no such profile; there are: {known}")
+    return path
+
+
+def memory_bytes() -> int:
+    """Memory of this machine, or a container's share of it."""
+    memory = psutil.virtual_memory().total
+    limit = Path("/sys/fs/cgroup/memory.max")
+    if limit.exists() and (text := limit.read_text().strip()) != "max":
+        memory = min(memory, int(text))
+    return memory
 
 
 def examine(requires: Requirements, blocks: Mapping[str, Any]) -> Iterator[Finding]:
@@ -126,10 +143,7 @@ def _machine(requires: Requirements, blocks: Mapping[str, Any]) -> Iterator[Find
     cores = len(os.sched_getaffinity(0))
     enough = cores >= requires.cpu_cores
     yield Finding(f"{requires.cpu_cores} CPU cores", str(cores), enough, "a larger machine")
-    memory = psutil.virtual_memory().total / GB
-    limit = Path("/sys/fs/cgroup/memory.max")  # a container's share of the machine
-    if limit.exists() and (text := limit.read_text().strip()) != "max":
-        memory = min(memory, int(text) / GB)
+    memory = memory_bytes() / GB
     enough = memory >= requires.memory_gb
     yield Finding(f"{requires.memory_gb:g} GB of memory", f"{memory:.0f} GB", enough, "a larger machine")
     free = shutil.disk_usage(".").free / GB
@@ -225,7 +239,9 @@ def _gpu_memory(
         most = footprint.most_at_once_gb(parts)
         found = f"of {least_gb:.0f}: " + ", ".join(f"{name} {size:.0f}" for name, size in parts.items())
         remedy = f"more GPUs; in {stage} a smaller batch, every_n_layers: 1, launch/zero3.json, lora"
-        yield Finding(f"{most:.0f} GB on each GPU for {stage}", found, most <= 0.95 * least_gb, remedy)
+        yield Finding(
+            f"{most:.0f} GB on each GPU for {stage}", found, most <= footprint.FITS * least_gb, remedy
+        )
 
 
 def _nvidia_smi() -> list[tuple[str, float]]:

@@ -11,5 +11,6 @@ class InputError(ValueError):
 
 def refuse(error: Exception, status: int = 2) -> int:
     """Print the error as one line on standard error; the result is the exit status."""
-    print(f"openo3: {error}", file=sys.stderr)
+    said = str(error).encode(errors="backslashreplace").decode()  # a name may hold half a character
+    print(f"openo3: {said}", file=sys.stderr)
     return status

@@ -37,6 +37,8 @@ def names() -> list[str]:
 
 def active() -> str | None:
     """The profile that `params.yaml` is a copy of, or None if either of them was edited since."""
+    if not PARAMS.exists():
+        return None
     return next((n for n in names() if (PROFILES / f"{n}.yaml").read_bytes() == PARAMS.read_bytes()), None)
 
 
@@ -45,9 +47,9 @@ def _activated() -> str | None:
     try:
         noted = read_json(ACTIVATED)
         name, text = noted["name"], noted["text"]
+        return name if text == PARAMS.read_text(encoding="utf-8") else None
     except (OSError, ValueError, TypeError, KeyError):  # no note, or a damaged one
         return None
-    return name if text == PARAMS.read_text(encoding="utf-8") else None
 
 
 def _is_committed() -> bool:
@@ -70,7 +72,7 @@ def switch(name: str) -> None:
         _activate(name)
         return
     current = active() or _activated()
-    if current is None and not _is_committed():
+    if current is None and PARAMS.exists() and not _is_committed():
         raise ProfileError(
             "params.yaml: edited, and no profile holds these values; keep them with"
             f" `cp params.yaml profiles/NAME.yaml` or drop them with `cp profiles/{name}.yaml params.yaml`"
@@ -100,5 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
         switch(arguments.name)
     except ProfileError as error:
         return refuse(error)
+    except (OSError, UnicodeError) as error:
+        return refuse(ValueError(f"profile {arguments.name}: {error}"))
     print(f"profile {active()}; now `make repro`")
     return 0

@@ -55,6 +55,11 @@ def run(arguments: argparse.Namespace) -> int:
             files = write_folder(found, Path(folder) / name.partition("/")[2])
     except (PublishError, ConfigurationError) as error:
         return refuse(error)
+    except (OSError, ValueError) as error:  # a name that no file system takes, a full disk
+        return refuse(ValueError(f"{arguments.to[:200]}: {' '.join(str(error).split())}"))
+    except (AttributeError, LookupError, TypeError) as error:
+        said = f"its parameters or metrics have another form: {repr(error)[:200]}; evaluate it again"
+        return refuse(PublishError(f"{arguments.model}: {said}"))
     print(f"{arguments.to}: would upload {', '.join(files)}; add --push to do it")
     return 0
 

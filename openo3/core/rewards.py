@@ -233,7 +233,7 @@ class RewardSettings:
     name, by default 1 for the paper's and 0 for ours. Without `adaptive` the temporal proximity is as strict
     from the start as it otherwise is at the end.
 
-    Raises `ValueError` for a weight of a reward that does not exist.
+    Raises `ValueError` for a weight of a reward that does not exist, and for numbers out of range.
     """
 
     gate: Gate = "symmetric"
@@ -245,6 +245,10 @@ class RewardSettings:
     def __post_init__(self) -> None:
         if unknown := (self.weights or {}).keys() - all_rewards().keys():
             raise ValueError(f"no reward {min(unknown)}; there are {', '.join(all_rewards())}")
+        if wrong := [name for name, weight in (self.weights or {}).items() if not weight >= 0]:
+            raise ValueError(f"weights.{wrong[0]} must be at least 0, got {(self.weights or {})[wrong[0]]}")
+        if not self.gate_s > 0:
+            raise ValueError(f"gate_s must be greater than 0, got {self.gate_s:g}")
 
     def weight(self, name: str) -> float:
         return (self.weights or {}).get(name, float(name in REWARDS))

@@ -12,6 +12,7 @@ path_suffixes  finds files by the longest matching end of their path
 places         opens and searches the places that the catalogue names
 local          a plan from the user's own folder
 published      a plan from the catalogue (`openo3.annotations.catalogue`)
+joined         the plans of several sources as one
 batches        groups files that one pass over one archive yields
 checks         size, digest and type of a file, checked while it arrives
 sync           makes a folder hold what a plan says

@@ -6,6 +6,9 @@ import ipaddress
 import socket
 from typing import Literal
 
+_TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
+"""Where gateways (NAT64) put the addresses of IPv4."""
+
 Network = Literal["public", "loopback", "link-local", "private"]
 
 
@@ -30,6 +33,8 @@ def network(text: str) -> Network:
     """The network of one address."""
     address = ipaddress.ip_address(text.partition("%")[0])
     address = getattr(address, "ipv4_mapped", None) or getattr(address, "sixtofour", None) or address
+    if address in _TRANSLATED:
+        address = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     if address.is_loopback or address.is_unspecified:
         return "loopback"
     if address.is_link_local:

@@ -10,7 +10,7 @@ The published layout (`json_data/`, `videos/stgr/plm/kfs/`, ...) works as well.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from openo3.annotations.files import AnnotationFile, targets
@@ -27,8 +27,10 @@ _PARTS = (".parquet", ".csv", ".json")
 _FOLDERS = {"videos": "videos", "key_frames": "kfs", "images": "images"}
 
 
-def plan(folder: Path) -> Plan:
+def plan(folder: Path, without: Collection[str] = ()) -> Plan:
     """Plan every annotation file of the folder and every media file that they name.
+
+    The benchmarks `without`, which another source has, are left out; a line names those that are there.
 
     Raises `FetchError` if there is no annotation file, `AnnotationError` if one of them cannot be read.
     """
@@ -38,6 +40,10 @@ def plan(folder: Path) -> Plan:
     if not found:
         names = ", ".join(file.filename for file in ANNOTATION_FILES)
         raise FetchError(f"{folder}: contains no annotation file (looked for {names})")
+    for file, path in found:
+        if file.name in without:
+            print(f"{path}: left out, a source before it has {file.filename}")
+    found = [(file, path) for file, path in found if file.name not in without]
     result = Plan([item for file, path in found for item in _items(file, path)])
     roots: dict[str, SearchedFolder] = {}
     near = NearMisses(folder)

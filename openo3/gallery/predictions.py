@@ -109,13 +109,13 @@ def read(path: Path) -> Run:
         scores = benchmark.scoring.records(results)
         if unnamed := [number for number, record in enumerate(results) if not record.get("media")]:
             raise ValueError(f"record {unnamed[0]} names no media")
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError) as error:
         raise GalleryError(f"{path}: {_shown(error)}; evaluate this model again") from None
     said: list[dict[str, Said]] = [{} for _ in results]
     try:
         for number, kind, one in _lines(lines):
             said[number][kind] = one
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError) as error:
         raise GalleryError(f"{lines}: {_shown(error)}; evaluate this model again") from None
     return Run(path.parts[-3], benchmark, condition, results, said, scores)
 

@@ -81,11 +81,14 @@ def _sampling(where: Path, blocks: Any, multiple: int) -> SamplingConfig:
     try:
         block = blocks["sample_frames"]
         even = block["train"]
+        max_pixels = int(_positive(even.get("max_pixels") or block["max_pixels"]))
+        if max_pixels < multiple**2:
+            raise ValueError(f"max_pixels {max_pixels} is less than one square of {multiple}")
         return SamplingConfig(
             fps=_positive(even["fps"]),
             min_frames=int(_positive(even["min_frames"])),
             max_frames=int(_positive(even["max_frames"])),
-            max_pixels=int(_positive(even.get("max_pixels") or block["max_pixels"])),
+            max_pixels=max_pixels,
             multiple=multiple,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -101,6 +104,6 @@ def checkouts(start: Path) -> Iterator[Path]:
 
 
 def _positive(number: Any) -> float:
-    if isinstance(number, bool) or not isinstance(number, int | float) or not number > 0:
+    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 < number < 1e15:
         raise ValueError(f"{number!r} is not a positive number")
     return float(number)

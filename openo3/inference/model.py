@@ -23,7 +23,7 @@ from openo3.core.voting import Votes, elect, grouped, weight
 from openo3.core.words import same_words
 from openo3.inference.answer import Answer, Vote
 from openo3.inference.asked import Asked
-from openo3.inference.checkout import checkout_prompts, find_model, frame_sampling
+from openo3.inference.checkout import MODELS, checkout_prompts, find_model, frame_sampling
 from openo3.inference.looking import look
 from openo3.media.decode import SamplingConfig
 from openo3.media.isolated import Processes
@@ -38,6 +38,11 @@ TIME_LIMIT_S = 120.0
 MAX_VOTES = 64
 MAX_NEW_TOKENS = 224
 MAX_QUESTION = 10_000
+LEAST_TEMPERATURE = 0.01
+"""Of sampling. Below it, a model's scores are divided by so little that they become infinite."""
+
+_SENSELESS = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, TypeError)
+"""What libraries raise for a model folder whose files are JSON, but not that of a model."""
 
 
 def load(
@@ -57,12 +62,19 @@ def load(
     Raises:
         FileNotFoundError: the folder holds no model.
         ConfigurationError: the checkout's parameters cannot be used.
+        ValueError: the folder's files are damaged, or of a model that cannot be loaded.
     """
     path = find_model(Path.cwd()) if model is None else Path(model)
+    # As it was named, or as every checkout names it: a page that is shared tells nobody where this one lies
+    name = str(path) if model is not None else next(name for name in MODELS if path.match(name))
     prompts = checkout_prompts(path)
-    engine = LocalEngine.load(path, prompts=prompts) if vllm is None else _with_vllm(path, vllm, prompts)
+    try:
+        engine = LocalEngine.load(path, prompts=prompts) if vllm is None else _with_vllm(path, vllm, prompts)
+    except _SENSELESS as error:
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise ValueError(f"{path}: not a model that can be loaded: {said}") from None
     patch = engine.encoder.processor.image_processor.patch_size
-    return Model(engine, str(path), frames or frame_sampling(path, patch * engine.encoder.merge))
+    return Model(engine, name, frames or frame_sampling(path, patch * engine.encoder.merge))
 
 
 def _with_vllm(path: Path, settings: Mapping[str, Any], prompts: Prompts | None) -> Engine:
@@ -72,7 +84,7 @@ def _with_vllm(path: Path, settings: Mapping[str, Any], prompts: Prompts | None)
 
 
 class Model:
-    """A loaded model. `name` is its folder; `frames` says how clips are sampled."""
+    """A loaded model. `name` is its folder as the caller or the checkout names it; `frames` samples clips."""
 
     def __init__(self, engine: Engine, name: str, frames: SamplingConfig) -> None:
         self.engine, self.name, self.frames = engine, name, frames
@@ -177,12 +189,14 @@ def sampling_of(
         raise ValueError(f"votes is {votes}, expected 1 to {MAX_VOTES}")
     if temperature is None:
         temperature = Votes.temperature if votes > 1 else 0.0
-    if not 0 <= temperature <= 10:
-        raise ValueError(f"temperature is {temperature}, expected 0 to 10")
+    if temperature != 0 and not LEAST_TEMPERATURE <= temperature <= 10:
+        raise ValueError(f"temperature is {temperature}, expected 0, or {LEAST_TEMPERATURE} to 10")
     if votes > 1 and temperature == 0:
         raise ValueError("several votes need a temperature above 0")
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens is {max_new_tokens}, expected at least 1")
+    if not 0 <= seed < 1 << 63:
+        raise ValueError(f"seed is {seed}, expected 0 to 2^63 - 1")
     return Sampling(max_new_tokens, temperature, Votes.top_p if temperature else 1.0, votes, seed)
 
 

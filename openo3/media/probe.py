@@ -107,7 +107,8 @@ def _probe_image(path: Path) -> Media | None:
                 return None
             width, height = image.size
             _check_size(width, height)
-            turned = image.getexif().get(0x0112, 1) >= 5  # orientations 5-8 swap the sides
+            # Orientations 5-8 swap the sides; text or bytes in this place mean nothing, as in `open_image`
+            turned = image.getexif().get(0x0112) in (5, 6, 7, 8)
             image.draft("RGB", (1, 1))  # an eighth of the size is enough to notice a truncated JPEG
             image.load()
     except UnidentifiedImageError:

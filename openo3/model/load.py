@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import resource
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,15 +24,22 @@ from openo3.prompt_file import default_prompts
 
 POINTER = "pointer.json"
 """A folder with only this file stands for a hub model: `{"repo_id": ..., "revision": ...}`."""
-TEMPLATE_LINES = 100_000
+TEMPLATE_LINES, TEMPLATE_S, TEMPLATE_BYTES = 100_000, 20.0, 1 << 30
+"""What a chat template may take for a prompt of one frame: lines, seconds of a processor, memory."""
 
 
 def resolve(path: str | Path) -> dict[str, str]:
-    """Arguments of `from_pretrained` for a model folder or for the hub model it points to."""
+    """Arguments of `from_pretrained` for a model folder or for the hub model it points to.
+
+    Raises `FileNotFoundError` without either, `IncompleteModelError` for a damaged pointer.
+    """
     pointer = Path(path) / POINTER
     if pointer.is_file():
-        target = json.loads(pointer.read_text())
-        return {"pretrained_model_name_or_path": target["repo_id"], "revision": target["revision"]}
+        try:
+            target = json.loads(pointer.read_text(encoding="utf-8"))
+            return {"pretrained_model_name_or_path": target["repo_id"], "revision": target["revision"]}
+        except (LookupError, TypeError, ValueError) as error:
+            raise IncompleteModelError(f"{pointer}: not a pointer to a model: {error!r}") from None
     if not (Path(path) / "config.json").is_file():
         raise FileNotFoundError(f"{path}: no model here, run the stage that makes it")
     return {"pretrained_model_name_or_path": str(path)}
@@ -76,7 +86,8 @@ def load_model(path: str | Path, dtype: torch.dtype | str | None = None) -> Any:
 def load_processor(path: str | Path) -> Any:
     """The processor, padding on the left as generation and TRL expect.
 
-    Raises `ValueError` for a chat template that needs more than `TEMPLATE_LINES` for a prompt of one frame.
+    Raises `ValueError` for a chat template that needs more than `TEMPLATE_LINES` and the like for a prompt of
+    one frame.
     """
     processor = AutoProcessor.from_pretrained(**resolve(path), trust_remote_code=False)
     processor.tokenizer.padding_side = "left"
@@ -89,8 +100,57 @@ def load_processor(path: str | Path) -> Any:
 
 @contextmanager
 def _bounded_templates(path: str | Path) -> Iterator[None]:
-    """Count the lines that chat templates execute: Jinja's sandbox bounds what they reach, not how long they
-    run. A template is another's code, compiled to Python under the file name `<template>`."""
+    """Bound what chat templates execute: Jinja's sandbox bounds what they reach, not how long they run. A
+    template is another's code, compiled to Python under the file name `<template>`.
+
+    Its lines are counted. One line may take long too (`9**9**9`, also while it is compiled), or much memory
+    (`"a" * 10**11`).
+    """
+    try:
+        with _counted_lines(path), _limited_time(path), _limited_memory():
+            yield
+    except MemoryError:
+        raise ValueError(f"{path}: its chat template needs more than {TEMPLATE_BYTES >> 30} GiB") from None
+
+
+@contextmanager
+def _limited_time(path: str | Path) -> Iterator[None]:
+    """In seconds of processor time, so that a busy machine refuses nothing.
+
+    Python looks at signals inside long operations; it gives them to the main thread alone.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise ValueError(f"{path}: its chat template runs on after {TEMPLATE_S:g} s")
+
+    before = signal.signal(signal.SIGPROF, stop)
+    others = signal.setitimer(signal.ITIMER_PROF, TEMPLATE_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, signal.SIG_DFL if before is None else before)
+        signal.setitimer(signal.ITIMER_PROF, *others)
+
+
+@contextmanager
+def _limited_memory() -> Iterator[None]:
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    most = pages * resource.getpagesize() + TEMPLATE_BYTES
+    bounds = [bound for bound in (most, soft, hard) if bound != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_AS, (min(bounds), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+@contextmanager
+def _counted_lines(path: str | Path) -> Iterator[None]:
     left = TEMPLATE_LINES
 
     def count(frame: FrameType, event: str, _: Any) -> Any:

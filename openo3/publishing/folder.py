@@ -27,6 +27,8 @@ from openo3.publishing.chart import results_picture
 from openo3.publishing.run import PublishError, Run
 
 MADE_BY = "openo3 publish"
+FILES = "files"
+"""The names of the folder's files in its record: a folder with others is not replaced."""
 _NOT_COPIED = (".bin", ".pt", ".pth", ".pkl", ".pickle")
 """Pickles of a trainer, which can run code when they are loaded. The weights are safetensors."""
 
@@ -53,6 +55,18 @@ def check_target(run: Run, target: Path) -> None:
         return
     if not target.is_dir() or (any(target.iterdir()) and not is_published(target / RECORD)):
         raise PublishError(f"{target}: exists and was not written by {MADE_BY}, so it is left alone")
+    if others := _others(target):
+        raise PublishError(f"{target}: holds {others[0]}, which {MADE_BY} did not write; move it elsewhere")
+
+
+def _others(target: Path) -> list[str]:
+    """The files in a published folder that its record does not name, those of a `.git` for example."""
+    written = read_json(target / RECORD).get(FILES) if (target / RECORD).is_file() else None
+    if not isinstance(written, list):
+        return []
+    return sorted(
+        {str(file.relative_to(target)) for file in target.rglob("*") if not file.is_dir()} - {*written}
+    )
 
 
 def is_published(record: Path) -> bool:
@@ -86,10 +100,11 @@ def fill(run: Run, folder: Path, name: str) -> None:
         "training": run.trained,
         "validation": run.validation,
     }
-    write_json(folder / RECORD, record)
     (folder / PICTURE).write_text(results_picture(run), encoding="utf-8")
     model_card(run, name).save(folder / "README.md")
     for benchmark, entries in results.leaderboard_entries(run).items():
         (folder / ".eval_results").mkdir(exist_ok=True)
         written = yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False, allow_unicode=True)
         (folder / f".eval_results/{benchmark}.yaml").write_text(written, encoding="utf-8")
+    names = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
+    write_json(folder / RECORD, record | {FILES: sorted({*names, RECORD})})

@@ -11,9 +11,11 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from huggingface_hub import ModelCard, try_to_load_from_cache
+from yaml import YAMLError
 
 from openo3.publishing.run import Run
 
+_LONGEST = 80  # characters of a licence's name
 OWN = "apache-2.0"
 """The licence of openo3, and so of the model and the world that it ships."""
 
@@ -59,18 +61,20 @@ def _base(run: Run) -> Link:
 
 
 def _stated(path: str) -> str | None:
+    """What a model's card says; its YAML comes from outside and may hold anything."""
     try:
         found: Any = ModelCard.load(path).data
-    except (OSError, ValueError):
+    except (AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError, YAMLError):
         return None
-    return found.license or found.get("license_name")
+    stated = found.license or found.get("license_name")
+    return stated[:_LONGEST] if isinstance(stated, str) else None
 
 
 def _training(run: Run) -> Iterator[Link]:
     files = [name for name in ("sft", "rl") if _stage_of(name) in run.stages]
     counted = run.validation.get("sources", {})
     names = sorted({source for file in files for source in counted.get(file, {})})
-    if run.source == "published":
+    if "published" in run.sources:
         for name in files:
             entry = run.catalogue.annotations.get(name)
             if entry and entry.place:

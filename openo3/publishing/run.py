@@ -19,6 +19,7 @@ from openo3.annotations.catalogue.table import Catalogue
 from openo3.benchmarks.protocol import beside
 from openo3.benchmarks.registry import BENCHMARKS
 from openo3.files.artifacts import read_json
+from openo3.files.safe_path import Root, UnsafePath
 from openo3.prompt_file import DEFAULT
 from openo3.report.inputs import INSTEAD, MEANT, MODELS
 
@@ -49,7 +50,8 @@ class Run:
     for each checkpoint that has some. `protocols` are those in the file beside this checkpoint's metrics, by
     benchmark and condition. `trained[stage]` and `validation` are the stages' numbers, empty if absent.
     `prompts` is the file with the templates of the prompts. `source` is where the data came from: `shapes`,
-    `local` or `published`. `datasets` are the hub datasets of benchmarks, for those whose records are one.
+    `local` or `published`, or several of them joined by `+`. `datasets` are the hub datasets of benchmarks,
+    for those whose records are one.
     """
 
     name: str
@@ -63,6 +65,10 @@ class Run:
     source: str
     datasets: Mapping[str, Dataset]
     catalogue: Catalogue
+
+    @property
+    def sources(self) -> list[str]:
+        return self.source.split("+")
 
     @property
     def title(self) -> str:
@@ -110,6 +116,7 @@ def read_run(
         raise PublishError(f"{model}: only points to a model of the hub, there is nothing to publish")
     if not (model / "config.json").is_file() or not any(model.glob("*.safetensors")):
         raise PublishError(f"{model}: no model here (config.json and *.safetensors)")
+    _check_links(model, root)
     path = root / f"metrics/evaluate/{name}.json"
     if not path.is_file():
         raise PublishError(f"{path}: no metrics of this model; `dvc repro evaluate@{name}` writes them")
@@ -121,7 +128,8 @@ def read_run(
     download = _block(parameters, "download")
     own = _block(download, "published").get("table")
     catalogue = table.shipped().with_own(table.read(root / own)) if own else table.shipped()
-    source = str(download.get("source"))
+    named = download.get("source")
+    source = "+".join(map(str, named)) if isinstance(named, list | tuple) else str(named)
     stages = STAGES.get(name, ("sft", "gspo"))
     blocks = ("base_model", "sample_frames", *stages, "evaluate")
     run = Run(
@@ -142,6 +150,26 @@ def read_run(
     if not run.benchmarks:
         raise PublishError(f"{path}: holds no numbers of a benchmark; there are {', '.join(BENCHMARKS)}")
     return run
+
+
+def _check_links(model: Path, root: Path) -> None:
+    """Raises `PublishError` for a link out of the model's folder: what it leads to would be published.
+
+    DVC's own links into its cache are the files themselves.
+    """
+
+    def cache() -> list[str]:
+        from dvc.repo import Repo
+
+        return [Repo(str(root)).cache.local_cache_dir] if (root / ".dvc").is_dir() else []
+
+    folder = Root(model, cache)
+    for file in model.iterdir():
+        if file.is_symlink():
+            try:
+                folder.find(file.name)
+            except UnsafePath as error:
+                raise PublishError(f"{file}: {error}; publish a folder with the file itself") from None
 
 
 def public(value: Any) -> Any:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,28 +21,33 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from openo3.inference.model import Model
+from openo3.serving.bodies import limited, read_body
 from openo3.serving.chat import Chat, parse
-from openo3.serving.clips import Clips, too_large
+from openo3.serving.clips import Clips
 from openo3.serving.decoders import Decoder, decoder_of
-from openo3.serving.errors import ApiError
+from openo3.serving.errors import ApiError, refuse
 from openo3.serving.examples import Examples
 from openo3.serving.limits import ServingLimits
 from openo3.serving.prepare import Preparing
 from openo3.serving.replies import DONE, Reply, Stream, comment, event
-from openo3.serving.scheduler import Full, Job, Late, Scheduler
+from openo3.serving.scheduler import Full, Job, Late, Scheduler, Stopped
 from openo3.serving.security import Guard
 
 _LOOKS_S = 0.25
 """How often a request that gets no stream looks whether its client is still there."""
 
 _FORM_BYTES = 1 << 16
+_LAST_WORD_S = 2.0
+"""What a stream may take beyond its deadline, to say that it is late."""
 
 ASSETS = {
     "/": ("openo3.serving.page", "index.html", "text/html"),
@@ -92,8 +97,8 @@ def create_app(
 
     app = FastAPI(title="openo3", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.include_router(ROUTES)
-    app.add_exception_handler(ApiError, _refuse)
-    app.add_exception_handler(HTTPException, _refuse)
+    for kind in (ApiError, HTTPException, RequestValidationError, ClientDisconnect):
+        app.add_exception_handler(kind, refuse)
     app.add_middleware(Guard, api_key=access.api_key, open_paths=frozenset(ASSETS))
     return app
 
@@ -119,8 +124,8 @@ class Server:
             raise ApiError(
                 429, f"too many requests at the moment: {full}", code="queue_full", retry_after_s=full.after_s
             ) from None
-        except RuntimeError as error:
-            raise ApiError(503, str(error)) from None
+        except Stopped as error:
+            raise _failed(error) from None
 
     async def prepare(self, job: Job, chat: Chat, claimed: Path | None) -> Reply:
         """Decode the clip and hand the prompt to the decoder. Raises `ApiError`."""
@@ -166,7 +171,11 @@ async def chat_completions(request: Request) -> Response:
     try:
         if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
             raise ApiError(415, "the body must be application/json")
-        chat = parse(await _body(request, server.limits), server.name, server.limits)
+        chat = parse(
+            await read_body(request, server.limits.request_bytes, server.limits.body_s),
+            server.name,
+            server.limits,
+        )
         claimed = server.clips.claim(chat.source) if chat.source else None
         if chat.stream:
             events = _Events(_streamed(server, job, chat, claimed), server, job, claimed)
@@ -222,10 +231,15 @@ class _Events(StreamingResponse):
     def __init__(self, events: AsyncIterator[str], server: Server, job: Job, claimed: Path | None) -> None:
         super().__init__(events, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
         self._leave = lambda: server.leave(job, claimed)
+        self._left_s = job.deadline - time.monotonic() + _LAST_WORD_S
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await super().__call__(scope, receive, send)
+            # A client that reads nothing holds up its stream, and so its place in the line
+            async with asyncio.timeout(self._left_s):
+                await super().__call__(scope, receive, send)
+        except TimeoutError:
+            pass
         finally:
             self._leave()
 
@@ -234,21 +248,12 @@ class _Events(StreamingResponse):
 async def upload(request: Request) -> dict[str, Any]:
     """Store a clip until the question about it, which names it by its id, is answered."""
     server = _server(request)
-    parser = MultiPartParser(
-        request.headers, _limited(request, server.limits.clip_bytes, _FORM_BYTES), max_files=1, max_fields=8
-    )
-    try:
-        async with asyncio.timeout(server.limits.body_s):
-            form = await parser.parse()
-    except (MultiPartException, KeyError) as error:
-        raise ApiError(400, f"not a multipart form: {error}") from None
-    except TimeoutError:
-        raise ApiError(408, f"the upload took longer than {server.limits.body_s:g} s") from None
-    async with _closing(form):
-        file = form.get("file")
-        if not isinstance(file, UploadFile):
-            raise ApiError(400, "file: missing", param="file")
-        file_id, stored = await server.clips.take_in(_pieces(file), (file.filename or "clip")[:200])
+    with server.clips.arriving():
+        async with _closing(await _form(request, server.limits)) as form:
+            file = form.get("file")
+            if not isinstance(file, UploadFile):
+                raise ApiError(400, "file: missing", param="file")
+            file_id, stored = await server.clips.take_in(_pieces(file), (file.filename or "clip")[:200])
     return {
         "id": file_id,
         "object": "file",
@@ -316,43 +321,25 @@ def _model(server: Server) -> dict[str, Any]:
     return {"id": server.name, "object": "model", "created": server.started, "owned_by": "openo3"}
 
 
-async def _refuse(request: Request, error: Exception) -> Response:
-    """Every refusal has the form of OpenAI's."""
-    if isinstance(error, HTTPException):
-        error = ApiError(error.status_code, str(error.detail))
-    assert isinstance(error, ApiError)
-    return error.response()
-
-
 def _failed(error: Exception) -> ApiError:
     if isinstance(error, Late):
         return ApiError(504, str(error), code="timeout")
+    if isinstance(error, Stopped):
+        return ApiError(503, str(error), code="stopped")
     return ApiError(500, f"the model failed: {' '.join(str(error).split())[:200]}")
 
 
-async def _body(request: Request, limits: ServingLimits) -> bytes:
-    """Raises `ApiError` for a body that is too large or too slow."""
-    pieces = []
+async def _form(request: Request, limits: ServingLimits) -> FormData:
+    """The multipart form of an upload. Raises `ApiError`."""
+    pieces = limited(request, limits.clip_bytes, _FORM_BYTES)
+    parser = MultiPartParser(request.headers, pieces, max_files=1, max_fields=8)
     try:
         async with asyncio.timeout(limits.body_s):
-            async for piece in _limited(request, limits.request_bytes):
-                pieces.append(piece)
+            return await parser.parse()
+    except (MultiPartException, KeyError, ValueError) as error:  # the last: what Starlette's parser rests on
+        raise ApiError(400, f"not a multipart form: {error}"[:200]) from None
     except TimeoutError:
-        raise ApiError(408, f"the request took longer than {limits.body_s:g} s to arrive") from None
-    return b"".join(pieces)
-
-
-async def _limited(request: Request, most: int, around: int = 0) -> AsyncGenerator[bytes, None]:
-    """The body, of at most `most` bytes and `around` for what they are wrapped in."""
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > most + around:
-        raise too_large(most)
-    size = 0
-    async for piece in request.stream():
-        size += len(piece)
-        if size > most + around:
-            raise too_large(most)
-        yield piece
+        raise ApiError(408, f"the upload took longer than {limits.body_s:g} s") from None
 
 
 async def _pieces(file: UploadFile) -> AsyncIterator[bytes]:
@@ -361,10 +348,10 @@ async def _pieces(file: UploadFile) -> AsyncIterator[bytes]:
 
 
 @asynccontextmanager
-async def _closing(form: FormData) -> AsyncIterator[None]:
+async def _closing(form: FormData) -> AsyncIterator[FormData]:
     """Deletes what Starlette stored of an upload."""
     try:
-        yield
+        yield form
     finally:
         await form.close()
 

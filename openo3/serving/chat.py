@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from openo3.core.schema import STGR_TASKS, Task
 from openo3.core.voting import Votes
+from openo3.inference.model import LEAST_TEMPERATURE
 from openo3.model.decoding import Sampling
 from openo3.serving.errors import ApiError, invalid
 from openo3.serving.limits import ServingLimits
@@ -245,6 +246,10 @@ def _sampling(request: _Body, limits: ServingLimits) -> Sampling:
     temperature = request.temperature
     if temperature is None:
         temperature = Votes.temperature if n > 1 else 0.0
+    if 0 < temperature < LEAST_TEMPERATURE:
+        raise invalid(
+            f"temperature is {temperature:g}, expected 0 or at least {LEAST_TEMPERATURE}", "temperature"
+        )
     if n > 1 and temperature == 0:
         raise invalid("n: several answers need a temperature above 0", "n")
     asked = request.max_completion_tokens or request.max_tokens or limits.max_tokens

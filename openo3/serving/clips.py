@@ -10,7 +10,6 @@ Names and media types that a client gives are not used: the content decides what
 from __future__ import annotations
 
 import base64
-import binascii
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -24,7 +23,7 @@ from openo3.fetch.http import Http
 from openo3.fetch.one_file import LIMITS, https_host, transfer
 from openo3.fetch.plan import FetchError
 from openo3.serving.chat import Source
-from openo3.serving.errors import ApiError, invalid
+from openo3.serving.errors import ApiError, invalid, too_large
 from openo3.serving.limits import ServingLimits
 
 _LONGEST_URL = 2000
@@ -49,6 +48,7 @@ class Clips:
     limits: ServingLimits
     allow_https: bool = False
     uploads: dict[str, Upload] = field(default_factory=dict)
+    _arriving: int = 0
     _lock: Lock = field(default_factory=Lock)
 
     def claim(self, source: Source) -> Path | None:
@@ -110,14 +110,28 @@ class Clips:
         except FetchError as error:
             raise invalid(f"messages: {error}", "messages", "bad_url") from None
 
-    async def take_in(self, pieces: AsyncIterator[bytes], name: str) -> tuple[str, Upload]:
-        """Store an uploaded file; its id, and what is known of it. Raises `ApiError`."""
+    @contextmanager
+    def arriving(self) -> Iterator[None]:
+        """A place for an upload, from before its first byte, so that many at once cannot fill the disk.
+
+        Raises `ApiError` if there is none.
+        """
         with self._lock:
             self._expire()
-            if len(self.uploads) >= self.limits.uploads:
-                raise ApiError(
-                    429, f"{len(self.uploads)} uploaded files wait for a question", retry_after_s=10
-                )
+            if (count := len(self.uploads) + self._arriving) >= self.limits.uploads:
+                raise ApiError(429, f"{count} uploaded files arrive or wait for a question", retry_after_s=10)
+            self._arriving += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._arriving -= 1
+
+    async def take_in(self, pieces: AsyncIterator[bytes], name: str) -> tuple[str, Upload]:
+        """Store an uploaded file that has a place (`arriving`); its id, and what is known of it.
+
+        Raises `ApiError`.
+        """
         path = self.folder / f"upload-{secrets.token_hex(16)}"
         size = 0
         try:
@@ -173,14 +187,10 @@ def data_of(url: str, most: int) -> bytes:
     else:
         try:
             content = base64.b64decode(payload, validate=True)
-        except binascii.Error as error:
+        except ValueError as error:  # also letters beyond ASCII, which are no binascii.Error
             raise invalid(
                 f"messages: a data: address whose base64 is broken: {error}", "messages", "bad_url"
             ) from None
     if len(content) > most:
         raise too_large(most)
     return content
-
-
-def too_large(most: int) -> ApiError:
-    return ApiError(413, f"more than {most / 1e6:g} MB", code="too_large")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 
 
@@ -40,8 +41,8 @@ class ServingLimits:
 
     def __post_init__(self) -> None:
         for name in (each.name for each in fields(self)):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, must be more than 0")
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}, must be a number greater than 0")
 
     @property
     def request_bytes(self) -> int:

@@ -63,3 +63,5 @@ class Preparing:
                 )
             except MediaError as error:
                 raise invalid(f"messages: the clip: {error}", "messages", "bad_clip") from None
+            except ValueError as error:  # a question that `ask` refuses
+                raise invalid(f"messages: {error}", "messages") from None

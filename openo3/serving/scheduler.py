@@ -34,6 +34,13 @@ class Late(Exception):
     """A request took longer than it may."""
 
 
+class Stopped(RuntimeError):
+    """The server stops; whoever waits gets no answer any more."""
+
+    def __init__(self) -> None:
+        super().__init__("the server stops")
+
+
 class Job:
     """A request from its arrival to its end, seen from the event loop that it was made in."""
 
@@ -82,10 +89,10 @@ class Scheduler:
         self._thread.start()
 
     def enter(self) -> Job:
-        """Stand in line. Raises `Full`, or `RuntimeError` once the scheduler has stopped."""
+        """Stand in line. Raises `Full`, or `Stopped` once the scheduler has stopped."""
         with self._changed:
             if self._stopped:
-                raise RuntimeError("the server stops")
+                raise Stopped
             if len(self._line) >= self.limits.concurrent + self.limits.queued:
                 raise Full(max(1, round(self._usual_s)))
             job = Job(next(self._numbers), time.monotonic() + self.limits.time_s)
@@ -157,7 +164,7 @@ class Scheduler:
         finally:
             with self._changed:
                 self._stopped = True
-            self._fail(RuntimeError("the server stops"))
+            self._fail(Stopped())
 
     def _next(self) -> list[Job]:
         """Take those from the front of the line that the decoder has room for."""

@@ -56,7 +56,7 @@ class Guard:
         if self.api_key is None and _name(host) not in LOCAL_HOSTS:
             return ApiError(403, f"host {host[:80]!r}: this server answers as localhost only", code="host")
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and _netloc(origin) != host:
             return ApiError(403, "a page of another site may not ask", code="origin")
         if self.api_key is None or path in self.open_paths:
             return None
@@ -65,6 +65,14 @@ class Guard:
         if scheme.lower() == "bearer" and same:
             return None
         return ApiError(401, "the API key is missing or wrong", code="invalid_api_key")
+
+
+def _netloc(origin: str) -> str | None:
+    """Host and port of an origin; None for what is none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _name(host: str) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from openo3.configuration import NonNegative, Positive, Seed
 from openo3.shapes.noise import LabelNoise
 
 
@@ -18,11 +19,11 @@ class ShapesConfig:
     many shapes. `label_noise` is the noise of the SFT file's labels.
     """
 
-    videos: int = 600
-    images: int = 400
-    benchmark_videos: int = 150
-    rows_per_video: int = 2
-    records_per_video: int = 2
-    benchmark_scale: int = 1
-    seed: int = 0
+    videos: NonNegative = 600
+    images: NonNegative = 400
+    benchmark_videos: NonNegative = 150
+    rows_per_video: Positive = 2
+    records_per_video: Positive = 2
+    benchmark_scale: Positive = 1
+    seed: Seed = 0
     label_noise: LabelNoise = field(default_factory=LabelNoise)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from openo3.configuration import within
 from openo3.core.geometry import Span
 from openo3.core.schema import Box
 
@@ -35,6 +36,11 @@ class LabelNoise:
     span_loosen_s: float = 1.0
     time_share: float = 0.15
     time_shift_s: float = 1.0
+
+    def __post_init__(self) -> None:
+        within("box_sigma", self.box_sigma, at_least=0)
+        within("span_sigma_s", self.span_sigma_s, at_least=0)
+        within("time_share", self.time_share, at_least=0, at_most=1)
 
     def box(self, box: Box, rng: np.random.Generator) -> Box:
         """The normalised box with errors, clipped to the frame and never inverted."""

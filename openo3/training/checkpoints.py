@@ -10,6 +10,7 @@ import hashlib
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -17,12 +18,15 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from openo3.files.artifacts import read_json, write_json
+from openo3.training.disk import to_disk
 
 SEAL = "digests.json"
 
 
 def seal(checkpoint: Path) -> None:
-    """Write the digests of a complete checkpoint. Only checkpoints with digests are used."""
+    """Write the digests of a complete checkpoint, once its files are on the disk. Only checkpoints with
+    digests are used."""
+    to_disk(checkpoint)  # older ones go next, and a power cut must not take this one too
     write_json(checkpoint / SEAL, _digests(checkpoint))
 
 
@@ -74,7 +78,9 @@ def sealed(folder: Path) -> list[Path]:
 def space_needed(folder: Path) -> int:
     """The expected size of the next checkpoint in bytes: that of the newest one, 0 if there is none."""
     newest = max(sealed(folder), key=_step, default=None)
-    return sum(size for size, _ in read_json(newest / SEAL).values()) if newest else 0
+    if newest is None:
+        return 0
+    return sum(file.stat().st_size for file in newest.rglob("*") if file.is_file() and file.name != SEAL)
 
 
 def _digests(checkpoint: Path) -> dict[str, list[Any]]:
@@ -125,8 +131,9 @@ class KeepBest(TrainerCallback):
         older = sorted(sorted(there)[:-1], key=lambda step: self._value(step, args, state))
         for step in older[: max(0, len(older) - self.count)]:
             removed = there[step].with_name(f"removed-{step}")
-            there[step].rename(removed)  # atomic: a checkpoint is never half removed
-            shutil.rmtree(removed, ignore_errors=True)
+            with suppress(OSError):  # the disk is gone: the other processes must not wait for this one
+                there[step].rename(removed)  # atomic: a checkpoint is never half removed
+                shutil.rmtree(removed, ignore_errors=True)
 
     def _value(self, step: int, args: TrainingArguments, state: TrainerState) -> float:
         since = step - args.save_steps

@@ -20,7 +20,7 @@ from openo3.core.prompts import Prompts, seconds
 from openo3.core.schema import Box, KeyFrame, Sample, Task
 from openo3.files.artifacts import read_jsonl
 from openo3.media.frame_store import Frame, FrameStore
-from openo3.model.encode import Encoded, Prompt, PromptEncoder
+from openo3.model.encode import Encoded, Prompt, PromptEncoder, Vision
 
 _TIME = re.compile(r"<t>(\d+(?:\.\d+)?)</t>")
 _TAG = re.compile(r"</?(?:obj|box|t)>")
@@ -131,12 +131,16 @@ class Examples:
 
     def tokens(self, sample: Sample, *, answered: bool) -> int:
         """Length of the prompt, and of the answer too if `answered`."""
-        times = self.store.times_s(sample.media, key_times(sample))
-        frames = tuple(Frame(_UNSEEN, time_s, False) for time_s in times)
-        vision = self.encoder.unseen([self.store.sizes[sample.media]] * len(frames))
+        frames, vision = self.unseen(sample)
         encoded = self.encoder.encode(self.prompt(sample, frames), vision)
         answer = self.encoder.target(self.target(sample)) if answered else ()
         return len(encoded.prefix_ids) + len(encoded.context_ids) + len(answer)
+
+    def unseen(self, sample: Sample) -> tuple[tuple[Frame, ...], Vision]:
+        """The frames of `frames` without their pixels, for computing lengths. No frame is decoded."""
+        times = self.store.times_s(sample.media, key_times(sample))
+        frames = tuple(Frame(_UNSEEN, time_s, False) for time_s in times)
+        return frames, self.encoder.unseen([self.store.sizes[sample.media]] * len(frames))
 
     def groups(self, most: int) -> list[list[int]]:
         """Indices of samples that show the same frames, up to `most` together; each index once."""

@@ -15,12 +15,15 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from itertools import groupby
 from math import ceil, gcd
+from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import gather_object
 from datasets import Dataset
 from peft import LoraConfig, PeftModel
 from torch.nn.functional import pad
@@ -31,7 +34,9 @@ from trl import GRPOConfig
 from openo3.core import rewards
 from openo3.core.evidence import parse_completion
 from openo3.core.rewards import RewardSettings, all_rewards
+from openo3.files.artifacts import read_json, write_json
 from openo3.model.attention import attend_framewise
+from openo3.model.batch_size import TokensPerBatch
 from openo3.model.decoding import Generation, Sampling
 from openo3.model.encode import Encoded, PromptEncoder
 from openo3.model.engine import LocalEngine
@@ -39,6 +44,7 @@ from openo3.model.packing import Branch, Pack, collate, model_inputs
 from openo3.model.upstream import vllm_forget_frames, vllm_set_processor_kwargs
 from openo3.model.vllm_engine import MM_PROCESSOR_KWARGS, token_rules
 from openo3.training.examples import Examples
+from openo3.training.necessity import NecessityParams, NecessityReward
 from openo3.training.nonfinite import FiniteSteps, OnNonFinite
 from openo3.training.trl_compat import (
     OnFullDisk,
@@ -83,11 +89,20 @@ def reward_functions(examples: Examples, settings: RewardSettings) -> list[Calla
 class GroundedGSPOTrainer(FiniteSteps, SafeCheckpoints, SharedPrompts):
     """TRL's `GRPOTrainer` with shared prompts, see the module.
 
-    `tokens_per_batch` bounds the tokens, of prompts and of completions to come, that are decoded at once.
+    `tokens_per_batch` bounds the tokens, of prompts and of completions to come, that are decoded at once, see
+    `LocalEngine`.
     With TRL's `use_vllm` completions are written by vLLM instead, which shares prompts in its own way.
+    `necessity` is among the reward functions and asks the model.
     """
 
-    def __init__(self, *args: Any, examples: Examples, tokens_per_batch: int, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        examples: Examples,
+        tokens_per_batch: TokensPerBatch,
+        necessity: NecessityReward | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         if self.args.max_completion_length is None:
             raise ValueError("max_completion_length needs a number of tokens")
@@ -98,12 +113,15 @@ class GroundedGSPOTrainer(FiniteSteps, SafeCheckpoints, SharedPrompts):
         if self.use_vllm and self.args.vllm_mode == "colocate":  # TRL has no setting for it
             vllm_set_processor_kwargs(self.vllm_generation.llm, MM_PROCESSOR_KWARGS)
         self.examples = examples
-        self.tokens_per_batch = tokens_per_batch
-        self.engine = LocalEngine(self.model, self.processing_class, prompts=examples.prompts)
+        self.engine = LocalEngine(
+            self.model, self.processing_class, tokens_per_batch, examples.prompts, whole_rows=True
+        )
         self.generator = torch.Generator(self.accelerator.device)
         self.rows: list[int] = []
         self.encoded: dict[int, Encoded] = {}
         self.written_logps: torch.Tensor | None = None
+        if necessity:
+            necessity.answering = self.answering
 
     def groups(self) -> list[tuple[Encoded, int]]:
         """The prompts of the current rows, each with its number of consecutive rows."""
@@ -125,6 +143,20 @@ class GroundedGSPOTrainer(FiniteSteps, SafeCheckpoints, SharedPrompts):
     def _written_here(self) -> list[Generation]:
         self.generator.manual_seed(self._rollout_seed())
         written: list[Generation] = []
+        with self.answering() as engine:
+            for count, members in groupby(self.groups(), key=lambda group: group[1]):
+                packs = [open_prompt(encoded) for encoded, _ in members]
+                sampling = Sampling(self.max_new_tokens, self.temperature, self.top_p, count)
+                if engine.unmeasured:
+                    self._find_tokens_per_batch(packs, sampling)
+                for generations in engine.decode_all(packs, sampling, self.generator):
+                    written += generations
+        return written
+
+    @contextmanager
+    def answering(self) -> Iterator[LocalEngine]:
+        """The engine with the model as it is now, in evaluation mode, its weights gathered if they are
+        spread."""
         with (
             unwrap_model_for_generation(
                 self.model_wrapped,
@@ -137,12 +169,8 @@ class GroundedGSPOTrainer(FiniteSteps, SafeCheckpoints, SharedPrompts):
             training = model.training
             self.engine.model = model.get_base_model() if isinstance(model, PeftModel) else model
             model.eval()
-            for count, packs in self._decoding_batches():
-                sampling = Sampling(self.max_new_tokens, self.temperature, self.top_p, count)
-                for generations in self.engine.decode(packs, sampling, self.generator):
-                    written += generations
+            yield self.engine
             model.train(training)
-        return written
 
     def _written_by_vllm(self) -> list[Generation]:
         """Completions by TRL's vLLM client, colocated or on a server, whose weights TRL synchronises.
@@ -182,19 +210,32 @@ class GroundedGSPOTrainer(FiniteSteps, SafeCheckpoints, SharedPrompts):
         stream = batch * self.accelerator.num_processes + self.accelerator.process_index
         return self.args.seed + 1_000_003 * stream
 
-    def _decoding_batches(self) -> Iterator[tuple[int, list[Pack]]]:
-        """The current rows' prompts in order, as batches that ask for the same number of completions."""
-        for count, members in groupby(self.groups(), key=lambda group: group[1]):
-            packs: list[Pack] = []
-            longest = 0
-            for encoded, _ in members:
-                pack = open_prompt(encoded)
-                longest = max(longest, len(pack.prefix_ids) + count * self.max_new_tokens)
-                if packs and longest * (len(packs) + 1) > self.tokens_per_batch:
-                    yield count, packs
-                    packs, longest = [], len(pack.prefix_ids) + count * self.max_new_tokens
-                packs.append(pack)
-            yield count, packs
+    def _find_tokens_per_batch(self, packs: Sequence[Pack], sampling: Sampling) -> None:
+        """What fits on each GPU, by the longest prompt. It is kept beside the checkpoints: a resumed run
+        decodes the same batches, and so the same completions."""
+        assert self.args.output_dir is not None  # transformers names one where none is set
+        kept = Path(self.args.output_dir) / f"tokens_per_batch.{self.accelerator.num_processes}.json"
+        if kept.is_file():
+            self.engine.set_tokens_per_batch(read_json(kept))
+            return
+        longest = max(packs, key=lambda pack: len(pack.prefix_ids))
+        own = self.engine.measure(longest, sampling, self._optimizer_to_come())
+        self.engine.set_tokens_per_batch(min(gather_object([own])))
+        if self.accelerator.is_main_process:
+            write_json(kept, self.engine.tokens_per_batch)
+            print(f"gspo: decodes {self.engine.tokens_per_batch:,} tokens at once", flush=True)
+
+    def _optimizer_to_come(self) -> int:
+        """Bytes of AdamW's two moments, which the first update makes. (DeepSpeed has its own by then.)"""
+        if self.is_deepspeed_enabled or self.state.global_step:
+            return 0
+        return sum(8 * weights.numel() for weights in self.model.parameters() if weights.requires_grad)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """See `FiniteSteps`."""
+        found = {"tokens_per_batch": self.engine.tokens_per_batch} if self.engine.found else {}
+        return super().facts | found
 
     def begin_rollout(self, inputs: Sequence[Mapping[str, Any]]) -> torch.Tensor:
         self.rows = [row["sample"] for row in inputs]
@@ -362,12 +403,15 @@ def gspo_trainer(
     config: GRPOConfig,
     settings: RewardSettings,
     callbacks: Sequence[TrainerCallback] = (),
-    tokens_per_batch: int = 32768,
+    tokens_per_batch: TokensPerBatch = 32768,
     lora: LoraConfig | None = None,
     on_non_finite: OnNonFinite = "stop",
     on_full_disk: OnFullDisk = "continue",
+    necessity: NecessityParams | None = None,
 ) -> GroundedGSPOTrainer:
     """A trainer over all samples; `config.importance_sampling_level` "sequence" makes GRPO GSPO.
+
+    With `necessity`, the reward of this name counts too.
 
     Raises `ValueError` for too few samples, see `check_enough_samples`.
     """
@@ -376,13 +420,18 @@ def gspo_trainer(
     if config.use_vllm:
         prepare_vllm(config, examples.encoder)
     config.reward_weights = [settings.weight(name) for name in all_rewards()]
+    functions = reward_functions(examples, settings)
+    asking = NecessityReward(examples, necessity) if necessity else None
+    if necessity and asking:
+        config.reward_weights.append(necessity.weight)
+        functions.append(asking)
     rows = {
         "prompt": [[{"role": "user", "content": sample.question}] for sample in examples.samples],
         "sample": list(range(len(examples.samples))),
     }
     return GroundedGSPOTrainer(
         model=model,
-        reward_funcs=reward_functions(examples, settings),
+        reward_funcs=functions,
         args=config,
         train_dataset=Dataset.from_dict(rows),
         processing_class=processor,
@@ -390,6 +439,7 @@ def gspo_trainer(
         peft_config=lora,
         examples=examples,
         tokens_per_batch=tokens_per_batch,
+        necessity=asking,
         on_non_finite=on_non_finite,
         on_full_disk=on_full_disk,
     )

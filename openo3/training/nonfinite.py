@@ -32,6 +32,11 @@ class FiniteSteps(GradientNorms):
         self._in_step: list[str] = []
         super().__init__(*args, **kwargs)
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a run's metrics say about it beside its curve."""
+        return {"steps_left_out": self.steps_left_out}
+
     def name_samples(self, ids: Iterable[str]) -> None:
         """The samples of the batch whose loss is computed next."""
         self._in_step += ids

@@ -16,6 +16,7 @@ from typing import Any
 from transformers import Trainer
 
 from openo3.files.artifacts import atomic_directory, link_or_copy, write_csv, write_json
+from openo3.training.disk import to_disk
 from openo3.training.weights import save_whole
 
 TRAINED = "trained"
@@ -37,6 +38,7 @@ def keep(trainer: Trainer, base: Path, work: Path, counts: Mapping[str, Any]) ->
         (folder / "model/training_args.bin").unlink(missing_ok=True)  # a pickle with this machine's paths
         # Python's JSON keeps non-finite numbers, which the curve shows
         (folder / _RUN).write_text(json.dumps(run, default=float))
+        to_disk(folder)  # the checkpoints go next
 
 
 def is_kept(work: Path) -> bool:

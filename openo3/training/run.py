@@ -5,24 +5,26 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from accelerate.utils import broadcast_object_list
 from transformers import TrainingArguments
 
-from openo3.configuration import NonNegative, Positive
+from openo3.configuration import NonNegative, Positive, Share
 from openo3.core.prompts import Prompts
 from openo3.files.artifacts import atomic_directory, write_csv, write_json
 from openo3.media.frame_store import FrameStore
 from openo3.model.encode import PromptEncoder
 from openo3.training import record
 from openo3.training.checkpoints import last_checkpoint
+from openo3.training.disk import problem_of
 from openo3.training.examples import Examples
 from openo3.training.nonfinite import FiniteSteps, OnNonFinite
-from openo3.training.trl_compat import OnFullDisk, disk_problem
+from openo3.training.trl_compat import OnFullDisk, lost_process
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,9 @@ class TrainingParams:
     """`trainer` goes to TRL's configuration, `lora` to `peft.LoraConfig`, each under its own names.
     `freeze_vision`: the vision tower, with its merger, is not trained. `compile_layers`: with torch.compile,
     which needs a C++ compiler, or Triton on a GPU.
+
+    `average_from`: the trained model is the mean of the weights after each update from this share of the
+    steps on (`openo3.training.averaging`); without it, the weights after the last update.
 
     `keep_best`: this many of the best checkpoints stay beside the newest one, in .cache/openo3, also after
     the run. `on_full_disk`: whether training continues when a checkpoint cannot be written.
@@ -42,6 +47,7 @@ class TrainingParams:
     on_non_finite: OnNonFinite = "stop"
     on_full_disk: OnFullDisk = "continue"
     keep_best: NonNegative | None = None
+    average_from: Share | None = None
 
 
 @dataclass(frozen=True)
@@ -125,23 +131,36 @@ def run(
     is_main = config.process_index == 0
     if not _from_main(is_main, lambda: record.is_kept(work)):
         trainer, examples = make()
-        trainer.train(resume_from_checkpoint=_from_main(is_main, lambda: last_checkpoint(work, stage)))
         try:
-            counts = {**examples.counts, "steps_left_out": trainer.steps_left_out, **(facts or {})}
-            record.keep(trainer, base, work, counts)
-        except Exception as error:
-            if (problem := disk_problem(error)) is None:
+            trainer.train(resume_from_checkpoint=_from_main(is_main, lambda: last_checkpoint(work, stage)))
+            counts = {**examples.counts, **trainer.facts, **(facts or {})}
+            with _on_disk_problem(f"{stage}: the trained model was not saved", "the last checkpoint is kept"):
+                record.keep(trainer, base, work, counts)
+        except RuntimeError as error:
+            if not lost_process(error):
                 raise
-            print(
-                f"{stage}: the trained model was not saved ({problem}): make space and start again, the last "
-                "checkpoint is kept",
-                file=sys.stderr,
-            )
-            raise SystemExit(1) from None
+            _end(f"{stage}: another process has ended, so this one ends: whole checkpoints are kept")
     if not is_main:
         return
-    record.publish(work, artifacts.model, artifacts.curve, artifacts.metrics, artifacts.columns)
+    with _on_disk_problem(f"{stage}: the results were not written", "the trained model is kept"):
+        record.publish(work, artifacts.model, artifacts.curve, artifacts.metrics, artifacts.columns)
     shutil.rmtree(work / record.TRAINED if keep_checkpoints else work, ignore_errors=True)
+
+
+@contextmanager
+def _on_disk_problem(what: str, kept: str) -> Iterator[None]:
+    """End with one line where the disk refuses to be written to."""
+    try:
+        yield
+    except Exception as error:
+        if (problem := problem_of(error)) is None:
+            raise
+        _end(f"{what} ({problem}): make space and start again, {kept}")
+
+
+def _end(text: str) -> NoReturn:
+    print(text, file=sys.stderr, flush=True)
+    raise SystemExit(1) from None
 
 
 def _from_main(is_main: bool, ask: Callable[[], Any]) -> Any:

@@ -12,10 +12,13 @@ from peft import LoraConfig
 from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
+from openo3.media.frame_store import Frame
+from openo3.model.encode import Vision
 from openo3.model.packing import Branch, Pack, collate, model_inputs
+from openo3.training.balance import BalancedOrder, busiest, shuffled
 from openo3.training.examples import Examples
 from openo3.training.nonfinite import FiniteSteps, OnNonFinite
-from openo3.training.trl_compat import OnFullDisk, SafeCheckpoints, count_tokens
+from openo3.training.trl_compat import OnFullDisk, OrderedRows, SafeCheckpoints, count_tokens
 
 LossOn = Literal["answer", "everything"]
 
@@ -45,9 +48,17 @@ class GroupCollator:
         return batch
 
     def pack(self, group: Sequence[int]) -> Pack:
+        frames = self.examples.frames(self.examples.samples[group[0]])
+        return self._pack(group, frames, self.examples.encoder.vision(frames))
+
+    def tokens(self, group: Sequence[int]) -> int:
+        """The length of the group's row. No frame is decoded."""
+        pack = self._pack(group, *self.examples.unseen(self.examples.samples[group[0]]))
+        branches = sum(len(branch.context_ids) + len(branch.target_ids) for branch in pack.branches)
+        return len(pack.prefix_ids) + branches
+
+    def _pack(self, group: Sequence[int], frames: tuple[Frame, ...], vision: Vision) -> Pack:
         samples = [self.examples.samples[index] for index in group]
-        frames = self.examples.frames(samples[0])
-        vision = self.examples.encoder.vision(frames)
         asked = [(self.examples.prompt(sample, frames), self.examples.target(sample)) for sample in samples]
         encoded = [self.examples.encoder.encode(prompt, vision) for prompt, _ in asked]
         branches = [
@@ -66,10 +77,39 @@ def everything(batch: dict[str, torch.Tensor], image_token: int) -> torch.Tensor
     return ids.masked_fill((ids == image_token) | (segments < 0) | starts, -100)
 
 
-class GroundedSFTTrainer(FiniteSteps, SafeCheckpoints, SFTTrainer):
-    """`SFTTrainer` whose batches are packs."""
+class GroundedSFTTrainer(FiniteSteps, SafeCheckpoints, OrderedRows, SFTTrainer):
+    """`SFTTrainer` whose batches are packs. With `balance`, packs in random order are dealt to several
+    processes by their tokens (`openo3.training.balance`)."""
 
     data_collator: GroupCollator
+
+    def __init__(self, *args: Any, balance: bool = True, **kwargs: Any) -> None:
+        self.balance = balance
+        super().__init__(*args, **kwargs)
+
+    def order(self) -> BalancedOrder | None:
+        processes, batch = self.args.world_size, self.args.per_device_train_batch_size
+        if not self.balance or processes == 1 or self.args.train_sampling_strategy != "random":
+            return None
+        assert isinstance(self.train_dataset, Dataset)
+        tokens = [self.data_collator.tokens(group) for group in self.train_dataset["group"]]
+        order = BalancedOrder(
+            tokens,
+            processes,
+            batch,
+            self.args.gradient_accumulation_steps,
+            self.args.seed,
+            lambda: int(self.state.epoch or 0),
+        )
+        if self.is_world_process_zero():
+            by_chance = shuffled(len(tokens), torch.Generator().manual_seed(self.args.seed))
+            dealt, chance = (busiest(rows, tokens, processes, batch) for rows in ([*order], by_chance))
+            print(
+                f"sft: packs are dealt to {processes} processes by their tokens: in a step the busiest has "
+                f"{dealt:.2f} times the mean, by chance it would have {chance:.2f}",
+                flush=True,
+            )
+        return order
 
     def compute_loss(self, model: Any, inputs: dict[str, torch.Tensor], *args: Any, **kwargs: Any) -> Any:
         inputs = dict(inputs)
@@ -94,6 +134,7 @@ def sft_trainer(
     lora: LoraConfig | None = None,
     on_non_finite: OnNonFinite = "stop",
     on_full_disk: OnFullDisk = "continue",
+    balance: bool = True,
 ) -> GroundedSFTTrainer:
     """A trainer over all samples, a batch being `per_device_train_batch_size` packs."""
     # Settings without which packs cannot work; all others are the user's
@@ -111,4 +152,5 @@ def sft_trainer(
         peft_config=lora,
         on_non_finite=on_non_finite,
         on_full_disk=on_full_disk,
+        balance=balance,
     )

@@ -7,7 +7,6 @@ the trainers implement.
 
 from __future__ import annotations
 
-import errno
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ from typing import Any, Literal
 import torch
 from accelerate.utils import broadcast_object_list, gather_object
 from peft import PeftModel
-from safetensors import SafetensorError
+from torch.utils.data import Sampler
 from transformers import PreTrainedModel, Trainer
 from transformers.trainer_utils import rotate_checkpoints
 from trl import GRPOConfig, GRPOTrainer, SFTTrainer
@@ -27,6 +26,7 @@ from trl.trainer.utils import split_tensor_dict
 
 from openo3.model.upstream import Seam
 from openo3.training.checkpoints import seal, space_needed
+from openo3.training.disk import noted, noting_torch_save, problem_of, with_patience
 
 OnFullDisk = Literal["continue", "stop"]
 
@@ -120,6 +120,27 @@ SEAMS = (
         "`SafeCheckpoints` needs the folder of the checkpoints",
         "with `_save_checkpoint`",
         "self, trial",
+    ),
+    Seam(
+        *_TRANSFORMERS,
+        "transformers.Trainer._save",
+        "`SafeCheckpoints`: the only part of a save in which no process waits for another",
+        "with `_save_checkpoint`",
+        "self, output_dir=None, state_dict=None",
+    ),
+    Seam(
+        *_TRANSFORMERS,
+        "transformers.Trainer",
+        "`SafeCheckpoints` replaces DeepSpeed's save while it lasts",
+        "with `_save_checkpoint`",
+        mentions="self.model_wrapped.save_checkpoint(output_dir",
+    ),
+    Seam(
+        *_TRANSFORMERS,
+        "transformers.Trainer._get_train_sampler",
+        "`OrderedRows` balances packs over processes",
+        "`train_sampling_strategy` takes a sampler",
+        "self, train_dataset=None",
     ),
     Seam(
         *_TRANSFORMERS,
@@ -266,12 +287,14 @@ class SafeCheckpoints(Trainer):
     """A mixin, before a transformers trainer among the bases: a failed save never loses a whole checkpoint.
 
     Older checkpoints are removed only after the new one is complete and sealed. A checkpoint for which the
-    disk has too little space, or which cannot be written, is one line on standard error; with `on_full_disk`
-    "continue" training goes on to the next save, with "stop" it ends.
+    disk has too little space, or which any process cannot write, is one line on standard error; with
+    `on_full_disk` "continue" training goes on to the next save, with "stop" all processes end. The trained
+    model waits for space (`openo3.training.disk.with_patience`).
     """
 
     def __init__(self, *args: Any, on_full_disk: OnFullDisk = "continue", **kwargs: Any) -> None:
         self.on_full_disk = on_full_disk
+        self._problems: list[str] | None = None  # of the checkpoint that is being saved, in this process
         super().__init__(*args, **kwargs)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
@@ -290,49 +313,111 @@ class SafeCheckpoints(Trainer):
             raise SystemExit(1)
 
     def _try_to_save(self, model: Any, trial: Any, folder: Path, name: str) -> str | None:
-        """The error of any process, the same in all processes."""
-        limit, self.args.save_total_limit = (
-            self.args.save_total_limit,
-            None,
-        )  # so that the save removes nothing
-        problem = None
+        """The first problem of any process, the same in all processes."""
+        problems: list[str] = []
+        limit = self.args.save_total_limit
+        self._problems, self.args.save_total_limit = problems, None  # so that the save removes nothing
         try:
-            super()._save_checkpoint(model, trial)
+            with noting_torch_save(problems), self._deepspeed_reaches_the_end(name, problems):
+                super()._save_checkpoint(model, trial)
         except Exception as error:
-            problem = disk_problem(error)
+            problem = problem_of(error)
             if problem is None:
                 raise
-            if self.is_deepspeed_enabled or self.is_fsdp_enabled:
-                # The other processes wait for this one inside the save and cannot be told
-                self._say(f"{name} was not saved ({problem}): earlier checkpoints are kept, training stops")
-                raise SystemExit(1) from None
+            if self.is_fsdp_enabled:
+                self._leave(name, problem)
+            problems.append(problem)
         finally:
-            self.args.save_total_limit = limit
-        problem = next((found for found in gather_object([problem]) if found is not None), None)
+            self._problems, self.args.save_total_limit = None, limit
+        problem = next((found[0] for found in gather_object([problems]) if found), None)
         if self.is_world_process_zero() and problem is None:
             try:
+                if self.is_deepspeed_enabled:
+                    (folder / name / "latest").write_text(self._tag)
                 seal(folder / name)
                 rotate_checkpoints(str(folder), save_total_limit=limit)
             except OSError as error:
-                problem = str(error)
+                problem = problem_of(error)
         return self._from_main(problem)
 
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        if self._problems is not None:
+            noted(super()._save, self._problems)(output_dir, state_dict)
+            return
+        save = super()._save
+        with_patience(lambda: save(output_dir, state_dict), str(output_dir))
+
+    @property
+    def _tag(self) -> str:
+        return f"global_step{self.state.global_step}"
+
+    @contextmanager
+    def _deepspeed_reaches_the_end(self, name: str, problems: list[str]) -> Iterator[None]:
+        """Inside, no process leaves DeepSpeed's save early for a problem with the disk: the others would
+        wait for it at the end of the save. The file `latest`, without which the checkpoint is not loaded, is
+        written once all parts are there."""
+        if not self.is_deepspeed_enabled:
+            yield
+            return
+        engine: Any = self.model_wrapped
+        save = engine.save_checkpoint
+
+        def save_checkpoint(folder: str, exclude_frozen_parameters: bool = False) -> None:
+            try:
+                save(
+                    folder,
+                    tag=self._tag,
+                    save_latest=False,
+                    exclude_frozen_parameters=exclude_frozen_parameters,
+                )
+            except Exception as error:
+                if (problem := problem_of(error)) is None:
+                    raise
+                self._leave(name, problem)
+
+        files = engine.checkpoint_engine
+        replaced = [
+            (engine, "save_checkpoint", save_checkpoint),
+            (engine, "_copy_recovery_script", noted(engine._copy_recovery_script, problems)),
+            (files, "makedirs", noted(files.makedirs, problems)),
+        ]
+        for owner, attribute, function in replaced:
+            setattr(owner, attribute, function)
+        try:
+            yield
+        finally:
+            for owner, attribute, _ in replaced:
+                delattr(owner, attribute)
+
+    def _leave(self, name: str, problem: str) -> None:
+        """End this process: the others wait for it inside the save and cannot be told. The launcher ends
+        them."""
+        self._say(f"{name} was not saved ({problem}): earlier checkpoints are kept, training stops")
+        raise SystemExit(1)
+
     def _shortage(self, folder: Path) -> str | None:
-        needed = space_needed(folder) or self._first_size()
-        free = shutil.disk_usage(folder).free
+        """Why a checkpoint should not be started, `None` if there is space for it."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            needed = space_needed(folder) or self._first_size()
+            free = shutil.disk_usage(folder).free
+        except OSError as error:
+            return problem_of(error)
         if free >= needed:
             return None
         return f"it needs {needed / 1e9:.2f} GB, {folder} has {free / 1e9:.2f} GB free"
 
     def _first_size(self) -> int:
         """Bytes of a checkpoint before there is one: the weights, and two moments of those that are trained;
-        DeepSpeed adds a single precision copy of them."""
-        per_trained = 12 if self.is_deepspeed_enabled else 8
+        DeepSpeed adds a single precision copy of them. Of a model with an adapter, the adapter alone."""
+        states = 0 if self.args.save_only_model else 12 if self.is_deepspeed_enabled else 8
         assert self.model is not None  # the trainer has made one by now, if it was given a function
+        adapter = isinstance(self.accelerator.unwrap_model(self.model), PeftModel)
         return sum(
             getattr(weights, "ds_numel", weights.numel())
-            * (weights.element_size() + per_trained * weights.requires_grad)
+            * (weights.element_size() + states * weights.requires_grad)
             for weights in self.model.parameters()
+            if weights.requires_grad or not adapter
         )
 
     def _from_main(self, value: Any) -> Any:
@@ -342,18 +427,21 @@ class SafeCheckpoints(Trainer):
         print(text, file=sys.stderr, flush=True)
 
 
-def disk_problem(error: BaseException) -> str | None:
-    """A message about the disk for an error while writing, `None` for any other error.
+def lost_process(error: RuntimeError) -> bool:
+    """Whether an error says that another process of this run is gone. (Nothing else tells: gloo, NCCL and
+    the store raise errors of different types.)"""
+    text = str(error)
+    of_transport = ("Connection closed by peer", "Connection reset by peer", "Connection refused")
+    return any(word in text for word in (*of_transport, "ncclRemoteError", "Broken pipe"))
 
-    A full disk is an `OSError` with number ENOSPC for Python, an error of its own for safetensors, and a
-    `RuntimeError` about a stream for `torch.save`.
-    """
-    text = " ".join(str(error).split())[:200]
-    if isinstance(error, OSError):
-        return "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else text
-    if isinstance(error, SafetensorError):
-        return text
-    of_torch = ("iostream", "PytorchStreamWriter", "inline_container")
-    if isinstance(error, RuntimeError) and any(word in text for word in of_torch):
-        return f"torch.save: {text}"
-    return None
+
+class OrderedRows(Trainer):
+    """A mixin, before a transformers trainer among the bases: the subclass may order the training rows."""
+
+    def order(self) -> Sampler[int] | None:
+        """The rows of every epoch in an order that is the same in all processes; `None` for the trainer's
+        own. Of consecutive batches, process k computes every k-th."""
+        raise NotImplementedError
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        return self.order() or super()._get_train_sampler(train_dataset)

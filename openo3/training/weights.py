@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, Trainer, TrainingArguments
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from openo3.model.load import compile_each_layer, load_model
+from openo3.training.disk import with_patience
 
 
 def load_for_training(
@@ -54,6 +55,6 @@ def save_whole(trainer: Trainer, base: str | Path, folder: Path) -> None:
     dtype = adapted.dtype
     assert isinstance(dtype, torch.dtype)
     whole = PeftModel.from_pretrained(load_model(base, dtype), adapter).merge_and_unload()
-    whole.save_pretrained(folder)
+    with_patience(lambda: whole.save_pretrained(folder), str(folder))
     if trainer.processing_class is not None:
         trainer.processing_class.save_pretrained(folder)

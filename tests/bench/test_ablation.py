@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +21,6 @@ from openo3.core.metrics import Interval, paired_difference
 from openo3.files.artifacts import read_json, write_json
 from stages import evaluate, gspo, sft
 from stages.params import load_params
-from tests.support.finished_run import write_run
 
 PROFILE = ablation.ROOT / "profiles/shapes.yaml"
 # the answers used for a variant: the model and the condition, by seed
@@ -33,11 +33,9 @@ ANSWERS = {
 }
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("finished")
-    write_run(root)
-    return root
+@pytest.fixture
+def finished(evaluated: Path) -> Path:
+    return evaluated
 
 
 def settings(**changed: Any) -> Any:
@@ -434,7 +432,24 @@ def test_results_of_different_records_are_not_paired(
 def test_the_real_stages_produce_the_tables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, main: Callable[..., str]
 ) -> None:
-    """Uses the sizes of the smoke profile and two steps of each training."""
+    """Uses the sizes of the smoke profile and two steps of each training.
+
+    `download` runs in a process of its own, as all stages do outside of this test. The others run in this
+    one: every process takes seconds to import torch and transformers.
+    """
+    start = subprocess.run
+
+    def in_this_process(command: list[str], cwd: Path, **options: Any) -> Any:
+        _, _, module, *arguments = command
+        if module == "stages.download":
+            return start(command, cwd=cwd, **options)
+        with monkeypatch.context() as patch:
+            patch.chdir(cwd)
+            patch.setattr(sys, "argv", [module, *arguments])
+            import_module(module).main()
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(ablation.subprocess, "run", in_this_process)
     smoke = YAML(typ="safe").load(ablation.ROOT / "profiles/smoke.yaml")
     small = {name: smoke[name] for name in ("download", "sample_frames", "evaluate")}
     for name in ("sft", "gspo"):

@@ -7,7 +7,6 @@ from bench.ablation import parameters
 from openo3.benchmarks.registry import BENCHMARKS
 from openo3.files.artifacts import read_json
 from tests.bench.test_ablation import settings
-from tests.support.finished_run import write_run
 
 
 def test_the_scale_doubles_the_clips_and_their_frames() -> None:
@@ -22,14 +21,13 @@ def test_the_scale_doubles_the_clips_and_their_frames() -> None:
     assert params["sample_frames"]["train"] == usual["train"]
 
 
-def test_levels_and_paired_differences_match_the_results(tmp_path: Path) -> None:
-    write_run(tmp_path)
-    lines = [line.split("|")[1:-1] for line in harder.tables(tmp_path).splitlines() if line.startswith("| ")]
+def test_levels_and_paired_differences_match_the_results(evaluated: Path) -> None:
+    lines = [line.split("|")[1:-1] for line in harder.tables(evaluated).splitlines() if line.startswith("| ")]
     table = {line[0].strip(): [cell.strip() for cell in line[1:]] for line in lines}
     assert list(table) == ["", "Base", "SFT", "GSPO", "difference", "SFT - Base", "GSPO - Base", "GSPO - SFT"]
     at = table["difference"].index("mAM")
-    base = read_json(tmp_path / "metrics/evaluate/base.json")["vstar"]["plain"]["mAM"]
+    base = read_json(evaluated / "metrics/evaluate/base.json")["vstar"]["plain"]["mAM"]
     assert table["Base"][at] == f"{100 * base:.1f}"
-    gspo, sft = (harder.results(tmp_path, model, "vstar") for model in ("gspo", "sft"))
+    gspo, sft = (harder.results(evaluated, model, "vstar") for model in ("gspo", "sft"))
     gain = BENCHMARKS["vstar"].scoring.difference(gspo, sft)["mAM"]
     assert table["GSPO - SFT"][at].strip("*").startswith(f"{100 * gain.value:+.1f} [{100 * gain.low:+.1f},")

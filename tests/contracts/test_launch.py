@@ -11,7 +11,7 @@ from trl import GRPOConfig, SFTConfig
 from tools.code_deps import ROOT
 
 PROFILES = {path.stem: YAML(typ="safe").load(path) for path in (ROOT / "profiles").glob("*.yaml")}
-LARGE = sorted(name for name, blocks in PROFILES.items() if blocks["requires"].get("gpus"))
+LARGE = sorted(name for name, blocks in PROFILES.items() if blocks["requires"].get("gpus", 0) > 1)
 
 
 def test_accelerate_accepts_its_configuration_file() -> None:

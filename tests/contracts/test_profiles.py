@@ -1,5 +1,6 @@
 """Every profile is complete and readable by every stage; `params.yaml` is a copy of one of them."""
 
+import re
 from importlib import import_module
 from pathlib import Path
 
@@ -33,3 +34,9 @@ def test_a_profile_has_exactly_one_block_per_stage(path: Path) -> None:
 @pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.stem)
 def test_every_stage_parses_its_block(path: Path, stage: str) -> None:
     read_block(path, stage, import_module(f"stages.{stage}").Params)
+
+
+def test_a_hub_model_of_one_gpu_is_pinned() -> None:
+    """Whoever takes it gets the weights that the memory was estimated for."""
+    base = YAML(typ="safe").load(ROOT / "profiles/one-gpu.yaml")["base_model"]
+    assert re.fullmatch("[0-9a-f]{40}", base["revision"])

@@ -5,13 +5,11 @@ from pathlib import Path
 import pytest
 from transformers import Trainer
 
-from tests.openo3.training import workplace
-
 
 @pytest.fixture(scope="session")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def inputs(workplace: Path) -> Path:
     """The inputs of a training stage; copy it to run one."""
-    return workplace.write_workplace(tmp_path_factory.mktemp("inputs"))
+    return workplace
 
 
 @pytest.fixture

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
 from openo3.benchmarks import protocol
 from openo3.files.artifacts import write_json, write_jsonl
+from openo3.model import engine
 from openo3.model.engine import LocalEngine
 from openo3.prompt_file import DEFAULT, default_prompts, read_prompts
 from stages import evaluate
@@ -200,6 +202,48 @@ def test_an_interrupted_run_resumes_with_the_same_artifacts(
     evaluate.main()
     assert len(asked[::2]) == 14
     assert artifacts(place) == whole
+
+
+def test_a_batch_size_that_was_found_is_kept_and_named(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """A resumed run goes on with it, though another number would fit by now."""
+    write_params(place, decodings={"vstar": ["sampled"]}, tokens_per_batch="auto")
+    monkeypatch.setattr(engine, "fitting", lambda *_: 777)
+    generate, asked = LocalEngine.generate, []
+
+    def once(self: LocalEngine, *rest: Any) -> Any:
+        asked.append(self)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return generate(self, *rest)
+
+    monkeypatch.setattr(LocalEngine, "generate", once)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate.main()
+    monkeypatch.setattr(engine, "fitting", lambda *_: 100)
+    evaluate.main()
+    resumed = artifacts(place)
+    protocols = json.loads(resumed["metrics/evaluate/sft.protocol.json"])
+    assert protocols["vstar"]["sampled"]["engine"]["tokens_per_batch"] == 777
+    monkeypatch.setattr(engine, "fitting", lambda *_: 777)
+    evaluate.main()
+    assert artifacts(place) == resumed
+    assert capsys.readouterr().out.count("evaluate: decodes up to 777 tokens at once") == 2
+
+
+def test_a_prompt_that_does_not_fit_into_memory_fails_with_one_line(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def decode(*_: Any) -> None:
+        torch.empty(2**50)
+
+    monkeypatch.setattr(LocalEngine, "decode", decode)
+    with pytest.raises(SystemExit, match="2"):
+        evaluate.main()
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("evaluate: sft, vstar, greedy: a prompt of ")
+    assert not (place / "data/predictions/sft").exists()
 
 
 def test_votes_share_their_samples_and_resume_batch_by_batch(

@@ -1,9 +1,6 @@
 """Stage `gspo` in a small workplace: its artifacts, and how it resumes after kill -9."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -23,6 +20,7 @@ from tests.stages.training_stage import (
     copy_workplace,
     curve,
     given_to_the_trainer,
+    in_two_processes,
     refuses_an_unknown_setting,
     run_and_kill,
 )
@@ -70,6 +68,7 @@ def test_a_killed_run_resumes_with_the_same_artifacts(
     gspo.main()
     assert steps == [2, 3]
     complete(place)
+    weights = (place / "data/models/gspo/model.safetensors").read_bytes()
     resumed = seeds.pop()
     assert not seeds
     steps.clear()
@@ -77,6 +76,7 @@ def test_a_killed_run_resumes_with_the_same_artifacts(
     assert steps == [0, 1, 2, 3]
     assert seeds[1] == resumed != seeds[0]
     complete(place)
+    assert (place / "data/models/gspo/model.safetensors").read_bytes() == weights
 
 
 @pytest.mark.parametrize("direct", [None, False, True])
@@ -122,30 +122,11 @@ def test_direct_questions_without_their_reward_are_an_error(
 
 @pytest.mark.slow
 def test_two_processes_train_together(inputs: Path, tmp_path: Path) -> None:
-    """Both trainers on two CPU processes (gloo), each with its share of the rows. `accelerate launch` starts
-    several processes on GPUs in the same way; on CPUs it wants MPI."""
+    """Both trainers, each process with its share of the rows."""
     folder = copy_workplace(inputs, tmp_path)
-    (folder / "both.py").write_text(BOTH)
     (folder / "params.yaml").unlink()
     workplace.write_params(folder, gspo={"per_device_train_batch_size": 2})
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node",
-        "2",
-        "both.py",
-    ]
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=200,
-    )
+    done = in_two_processes(folder, BOTH)
     assert done.returncode == 0, done.stderr[-4000:]
     assert "processes: 2" in done.stdout
     complete(folder)

@@ -1,14 +1,23 @@
 """Stage `report` writes both files from the outputs of the earlier stages."""
 
+import shutil
+
 import pytest
 
 from stages.report import main
 from tests.support.finished_run import write_run
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    root = tmp_path_factory.mktemp("run")
+    write_run(root, videos=3)
+    return root
+
+
 @pytest.fixture
-def run(tmp_path, monkeypatch):
-    write_run(tmp_path, videos=3)
+def run(written, tmp_path, monkeypatch):
+    shutil.copytree(written, tmp_path, dirs_exist_ok=True)
     (tmp_path / "params.yaml").write_text('report: {examples: 2, about: "three videos"}\n')
     monkeypatch.chdir(tmp_path)
     return tmp_path

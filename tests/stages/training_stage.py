@@ -53,6 +53,28 @@ def run_and_kill(folder: Path, stage: str, step: int) -> None:
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
+def in_two_processes(folder: Path, code: str, seconds: float = 400) -> subprocess.CompletedProcess[str]:
+    """Run code in `folder` as two processes on CPUs (gloo), for `seconds` at most. `accelerate launch` starts
+    several processes on GPUs in the same way; on CPUs it wants MPI."""
+    (folder / "both.py").write_text(code)
+    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    started = subprocess.Popen(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "both.py"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        out, err = started.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        started.terminate()  # the launcher ends both
+        started.wait()
+        raise
+    return subprocess.CompletedProcess(started.args, started.returncode, out, err)
+
+
 def refuses_an_unknown_setting(
     main: Callable[[], None], stage: str, folder: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -5,15 +5,18 @@
   const byId = (id) => document.getElementById(id);
   const form = byId("form"), drop = byId("drop"), fileField = byId("file"), question = byId("question");
   const answer = byId("answer"), status = byId("status"), ask = byId("ask"), cancel = byId("cancel");
+  const remove = byId("remove"), progress = byId("progress");
   let clip = null; // {file, url, kind}
   let example = null; // {question, task}, whose kind of answer is known
-  let model = "", mostBytes = Infinity, asking = null;
+  let model = "", mostBytes = Infinity, mostChars = Infinity, asking = null;
 
   const say = (text, style = "") => {
-    status.textContent = text;
+    if (status.textContent !== text) status.textContent = text; // a screen reader reads what is written anew
     status.className = style;
   };
   const headers = () => (byId("key").value ? { Authorization: `Bearer ${byId("key").value}` } : {});
+  const number = (count) => count.toLocaleString("en");
+  const duration = (time_s) => (time_s < 120 ? `${Math.round(time_s)} seconds` : `${Math.floor(time_s / 60)} minutes`);
   const size = (count) => (count < 1e6 ? `${Math.ceil(count / 1e3)} KB` : `${(count / 1e6).toFixed(count < 1e7 ? 1 : 0)} MB`);
 
   /** Without the name of the parameter, which is for programs. */
@@ -27,8 +30,14 @@
     return new Error(response.status === 401 ? "This server needs an API key. Enter it and ask again." : message);
   };
 
+  /** What the network promises; where it fails, a sentence instead of the browser's own words. */
+  const reached = (promise) =>
+    promise.catch((error) => {
+      throw error.name === "AbortError" ? error : new Error("The server cannot be reached. Is it still running?");
+    });
+
   const get = async (path) => {
-    const response = await fetch(path, { headers: headers() });
+    const response = await reached(fetch(path, { headers: headers() }));
     if (!response.ok) throw await problem(response);
     return response;
   };
@@ -41,8 +50,8 @@
     if (kind === "image") element.alt = "the chosen picture";
     else Object.assign(element, { muted: true, controls: true, playsInline: true });
     element.addEventListener("error", () => {
-      element.remove();
-      say("This browser cannot show the file; the model may still be able to read it.");
+      const note = "This browser cannot show the file; the model may still be able to read it.";
+      element.replaceWith(Object.assign(document.createElement("p"), { className: "soft", textContent: note }));
     });
     return element;
   };
@@ -62,7 +71,10 @@
   };
 
   fileField.addEventListener("change", () => fileField.files[0] && choose(fileField.files[0]));
-  byId("remove").addEventListener("click", () => choose(null));
+  remove.addEventListener("click", () => {
+    choose(null);
+    fileField.focus();
+  });
   for (const name of ["dragenter", "dragover", "dragleave", "drop"]) {
     document.addEventListener(name, (event) => {
       event.preventDefault();
@@ -71,7 +83,7 @@
   }
   document.addEventListener("drop", (event) => {
     const file = event.dataTransfer.files[0];
-    if (asking) return;
+    if (asking) return; // its clip is part of the answer that is being written
     if (!file) return say("Drop a file, not a link or a text.", "bad");
     choose(file);
     question.focus();
@@ -105,7 +117,7 @@
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     let rest = "";
     for (;;) {
-      const { value, done } = await reader.read();
+      const { value, done } = await reached(reader.read());
       if (done) return;
       rest += value;
       const lines = rest.split("\n");
@@ -141,7 +153,7 @@
       content.unshift({ type: "file", file: { file_id: await upload(clip.file, signal) } });
     }
     say("Waiting for the server", "busy");
-    const response = await fetch("v1/chat/completions", {
+    const response = await reached(fetch("v1/chat/completions", {
       method: "POST",
       signal,
       headers: { "Content-Type": "application/json", ...headers() },
@@ -149,63 +161,79 @@
         model, messages: [{ role: "user", content }], stream: true, stream_options: { include_usage: true }, evidence_updates: "chunk",
         task: clip && question.value === example?.question ? example.task : null,
       }),
-    });
+    }));
     if (!response.ok) throw await problem(response);
-    let player = null, text = "", plain = null, ended = null, usage = null, claims = 0, cut = false;
-    for await (const { comment, data } of events(response)) {
-      if (comment) waiting(comment);
-      if (data?.error) throw new Error(data.error.message);
-      usage = data?.usage ?? usage;
-      const choice = data?.choices?.[0];
-      if (!choice) continue;
-      text += choice.delta.content ?? "";
-      ended = choice.finish_reason ?? ended;
-      cut = ended === "length";
-      if (choice.evidence) {
-        const state = { ...choice.evidence, media: { ...choice.evidence.media, url: clip.url } };
-        byId("preview").hidden = true;
-        answer.hidden = false;
-        if (player) player.update(state);
-        else player = openo3Player(answer, state);
-        if (state.claims.length > claims) follow(player, state.claims.at(-1));
-        claims = state.claims.length;
-      } else if (!clip && text) {
-        plain ??= answer.appendChild(Object.assign(document.createElement("p"), { className: "plain" }));
-        plain.textContent = text;
-        answer.hidden = false;
+    let player = null, state = null, text = "", plain = null, ended = null, usage = null, claims = 0, cut = false;
+    try {
+      for await (const { comment, data } of events(response)) {
+        if (comment) waiting(comment);
+        if (data?.error) throw new Error(data.error.message);
+        usage = data?.usage ?? usage;
+        const choice = data?.choices?.[0];
+        if (!choice) continue;
+        text += choice.delta.content ?? "";
+        ended = choice.finish_reason ?? ended;
+        cut = ended === "length";
+        if (choice.evidence) {
+          state = { ...choice.evidence, media: { ...choice.evidence.media, url: clip.url } };
+          byId("preview").hidden = true;
+          answer.hidden = false;
+          if (player) player.update(state);
+          else player = openo3Player(answer, state);
+          if (state.claims.length > claims) follow(player, state.claims.at(-1));
+          claims = state.claims.length;
+        } else if (!clip && text) {
+          plain ??= answer.appendChild(Object.assign(document.createElement("p"), { className: "plain" }));
+          plain.textContent = text;
+          answer.hidden = false;
+        }
+        if (!ended && text) say("Writing", "busy");
       }
-      if (!ended && text) say("Writing", "busy");
+      if (!ended) throw new Error("The connection ended before the answer did. Ask again.");
+    } catch (error) {
+      player?.update({ ...state, partial: false }); // what is there stays; nothing more is being written
+      throw error;
     }
-    if (!ended) throw new Error("The connection ended before the answer did. Ask again.");
     const seconds = ((performance.now() - started) / 1000).toFixed(1);
     const parts = [`Answered in ${seconds} s`];
-    if (usage) parts.push(`${usage.prompt_tokens.toLocaleString("en")} tokens read, ${usage.completion_tokens.toLocaleString("en")} written`);
+    if (usage) parts.push(`${number(usage.prompt_tokens)} tokens read, ${number(usage.completion_tokens)} written`);
     if (cut) parts.push("cut off at the longest answer that this server writes");
     if (clip && !claims) parts.push("the model cited no evidence, so nothing is marked in the clip");
     if (!clip) parts.push("without a clip there is no evidence");
     return `${parts.join("; ")}.`;
   };
 
+  /** While a question is being answered, its clip cannot be changed. Buttons keep the focus that they have. */
+  const busy = (yes) => {
+    ask.setAttribute("aria-disabled", String(yes));
+    fileField.disabled = remove.disabled = yes;
+    for (const button of document.querySelectorAll("#examples button[data-ready]")) button.disabled = yes;
+    const focused = document.activeElement === cancel;
+    cancel.hidden = !yes;
+    if (focused) question.focus();
+  };
+
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    if (asking || !question.value.trim()) return;
+    if (asking) return;
+    const count = [...question.value].length; // characters, as the server counts them
+    if (!question.value.trim()) return say("Type a question first.", "bad");
+    if (count > mostChars) return say(`The question has ${number(count)} characters; at most ${number(mostChars)}.`, "bad");
     asking = new AbortController();
-    ask.disabled = true;
-    cancel.hidden = false;
+    busy(true);
     answer.hidden = true;
     answer.replaceChildren();
+    progress.scrollIntoView({ block: "nearest" });
     try {
-      if (!model) await begin();
+      await begin();
       say(await run(asking.signal));
     } catch (error) {
       const gone = error.name === "AbortError";
-      const lost = error instanceof TypeError; // fetch cannot reach the server
-      say(gone ? "Cancelled." : lost ? "The server cannot be reached. Is it still running?" : plainly(error), gone ? "" : "bad");
+      say(gone ? "Cancelled." : plainly(error), gone ? "" : "bad");
       byId("preview").hidden = !clip || !answer.hidden;
     } finally {
       asking = null;
-      ask.disabled = false;
-      cancel.hidden = true;
+      busy(false);
     }
   });
   cancel.addEventListener("click", () => asking?.abort());
@@ -228,11 +256,11 @@
     byId("examples").querySelector("ul").append(item);
     byId("examples").hidden = false;
     const blob = await (await get(offered.clip)).blob();
-    button.disabled = false;
+    button.dataset.ready = "";
+    button.disabled = Boolean(asking);
     picture.src = URL.createObjectURL(blob);
     picture.addEventListener("loadedmetadata", () => { picture.currentTime = picture.duration / 2; }, { once: true });
     button.addEventListener("click", () => {
-      if (asking) return;
       choose(new File([blob], "example.mp4", { type: "video/mp4" }));
       example = offered;
       question.value = offered.question;
@@ -240,16 +268,26 @@
     });
   };
 
-  const begin = async () => {
+  const load = async () => {
     const found = await (await get("status")).json();
     model = found.model;
     mostBytes = found.clip_mb * 1e6;
     byId("keyfield").hidden = true;
     byId("model").textContent = `Model: ${model}.`;
-    byId("allowed").textContent = `Up to ${found.clip_mb} MB and ${Math.round(found.clip_s / 60)} minutes.`;
-    question.maxLength = found.question_chars;
+    byId("allowed").textContent = `Up to ${found.clip_mb} MB and ${duration(found.clip_s)}.`;
+    mostChars = found.question_chars;
     const examples = await (await get("examples")).json();
     for (const offered of examples) offer(offered).catch(() => {});
   };
-  begin().catch((error) => say(error instanceof TypeError ? "The server cannot be reached." : error.message, "bad"));
+
+  /** Once; where it fails, again with the next question. */
+  let begun = null;
+  const begin = () => {
+    begun ??= load().catch((error) => {
+      begun = null;
+      throw error;
+    });
+    return begun;
+  };
+  begin().catch((error) => say(plainly(error), "bad"));
 })();

@@ -16,7 +16,6 @@ from openo3.model.decoding import Sampling
 from openo3.model.encode import Prompt
 from openo3.model.engine import LocalEngine
 from openo3.prompt_file import default_prompts
-from tests.openo3.training import workplace
 from tests.openo3.training.workplace import LONG, LOST, SHORT, STILL
 
 KINDS = ["what", "when", "where", "where_2", "when_2"]
@@ -37,16 +36,13 @@ class Parrot:
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> FrameStore:
-    root = tmp_path_factory.mktemp("frames")
-    return workplace.write_frames(root / "store", root / "media")
+def store(workplace: Path) -> FrameStore:
+    return FrameStore.open(workplace / "data/frames/train")
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> LocalEngine:
-    folder = tmp_path_factory.mktemp("model") / "model"
-    workplace.write_model(folder)
-    return LocalEngine.load(folder)
+def engine(workplace: Path) -> LocalEngine:
+    return LocalEngine.load(workplace / "data/models/base")
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -67,6 +68,18 @@ def test_standard_input_gives_json_and_a_page(video, capsys, tmp_path, monkeypat
     assert sum(vote["share"] for vote in found["votes"]) == pytest.approx(1)
 
 
+def test_a_model_that_nobody_named_is_called_as_every_checkout_calls_it(tmp_path, monkeypatch):
+    """A page that is shared does not tell where the checkout lies."""
+    (tmp_path / "openo3").mkdir()
+    (tmp_path / "params.yaml").write_text(
+        "sample_frames: {train: {fps: 1.0, min_frames: 2, max_frames: 4}, max_pixels: 4096}"
+    )
+    (tmp_path / "data/models").mkdir(parents=True)
+    (tmp_path / "data/models/gspo").symlink_to(MODEL)
+    monkeypatch.chdir(tmp_path / "data")
+    assert openo3.load().name == "data/models/gspo"
+
+
 def test_an_answer_is_saved_as_its_name_says(answer, tmp_path):
     for name in ("answer.html", "answer.gif", "answer.mp4"):
         assert answer.save(tmp_path / name).stat().st_size > 1000
@@ -102,6 +115,12 @@ def test_outside_a_notebook_an_answer_is_printed_and_shown_from_a_file(answer, c
             "openo3: https://127.0.0.1/a.mp4: 127.0.0.1 is in a private network (loopback)\n",
         ),
         (["CLIP", "What?", "--confident"], "openo3: confident needs several votes\n"),
+        (
+            ["CLIP", "What?", "--temperature", "1e-9"],
+            "openo3: temperature is 1e-09, expected 0, or 0.01 to 10\n",
+        ),
+        (["CLIP", "What?", "--seed", str(2**70)], f"openo3: seed is {2**70}, expected 0 to 2^63 - 1\n"),
+        (["CLIP", "What?", "--seed", "-1"], "openo3: seed is -1, expected 0 to 2^63 - 1\n"),
     ],
 )
 def test_bad_input_fails_with_one_line(video, capsys, arguments, said):
@@ -113,6 +132,40 @@ def test_bad_input_fails_with_one_line(video, capsys, arguments, said):
 def test_a_missing_model_fails_with_one_line(video, capsys, tmp_path):
     assert cli.main(["ask", str(video), "What?", "--model", str(tmp_path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("config.json", lambda config: {"model_type": config["model_type"]} | {"text_config": []}),
+        ("config.json", lambda config: config | {"vision_config": None, "text_config": {"hidden_size": "x"}}),
+        ("config.json", lambda config: []),
+        ("processor_config.json", lambda config: {"image_processor": {"patch_size": {}}}),
+        ("tokenizer_config.json", lambda config: 3),
+        ("tokenizer.json", lambda config: {"version": None}),
+        ("pointer.json", lambda config: {"repo_id": 3}),
+        ("openo3-run.json", lambda config: {"parameters": {"sample_frames": {"train": {}}}}),
+        ("openo3-run.json", lambda config: run_record(max_frames=1e300)),
+        ("openo3-run.json", lambda config: run_record(max_pixels=5)),
+        ("openo3-run.json", lambda config: []),
+    ],
+)
+def test_a_senseless_model_folder_fails_with_one_line(video, tmp_path, capsys, file, change):
+    """Folders come from others. Before the line come at most warnings of libraries."""
+    folder = tmp_path / "model"
+    shutil.copytree(MODEL, folder)
+    path = folder / file
+    path.write_text(json.dumps(change(json.loads(path.read_text()) if path.exists() else {})))
+    assert cli.main(["ask", str(video), "What?", "--json", "--model", str(folder)]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.splitlines()[-1].startswith("openo3: ")
+    assert len(said.err.splitlines()[-1]) < 1000
+
+
+def run_record(**changed):
+    even = {"fps": 2.0, "min_frames": 4, "max_frames": 8, "max_pixels": 12288} | changed
+    return {"parameters": {"sample_frames": {"train": even}}}
 
 
 def test_importing_openo3_is_light():

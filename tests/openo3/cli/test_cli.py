@@ -1,6 +1,7 @@
 """The commands as a shell runs them: their output, and one line for each kind of bad input."""
 
 import copy
+import io
 import json
 import math
 import subprocess
@@ -10,6 +11,7 @@ import time
 import pytest
 
 from openo3.cli import main as cli
+from tests.support.mutations import mutants
 
 VIDEO = {
     "id": "video",
@@ -65,9 +67,22 @@ RESULT = {
 }
 
 
-def run(*arguments, text=None):
+def shell(*arguments):
     command = [sys.executable, "-m", "openo3.cli", *map(str, arguments)]
-    return subprocess.run(command, input=text, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    """The same without a process of its own; `text` is its standard input."""
+
+    def run(*arguments, text=""):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+        status = cli.main([*map(str, arguments)])
+        out, err = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, status, out, err)
+
+    return run
 
 
 def lines(*rows):
@@ -77,7 +92,7 @@ def lines(*rows):
 def test_rewards_are_printed_per_row(tmp_path):
     file = tmp_path / "rows.jsonl"
     file.write_text(lines(VIDEO, IMAGE) + "\n" + lines(MCQ, TEMPORAL, GENERAL))
-    done = run("rewards", file)
+    done = shell("rewards", file)
     assert (done.returncode, done.stderr) == (0, "")
     video, image, mcq, temporal, general = map(json.loads, done.stdout.splitlines())
     for scored in (video, image, mcq, temporal, general):
@@ -105,7 +120,7 @@ def test_rewards_are_printed_per_row(tmp_path):
     assert general["rewards"]["ans_acc"] == general["rewards"]["format"] == general["total"] == 0
 
 
-def test_options_of_rewards_change_the_scores():
+def test_options_of_rewards_change_the_scores(run):
     released = run("rewards", "-", "--gate", "released", text=lines(VIDEO))
     assert json.loads(released.stdout)["rewards"]["thk_spatial"] == 0.5
     permille = {
@@ -117,7 +132,7 @@ def test_options_of_rewards_change_the_scores():
     assert json.loads(done.stdout)["rewards"]["thk_spatial"] == 0.5
 
 
-def test_rewards_follow_the_settings_of_a_run(tmp_path):
+def test_rewards_follow_the_settings_of_a_run(run, tmp_path):
     params = tmp_path / "own.yaml"
     params.write_text(
         "gspo: {rewards: {gate: released, weights: {ans_acc: 2.0, thk_objects: 3.0}}, trainer: {}}"
@@ -142,7 +157,7 @@ def test_rewards_follow_the_settings_of_a_run(tmp_path):
         ("gspo: {rewards: {weights: {ans_ac: 1.0}}}", "gspo.rewards: no reward ans_ac; there are "),
     ],
 )
-def test_wrong_settings_fail_with_one_line(tmp_path, text, said):
+def test_wrong_settings_fail_with_one_line(run, tmp_path, text, said):
     params = tmp_path / "own.yaml"
     params.write_text(text)
     done = run("rewards", "-", "--params", params, text=lines(VIDEO))
@@ -151,7 +166,7 @@ def test_wrong_settings_fail_with_one_line(tmp_path, text, said):
     assert line.startswith(f"openo3: {params}: {said}")
 
 
-def test_any_completion_is_scored():
+def test_any_completion_is_scored(run):
     texts = ["", "\x00\ud800", "<think>" * 9, "<box>[1e999,nan,[]]</box>", "9" * 5000, "<obj>" * 200_000]
     odd = [{**row, "completion": text} for row in (VIDEO, IMAGE, MCQ, TEMPORAL, GENERAL) for text in texts]
     done = run("rewards", "-", text=lines(*odd))
@@ -229,7 +244,7 @@ def test_a_bad_row_is_named_in_one_line(row, problem, tmp_path, capsys):
         (b"[" * 100_000, "row 2: not JSON"),
     ],
 )
-def test_invalid_json_lines_fail_with_one_line(text, problem, tmp_path):
+def test_invalid_json_lines_fail_with_one_line(run, text, problem, tmp_path):
     file = tmp_path / "rows.jsonl"
     file.write_bytes(lines(VIDEO).encode() + text)
     done = run("rewards", file)
@@ -238,7 +253,7 @@ def test_invalid_json_lines_fail_with_one_line(text, problem, tmp_path):
 
 
 @pytest.mark.parametrize("command", [["rewards"], ["score", "vstar"]])
-def test_unreadable_files_fail_with_one_line(command, tmp_path):
+def test_unreadable_files_fail_with_one_line(run, command, tmp_path):
     for path in (tmp_path / "absent", tmp_path):
         done = run(*command, path)
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
@@ -248,7 +263,7 @@ def test_unreadable_files_fail_with_one_line(command, tmp_path):
 def test_score_prints_the_vstar_metrics(tmp_path):
     file = tmp_path / "results.json"
     file.write_text(json.dumps([RESULT, {**RESULT, "VQA_score": 1}, changed(RESULT, answer_vqa=...)]))
-    done = run("score", "vstar", file)
+    done = shell("score", "vstar", file)
     assert (done.returncode, done.stderr) == (0, "")
     numbers = json.loads(done.stdout)
     assert list(numbers) == ["overall", "length/Short", "domain/Daily life", "protocol"]
@@ -427,7 +442,7 @@ def test_bad_arguments_fail_with_one_line(arguments, capsys):
 
 def test_help_starts_fast_and_imports_no_heavy_library():
     started = time.perf_counter()
-    assert "COMMAND" in run("--help").stdout
+    assert "COMMAND" in shell("--help").stdout
     assert time.perf_counter() - started < 5  # 0.1 s; importing torch takes as long as this
     loaded = (
         "import sys, openo3.cli.main; print({'torch', 'numpy', 'nltk', 'transformers'} & set(sys.modules))"
@@ -442,3 +457,18 @@ def test_a_closed_output_pipe_is_no_error(tmp_path):
     done = subprocess.run(["bash", "-c", pipeline], capture_output=True, text=True, timeout=60)
     assert json.loads(done.stdout)["id"] == "g"
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "row", [VIDEO, IMAGE, MCQ, TEMPORAL, GENERAL, RESULT], ids=lambda row: row.get("id", "score")
+)
+def test_mutants_of_a_row_are_scored_or_refused_in_one_line(tmp_path, capsys, row):
+    file = tmp_path / "rows.json"
+    command = ["score", "vstar"] if row is RESULT else ["rewards"]
+    for text in mutants([row] if row is RESULT else row, 60):
+        file.write_text(text)
+        status = cli.main([*command, str(file)])
+        out, err = capsys.readouterr()
+        assert (status, bool(out), len(err.splitlines())) in ((0, True, 0), (2, False, 1)), text[:300]
+        assert "NaN" not in out
+        assert "Infinity" not in out

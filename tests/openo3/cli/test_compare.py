@@ -13,6 +13,7 @@ from openo3.cli import main as cli
 from openo3.core.geometry import RELATIVE_1000
 from openo3.files.artifacts import read_json, write_json
 from openo3.report.comparison import difference_cell
+from tests.support.mutations import mutants
 
 GOOD, BAD = "from 2 to 6", "from 5 to 9"
 SPANS = BENCHMARKS["tvgbench"]
@@ -152,3 +153,33 @@ def test_unusable_files_are_one_line(tmp_path: Path, run: Run):
     results = tmp_path / "data/predictions/sft/tvgbench/greedy.results.json"
     results.write_text("[1]")
     assert "not results of tvgbench" in run(a, a, "--anyway")[2][0]
+
+
+@pytest.mark.parametrize("part", ["metrics", "protocols", "results", "scores"])
+def test_mutants_of_its_files_are_compared_or_refused_in_one_line(
+    part: str, tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
+):
+    a, b = (evaluated(tmp_path, model, [GOOD, BAD] * 3) for model in ("sft", "gspo"))
+    target = {
+        "metrics": b,
+        "protocols": protocol.beside(b),
+        "results": tmp_path / "data/predictions/gspo/tvgbench/greedy.results.json",
+        "scores": tmp_path / "scores.json",
+    }[part]
+    if part == "scores":
+        rows = [
+            {"path": f"{n}.mp4", "question": "q", "answer": "2-6", "completions": {"when": GOOD}}
+            for n in (1, 2)
+        ]
+        (tmp_path / "rows.json").write_text(json.dumps(rows))
+        capsys.readouterr()
+        assert cli.main(["score", "tvgbench", str(tmp_path / "rows.json"), "--per-record"]) == 0
+        target.write_text(capsys.readouterr().out)
+        a = b = target
+    statuses = set()
+    for text in mutants(json.loads(target.read_text()), 60):
+        target.write_text(text)
+        status, out, err = run(a, b, "--anyway")
+        statuses.add(status)
+        assert (status, bool(out), len(err)) in ((0, True, 0), (2, False, 1)), text[:300]
+    assert 2 in statuses

@@ -4,6 +4,8 @@ import sys
 
 import pytest
 
+from openo3.cli import main as cli
+
 COUNTS = {"rows": 670, "readable": 668, "media": 600, "key_frames": 640, "usable": 555}
 LACKING = {"files": 2904, "example": "videos/tvg_r1/a.mp4"}
 METRICS = {
@@ -13,15 +15,11 @@ METRICS = {
 }
 
 
-def run(*arguments):
-    command = [sys.executable, "-m", "openo3.cli", "coverage", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-
-
 def test_every_source_and_task_is_listed_with_what_is_missing(tmp_path):
     path = tmp_path / "validation.json"
     path.write_text(json.dumps(METRICS))
-    done = run(path)
+    command = [sys.executable, "-m", "openo3.cli", "coverage", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0
     assert "sft: 82.8% usable" in done.stdout
     [line] = [line for line in done.stdout.splitlines() if "STR_coin" in line]
@@ -34,16 +32,17 @@ def test_every_source_and_task_is_listed_with_what_is_missing(tmp_path):
 @pytest.mark.parametrize(
     "content", ["", "[]", "{}", '{"sources": {"sft": 3}, "missing": {}}', '{"files": 1}']
 )
-def test_an_invalid_metrics_file_fails_with_one_line(tmp_path, content):
+def test_an_invalid_metrics_file_fails_with_one_line(tmp_path, capsys, content):
     path = tmp_path / "other.json"
     path.write_text(content)
-    done = run(path)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"openo3: {path}: not the metrics of validate")
-    assert done.stderr.count("\n") == 1
+    assert cli.main(["coverage", str(path)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"openo3: {path}: not the metrics of validate")
+    assert err.count("\n") == 1
 
 
-def test_missing_metrics_fail_with_one_line(tmp_path):
-    done = run(tmp_path / "none.json")
+def test_missing_metrics_fail_with_one_line(tmp_path, capsys):
+    assert cli.main(["coverage", str(tmp_path / "none.json")]) == 2
     reason = "No such file or directory; `dvc repro validate` writes it"
-    assert done.stderr == f"openo3: {tmp_path}/none.json: {reason}\n"
+    assert capsys.readouterr().err == f"openo3: {tmp_path}/none.json: {reason}\n"

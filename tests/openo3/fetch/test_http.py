@@ -212,6 +212,8 @@ def test_a_redirect_into_another_private_network_is_not_followed(server, http, h
         ("127.0.0.1", "127.0.0.1", False),
         ("127.0.0.1", "8.8.8.8", False),
         ("10.0.0.1", "192.168.0.1", False),
+        ("8.8.8.8", "64:ff9b::7f00:1", True),  # as a NAT64 gateway writes it
+        ("8.8.8.8", "64:ff9b::808:808", False),
         ("8.8.8.8", "a..b", False),
     ],
 )

@@ -15,13 +15,15 @@ from openo3.benchmarks.registry import BENCHMARKS
 from openo3.cli.main import main
 from openo3.core.geometry import RELATIVE_1000
 from openo3.files.artifacts import read_json, read_jsonl, write_json, write_jsonl
-from openo3.gallery.build import PAGE_BYTES, write
+from openo3.gallery.build import write
+from openo3.gallery.paged import PAGE_BYTES
 from openo3.gallery.predictions import GalleryError
 from openo3.report.examples import gallery_address
 from openo3.report.inputs import Inputs
 from tests.support.browser import BROWSER, Browser
 from tests.support.clips import ffmpeg
 from tests.support.finished_run import HOSTILE, write_run
+from tests.support.mutations import mutants
 
 MANY = 3_000
 EVIL = "</script><script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">"
@@ -127,7 +129,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 def data(path: Path):
     """The value that a data file gives to the page."""
-    text = path.read_text(encoding="utf-8").removeprefix("openo3Gallery.receive(").rstrip(";\n")[:-1]
+    text = path.read_text(encoding="utf-8").removeprefix("openo3Browse.receive(").rstrip(";\n")[:-1]
     return json.loads(text[text.index(",") + 1 :])
 
 
@@ -223,6 +225,40 @@ def test_a_folder_of_something_else_is_not_replaced(root, tmp_path, monkeypatch,
     assert (tmp_path / "notes.txt").read_text() == "mine"
     assert main(["gallery", "--models", "gpt"]) == 2
     assert "--models gpt: no predictions; there are " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "media/mine.mp4", "data/vstar/list-000.js.bak", ".git/config"])
+def test_a_gallery_that_holds_files_of_others_is_not_replaced(own, monkeypatch, capsys, name):
+    monkeypatch.chdir(own)
+    assert main(["gallery", "--models", "sft"]) == 0
+    file = own / "reports/gallery" / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("mine")
+    assert main(["gallery", "--models", "sft"]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert (
+        said == f"openo3: --out reports/gallery: holds {name}, which is not the gallery's; move it elsewhere"
+    )
+    assert file.read_text() == "mine"
+
+
+@pytest.mark.parametrize("part", ["greedy.results.json", "greedy.jsonl", "gallery.json"])
+def test_mutants_of_its_files_are_shown_or_refused_in_one_line(own, monkeypatch, capsys, part):
+    monkeypatch.chdir(own)
+    for file in own.glob("data/predictions/*/*/*"):
+        if not file.match("sft/tvgbench/greedy.*"):
+            file.unlink()
+    assert main(["gallery", "--models", "sft"]) == 0
+    [target] = [*own.glob(f"data/predictions/sft/tvgbench/{part}"), *own.glob(f"reports/gallery/{part}")]
+    lines = target.read_text().splitlines(keepends=True)
+    first, rest = (lines[0], lines[1:]) if part.endswith("jsonl") else ("".join(lines), [])
+    for text in mutants(json.loads(first), 25):
+        target.write_text("".join([text, "\n", *rest]))
+        capsys.readouterr()
+        status = main(["gallery", "--models", "sft"])
+        said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("openo3: ")]
+        assert (status, len(said)) in ((0, 0), (2, 1)), text[:300]
+        assert status == 0 or part != "gallery.json", "damaged notes of our own are made anew"
 
 
 @pytest.mark.parametrize(

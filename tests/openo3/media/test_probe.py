@@ -1,5 +1,6 @@
 """Files are recognised by their content; a file without media gives a reason."""
 
+import struct
 import time
 
 import numpy as np
@@ -56,6 +57,25 @@ def test_a_file_with_several_still_pictures_is_its_first_picture(tmp_path, name)
     assert (probe(tmp_path / name).kind, probe(tmp_path / name).size) == ("image", (64, 48))
     red, _, blue = open_image(tmp_path / name, (64, 48)).getpixel((30, 20))
     assert red > 200 > 50 > blue
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "value", "turned"),
+    [
+        (3, 1, b"\x06\0\0\0", True),
+        (4, 1, b"\x06\0\0\0", True),
+        (2, 2, b"6\0\0\0", False),
+        (7, 4, b"\x06\0\0\0", False),
+        (3, 1, b"\x63\0\0\0", False),
+    ],
+)
+def test_an_orientation_of_another_type_is_none(tmp_path, kind, count, value, turned):
+    """Some programs write it as text or bytes."""
+    entry = struct.pack("<HHI", 0x0112, kind, count) + value
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 1) + entry + bytes(4)
+    Image.new("RGB", (64, 32)).save(tmp_path / "a.jpg", exif=exif)
+    assert probe(tmp_path / "a.jpg").size == ((32, 64) if turned else (64, 32))
+    assert open_image(tmp_path / "a.jpg", probe(tmp_path / "a.jpg").size).size[0] == (32 if turned else 64)
 
 
 def test_a_truncated_jpeg_is_found_without_sampling(tmp_path):

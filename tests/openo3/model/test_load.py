@@ -3,6 +3,8 @@
 import io
 import json
 import os
+import resource
+import signal
 import sys
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from openo3.model import load as loading
 from openo3.model.attention import FRAMEWISE, GROUPED
 from openo3.model.decoding import Sampling
 from openo3.model.encode import Prompt
@@ -110,3 +113,36 @@ def test_an_endless_chat_template_is_refused(folder: Path) -> None:
     with pytest.raises(ValueError, match="its chat template runs on after 100,000 lines"):
         load_processor(folder)
     assert sys.gettrace() is tracer
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("{% set a = 'a' * 10**11 %}", "needs more than 1 GiB"),
+        (
+            "{% set n = namespace(a='ab') %}{% for _ in range(60) %}{% set n.a = n.a ~ n.a %}{% endfor %}",
+            "more than 1 GiB",
+        ),
+        ("{% set a = messages | length %}{{ (9 + a) ** (9 ** 9 + a) > 1 }}", "runs on after 0.5 s"),
+        ("{{ 9 ** 9 ** 9 > 1 }}", "runs on after 0.5 s"),
+    ],
+)  # fmt: skip
+def test_a_chat_template_whose_one_line_takes_all_memory_or_time_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, line: str, said: str
+) -> None:
+    if "0.5 s" in said:
+        monkeypatch.setattr(loading, "TEMPLATE_S", 0.5)
+    template = folder / "chat_template.jinja"
+    template.write_text(template.read_text() + line)
+    limit, handler = resource.getrlimit(resource.RLIMIT_AS), signal.getsignal(signal.SIGPROF)
+    with pytest.raises(ValueError, match=f"{folder}: its chat template .*{said}"):
+        load_processor(folder)
+    assert resource.getrlimit(resource.RLIMIT_AS) == limit
+    assert signal.getsignal(signal.SIGPROF) is handler
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"repo_id": "a/b"}', "\x00", "3"])
+def test_a_damaged_pointer_is_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / POINTER).write_text(text)
+    with pytest.raises(IncompleteModelError, match=f"{tmp_path / POINTER}: not a pointer to a model"):
+        resolve(tmp_path)

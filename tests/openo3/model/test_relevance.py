@@ -89,7 +89,7 @@ def test_the_rating_is_the_likeliest_of_the_digits(engine):
     ids = [engine.encoder.token(digit) for digit in RATINGS]
     scores = {}
     for digit, token in zip(RATINGS, ids, strict=True):
-        pack = next(engine._batches([prompt], [[0]]))[0][0]
+        pack = engine._pack([prompt], [0])
         sampling = Sampling(max_new_tokens=1, only=(token,))
         [[generation]] = engine.decode([pack], sampling, torch.Generator())
         scores[digit] = generation.logprobs[0]

@@ -13,8 +13,10 @@ from openo3.configuration import ConfigurationError
 from openo3.files.artifacts import write_json
 from openo3.inference.checkout import checkout_prompts, frame_sampling
 from openo3.prompt_file import DEFAULT, read_prompts
+from openo3.publishing import licences
 from openo3.publishing.run import Dataset, PublishError, read_run
 from tests.support.checkout import ROOT
+from tests.support.mutations import mutants
 from tools.hub_server import HubServer, Status
 
 NUMBERS = {"acc": 0.5, "mAM": 0.46543, "mLGM": None, "format": 0.9, "n": 8}
@@ -200,10 +202,72 @@ def test_a_folder_of_somebody_else_is_left_alone(checkout, capsys, content):
 
 
 def test_a_published_folder_is_replaced_as_a_whole(checkout):
+    extra = checkout / "data/models/gspo/vocab.txt"
+    extra.touch()
     publish("--to", "out/mine")
-    (checkout / "out/mine/old.txt").touch()
+    assert (checkout / "out/mine/vocab.txt").exists()
+    extra.unlink()
     assert publish("--to", "out/mine") == 0
-    assert not (checkout / "out/mine/old.txt").exists()
+    assert not (checkout / "out/mine/vocab.txt").exists()
+
+
+@pytest.mark.parametrize("name", ["LICENSE", ".git/config"])
+def test_files_that_somebody_put_into_a_published_folder_are_left_alone(checkout, capsys, name):
+    publish("--to", "out/mine")
+    file = checkout / "out/mine" / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("mine")
+    capsys.readouterr()
+    assert f"holds {name}, which openo3 publish did not write" in refused(capsys, "--to", "out/mine")
+    assert file.read_text() == "mine"
+
+
+def test_a_link_out_of_the_model_is_not_published(checkout, capsys, tmp_path):
+    (tmp_path / "secret.json").write_text('{"key": "private"}')
+    link = checkout / "data/models/gspo/generation_config.json"
+    link.symlink_to(tmp_path / "secret.json")
+    assert f"{link.relative_to(checkout)}: a link leads out" in refused(capsys, "--to", "out/mine")
+    link.unlink()
+    link.symlink_to("config.json")
+    assert publish("--to", "out/mine") == 0
+
+
+@pytest.mark.parametrize("target", ["params.yaml/x", "x" * 300, "a\0b", "/proc/mine"])
+def test_a_target_that_cannot_be_written_is_one_line(checkout, capsys, target):
+    assert refused(capsys, "--to", target).startswith("openo3: ")
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        "---\nlicense: &a [*a]\n---\n",
+        "---\nlicense: [mit, {a: b}]\n---\n",
+        "---\nlicense: 2001-99-99\n---\n",
+        "---\nlicense: !!python/object/apply:os.system ['true']\n---\n",
+        "---\n- mit\n---\n",
+        "---\nlicense: \x07\n---\n",
+        "---\nlicense: {mit: }}\n---\n",
+        "---\nbase_model: 3\nmodel-index: 3\nlicense: 5\n---\n",
+    ],
+)
+def test_a_base_models_card_of_another_form_states_no_licence(checkout, monkeypatch, tmp_path, card):
+    (tmp_path / "README.md").write_text(card)
+    monkeypatch.setattr(licences, "try_to_load_from_cache", lambda *_, **__: str(tmp_path / "README.md"))
+    (checkout / "params.yaml").write_text(
+        yaml.safe_dump(PARAMETERS | {"base_model": {"source": "Qwen/X", "revision": "1"}})
+    )
+    assert publish("--to", "out/mine") == 0
+    assert ModelCard.load(checkout / "out/mine/README.md").data.license == "other"
+
+
+@pytest.mark.parametrize(
+    "file", ["metrics/evaluate/gspo.json", "metrics/validation.json", "metrics/gspo.json"]
+)
+def test_mutants_of_the_metrics_are_published_or_refused_in_one_line(checkout, capsys, file):
+    for text in mutants(json.loads((checkout / file).read_text()), 15):
+        (checkout / file).write_text(text)
+        if publish("--to", "out/mine"):
+            assert len(capsys.readouterr().err.splitlines()) == 1, text[:300]
 
 
 @pytest.mark.parametrize(

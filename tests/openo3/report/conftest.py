@@ -4,14 +4,11 @@ import pytest
 
 from openo3.media.frame_store import FrameStore
 from openo3.report.inputs import Inputs
-from tests.support.finished_run import write_run
 
 
 @pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("run")
-    write_run(root)
-    return root
+def folder(evaluated: Path) -> Path:
+    return evaluated
 
 
 @pytest.fixture(scope="session")

@@ -244,11 +244,14 @@ def test_pictures_enlarge_and_no_table_of_the_runs_is_cut(tmp_path, text):
     file = tmp_path / "page.html"
     file.write_text(text, encoding="utf-8")
     cut = "[...document.querySelectorAll('#data .scroll')].filter(e => e.scrollWidth > e.clientWidth).length"
+    captions = "[...document.querySelectorAll('.results caption')]"
+    ends = f"Math.max(...{captions}.map(e => e.getBoundingClientRect().right))"
     width_of = "document.querySelector('{} svg').getBoundingClientRect().width"
     with Browser() as browser:
         for width in (420, 1200):
             page = browser.open(file.as_uri(), width=width)
             assert page.run(cut) == 0
+            assert page.run(ends) <= width
         small = page.run(width_of.format(".picture"))
         page.run("document.querySelector('.picture').focus()")
         page.press("Enter")

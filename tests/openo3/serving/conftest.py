@@ -16,6 +16,7 @@ from openai import OpenAI
 
 from openo3.inference.model import Model, load
 from openo3.serving.app import Access, create_app
+from openo3.serving.decoders import Decoder
 from openo3.serving.limits import ServingLimits
 from tests.support.clips import clip
 
@@ -33,10 +34,15 @@ def model() -> Model:
 
 
 @contextmanager
-def serving(model: Model, limits: ServingLimits = SMALL, access: Access | None = None) -> Iterator[str]:
+def serving(
+    model: Model,
+    limits: ServingLimits = SMALL,
+    access: Access | None = None,
+    decoder: Decoder | None = None,
+) -> Iterator[str]:
     """The server's address while the block lasts."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        app = create_app(model, limits, access or Access())
+        app = create_app(model, limits, access or Access(), decoder)
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()

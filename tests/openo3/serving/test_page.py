@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from openo3.inference.model import Model
 from openo3.serving.app import Access
+from openo3.serving.decoders import Writing
 from tests.openo3.serving.conftest import NAME, SMALL, serving
 from tests.support.browser import BROWSER, Browser, Page
 
@@ -60,7 +62,7 @@ def test_a_dropped_clip_is_answered_with_evidence(
     assert "Writing" in said
     assert page.run("document.querySelector('#answer .o3-question').textContent") == "What is it?"
     assert page.run("document.querySelector('#answer video').src").startswith("blob:")
-    assert page.run("document.getElementById('ask').disabled") is False
+    assert page.run("document.getElementById('ask').getAttribute('aria-disabled')") == "false"
     page.screenshot(tmp_path / "answer.png")
     assert page.complaints() == []
     assert all(url.startswith((address, f"blob:{address}")) for url in page.requests())
@@ -83,9 +85,9 @@ def test_errors_are_said_and_the_page_goes_on(model: Model, browser: Browser, vi
         type_question(page, "What is it?")
         page.click("#ask")
         page.wait(f"{STATUS}.includes('too long: 2 s, at most 1 s')")
-        assert page.run("document.getElementById('ask').disabled") is False
+        assert page.run("document.getElementById('ask').getAttribute('aria-disabled')") == "false"
         drop(page, b"no clip at all")
-        page.wait(f"{STATUS}.startsWith('This browser cannot show the file')")
+        page.wait("document.getElementById('preview').textContent.startsWith('This browser cannot show')")
         page.click("#ask")
         page.wait(f"{STATUS}.includes('neither a picture nor a video')")
         drop(page, bytes(2_100_000))
@@ -95,6 +97,103 @@ def test_errors_are_said_and_the_page_goes_on(model: Model, browser: Browser, vi
         page.wait(f"{STATUS}.includes('without a clip there is no evidence')", 60)
     page.click("#ask")
     page.wait(f"{STATUS}.startsWith('The server cannot be reached')")
+
+
+def test_nothing_moves_under_the_pointer(address: str, browser: Browser, video: Path) -> None:
+    """Neither while the preview is read nor while the question is asked: a second click must not cancel."""
+    page = browser.open(address)
+    page.wait("document.getElementById('allowed').textContent !== ''")
+    place = "JSON.stringify(document.getElementById('ask').getBoundingClientRect())"
+    drop(page, video.read_bytes())
+    before = page.run(place)
+    page.wait("document.querySelector('#preview video')?.videoWidth === 64")
+    assert page.run(place) == before
+    type_question(page, "What is it?")
+    while_asked = page.run(f"document.getElementById('form').requestSubmit(), {place}")
+    assert while_asked == before
+    page.wait(f"{STATUS}.startsWith('Answered in')", 60)
+
+
+class Endless:
+    """A decoder that writes and never ends."""
+
+    def __init__(self) -> None:
+        self.writing: list[Writing] = []
+
+    def room_for(self, more: Sequence[Writing]) -> bool:
+        return not self.writing and len(more) == 1
+
+    def join(self, more: Sequence[Writing]) -> None:
+        self.writing += more
+
+    def step(self) -> None:
+        time.sleep(0.01)
+        for one in self.writing:
+            one.say(0, "<think>It goes on", 4, None)
+
+    def leave(self, writing: Writing) -> None:
+        self.writing = [one for one in self.writing if one is not writing]
+
+
+def test_a_clip_stays_while_it_is_asked_about_and_a_question_can_be_cancelled(
+    model: Model, browser: Browser, video: Path
+) -> None:
+    fields = "['remove', 'file'].map((id) => document.getElementById(id).disabled)"
+    with serving(model, decoder=Endless()) as address:
+        page = browser.open(address)
+        page.wait("document.getElementById('allowed').textContent !== ''")
+        drop(page, video.read_bytes())
+        name = page.run("document.getElementById('name').textContent")
+        type_question(page, "What is it?")
+        page.press("Enter")
+        page.wait(f"{STATUS} === 'Writing'")
+        assert page.run(fields) == [True, True]
+        drop(page, b"another")
+        assert page.run("document.getElementById('name').textContent") == name
+        page.run("document.getElementById('cancel').focus()")
+        page.press("Enter")
+        page.wait(f"{STATUS} === 'Cancelled.'")
+        assert page.run("document.activeElement.id") == "question"
+        assert page.run(fields) == [False, False]
+        assert page.run("document.querySelector('.o3-writing')") is None
+        page.click("#remove")
+        assert page.run("document.getElementById('invite').hidden") is False
+
+
+def test_a_question_is_never_cut(address: str, browser: Browser) -> None:
+    page = browser.open(address)
+    page.wait("document.getElementById('allowed').textContent !== ''")
+    type_question(page, "😀" * 501)
+    page.press("Enter")
+    assert page.run(STATUS) == "The question has 501 characters; at most 500."
+    assert page.run("document.getElementById('question').value.length") == 2 * 501
+    page.run("document.getElementById('question').value = '  '")
+    page.press("Enter")
+    assert page.run(STATUS) == "Type a question first."
+
+
+def test_what_waits_says_so_and_learns_that_the_server_stops(
+    model: Model, browser: Browser, video: Path
+) -> None:
+    with serving(model, decoder=Endless()) as address:
+        pages = [browser.open(address) for _ in range(3)]
+        for page in pages:
+            page.wait("document.getElementById('allowed').textContent !== ''")
+            drop(page, video.read_bytes())
+            type_question(page, "What is it?")
+            page.press("Enter")
+            page.wait(f"{STATUS} === 'Writing' || {STATUS}.includes('in front of yours')")
+        assert [page.run(STATUS) for page in pages] == [
+            "Writing",
+            "Waiting: 1 question in front of yours",
+            "Waiting: 2 questions in front of yours",
+        ]
+        pages[1].click("#cancel")
+        pages[2].wait(f"{STATUS} === 'Waiting: 1 question in front of yours'")
+    for page in pages[::2]:
+        page.wait("document.getElementById('status').className === 'bad'")
+    assert pages[0].run("document.querySelector('.o3-writing')") is None
+    assert "It goes on" in pages[0].run("document.querySelector('.o3-reasoning').textContent")
 
 
 def test_a_server_with_a_key_asks_for_it(model: Model, browser: Browser) -> None:

@@ -66,7 +66,7 @@ def test_with_a_key_everything_but_the_page_needs_it(model: Model) -> None:
         (["--host", "0.0.0.0"], "set a key with --api-key"),
         (["--host", "0.0.0.0", "--api-key", "short"], "at least 16"),
         (["--port", "70000"], "expected 0 to 65535"),
-        (["--concurrent", "0"], "must be more than 0"),
+        (["--concurrent", "0"], "must be a number greater than 0"),
         (["--vllm", "{}"], "not installed here"),
     ],
 )
@@ -115,7 +115,10 @@ def test_proxies_and_plain_http_are_not_used_for_strangers_addresses(monkeypatch
             http.file("http://93.184.216.34/a.mp4")
 
 
-@pytest.mark.parametrize("url", ["data:", "data:video/mp4;base64", "data:;base64,%%%", "data:;base64,YQ"])
+@pytest.mark.parametrize(
+    "url",
+    ["data:", "data:video/mp4;base64", "data:;base64,%%%", "data:;base64,YQ", "data:;base64,\u00e4\u0130AA"],
+)
 def test_broken_data_addresses_are_refused(url: str) -> None:
     with pytest.raises(ApiError):
         data_of(url, 100)

@@ -7,7 +7,7 @@ import pytest
 
 from openo3.core import rewards
 from openo3.training.examples import Examples
-from tests.openo3.training import workplace
+from tests.openo3.training.workplace import load_examples
 
 
 @pytest.fixture
@@ -19,10 +19,10 @@ def varied_reward(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return workplace.write_workplace(tmp_path_factory.mktemp("workplace"))
+def place(workplace: Path) -> Path:
+    return workplace
 
 
 @pytest.fixture(scope="session")
 def examples(place: Path) -> Examples:
-    return workplace.load_examples(place)
+    return load_examples(place)

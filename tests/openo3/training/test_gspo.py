@@ -12,6 +12,8 @@ from trl import GRPOConfig, GRPOTrainer
 from openo3.core import rewards
 from openo3.core.rewards import RewardSettings, all_rewards
 from openo3.core.schema import STGR_TASKS, Task
+from openo3.model import engine
+from openo3.model.batch_size import CPU_MOST, TokensPerBatch
 from openo3.model.load import load_model, load_processor
 from openo3.training.examples import Examples
 from openo3.training.gspo import (
@@ -29,7 +31,7 @@ MIXED = [0, 0, 4, 4, 3, 3, 5, 5]  # key frames, an image, two clips
 def make(place: Path, examples: Examples, tmp_path: Path):
     """A trainer with the given settings changed."""
 
-    def trainer(tokens_per_batch: int = 32768, **changed: Any) -> GroundedGSPOTrainer:
+    def trainer(tokens_per_batch: TokensPerBatch = 32768, **changed: Any) -> GroundedGSPOTrainer:
         config = GRPOConfig(output_dir=str(tmp_path / "run"), **workplace.GSPO | changed)
         base = place / "data/models/base"
         made = gspo_trainer(
@@ -115,6 +117,22 @@ def test_batches_of_a_rollout_keep_the_order(make, tokens_per_batch: int) -> Non
     mask = rolled["completion_mask"].bool()
     theirs, _ = separate_rows(trainer, rolled)
     torch.testing.assert_close(rolled["sampling_per_token_logps"][mask], theirs[mask], atol=1e-4, rtol=1e-4)
+
+
+def test_a_number_of_tokens_that_was_found_is_kept_beside_the_checkpoints(
+    make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    found = make("auto")
+    ids = rollout(found)["completion_ids"]
+    tokens = found.engine.tokens_per_batch
+    assert 256 < tokens <= CPU_MOST
+    assert found.facts == {"steps_left_out": 0, "tokens_per_batch": tokens}
+    assert f"gspo: decodes {tokens:,} tokens at once" in capsys.readouterr().out
+    monkeypatch.setattr(engine, "fitting", lambda *_: 1)
+    resumed = make("auto")
+    assert torch.equal(rollout(resumed)["completion_ids"], ids)
+    assert resumed.engine.tokens_per_batch == tokens
+    assert make().facts == {"steps_left_out": 0}
 
 
 def test_scoring_in_batches_changes_nothing(make) -> None:

@@ -1,7 +1,6 @@
 """The private parts of TRL and transformers that openo3 uses have their expected signatures."""
 
 import ast
-import errno
 import inspect
 
 import pytest
@@ -10,7 +9,7 @@ from trl import GRPOTrainer, SFTTrainer
 
 from openo3.model.upstream import Seam, drift
 from openo3.training import gspo, nonfinite, sft
-from openo3.training.trl_compat import SEAMS, SharedPrompts, disk_problem
+from openo3.training.trl_compat import SEAMS, SharedPrompts, lost_process
 
 
 @pytest.mark.parametrize("seam", SEAMS, ids=lambda seam: seam.name)
@@ -36,9 +35,6 @@ def test_an_argument_that_trl_adds_is_not_swallowed() -> None:
         trainer._get_per_token_logps_and_entropies(None, ids, ids, 2, new_argument=1)
 
 
-def test_disk_errors_are_told_from_other_errors() -> None:
-    assert disk_problem(OSError(errno.ENOSPC, "No space left on device")) == "the disk is full"
-    assert "No such file" in disk_problem(FileNotFoundError(errno.ENOENT, "No such file or directory"))
-    assert disk_problem(RuntimeError("basic_ios::clear: iostream error")).startswith("torch.save: basic_ios")
-    assert disk_problem(RuntimeError("CUDA out of memory")) is None
-    assert disk_problem(ValueError("")) is None
+def test_a_lost_process_is_told_from_other_errors() -> None:
+    assert lost_process(RuntimeError("[gloo/transport/tcp/pair.cc:538] Connection closed by peer"))
+    assert not lost_process(RuntimeError("CUDA out of memory"))

@@ -15,6 +15,7 @@ from typing import Any
 GB = 1e9
 TEXT_SHARE = 1.2  # a prompt's tokens with its text, by those of its frames
 ANSWER_TOKENS = 500  # of a record with its reasoning
+FITS = 0.95  # the share of a GPU's memory that may be in use; the rest is for the longest batch
 
 UPDATE, CACHE, WHOLE = "activations", "cache of the rollout", "whole weights for the rollout"
 """What takes memory during an update alone, and the two that do so during a rollout alone."""
@@ -47,6 +48,8 @@ def gpu_memory_gb(
         states = 12 if zero else 8  # AdamW's two moments, and DeepSpeed's single precision weights
         parts["gradients"] = gradients * shape.billion_weights / (gpus if zero >= 2 else 1)
         parts["optimizer"] = states * shape.billion_weights / (gpus if zero >= 1 else 1)
+    else:
+        parts["adapter"] = _adapter_gb(block["lora"], shape)
     tokens = tokens_in_update(stage, blocks)
     parts[UPDATE] = tokens * _activation_bytes(trainer, shape) / GB
     if stage == "gspo":
@@ -56,12 +59,22 @@ def gpu_memory_gb(
     return parts
 
 
+def _adapter_gb(lora: Mapping[str, Any], shape: Shape) -> float:
+    """An adapter on all linear layers of the language model: in single precision its weights, gradients and
+    AdamW's two moments. A layer has queries, keys, values, outputs and three matrices of its MLP; each adds
+    `r` numbers for every input and every output."""
+    sides = 9 * shape.hidden + 2 * shape.kv_width + 3 * shape.intermediate
+    return 16 * lora.get("r", 8) * shape.layers * sides / GB  # 8 is peft's default
+
+
 def _rollout_gb(block: Mapping[str, Any], shape: Shape, zero: int, each_gb: float) -> dict[str, float]:
     trainer = block["trainer"]
     if trainer.get("use_vllm"):  # the defaults are TRL's
         colocated = trainer.get("vllm_mode", "colocate") == "colocate"
         return {"vLLM": trainer.get("vllm_gpu_memory_utilization", 0.3) * each_gb} if colocated else {}
     cached = block["data"].get("tokens_per_batch", 32768)
+    if cached == "auto":  # what is left
+        cached = 0
     parts = {CACHE: cached * shape.layers * 2 * shape.kv_width * 2 / GB}
     if zero == 3:
         parts[WHOLE] = 2 * shape.billion_weights
@@ -83,9 +96,13 @@ def checkpoints_gb(blocks: Mapping[str, Any], shape: Shape) -> float:
     for stage in ("sft", "gspo"):
         block = blocks[stage]
         kept = (block.get("keep_best") or 0) + max(1, block["trainer"].get("save_total_limit") or 1)
-        each = 0.1 if block.get("lora") else 14
-        sizes.append((kept + 1) * each * shape.billion_weights)  # the next is written before one goes
+        sizes.append((kept + 1) * checkpoint_gb(block, shape))  # the next is written before one goes
     return max(sizes) + 2 * 2 * shape.billion_weights  # and both trained models
+
+
+def checkpoint_gb(block: Mapping[str, Any], shape: Shape) -> float:
+    """Disk space in GB of one checkpoint of a stage: weights and the optimizer's states."""
+    return (0.1 if block.get("lora") else 14) * shape.billion_weights
 
 
 def zero_stage(trainer: Mapping[str, Any]) -> int:

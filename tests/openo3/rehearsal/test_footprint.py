@@ -1,13 +1,15 @@
 """Estimates computed by hand, and the direction in which each setting changes them."""
 
 import copy
+import re
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
-from openo3.cli import footprint
 from openo3.cli.doctor import Requirements
 from openo3.configuration import read_block, read_blocks
+from openo3.rehearsal import footprint
 from tools.code_deps import ROOT
 
 SHAPE = footprint.Shape(8.0, layers=30, hidden=4000, intermediate=16000, kv_width=500)
@@ -33,6 +35,12 @@ def test_estimates_match_a_calculation_by_hand(blocks: dict) -> None:
     sft = footprint.gpu_memory_gb("sft", blocks, SHAPE, gpus=8, each_gb=80)
     assert (sft["weights"], sft["gradients"], sft["optimizer"]) == (16.0, 2.0, 12.0)
     assert set(sft) == {"weights", "gradients", "optimizer", "activations"}
+
+
+def test_a_batch_size_that_finds_itself_takes_what_is_left(blocks: dict) -> None:
+    blocks["gspo"]["data"]["tokens_per_batch"] = "auto"
+    parts = footprint.gpu_memory_gb("gspo", blocks, SHAPE, gpus=8, each_gb=80)
+    assert parts["cache of the rollout"] == 0
 
 
 def test_rollout_and_update_memory_are_not_counted_together() -> None:
@@ -85,7 +93,26 @@ def test_checkpoints_include_the_optimizer(blocks: dict) -> None:
     assert footprint.checkpoints_gb(blocks, SHAPE) == 5 * 14 * 8 + 32
 
 
-@pytest.mark.parametrize("profile", ["open-o3-7b", "open-o3-8b"])
+def test_an_adapter_takes_the_place_of_gradients_and_optimizer(blocks: dict) -> None:
+    blocks["sft"] |= {"lora": {"r": 64}}
+    parts = footprint.gpu_memory_gb("sft", blocks, SHAPE, gpus=8, each_gb=80)
+    assert set(parts) == {"weights", "adapter", "activations"}
+    # by layer: q 8000, k and v 4500 each, o 8000, and 20000 for each of the three matrices of the MLP
+    assert parts["adapter"] == pytest.approx(16 * 64 * 30 * (8000 + 2 * 4500 + 8000 + 3 * 20000) / 1e9)
+
+
+def test_the_alternative_of_one_gpu_fits_its_card_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The 4B that comments of the profile name, on 40 GB."""
+    monkeypatch.chdir(ROOT)
+    blocks = read_blocks("profiles/one-gpu.yaml")
+    [written] = re.findall(r"# 4B:  (\{.*\})", Path("profiles/one-gpu.yaml").read_text())
+    shape = footprint.Shape(**YAML(typ="safe").load(written))
+    for stage in ("sft", "gspo"):
+        parts = footprint.gpu_memory_gb(stage, blocks, shape, 1, 40)
+        assert footprint.most_at_once_gb(parts) < 0.9 * 40
+
+
+@pytest.mark.parametrize("profile", ["open-o3-7b", "open-o3-8b", "one-gpu"])
 def test_the_large_profiles_fit_their_requested_gpus(profile: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     path = Path(f"profiles/{profile}.yaml")
