@@ -55,11 +55,11 @@ TRAINING_BYTES = 16
 CHECKPOINT_BYTES = 14
 """Disk for each weight with DeepSpeed: bfloat16, and single precision with AdamW's two moments."""
 
-KEYS: Mapping[str, type] = {
+KEYS: Mapping[str, type | tuple[type, ...]] = {
     "prompts": str,
     "launcher.train": str,
     "base_model.source": str,
-    "download.source": str,
+    "download.source": (str, list),
     "sample_frames.train": dict,
     "sft.data": dict,
     "sft.trainer": dict,

@@ -232,10 +232,10 @@ async def _asked(request: Request) -> Mapping[str, Any]:
 
 
 def _decision(asked: Mapping[str, Any]) -> Decision:
-    found = next((name for name in DECISIONS if name == asked.get("decision")), None)
-    if found is None:
-        raise invalid(f"decision: expected one of {', '.join(DECISIONS)}", "decision")
-    return found
+    for decision in DECISIONS:
+        if decision == asked.get("decision"):
+            return decision
+    raise invalid(f"decision: expected one of {', '.join(DECISIONS)}", "decision")
 
 
 def _line(value: Any, name: str) -> str:

@@ -170,7 +170,7 @@ def page(edits: bool = False, data: Mapping[str, Any] | None = None) -> str:
 
 def _inside(scripts: Sequence[str]) -> dict[str, Markup]:
     """The texts of the page's scripts and styles."""
-    player = dict(zip(("player.js", "player.css"), assets(), strict=True))
+    player: dict[str, str] = dict(zip(("player.js", "player.css"), assets(), strict=True))
     found = {}
     for name in (*scripts, *STYLES):
         package = "openo3.gallery" if name in SHARED else "openo3.review"

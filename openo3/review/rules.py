@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
@@ -54,14 +54,14 @@ class Checker:
 def outcomes(frame: pd.DataFrame, rules: Sequence[Rule]) -> Mapping[int, Outcome]:
     """As `suites.check`: the outcomes of the rules about facts that the frame has, by number of the rule."""
     return {
-        number: _outcome(frame[rule.column].dropna(), rule)
+        number: _outcome(cast(pd.Series, frame[rule.column].dropna()), rule)
         for number, rule in enumerate(rules)
         if rule.column in frame.columns
     }
 
 
 def _outcome(values: pd.Series, rule: Rule) -> Outcome:
-    broken = values[~_kept(values, rule.expectation)] if len(values) else values
+    broken = cast(pd.Series, values[~_kept(values, rule.expectation)]) if len(values) else values
     messages = {
         int(str(row)): rule.detail.format(value=value)
         for row, value in zip(broken.index, broken, strict=True)

@@ -49,7 +49,9 @@ def test_an_unknown_profile_and_an_unknown_model_are_refused(
     without_gpus: None, capsys: pytest.CaptureFixture
 ) -> None:
     assert cli.main(["rehearse", "--profile", "other"]) == 2
-    assert "no such profile; there are: open-o3-7b" in capsys.readouterr().err
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("openo3: profiles/other.yaml: no such profile; there are: ")
+    assert "open-o3-7b" in line
     unknown = request("open-o3-7b")
     unknown.blocks["base_model"]["source"] = "someone/model"
     with pytest.raises(RehearsalError, match=r"someone/model .* there are Qwen/Qwen2.5-VL-7B-Instruct"):
