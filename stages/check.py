@@ -12,10 +12,11 @@ from pathlib import Path
 
 from openo3.configuration import ConfigurationError, read_blocks
 from openo3.files.artifacts import atomic_file
+from openo3.files.import_closure import ROOT
 from stages.params import LOCKS, PARAMS, load_params, wrong
 from stages.prompts import load_prompts
 
-STAGES = ("base_model", "download", "validate", "sample_frames", "sft", "gspo", "evaluate", "report")
+STAGES = tuple(read_blocks(ROOT / "dvc.yaml")["stages"])
 CHECKED = LOCKS.parent / "checked-parameters"
 """The digest of the parameters and prompts that were last found good."""
 
