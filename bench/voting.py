@@ -33,7 +33,8 @@ def main() -> None:
     arguments = parser.parse_args()
     params = read_block("params.yaml", "evaluate", Params)
     _, prompts = load_prompts()
-    engine = load_engine(arguments.model, params, prompts)
+    work = tempfile.TemporaryDirectory()  # removed at the end of the process
+    engine = load_engine(arguments.model, params, prompts, Path(work.name))
     benchmark = registry.get(arguments.benchmark)
     records = benchmark.load(BENCH / f"{benchmark.name}.json")[: arguments.records]
     store, judge = FrameStore.open(FRAMES / benchmark.name), judges.load(params.judge, prompts)

@@ -235,11 +235,11 @@ def _street(draw: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
     _gradient(draw, _large((0, 0, 320, 70)), (150, 190, 224), (214, 226, 232))
     x = -10.0
     while x < 320:
-        width, top = rng.uniform(40, 70), rng.uniform(14, 40)
+        width, top = float(rng.uniform(40, 70)), float(rng.uniform(14, 40))
         colour = tuple(int(value) for value in rng.uniform(130, 190, 3))
         draw.rectangle(_large((x, top, x + width, 110)), fill=colour)
-        for left in np.arange(x + 6, x + width - 8, 14):
-            for upper in np.arange(top + 8, 96, 18):
+        for left in np.arange(x + 6, x + width - 8, 14).tolist():
+            for upper in np.arange(top + 8, 96, 18).tolist():
                 draw.rectangle(_large((left, upper, left + 7, upper + 10)), fill=(92, 104, 118))
         x += width
     draw.rectangle(_large((0, 104, 320, 120)), fill=(172, 168, 160))

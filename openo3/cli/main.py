@@ -18,6 +18,7 @@ COMMANDS = {
     "serve": "answer questions over HTTP, with a page for people",
     "annotate": "write training records for a folder of clips with a model behind an endpoint",
     "audit": "measure whether the evidence that a checkpoint cites matters",
+    "look": "show training records on their clips, and correct them",
     "gallery": "show every prediction of every checkpoint in the browser",
     "rewards": "score completions with the rewards",
     "score": "score the results of a benchmark",

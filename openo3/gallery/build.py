@@ -4,34 +4,29 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from openo3.core.failures import Failure
-from openo3.files.artifacts import atomic_directory, read_json, write_json
+from openo3.files.artifacts import atomic_directory, write_json
 from openo3.gallery import predictions
-from openo3.gallery.clips import FOLDER, Clip, Clips, Known
-from openo3.gallery.entries import MAX_LINE, answer_json, cut, failures_in, first_answer, record_json
+from openo3.gallery.clips import FOLDER, Clip, Clips, Known, known_again, read_known
+from openo3.gallery.entries import answer_json, failures_in, first_answer, record_json
+from openo3.gallery.paged import MAX_LINE, Pages, cut, write_assets, write_lists, write_script
 from openo3.gallery.predictions import GalleryError, Run
 from openo3.player.clip import megabytes
-from openo3.player.page import assets, script_json
 
 PAGE = "index.html"
 MARKER = "gallery.json"
 """Says that a folder is a gallery, which may be replaced, and which clips it has."""
 
-PAGE_BYTES = 256 << 10
-"""A file of answers is not made longer than this, unless a single record is."""
-
-LIST_RECORDS = 500
 _FILES = (PAGE, "gallery.js", "gallery.css")
 _OWN = re.compile(
-    r"index\.html|(?:gallery|player)\.(?:js|css)|gallery\.json|data/index\.js|data/[^/]+/(?:list|page)-\d+\.js"
+    r"index\.html|(?:gallery|browse|player)\.(?:js|css)|gallery\.json|data/index\.js|data/[^/]+/(?:list|page)-\d+\.js"
     r"|media/[0-9a-f]+\.\w+"
 )
 """The files that a gallery has: a folder with others is not replaced."""
@@ -75,7 +70,7 @@ def write(root: Path, out: Path, models: Sequence[str] | None = None) -> Summary
     counts: Counter[str] = Counter()
     clips: dict[str, Clip] = {}
     with atomic_directory(out) as folder:
-        store = Clips(root / "data/raw/media", folder, out, known, root / ".dvc/cache")
+        store = Clips(root / "data/raw/media", folder, out, known, lambda: [root / ".dvc/cache"])
         index = []
         for paths in found.values():
             runs = [predictions.read(path) for path in paths]
@@ -84,10 +79,9 @@ def write(root: Path, out: Path, models: Sequence[str] | None = None) -> Summary
             index.append(_write_benchmark(folder / "data", runs, store, clips))
             counts["records"] += index[-1]["records"]
             counts["predictions"] += sum(len(run.results) for run in runs)
-        _write_script(folder / "data/index.js", "index", {"benchmarks": index, "failures": _failures()})
-        _write_page(folder)
-        there = {clip.key: {"media": clip.media, "how": clip.how} for clip in clips.values() if clip.key}
-        write_json(folder / MARKER, {"gallery": 1, "clips": there})
+        write_script(folder / "data/index.js", "index", {"benchmarks": index, "failures": _failures()})
+        write_assets(folder, "openo3.gallery", _FILES)
+        write_json(folder / MARKER, {"gallery": 1, "clips": known_again(clips.values())})
     sizes = {path: path.stat().st_size for path in out.rglob("*") if path.is_file()}
     media = {path: size for path, size in sizes.items() if path.parent.name == FOLDER}
     linked = {Path(out, clip.media["url"]) for clip in clips.values() if clip.how == "linked"}
@@ -111,24 +105,7 @@ def _known(out: Path) -> Mapping[str, Known]:
     files = (str(path.relative_to(out)) for path in sorted(out.rglob("*")) if not path.is_dir())
     if other := next((name for name in files if not _OWN.fullmatch(name)), None):
         raise GalleryError(f"--out {out}: holds {other}, which is not the gallery's; move it elsewhere")
-    try:
-        clips = read_json(out / MARKER)["clips"].items()
-        return {
-            key: Known(media=_checked(clip["media"]), how=str(clip["how"]))
-            for key, clip in clips
-            if clip["media"]["url"]
-        }
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # all clips are looked at anew
-        return {}
-
-
-def _checked(media: Mapping[str, Any]) -> dict[str, Any]:
-    """A note of `described`, whose file may be damaged."""
-    width, height = media["size"]
-    end = media["duration_s"]
-    if not (width >= 1 and height >= 1 and (end is None or end > 0) and media["kind"] in ("video", "image")):
-        raise ValueError(f"not the facts of a clip: {media}")
-    return {"url": str(media["url"]), "kind": media["kind"], "size": [width, height], "duration_s": end}
+    return read_known(out / MARKER)
 
 
 def _write_benchmark(data: Path, runs: Sequence[Run], store: Clips, clips: dict[str, Clip]) -> dict[str, Any]:
@@ -140,7 +117,7 @@ def _write_benchmark(data: Path, runs: Sequence[Run], store: Clips, clips: dict[
         clips.update(bar)
     folder = data / benchmark.name
     folder.mkdir(parents=True)
-    pages, rows = _Pages(folder, benchmark.name), []
+    pages, rows = Pages(folder, benchmark.name), []
     with tqdm(
         enumerate(records), total=len(records), desc=f"{benchmark.name}: answers", unit="record"
     ) as bar:
@@ -148,15 +125,11 @@ def _write_benchmark(data: Path, runs: Sequence[Run], store: Clips, clips: dict[
             shown = _shown(runs, number, record, clips[str(record["media"])])
             rows.append(_row(shown, pages.add(shown)))
     pages.close()
-    lists = range(0, len(rows), LIST_RECORDS)
-    for number, start in enumerate(lists):
-        name = f"{benchmark.name}/list-{number:03d}"
-        _write_script(data / f"{name}.js", name, rows[start : start + LIST_RECORDS])
     return {
         "name": benchmark.name,
         "title": benchmark.title,
         "records": len(records),
-        "lists": len(lists),
+        "lists": write_lists(data, benchmark.name, rows),
         "runs": [{"model": run.model, "condition": run.condition, "label": run.label} for run in runs],
     }
 
@@ -190,47 +163,5 @@ def _row(shown: Mapping[str, Any], page: int) -> dict[str, Any]:
     }
 
 
-class _Pages:
-    """Records go into files of at most `PAGE_BYTES`, in order."""
-
-    def __init__(self, folder: Path, benchmark: str) -> None:
-        self._folder, self._benchmark = folder, benchmark
-        self._number, self._size, self._held = 0, 0, []
-
-    def add(self, record: Mapping[str, Any]) -> int:
-        """The number of the file that the record goes into."""
-        text = script_json(record)
-        if self._held and self._size + len(text) > PAGE_BYTES:
-            self.close()
-            self._number += 1
-        self._held.append(text)
-        self._size += len(text)
-        return self._number
-
-    def close(self) -> None:
-        """Write what is held."""
-        name = f"page-{self._number:04d}"
-        _write_call(self._folder / f"{name}.js", f"{self._benchmark}/{name}", f"[{','.join(self._held)}]")
-        self._size, self._held = 0, []
-
-
 def _failures() -> list[dict[str, str]]:
     return [{"key": one.key, "title": one.title, "meaning": one.meaning} for one in Failure]
-
-
-def _write_page(folder: Path) -> None:
-    for name, text in [*_own_files(), *zip(("player.js", "player.css"), assets(), strict=True)]:
-        (folder / name).write_text(text, encoding="utf-8")
-
-
-def _own_files() -> Iterator[tuple[str, str]]:
-    for name in _FILES:
-        yield name, (files("openo3.gallery") / name).read_text(encoding="utf-8")
-
-
-def _write_script(path: Path, name: str, value: Any) -> None:
-    _write_call(path, name, script_json(value))
-
-
-def _write_call(path: Path, name: str, json: str) -> None:
-    path.write_text(f"openo3Gallery.receive({script_json(name)}, {json});\n", encoding="utf-8")

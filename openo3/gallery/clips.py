@@ -1,4 +1,4 @@
-"""Clips beside the page: hard links to what browsers play, converted copies of the rest.
+"""Clips beside a page: hard links to what browsers play, converted copies of the rest.
 
 A clip's file is named by a digest, so nothing that an annotation calls its media leads out of the folder, and
 a clip that has not changed is taken from the gallery before.
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
-from openo3.files.artifacts import link_or_copy
+from openo3.files.artifacts import link_or_copy, read_json
 from openo3.files.safe_path import Root, UnsafePath, relative
 from openo3.media.probe import Media, MediaError, probe
 from openo3.player.clip import TooLarge, browser_container, described, playable
@@ -52,13 +52,40 @@ class Clip:
         return width, height
 
 
+def read_known(marker: Path) -> dict[str, Known]:
+    """The clips that an earlier page's `marker` file lists, by their keys; none if it cannot be read."""
+    try:
+        clips = read_json(marker)["clips"].items()
+        return {
+            key: Known(media=_checked(clip["media"]), how=str(clip["how"]))
+            for key, clip in clips
+            if clip["media"]["url"]
+        }
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # all clips are looked at anew
+        return {}
+
+
+def known_again(clips: Iterable[Clip]) -> dict[str, Known]:
+    """What `read_known` gives the next time."""
+    return {clip.key: Known(media={**clip.media}, how=clip.how) for clip in clips if clip.key}
+
+
 class Clips:
-    """Puts clips below `raw` into `folder / "media"`; `before` is an earlier gallery, `known` its clips."""
+    """Puts clips below `raw` into `folder / "media"`.
+
+    `before` is an earlier page's folder, `known` its clips. Links below `raw` may lead into the folders
+    that `trusted` gives.
+    """
 
     def __init__(
-        self, raw: Path, folder: Path, before: Path, known: Mapping[str, Known], cache: Path
+        self,
+        raw: Path,
+        folder: Path,
+        before: Path,
+        known: Mapping[str, Known],
+        trusted: Callable[[], Iterable[Path]],
     ) -> None:
-        self._root = Root(raw, lambda: [cache])
+        self._root = Root(raw, trusted)
         self._folder, self._before, self._known = folder, before, known
         (folder / FOLDER).mkdir()
 
@@ -66,9 +93,10 @@ class Clips:
         """Each media name with its clip, several at a time, in the order of the names."""
         listed = list(names)
         with ThreadPoolExecutor(max(1, os.cpu_count() or 1)) as pool:
-            yield from zip(listed, pool.map(self._clip, listed), strict=True)
+            yield from zip(listed, pool.map(self.clip, listed), strict=True)
 
-    def _clip(self, name: str) -> Clip:
+    def clip(self, name: str) -> Clip:
+        """The clip of one media name, put into the folder."""
         try:
             path = relative(name)
             status = self._root.find(path)
@@ -113,3 +141,12 @@ class Clips:
         file = f"{key}.{ending}"
         how = put(self._folder / FOLDER / file)
         return Clip(described(media, f"{FOLDER}/{file}"), key=key, how=how)
+
+
+def _checked(media: Mapping[str, Any]) -> dict[str, Any]:
+    """A note of `described`, whose file may be damaged."""
+    width, height = media["size"]
+    end = media["duration_s"]
+    if not (width >= 1 and height >= 1 and (end is None or end > 0) and media["kind"] in ("video", "image")):
+        raise ValueError(f"not the facts of a clip: {media}")
+    return {"url": str(media["url"]), "kind": media["kind"], "size": [width, height], "duration_s": end}

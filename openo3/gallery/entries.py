@@ -16,24 +16,10 @@ from openo3.core.failures import Ability, Failure, failures_of
 from openo3.core.geometry import BoxSpace, pixels
 from openo3.core.reading import final_answer, read_times, read_where
 from openo3.core.schema import Box
+from openo3.gallery.paged import MAX_LINE, cut
 from openo3.gallery.predictions import Run, Said
 from openo3.inference.evidence_json import claim_json, evidence_json
 from openo3.inference.transcript import without_tags
-
-MAX_TEXT = 20_000
-"""Characters that are kept of one text; what is cut is marked."""
-
-MAX_LINE = 160
-"""Characters of a text in a list."""
-
-
-def cut(text: str, most: int = MAX_TEXT) -> str:
-    """The text, or its beginning with the mark `…`.
-
-    >>> cut("evidence", 4)
-    'evi…'
-    """
-    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def record_json(benchmark: Benchmark, record: Mapping[str, Any]) -> dict[str, Any]:

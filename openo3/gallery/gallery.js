@@ -5,61 +5,22 @@
 
      #b=vstar&r=12&left=gspo:greedy&right=base:plain&part=when&fail=late,unread&low=0&high=0.5&find=red&order=worst
 
-   Data files are scripts that call `openo3Gallery.receive(name, value)`: that also works from disk. All texts
-   come from models and annotations; they become text nodes and nothing else. */
-globalThis.openo3Gallery = (() => {
-  const ROW = 76; // pixels of a row in the list, as in gallery.css
-  const SPARE = 6; // rows kept beside the visible ones
+   All texts come from models and annotations; they become text nodes and nothing else. */
+(() => {
+  const { find, make, load, loadPage, loadRows, listOf } = openo3Browse;
+  const ROW = 76; // pixels of a row in the list, as in browse.css
   const BINS = 20;
-  const PAGES_KEPT = 12;
   const SAVE_MS = 200; // after the last letter that was typed, the address is written
   const FAILURE_NONE = "none", CORRECT = "Correct";
   const ORDERS = {
     number: "in order", worst: "worst first", best: "best first", lost: "left most behind", gained: "left most ahead",
   };
 
-  const find = (selector) => document.querySelector(selector);
-  const make = (tag, style, ...content) => {
-    const made = document.createElement(tag);
-    if (style) made.className = style;
-    made.append(...content.filter((one) => one !== null && one !== undefined));
-    return made;
-  };
   const written = (score) => (typeof score === "number" ? score.toFixed(2) : "–");
   const shade = (element, score) => {
     element.style.setProperty("--score", typeof score === "number" ? score : 0);
     element.classList.toggle("no-score", typeof score !== "number");
     return element;
-  };
-
-  // ---- data files -------------------------------------------------------------------------------------------
-
-  const waiting = new Map();
-  const receive = (name, value) => waiting.get(name)?.resolve(value);
-  const load = (name) => {
-    if (!waiting.has(name)) {
-      const entry = {};
-      entry.promise = new Promise((resolve, reject) => {
-        const script = document.createElement("script");
-        const done = (settle) => (value) => { script.remove(); settle(value); };
-        entry.resolve = done(resolve);
-        script.src = `data/${name.split("/").map(encodeURIComponent).join("/")}.js`;
-        script.onerror = done(() => { waiting.delete(name); reject(new Error(`data/${name}.js cannot be loaded`)); });
-        document.head.append(script);
-      });
-      waiting.set(name, entry);
-    }
-    return waiting.get(name).promise;
-  };
-  /** Answers are kept for the last few pages only. */
-  const loadPage = (benchmark, number) => {
-    const name = `${benchmark.name}/page-${String(number).padStart(4, "0")}`;
-    const promise = load(name), entry = waiting.get(name);
-    waiting.delete(name);
-    waiting.set(name, entry); // the last one used is the last one in order
-    const pages = [...waiting.keys()].filter((key) => key.includes("/page-"));
-    for (const old of pages.slice(0, -PAGES_KEPT)) waiting.delete(old);
-    return promise;
   };
 
   // ---- state ------------------------------------------------------------------------------------------------
@@ -126,7 +87,7 @@ globalThis.openo3Gallery = (() => {
       if (benchmark?.name !== state.benchmark) await openBenchmark();
       if (own !== turn) return;
       if (!changed || !("record" in changed || "part" in changed) || Object.keys(changed).length > 1) filter();
-      drawList();
+      list.draw();
       await showRecord(own);
     } catch (error) {
       if (own === turn) notice(error.message);
@@ -135,11 +96,10 @@ globalThis.openo3Gallery = (() => {
 
   const openBenchmark = async () => {
     const next = index.benchmarks.find((one) => one.name === state.benchmark);
-    const names = Array.from({ length: next.lists }, (_, k) => `${next.name}/list-${String(k).padStart(3, "0")}`);
-    const lists = await Promise.all(names.map(load));
+    const found = await loadRows(next.name, next.lists);
     if (state.benchmark !== next.name) return;
     benchmark = next;
-    rows = lists.flat();
+    rows = found;
     rows.forEach((row, number) => {
       row.number = number;
       row.search ??= [`#${number}`, row.question, row.truth, row.labels, ...Object.values(row.runs).map((run) => run[2])].join("\n").toLowerCase();
@@ -225,61 +185,24 @@ globalThis.openo3Gallery = (() => {
     );
   };
 
-  // ---- the list: only what is visible is in the document ----------------------------------------------------
+  // ---- the list ---------------------------------------------------------------------------------------------
 
-  const list = find(".records"), space = find(".records .space");
-  const place = { top: 0, height: 0 };
-  const measure = () => {
-    Object.assign(place, { top: list.scrollTop, height: list.clientHeight });
-    if (benchmark) drawList();
-  };
-
-  const drawList = () => {
-    space.style.height = `${shown.length * ROW}px`;
-    // asking for these after each change would lay the page out twice
-    const from = Math.max(0, Math.floor(place.top / ROW) - SPARE);
-    const until = Math.min(shown.length, Math.ceil((place.top + place.height) / ROW) + SPARE);
+  const rowOf = (row) => {
     const left = runOf(state.left), right = state.right ? runOf(state.right) : -1;
-    space.replaceChildren();
-    for (let k = from; k < until; k += 1) space.append(rowOf(shown[k], k, left, right));
-    const active = shown.findIndex((row) => row.number === state.record);
-    if (active >= from && active < until) list.setAttribute("aria-activedescendant", `row-${state.record}`);
-    else list.removeAttribute("aria-activedescendant");
-    if (!shown.length) space.append(make("p", "empty", "No record fits these filters."));
-  };
-
-  const rowOf = (row, k, left, right) => {
-    const option = make("div", "row", make("p", "question", row.question || "(no question)"));
+    const option = make("div", "", make("p", "question", row.question || "(no question)"));
     const failed = row.runs[left][1].map((key) => index.failures.find((one) => one.key === key)?.title);
     const pills = make("span", "pills");
     for (const [side, run] of [["left", left], ["right", right]]) {
       if (run >= 0) pills.append(shade(make("span", `pill ${side}`, written(row.runs[run]?.[0])), row.runs[run]?.[0]));
     }
     option.append(make("p", "facts", `${row.number} · ${failed.join(", ") || CORRECT}`), pills);
-    option.id = `row-${row.number}`;
-    option.setAttribute("role", "option");
-    option.setAttribute("aria-selected", String(row.number === state.record));
-    option.setAttribute("aria-setsize", shown.length);
-    option.setAttribute("aria-posinset", k + 1);
-    option.style.top = `${k * ROW}px`;
-    option.addEventListener("click", () => change({ record: row.number }, true));
     return option;
   };
 
-  /** Go to another place of the filtered list; a record that is not in it counts as before its beginning. */
-  const move = (where) => {
-    if (!shown.length) return;
-    const now = shown.findIndex((row) => row.number === state.record);
-    const next = Math.min(shown.length - 1, Math.max(0, where(now)));
-    change({ record: shown[next].number });
-    reveal(next);
-  };
-
-  const reveal = (k) => {
-    const top = k * ROW;
-    if (top < list.scrollTop) list.scrollTop = top;
-    else if (top + ROW > list.scrollTop + list.clientHeight) list.scrollTop = top + ROW - list.clientHeight;
-  };
+  const list = listOf({
+    element: find(".records"), rowHeight: ROW, rows: () => shown, rowOf, chosen: () => state.record,
+    choose: (row, step) => change({ record: row.number }, step), empty: "No record fits these filters.",
+  });
 
   // ---- one record -------------------------------------------------------------------------------------------
 
@@ -292,11 +215,7 @@ globalThis.openo3Gallery = (() => {
   };
 
   const stop = () => {
-    for (const video of main.querySelectorAll("video")) {
-      video.pause();
-      video.removeAttribute("src");
-      video.load(); // browsers hold few decoders at once
-    }
+    openo3Browse.stop(main);
     players = [];
   };
 
@@ -305,10 +224,10 @@ globalThis.openo3Gallery = (() => {
       if (!shown.length) return notice("No record fits these filters.");
       state.record = shown[0].number;
       history.replaceState(null, "", addressOf(state));
-      drawList();
+      list.draw();
     }
     const row = rows[state.record];
-    const page = await loadPage(benchmark, row.page);
+    const page = await loadPage(benchmark.name, row.page);
     if (own !== turn) return;
     const record = page.find((one) => one.number === state.record);
     const sides = ["left", "right"].filter((side) => state[side]);
@@ -455,7 +374,7 @@ globalThis.openo3Gallery = (() => {
       tab.addEventListener("click", () => {
         history.pushState(null, "", `#b=${encodeURIComponent(one.name)}`);
         state = readAddress();
-        list.scrollTop = place.top = 0;
+        list.restart();
         show();
       });
       return tab;
@@ -485,17 +404,13 @@ globalThis.openo3Gallery = (() => {
     find("input[name=text]").addEventListener("input", (event) => filtered({ text: event.target.value }));
     find(".help-button").addEventListener("click", () => find("dialog").showModal());
     find("[data-skip]").addEventListener("click", (event) => { event.preventDefault(); main.focus(); });
-    list.addEventListener("scroll", measure, { passive: true });
-    new ResizeObserver(measure).observe(list);
-    measure();
-    list.addEventListener("keydown", moveInList);
     document.addEventListener("keydown", press);
     for (const name of ["popstate", "hashchange"]) addEventListener(name, follow);
   };
 
   /** A filter changed: the list begins anew, the record stays. */
   const filtered = (changed) => {
-    if (place.top) list.scrollTop = place.top = 0;
+    list.restart();
     change(changed);
   };
 
@@ -503,30 +418,18 @@ globalThis.openo3Gallery = (() => {
     const next = readAddress();
     if (addressOf(next) === addressOf(state)) return;
     state = next;
-    show().then(() => reveal(Math.max(0, shown.findIndex((row) => row.number === state.record))));
-  };
-
-  const moveInList = (event) => {
-    if (event.ctrlKey || event.altKey || event.metaKey) return;
-    const page = Math.max(1, Math.floor(list.clientHeight / ROW) - 1);
-    const moves = {
-      ArrowDown: (now) => now + 1, ArrowUp: (now) => now - 1, PageDown: (now) => now + page, PageUp: (now) => now - page,
-      Home: () => 0, End: () => shown.length - 1,
-    };
-    if (!(event.key in moves)) return;
-    event.preventDefault();
-    move(moves[event.key]);
+    show().then(() => list.reveal());
   };
 
   const press = (event) => {
     if (event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented || find("dialog").open) return;
     if (event.target.closest("input, select, textarea")) {
-      if (event.key === "Escape") list.focus();
+      if (event.key === "Escape") find(".records").focus();
       return;
     }
     const tabs = [...main.querySelectorAll(".parts button")];
-    if (event.key === "j") move((now) => now + 1);
-    else if (event.key === "k") move((now) => now - 1);
+    if (event.key === "j") list.move((now) => now + 1);
+    else if (event.key === "k") list.move((now) => now - 1);
     else if (event.key === "/") find("input[name=text]").focus();
     else if (event.key === "?") find("dialog").showModal();
     else if (event.key === "x" && state.right) change({ left: state.right, right: state.left }, true);
@@ -552,8 +455,6 @@ globalThis.openo3Gallery = (() => {
     index = value;
     begin();
     state = readAddress();
-    return show().then(() => reveal(Math.max(0, shown.findIndex((row) => row.number === state.record))));
+    return show().then(() => list.reveal());
   }).catch((error) => notice(error.message));
-
-  return { receive };
 })();

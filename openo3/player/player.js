@@ -7,8 +7,9 @@
 
    `data` is the JSON of an answer (`openo3 ask --json`) with `media`: {url, kind: "video" or "image",
    size: [W, H], duration_s}. While `data.partial` is true, the answer is still being written. Where the truth
-   is known, `truth` is {name, spans: [[start_s, end_s]], boxes: [{time_s, boxes: [[x1, y1, x2, y2]]}]},
-   normalised: it is drawn beside what is claimed. Texts come from a model: they become text nodes and nothing
+   is known, `truth` is {title, spans: [[start_s, end_s]], boxes: [{time_s, name, boxes: [[x1, y1, x2, y2]]}]},
+   normalised: it is drawn beside what is claimed, under the names of its objects or else its title, by default
+   "truth". Texts come from a model: they become text nodes and nothing
    else. */
 globalThis.openo3Player = (() => {
   const SOLID_S = 0.15; // so near to a claim's time, its box is drawn as claimed
@@ -75,10 +76,17 @@ globalThis.openo3Player = (() => {
     return { claims, objects: [...objects.values()] };
   };
 
-  /** The true boxes as an object that is drawn like a claimed one. */
+  /** The true boxes as objects that are drawn like claimed ones, and their title. */
   const readTruth = (truth) => {
-    const timed = (truth?.boxes ?? []).map((one) => ({ time: one.time_s, boxes: readBoxes(one) }));
-    return { name: String(truth?.name ?? ""), timed: timed.filter((one) => finite(one.time)).sort((a, b) => a.time - b.time) };
+    const title = String(truth?.title ?? "truth"), named = new Map();
+    for (const one of truth?.boxes ?? []) {
+      if (!finite(one.time_s)) continue;
+      const name = String(one.name ?? title);
+      if (!named.has(name)) named.set(name, { name, timed: [] });
+      named.get(name).timed.push({ time: one.time_s, boxes: readBoxes(one) });
+    }
+    for (const object of named.values()) object.timed.sort((a, b) => a.time - b.time);
+    return { title, objects: [...named.values()] };
   };
 
   /** What is drawn of an object at a time: {claim, boxes, style}. Between two claims with equally many boxes
@@ -223,12 +231,12 @@ globalThis.openo3Player = (() => {
         if (!playing()) marks.push({ claim: selected, boxes: selected.boxes, style: selected.problem ? "doubtful" : "claimed" });
       }
       drawn.replaceChildren();
-      if (!image && truth.timed.length) {
-        for (const { boxes } of drawnAt(truth, time)) {
+      for (const object of image ? [] : truth.objects) {
+        for (const { boxes } of drawnAt(object, time)) {
           for (const box of boxes.map(visible).filter(Boolean)) {
             const mark = make("div", "o3-mark o3-true");
             place(mark, box);
-            mark.append(make("span", "o3-label o3-inside", "truth"));
+            mark.append(make("span", "o3-label o3-inside", object.name));
             drawn.append(mark);
           }
         }
@@ -388,13 +396,20 @@ globalThis.openo3Player = (() => {
       const end = duration();
       timeline.hidden = controls.hidden = media.kind === "image" || !url;
       if (timeline.hidden || !end) return;
-      for (const [name, listed] of [["truth", data.truth?.spans], ["answer", data.spans]]) {
+      const boxed = [...new Set(truth.objects.flatMap((object) => object.timed.map((one) => one.time)))];
+      for (const [kind, name, listed, times] of [["truth", truth.title, data.truth?.spans, boxed], ["answer", "answer", data.spans, []]]) {
         const spans = (listed ?? []).filter((span) => span.every(finite));
-        const track = spans.length ? lane(name, `o3-spans o3-of-${name}`) : null;
+        const track = spans.length || times.length ? lane(name, `o3-spans o3-of-${kind}`) : null;
         for (const [start, stop] of spans) {
           const bar = make("i", "o3-span");
           Object.assign(bar.style, { left: percent(start / end), width: percent((Math.min(stop, end) - start) / end) });
           track.append(bar);
+        }
+        for (const time of times) {
+          const dot = make("i", "o3-dot");
+          dot.classList.toggle("o3-late", time > end + 0.05);
+          dot.style.left = percent(time / end);
+          track.append(dot);
         }
       }
       const timed = objects.filter((object) => object.timed.length || object.late.length);
@@ -442,7 +457,8 @@ globalThis.openo3Player = (() => {
     const refresh = () => {
       ({ claims, objects } = readClaims(data, duration() || null));
       truth = readTruth(data.truth);
-      legendOfTruth.hidden = !truth.timed.length;
+      legendOfTruth.hidden = !truth.objects.length;
+      legendOfTruth.lastChild.textContent = truth.title;
       if (selected) selected = claims[selected.index] ?? null;
       question.textContent = data.question ?? "";
       question.hidden = !data.question;

@@ -36,7 +36,7 @@ def embedded_page(text: str) -> str:
     return str(Markup(frame).format(text, _HEIGHT))
 
 
-def open_in_browser(file: Path) -> None:
-    """Open a page if there is a screen; a browser inside the terminal would take it over."""
+def open_in_browser(page: Path | str) -> None:
+    """Open a file or an address if there is a screen; a browser inside the terminal would take it over."""
     if sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
-        webbrowser.open(file.resolve().as_uri())
+        webbrowser.open(page if isinstance(page, str) else page.resolve().as_uri())

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -30,10 +30,11 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.types import Receive, Scope, Send
 
 from openo3.inference.model import Model
+from openo3.serving.bodies import limited, read_body
 from openo3.serving.chat import Chat, parse
-from openo3.serving.clips import Clips, too_large
+from openo3.serving.clips import Clips
 from openo3.serving.decoders import Decoder, decoder_of
-from openo3.serving.errors import ApiError
+from openo3.serving.errors import ApiError, refuse
 from openo3.serving.examples import Examples
 from openo3.serving.limits import ServingLimits
 from openo3.serving.prepare import Preparing
@@ -96,10 +97,8 @@ def create_app(
 
     app = FastAPI(title="openo3", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.include_router(ROUTES)
-    app.add_exception_handler(ApiError, _refuse)
-    app.add_exception_handler(HTTPException, _refuse)
-    app.add_exception_handler(RequestValidationError, _refuse)
-    app.add_exception_handler(ClientDisconnect, _refuse)
+    for kind in (ApiError, HTTPException, RequestValidationError, ClientDisconnect):
+        app.add_exception_handler(kind, refuse)
     app.add_middleware(Guard, api_key=access.api_key, open_paths=frozenset(ASSETS))
     return app
 
@@ -172,7 +171,11 @@ async def chat_completions(request: Request) -> Response:
     try:
         if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
             raise ApiError(415, "the body must be application/json")
-        chat = parse(await _body(request, server.limits), server.name, server.limits)
+        chat = parse(
+            await read_body(request, server.limits.request_bytes, server.limits.body_s),
+            server.name,
+            server.limits,
+        )
         claimed = server.clips.claim(chat.source) if chat.source else None
         if chat.stream:
             events = _Events(_streamed(server, job, chat, claimed), server, job, claimed)
@@ -318,18 +321,6 @@ def _model(server: Server) -> dict[str, Any]:
     return {"id": server.name, "object": "model", "created": server.started, "owned_by": "openo3"}
 
 
-async def _refuse(request: Request, error: Exception) -> Response:
-    """Every refusal has the form of OpenAI's."""
-    if isinstance(error, HTTPException):
-        error = ApiError(error.status_code, str(error.detail))
-    elif isinstance(error, RequestValidationError):  # of what is in the path
-        error = ApiError(404, "not found")
-    elif isinstance(error, ClientDisconnect):
-        error = ApiError(499, "the client has gone")
-    assert isinstance(error, ApiError)
-    return error.response()
-
-
 def _failed(error: Exception) -> ApiError:
     if isinstance(error, Late):
         return ApiError(504, str(error), code="timeout")
@@ -338,21 +329,9 @@ def _failed(error: Exception) -> ApiError:
     return ApiError(500, f"the model failed: {' '.join(str(error).split())[:200]}")
 
 
-async def _body(request: Request, limits: ServingLimits) -> bytes:
-    """Raises `ApiError` for a body that is too large or too slow."""
-    pieces = []
-    try:
-        async with asyncio.timeout(limits.body_s):
-            async for piece in _limited(request, limits.request_bytes):
-                pieces.append(piece)
-    except TimeoutError:
-        raise ApiError(408, f"the request took longer than {limits.body_s:g} s to arrive") from None
-    return b"".join(pieces)
-
-
 async def _form(request: Request, limits: ServingLimits) -> FormData:
     """The multipart form of an upload. Raises `ApiError`."""
-    pieces = _limited(request, limits.clip_bytes, _FORM_BYTES)
+    pieces = limited(request, limits.clip_bytes, _FORM_BYTES)
     parser = MultiPartParser(request.headers, pieces, max_files=1, max_fields=8)
     try:
         async with asyncio.timeout(limits.body_s):
@@ -361,19 +340,6 @@ async def _form(request: Request, limits: ServingLimits) -> FormData:
         raise ApiError(400, f"not a multipart form: {error}"[:200]) from None
     except TimeoutError:
         raise ApiError(408, f"the upload took longer than {limits.body_s:g} s") from None
-
-
-async def _limited(request: Request, most: int, around: int = 0) -> AsyncGenerator[bytes, None]:
-    """The body, of at most `most` bytes and `around` for what they are wrapped in."""
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > most + around:
-        raise too_large(most)
-    size = 0
-    async for piece in request.stream():
-        size += len(piece)
-        if size > most + around:
-            raise too_large(most)
-        yield piece
 
 
 async def _pieces(file: UploadFile) -> AsyncIterator[bytes]:

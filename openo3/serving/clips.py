@@ -23,7 +23,7 @@ from openo3.fetch.http import Http
 from openo3.fetch.one_file import LIMITS, https_host, transfer
 from openo3.fetch.plan import FetchError
 from openo3.serving.chat import Source
-from openo3.serving.errors import ApiError, invalid
+from openo3.serving.errors import ApiError, invalid, too_large
 from openo3.serving.limits import ServingLimits
 
 _LONGEST_URL = 2000
@@ -194,7 +194,3 @@ def data_of(url: str, most: int) -> bytes:
     if len(content) > most:
         raise too_large(most)
     return content
-
-
-def too_large(most: int) -> ApiError:
-    return ApiError(413, f"more than {most / 1e6:g} MB", code="too_large")

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from starlette.responses import JSONResponse
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
 
 TYPES = {
     400: "invalid_request_error",
@@ -52,3 +55,20 @@ class ApiError(Exception):
 def invalid(message: str, param: str | None = None, code: str | None = None) -> ApiError:
     """The request itself is wrong."""
     return ApiError(400, message, param=param, code=code)
+
+
+def too_large(most: int) -> ApiError:
+    """A body of more than `most` bytes."""
+    return ApiError(413, f"more than {most / 1e6:g} MB", code="too_large")
+
+
+async def refuse(_: Request, error: Exception) -> Response:
+    """The handler of an application's refusals: every one has the form of OpenAI's."""
+    if isinstance(error, HTTPException):
+        error = ApiError(error.status_code, str(error.detail))
+    elif isinstance(error, RequestValidationError):  # of what is in the path
+        error = ApiError(404, "not found")
+    elif isinstance(error, ClientDisconnect):
+        error = ApiError(499, "the client has gone")
+    assert isinstance(error, ApiError)
+    return error.response()

@@ -45,6 +45,7 @@ INSIDE = {
     "serving": MEDIA | {"model", "inference", "fetch", "shapes", "player"},
     "gallery": MEDIA | RECORDS | {"benchmarks", "inference", "player"},
     "audit": MEDIA | RECORDS | {"benchmarks", "gallery", "inference", "model", "report", "training"},
+    "review": MEDIA | RECORDS | {"fetch", "gallery", "inference", "player", "serving", "validation"},
     "cli": MEDIA
     | RECORDS
     | {

@@ -26,6 +26,9 @@ KEYS = {
     "ArrowRight": ("ArrowRight", 39),
     "ArrowDown": ("ArrowDown", 40),
     "End": ("End", 35),
+    "Delete": ("Delete", 46),
+    "Escape": ("Escape", 27),
+    **{letter: (f"Key{letter.upper()}", ord(letter.upper())) for letter in "aenrsuw"},
     "j": ("KeyJ", 74),
     "x": ("KeyX", 88),
     "2": ("Digit2", 50),
@@ -149,6 +152,23 @@ class Page:
         for kind in ("mousePressed", "mouseReleased"):
             at = {"x": place[0], "y": place[1], "button": "left", "clickCount": 1}
             self.call("Input.dispatchMouseEvent", {"type": kind, **at})
+
+    def drag(self, selector: str, by: tuple[float, float]) -> None:
+        """Press on the middle of an element, move by so many pixels, and let go."""
+        place = self.run(
+            f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
+            "e.scrollIntoView({block: 'center'});"
+            "const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; })()"
+        )
+        for kind, share in (
+            ("mousePressed", 0),
+            ("mouseMoved", 0.5),
+            ("mouseMoved", 1),
+            ("mouseReleased", 1),
+        ):
+            at = {"x": place[0] + share * by[0], "y": place[1] + share * by[1]}
+            held = {"button": "left", "buttons": 1, "clickCount": 1}
+            self.call("Input.dispatchMouseEvent", {"type": kind, **at, **held})
 
     def screenshot(self, path: Path) -> None:
         whole = {"format": "png", "captureBeyondViewport": True}

@@ -15,7 +15,8 @@ from openo3.benchmarks.registry import BENCHMARKS
 from openo3.cli.main import main
 from openo3.core.geometry import RELATIVE_1000
 from openo3.files.artifacts import read_json, read_jsonl, write_json, write_jsonl
-from openo3.gallery.build import PAGE_BYTES, write
+from openo3.gallery.build import write
+from openo3.gallery.paged import PAGE_BYTES
 from openo3.gallery.predictions import GalleryError
 from openo3.report.examples import gallery_address
 from openo3.report.inputs import Inputs
@@ -128,7 +129,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 def data(path: Path):
     """The value that a data file gives to the page."""
-    text = path.read_text(encoding="utf-8").removeprefix("openo3Gallery.receive(").rstrip(";\n")[:-1]
+    text = path.read_text(encoding="utf-8").removeprefix("openo3Browse.receive(").rstrip(";\n")[:-1]
     return json.loads(text[text.index(",") + 1 :])
 
 
