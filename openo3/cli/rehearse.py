@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     from openo3.rehearsal.launch import StageFailed
     from openo3.rehearsal.rehearse import RehearsalError, Request, rehearse
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the running stage is ended too
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the running stage is ended too
     try:
         path = profile_path(arguments.profile)
         request = Request(
@@ -65,6 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
         found = rehearse(request, _say())
     except (ConfigurationError, RehearsalError, StageFailed) as error:
         return refuse(error)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     if arguments.json:
         print(json.dumps(as_json(found), indent=2))
     else:
