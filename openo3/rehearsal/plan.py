@@ -131,7 +131,8 @@ def processes(launcher: str, root: Path) -> int:
     if "accelerate" in words and "--config_file" in after:
         from accelerate.commands.config.config_args import load_config_from_file  # seconds, so only here
 
-        return load_config_from_file(str(root / after["--config_file"])).num_processes
+        config: Any = load_config_from_file(str(root / after["--config_file"]))
+        return config.num_processes
     return 1
 
 

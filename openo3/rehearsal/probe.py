@@ -207,8 +207,9 @@ def _count(model: Any, passed: dict[str, int]) -> None:
         if torch.is_grad_enabled() and module.training:
             passed["patches"] += (args[0] if args else kwargs["hidden_states"]).shape[0]
 
-    whole.model.language_model.register_forward_pre_hook(tokens, with_kwargs=True)
-    whole.model.visual.register_forward_pre_hook(patches, with_kwargs=True)
+    inner: Any = whole.model
+    inner.language_model.register_forward_pre_hook(tokens, with_kwargs=True)
+    inner.visual.register_forward_pre_hook(patches, with_kwargs=True)
 
 
 def _watch_checkpoints(clock: Clock) -> None:
