@@ -96,7 +96,8 @@ def take(root: Path, folder: Path, least: Mapping[str, int], seed: int = 0) -> N
 def make_world(folder: Path, world: World, seed: int = 0) -> None:
     """Write annotations and media into `folder`, in the layout that the source `local` reads."""
     files: dict[str, list[dict[str, Any]]] = {
-        name: [] for name in ("STGR-SFT.json", "STGR-RL.json", "V_STaR_test.json", "TVGBench.json")
+        name: []
+        for name in ("STGR-SFT.json", "STGR-RL.json", *(each.file for each in benchmarks.WORLD_BENCHMARKS))
     }
     writes = []
     for index in range(world.videos):
@@ -115,15 +116,13 @@ def make_world(folder: Path, world: World, seed: int = 0) -> None:
         time_s = clip.frame_time(frame)
         path = folder / "images" / row["image_path"]
         writes.append(partial(media_files.write_picture, path, clip.scene, time_s))
-    for split, name, records in (
-        ("vstar", "V_STaR_test.json", benchmarks.vstar_records),
-        ("tvgbench", "TVGBench.json", benchmarks.tvgbench_records),
-    ):
+    for made in benchmarks.WORLD_BENCHMARKS:
         for index in range(world.benchmark_videos):
-            clip = _clip(seed, split, index, world.size, world.benchmark_scale)
-            files[name] += records(clip, world.records_per_video)
-            writes.append(partial(media_files.write_video, folder / f"{split}/{clip.name}.mp4", clip.scene))
-    for name in ("videos", "kfs", "images", "vstar", "tvgbench"):
+            clip = _clip(seed, made.name, index, world.size, world.benchmark_scale)
+            files[made.file] += made.records(clip, world.records_per_video)
+            path = folder / f"{made.name}/{clip.name}.mp4"
+            writes.append(partial(media_files.write_video, path, clip.scene))
+    for name in ("videos", "kfs", "images", *(each.name for each in benchmarks.WORLD_BENCHMARKS)):
         (folder / name).mkdir(parents=True, exist_ok=True)
     with (
         ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool,

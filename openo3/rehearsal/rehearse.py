@@ -45,6 +45,7 @@ from openo3.rehearsal.projection import (
 )
 from openo3.rehearsal.timings import Asked, Training
 from openo3.shapes import ShapesConfig
+from openo3.shapes.benchmarks import WORLD_BENCHMARKS
 
 SHIPPED = Path("data/tiny-qwen3-vl")
 RECORDS = 12  # of each benchmark
@@ -491,7 +492,7 @@ class _Made:
         if download["source"] == "shapes":
             full, made = _shapes(download), _world(download, self._needed)[0]
             times = full.videos / made.videos
-            clips = {"vstar": full.benchmark_videos, "tvgbench": full.benchmark_videos // 2}
+            clips = {each.name: full.benchmark_videos // each.of_clips for each in WORLD_BENCHMARKS}
             return Counts(
                 f"the world of the profile, {full.videos:,} clips and {full.images:,} pictures",
                 round(packs * times), round(prompts * times),
@@ -502,7 +503,7 @@ class _Made:
             return Counts(
                 f"the published files, {published['sft']:,} and {published['rl']:,} records",
                 round(packs * published["sft"] / len(sft)), published["rl"],
-                {name: published[name] for name in ("vstar", "tvgbench")},
+                {each.name: published[each.name] for each in WORLD_BENCHMARKS},
             )  # fmt: skip
         return None
 

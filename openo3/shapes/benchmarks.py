@@ -7,7 +7,8 @@ family (a key of `questions.FAMILIES`), which is the record's `qsemtype`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -35,6 +36,23 @@ def tvgbench_records(clip: Clip, count: int) -> list[Record]:
         }
         for subject in _subjects(clip, count, FAMILIES)
     ]
+
+
+@dataclass(frozen=True)
+class WorldBenchmark:
+    """A benchmark about the world's clips. `name` is also the folder of its media, `records` makes the records
+    of a clip, and one in `of_clips` of the benchmark clips is for it."""
+
+    name: str
+    file: str
+    records: Callable[[Clip, int], list[Record]]
+    of_clips: int = 1
+
+
+WORLD_BENCHMARKS = (
+    WorldBenchmark("vstar", "V_STaR_test.json", vstar_records),
+    WorldBenchmark("tvgbench", "TVGBench.json", tvgbench_records, of_clips=2),
+)
 
 
 def _subjects(clip: Clip, count: int, families: Iterable[str]) -> list[Subject]:

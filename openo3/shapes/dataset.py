@@ -95,15 +95,12 @@ def _add_training(world: World, config: ShapesConfig) -> None:
 
 def _add_benchmarks(world: World, config: ShapesConfig) -> None:
     count = config.benchmark_videos
-    for name, split, number, records in (
-        ("V_STaR_test.json", "vstar", count, benchmarks.vstar_records),
-        ("TVGBench.json", "tvgbench", count // 2, benchmarks.tvgbench_records),
-    ):
-        world.files[name] = []
-        for index in range(number):
-            clip = Clip.sample(config.seed, split, index, config.benchmark_scale)
-            world.add_video(split, clip)
-            world.files[name] += records(clip, config.records_per_video)
+    for benchmark in benchmarks.WORLD_BENCHMARKS:
+        world.files[benchmark.file] = []
+        for index in range(count // benchmark.of_clips):
+            clip = Clip.sample(config.seed, benchmark.name, index, config.benchmark_scale)
+            world.add_video(benchmark.name, clip)
+            world.files[benchmark.file] += benchmark.records(clip, config.records_per_video)
 
 
 def _remove_outdated_media(folder: Path, inputs: Mapping[str, Any]) -> None:
