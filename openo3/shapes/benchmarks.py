@@ -40,8 +40,8 @@ def tvgbench_records(clip: Clip, count: int) -> list[Record]:
 
 @dataclass(frozen=True)
 class WorldBenchmark:
-    """A benchmark about the world's clips. `name` is also the folder of its media, `records` makes the records
-    of a clip, and one in `of_clips` of the benchmark clips is for it."""
+    """A benchmark about the world's clips. `name` is also the folder of its media, `records` makes those of a
+    clip, and one in `of_clips` of the benchmark clips is for it."""
 
     name: str
     file: str
