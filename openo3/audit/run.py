@@ -61,7 +61,7 @@ class Settings:
     """Which answers are audited, the first `max_records` records' or all, and how their evidence is
     hidden."""
 
-    benchmark: str = "vstar"
+    benchmark: str = next(iter(BENCHMARKS))
     condition: str = "greedy"
     max_records: int | None = None
     hiding: Hiding = field(default_factory=Hiding)

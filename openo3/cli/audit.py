@@ -21,7 +21,7 @@ OUT = Path("audit")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("models", nargs="+", metavar="MODEL", help="checkpoints in data/models by name")
-    parser.add_argument("--benchmark", default="vstar", help="whose answers, default: vstar")
+    parser.add_argument("--benchmark", help="whose answers, default: V-STaR's")
     parser.add_argument("--condition", default="greedy", help="how they were asked, default: greedy")
     parser.add_argument("--max-records", type=_count, metavar="N", help="the first N records, default: all")
     parser.add_argument(
@@ -57,7 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
     from openo3.player.viewing import open_in_browser
 
     hiding = Hiding(arguments.around, arguments.margin, arguments.fill, arguments.draws, arguments.seed)
-    settings = Settings(arguments.benchmark, arguments.condition, arguments.max_records, hiding)
+    benchmark = arguments.benchmark or Settings.benchmark
+    settings = Settings(benchmark, arguments.condition, arguments.max_records, hiding)
     limits = Limits(tokens_per_batch=arguments.tokens_per_batch)
     try:
         for model in arguments.models:  # before the first of them is measured
