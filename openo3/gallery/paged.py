@@ -1,6 +1,6 @@
 """Data of a page in files of bounded size, which a browser loads as it needs them, also from disk.
 
-    pages = Pages(folder, "vstar")
+    pages = Pages(folder, "kitchen")
     place = pages.add(record)                   the number of the file that holds the record
     pages.close()
     write_script(folder / "index.js", "index", value)
