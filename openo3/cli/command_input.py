@@ -75,6 +75,11 @@ def read_results(path: str, benchmark: Benchmark) -> list[Record]:
     results = [
         _checked(path, number, raw, lambda raw: answered(_read_before(raw))) for number, raw in numbered
     ]
+    for (number, _), video in zip(numbered, benchmark.scoring.videos(results), strict=True):
+        if isinstance(video, list | dict):  # records are grouped by it
+            raise InputError(
+                f"{path}: row {number}: expected the name of its video, found {rows.shown(video)}"
+            )
     if not any(field in record for record in results for field in benchmark.answers):
         field = benchmark.answers[0]
         raise InputError(f"{path}: row 1: {field}: no record has an answer; are these results?")

@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
+
 from openo3.core.evidence import parse_completion
 from openo3.core.prompts import Prompts
 from openo3.core.reading import final_answer
@@ -41,7 +43,15 @@ MAX_QUESTION = 10_000
 LEAST_TEMPERATURE = 0.01
 """Of sampling. Below it, a model's scores are divided by so little that they become infinite."""
 
-_SENSELESS = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, TypeError)
+_SENSELESS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    StrictDataclassError,
+    TypeError,
+)
 """What libraries raise for a model folder whose files are JSON, but not that of a model."""
 
 
