@@ -2,7 +2,6 @@
 
 import resource
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -135,7 +134,7 @@ def test_a_damaged_checkpoint_is_dropped(
 
 
 @pytest.fixture
-def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """From the second checkpoint on, no process can write a file larger than 100 kB."""
     save = Trainer.save_model
 
@@ -145,8 +144,6 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         save(self, output_dir, _internal_call)
 
     monkeypatch.setattr(Trainer, "save_model", limited)
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
 @pytest.mark.usefixtures("full_disk")
@@ -156,8 +153,11 @@ def test_a_full_disk_at_a_checkpoint_keeps_the_previous_one(
 ) -> None:
     (tmp_path / "params.yaml").unlink()
     workplace.write_params(tmp_path, sft={"save_steps": 1}, sft_on_full_disk=then)
-    with pytest.raises(SystemExit) as stop:
-        sft.main()
+    try:
+        with pytest.raises(SystemExit) as stop:
+            sft.main()
+    finally:  # pytest may write what it reports to a file
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     assert stop.value.code == 1
     said = [line for line in capsys.readouterr().err.splitlines() if " was not saved (" in line]
     failed = [line.split(" was not saved")[0] for line in said]
@@ -169,7 +169,6 @@ def test_a_full_disk_at_a_checkpoint_keeps_the_previous_one(
         assert said[0].endswith("earlier checkpoints are kept, training continues")
     assert checkpoints(tmp_path, "sft") == ["checkpoint-1"]
     assert not list(tmp_path.glob("data/models/sft*"))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
 def test_a_checkpoint_that_does_not_fit_on_the_disk_is_not_started(

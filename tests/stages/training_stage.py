@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tests.openo3.training import workplace
 
@@ -45,7 +46,8 @@ def copy_workplace(place: Path, folder: Path) -> Path:
 
 def run_and_kill(folder: Path, stage: str, step: int) -> None:
     """Run a stage in its own process and kill it with -9 during the update after `step`."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    threads = str(torch.get_num_threads())  # as here: another number adds up in another order
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": threads}
     code = _KILL.format(stage=stage, step=step)
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, check=False

@@ -101,7 +101,7 @@ def test_a_client_that_goes_away_while_it_sends_is_no_error_of_the_server(addres
         ({"temperature": 1e-9}, "temperature"),
         ({"temperature": 5e-324, "n": 2}, "temperature"),
         ({"seed": 2**70}, "seed"),
-        ({"model": "\ud83d\ude00" * 50_000}, "model"),
+        ({"model": "\U0001f600" * 50_000}, "model"),
         ({"messages": [{"role": "user", "content": [{"type": "text", "text": " "}] * 1000}]}, "empty"),
         ({"max_tokens": 2**70}, "max_tokens"),
     ],

@@ -4,6 +4,7 @@ import errno
 import os
 import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,15 @@ from openo3.training import disk
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
 
-@pytest.fixture
+@contextmanager
 def limited() -> Iterator[None]:
-    """No file of this process can grow beyond 1,000 bytes: real writes fail."""
+    """No file of this process can grow beyond 1,000 bytes: real writes fail. Not around a whole test, since
+    pytest may write what it reports to a file."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
 def test_disk_errors_are_told_from_other_errors() -> None:
@@ -32,7 +36,6 @@ def test_disk_errors_are_told_from_other_errors() -> None:
     assert disk.problem_of(ValueError("")) is None
 
 
-@pytest.mark.usefixtures("limited")
 def test_every_library_that_writes_a_checkpoint_is_understood(tmp_path: Path) -> None:
     weights = {"a": torch.zeros(4000)}
     for write in (
@@ -42,16 +45,15 @@ def test_every_library_that_writes_a_checkpoint_is_understood(tmp_path: Path) ->
         lambda: torch.save(weights, tmp_path / "gone/optimizer.pt"),
         lambda: (tmp_path / "state.json").write_text("x" * 2000),
     ):
-        with pytest.raises(Exception) as failed:  # noqa: PT011  # of a type that differs by library
+        with limited(), pytest.raises(Exception) as failed:  # noqa: PT011  # of a type that differs by library
             write()
         assert disk.problem_of(failed.value)
 
 
-@pytest.mark.usefixtures("limited")
 def test_a_noted_save_goes_on_and_writes_nothing_more(tmp_path: Path) -> None:
     problems: list[str] = []
     save = torch.save
-    with disk.noting_torch_save(problems):
+    with limited(), disk.noting_torch_save(problems):
         torch.save({"a": torch.zeros(4000)}, tmp_path / "optimizer.pt")
         assert len(problems) == 1
         torch.save({}, tmp_path / "scheduler.pt")
