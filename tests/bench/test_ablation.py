@@ -156,6 +156,7 @@ EXPECTED: dict[str, dict[str, Any]] = {
     "no-spatial": {"gspo.rewards.weights.thk_spatial": 0.0, **REINFORCED},
     "no-objects": {"gspo.rewards.weights.thk_objects": 0.0, **REINFORCED},
     "no-where": {"gspo.data.direct": False, **REINFORCED},
+    "no-average": {"gspo.average_from": None, **REINFORCED},
 }
 
 

@@ -242,7 +242,8 @@ def test_a_prompt_that_does_not_fit_into_memory_fails_with_one_line(
     with pytest.raises(SystemExit, match="2"):
         evaluate.main()
     said = capsys.readouterr().err.splitlines()[-1]
-    assert said.startswith(f"evaluate: sft, {next(iter(PARAMS['decodings']))}, greedy: a prompt of ")
+    assert said.startswith("evaluate: sft, ")
+    assert ", greedy: a prompt of " in said
     assert not (place / "data/predictions/sft").exists()
 
 

@@ -124,7 +124,6 @@ def test_an_endless_chat_template_is_refused(folder: Path) -> None:
             "more than 1 GiB",
         ),
         ("{% set a = messages | length %}{{ (9 + a) ** (9 ** 9 + a) > 1 }}", "runs on after 0.5 s"),
-        ("{{ 9 ** 9 ** 9 > 1 }}", "runs on after 0.5 s"),
     ],
 )  # fmt: skip
 def test_a_chat_template_whose_one_line_takes_all_memory_or_time_is_refused(

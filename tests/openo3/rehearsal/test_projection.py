@@ -51,6 +51,7 @@ def test_without_a_limit_all_checkpoints_are_kept() -> None:
 
 
 def test_hours_and_disk_of_a_stage(blocks: dict) -> None:
+    blocks["gspo"]["trainer"]["save_total_limit"] = None  # all checkpoints stay
     found = stage_hours(
         "gspo", blocks, 1160, 10.0,
         loading_s=100, save_s=60, checkpoint_bytes=123 * 10**9, ending_s=40, model_bytes=18 * 10**9,
