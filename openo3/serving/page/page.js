@@ -134,7 +134,7 @@
     const place = /^queue (\d+)$/.exec(comment);
     if (place) {
       const ahead = Number(place[1]) - 1;
-      say(ahead ? `Waiting: ${ahead} ${ahead === 1 ? "question" : "questions"} in front of yours` : clip ? "Reading the clip" : "Next", "busy");
+      say(ahead ? `Waiting: ${ahead} ${ahead === 1 ? "question" : "questions"} in front of yours` : "Next in line", "busy");
     } else if (comment === "answering") say("The model looks at the clip", "busy");
   };
 
