@@ -59,7 +59,7 @@ def test_a_dropped_clip_is_answered_with_evidence(
     page.press("Enter")
     page.wait(f"{STATUS}.startsWith('Answered in')", 60)
     said = page.run("said.join('|')")
-    assert "Reading the clip" in said
+    assert "Next in line" in said
     assert "Writing" in said
     assert page.run("document.querySelector('#answer .o3-question').textContent") == "What is it?"
     assert page.run("document.querySelector('#answer video').src").startswith("blob:")
