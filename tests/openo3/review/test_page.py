@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 
 from openo3.annotations.rejections import Reason
 from openo3.core.evidence import parse_span
@@ -22,6 +18,7 @@ from openo3.review.build import write as write_page
 from openo3.review.collection import Collection, opened
 from openo3.review.decisions import Review
 from tests.openo3.review.folder import BROKEN, EVIL, write
+from tests.support.asgi import served
 from tests.support.browser import BROWSER, Browser, Page
 
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on this machine")
@@ -55,19 +52,8 @@ def serving(collection: Collection, out: Path, api_key: str | None = None) -> It
     """The address of a server that edits, and what it writes is in `out`."""
     clips = out.with_name(f"{out.name}-clips")
     clips.mkdir(exist_ok=True)
-    with Review.opened(collection, out) as review, socket.create_server(("127.0.0.1", 0)) as listening:
-        app = create_app(review, clips, api_key)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        try:
-            while not server.started:
-                assert thread.is_alive()
-                time.sleep(0.01)
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join()
+    with Review.opened(collection, out) as review, served(create_app(review, clips, api_key)) as address:
+        yield address
     shutil.rmtree(clips)
 
 

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import base64
-import socket
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import uvicorn
 from openai import OpenAI
 
 from openo3.inference.model import Model, load
 from openo3.serving.app import Access, create_app
 from openo3.serving.decoders import Decoder
 from openo3.serving.limits import ServingLimits
+from tests.support.asgi import served
 from tests.support.clips import clip
 
 MODEL = Path(__file__).parents[3] / "data/tiny-qwen3-vl"
@@ -41,19 +38,8 @@ def serving(
     decoder: Decoder | None = None,
 ) -> Iterator[str]:
     """The server's address while the block lasts."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        app = create_app(model, limits, access or Access(), decoder)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        try:
-            while not server.started:
-                assert thread.is_alive()
-                time.sleep(0.01)
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join()
+    with served(create_app(model, limits, access or Access(), decoder)) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
