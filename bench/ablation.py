@@ -320,14 +320,19 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--folder", type=Path, default=FOLDER)
     parser.add_argument("--videos", type=int, default=320, help="held-out clips, two records each")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--variants", nargs="+", default=list(BY_NAME), choices=list(BY_NAME))
+    add_training_arguments(parser)
+    return parser.parse_args()
+
+
+def add_training_arguments(parser: argparse.ArgumentParser) -> None:
+    """What a bench that trains several times over asks of its trainings."""
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, help="of each training, in place of the profile's")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
     parser.add_argument(
         "--gpus", type=int, default=0, help="GPUs to spread them over; 0: as torch finds them"
     )
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from bench.ablation import (
     SFT,
     Run,
     Variant,
+    add_training_arguments,
     cell,
     for_all,
     gains,
@@ -127,16 +128,11 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--folder", type=Path, default=FOLDER)
     parser.add_argument("--videos", type=int, default=80, help="held-out clips, two records each")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--weight", type=float, default=1.0)
     parser.add_argument("--every", type=int, default=4, help="the reward is computed on one group in so many")
     parser.add_argument("--draws", type=int, default=2, help="random places a claim in training")
     parser.add_argument("--audit-draws", type=int, default=8)
-    parser.add_argument("--steps", type=int, help="of each training, in place of the profile's")
-    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
-    parser.add_argument(
-        "--gpus", type=int, default=0, help="GPUs to spread them over; 0: as torch finds them"
-    )
+    add_training_arguments(parser)
     return parser.parse_args()
 
 
