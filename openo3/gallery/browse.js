@@ -153,5 +153,14 @@ globalThis.openo3Browse = (() => {
     }
   };
 
-  return { find, make, receive, load, loadPage, loadRows, listOf, stop };
+  /** What every page has: words to search for, help, a link past the list, keys, and the browser's buttons. */
+  const listen = ({ main, help, search, press, follow }) => {
+    find("input[name=text]").addEventListener("input", (event) => search(event.target.value));
+    find(".help-button").addEventListener("click", () => help.showModal());
+    find("[data-skip]").addEventListener("click", (event) => { event.preventDefault(); main.focus(); });
+    document.addEventListener("keydown", press);
+    for (const name of ["popstate", "hashchange"]) addEventListener(name, follow);
+  };
+
+  return { find, make, receive, load, loadPage, loadRows, listOf, listen, stop };
 })();

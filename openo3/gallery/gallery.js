@@ -7,7 +7,7 @@
 
    All texts come from models and annotations; they become text nodes and nothing else. */
 (() => {
-  const { find, make, load, loadPage, loadRows, listOf } = openo3Browse;
+  const { find, make, load, loadPage, loadRows, listOf, listen } = openo3Browse;
   const ROW = 76; // pixels of a row in the list, as in browse.css
   const BINS = 20;
   const SAVE_MS = 200; // after the last letter that was typed, the address is written
@@ -401,11 +401,7 @@
         filtered(name === "low" ? { low: value, high: Math.max(value, state.high) } : { high: value, low: Math.min(value, state.low) });
       });
     }
-    find("input[name=text]").addEventListener("input", (event) => filtered({ text: event.target.value }));
-    find(".help-button").addEventListener("click", () => find("dialog").showModal());
-    find("[data-skip]").addEventListener("click", (event) => { event.preventDefault(); main.focus(); });
-    document.addEventListener("keydown", press);
-    for (const name of ["popstate", "hashchange"]) addEventListener(name, follow);
+    listen({ main, help: find("dialog"), search: (text) => filtered({ text }), press, follow });
   };
 
   /** A filter changed: the list begins anew, the record stays. */

@@ -8,7 +8,7 @@
    With editing, `edit.js` defines `openo3Editing(review)`, which loads records from the server and adds decisions.
    All texts come from annotations and models; they become text nodes and nothing else. */
 (() => {
-  const { find, make, load, loadPage, loadRows, listOf, stop } = openo3Browse;
+  const { find, make, load, loadPage, loadRows, listOf, listen, stop } = openo3Browse;
   const ROW = 76; // pixels of a row in the list, as in browse.css
   const SAVE_MS = 200; // after the last letter that was typed, the address is written
   const KEPT = "", KEPT_KEY = "kept";
@@ -245,11 +245,7 @@
       select.addEventListener("change", () => filtered({ [name]: select.value }));
     }
     for (const key of hooks.decisions ?? []) toggle(".decisions", key, key.charAt(0).toUpperCase() + key.slice(1), key === "rejected" ? "bad" : "good", (one) => ({ decision: state.decision === one ? "" : one }));
-    find("input[name=text]").addEventListener("input", (event) => filtered({ text: event.target.value }));
-    find(".help-button").addEventListener("click", () => find("dialog.keys").showModal());
-    find("[data-skip]").addEventListener("click", (event) => { event.preventDefault(); main.focus(); });
-    document.addEventListener("keydown", press);
-    for (const name of ["popstate", "hashchange"]) addEventListener(name, follow);
+    listen({ main, help: find("dialog.keys"), search: (text) => filtered({ text }), press, follow });
   };
 
   const follow = () => {
