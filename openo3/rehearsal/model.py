@@ -69,7 +69,8 @@ def configuration(source: str, layers: int | None = None) -> Any:
     if layers:
         text["num_hidden_layers"] = min(layers, text["num_hidden_layers"])
     kind = Qwen3VLConfig if facts["family"] == "qwen3_vl" else Qwen2_5_VLConfig
-    return kind(text_config=text, vision_config=dict(facts["vision"]), tie_word_embeddings=False)
+    tied = facts.get("tied", False)
+    return kind(text_config=text, vision_config=dict(facts["vision"]), tie_word_embeddings=tied)
 
 
 def layers_of(source: str) -> int:
