@@ -18,8 +18,8 @@ from markupsafe import Markup
 from PIL import Image, ImageChops
 
 from openo3.core.schema import Task
-from openo3.report.overlay import Mark, Track, highlight, picture, timeline
-from openo3.report.svg import element, joined
+from openo3.drawing.overlay import Mark, Track, highlight, picture, timeline
+from openo3.drawing.svg import element, joined
 from openo3.shapes import media_files
 from openo3.shapes.annotate import rows_of_clip
 from openo3.shapes.clips import Clip

@@ -12,11 +12,11 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from openo3.audit.run import Answer, Answers
+from openo3.drawing.overlay import Mark, highlight, picture
+from openo3.drawing.svg import element
 from openo3.media.hiding import hide, only
 from openo3.model.necessity import CHAIN, FRAMES, LATER, MAIN, REASONED, Place, PlacedClaim
 from openo3.report.charts import Scale, number, ticks
-from openo3.report.overlay import Mark, highlight, picture
-from openo3.report.svg import element
 
 SHOWN = 6
 """How many claims of each kind the page shows."""

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from markupsafe import Markup
 
 from openo3.benchmarks.conditions import CONDITIONS
+from openo3.drawing.svg import element
 from openo3.publishing.results import Level, levels, records_of
 from openo3.publishing.run import Run
 from openo3.report.inputs import MODELS
-from openo3.report.svg import element
 
 WIDTH, LEFT, RIGHT = 760, 190, 60
 BAR, GAP, HEAD = 11, 10, 34

@@ -16,7 +16,7 @@ from statistics import fmean
 
 from markupsafe import Markup
 
-from openo3.report.svg import element, joined, points
+from openo3.drawing.svg import element, joined, points
 
 WIDTH, HEIGHT = 320.0, 170.0
 LEFT, RIGHT, TOP, BOTTOM = 40.0, 10.0, 10.0, 24.0

@@ -20,10 +20,10 @@ from openo3.core.evidence import Completion, parse_completion, second_key
 from openo3.core.geometry import BoxSpace, box_iou
 from openo3.core.reading import final_answer, read_times, read_where
 from openo3.core.schema import Box
+from openo3.drawing.overlay import Cited, Mark, Track, highlight, picture, timeline
+from openo3.drawing.svg import element
 from openo3.media.frame_store import Frame, FrameStore
 from openo3.report.inputs import MODELS, Answers, Inputs
-from openo3.report.overlay import Cited, Mark, Track, highlight, picture, timeline
-from openo3.report.svg import element
 
 SHOWN_SECONDS = 3
 SHOWN_EVIDENCE = 4

@@ -27,6 +27,7 @@ INSIDE = {
     "chat": set(),
     "prompts": set(),
     "prompt_file": {"core", "configuration"},
+    "drawing": {"core"},
     "media": GROUND,
     "annotations": GROUND,
     "model": MEDIA,
@@ -39,12 +40,14 @@ INSIDE = {
     "conversion": MEDIA | RECORDS | {"fetch"},
     "shapes": MEDIA | RECORDS | {"model", "training"},
     "rehearsal": MEDIA | RECORDS | {"model", "training", "benchmarks", "shapes"},
-    "validation": MEDIA | RECORDS | {"benchmarks", "fetch", "report"},
-    "report": MEDIA | RECORDS | {"benchmarks", "fetch"},
-    "publishing": RECORDS | {"benchmarks", "inference", "report"},
+    "validation": MEDIA | RECORDS | {"benchmarks", "drawing", "fetch"},
+    "report": MEDIA | RECORDS | {"benchmarks", "drawing", "fetch"},
+    "publishing": RECORDS | {"benchmarks", "drawing", "inference", "report"},
     "serving": MEDIA | {"model", "inference", "fetch", "shapes", "player"},
     "gallery": MEDIA | RECORDS | {"benchmarks", "inference", "player"},
-    "audit": MEDIA | RECORDS | {"benchmarks", "gallery", "inference", "model", "report", "training"},
+    "audit": MEDIA
+    | RECORDS
+    | {"benchmarks", "drawing", "gallery", "inference", "model", "report", "training"},
     "review": MEDIA | RECORDS | {"fetch", "gallery", "inference", "player", "serving", "validation"},
     "cli": MEDIA
     | RECORDS

@@ -5,7 +5,7 @@
 
 A claim has one key, carried by its chip in the text, its box on the frame and its dot on the timeline
 (`data-claim`), so that pointing at one lights up the others; the script for that is the page's. Boxes are
-normalised 0-1, times are seconds. Everything shown is untrusted and escaped by `openo3.report.svg`.
+normalised 0-1, times are seconds. Everything shown is untrusted and escaped by `openo3.drawing.svg`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from PIL import Image
 from openo3.core.evidence import Claim, parse_claims
 from openo3.core.geometry import NORMALISED, BoxSpace
 from openo3.core.schema import Box
-from openo3.report.svg import element, joined
+from openo3.drawing.svg import element, joined
 
 PICTURE_WIDTH = 240.0
 """Width of a picture's coordinate system; stroke and label sizes are relative to it."""

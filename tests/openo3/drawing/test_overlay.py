@@ -13,7 +13,7 @@ from PIL import Image
 
 from openo3.core.evidence import parse_claims
 from openo3.core.geometry import NORMALISED, RELATIVE_1000
-from openo3.report.overlay import PICTURE_WIDTH, Mark, Track, data_uri, highlight, picture, timeline
+from openo3.drawing.overlay import PICTURE_WIDTH, Mark, Track, data_uri, highlight, picture, timeline
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(1)>'
 CLAIM = "<obj>red cup</obj><box>[100,200,300,400]</box>at<t>2.5</t>s"
