@@ -1,4 +1,4 @@
-"""Stage `sample_frames`: media files and their annotated moments -> frame stores, rejections, counts."""
+"""Stage `sample_frames`: media files and their annotated moments -> frame stores, counts, and a page."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,15 @@ from openo3.core.geometry import Span
 from openo3.core.schema import Sample
 from openo3.executors import LOCAL, ExecutorError
 from openo3.fetch.manifest import MANIFEST, read_manifest
-from openo3.files.artifacts import read_json, read_jsonl, write_json, write_jsonl
+from openo3.files.artifacts import atomic_directory, read_json, read_jsonl, write_json, write_jsonl
 from openo3.media.decode import SamplingConfig
 from openo3.media.frame_writer import KeyRequest, Request, Written, write_store
+from openo3.validation import frames_page
+from openo3.validation.frames_page import LostMedia
 from stages.params import load_params
 
 RAW, VALIDATED, FRAMES = Path("data/raw"), Path("data/validated"), Path("data/frames")
-METRICS, CACHE = Path("metrics/frames.json"), Path(".cache/openo3")
+METRICS, REPORT, CACHE = Path("metrics/frames.json"), Path("reports/frames"), Path(".cache/openo3")
 
 Segments = dict[str, tuple[str, Span]]
 """Name of a segment -> its media file, and its start and end in seconds."""
@@ -104,32 +107,59 @@ def _fill_stores(params: Common, root: Path, pictures: dict[str, Pictures]) -> N
     stores = {"train": train_moments(root / VALIDATED)}
     stores |= {name: bench_moments(root / VALIDATED, name) for name in BENCHMARKS}
     segments = {name: bench_segments(root / VALIDATED, name) for name in BENCHMARKS}
-    counts, rejected, failed = {}, [], []
+    counts, lost, failed = {}, [], {}
     for name, moments in stores.items():
         started = time.monotonic()
         own = pictures.get(name, {})
         result = fill(root, name, moments, digests, params, segments.get(name, {}), own)
         if moments:
             counts[name] = count(result, time.monotonic() - started)
-            failed += too_many(name, result, len(moments) + len(own), params.max_rejected_share)
-        fields = ("store", "media", "reason", "detail")
-        rejected += [dict(zip(fields, (name, *entry), strict=True)) for entry in result.rejected]
-    write_jsonl(root / FRAMES / "rejected.jsonl", rejected)
+            if problem := too_many(name, result, len(moments) + len(own), params.max_rejected_share):
+                failed[name] = problem
+        lost += lost_media(root / VALIDATED, name, result, segments.get(name, {}))
+    fields = ("store", "media", "reason", "detail", "records")
+    write_jsonl(root / FRAMES / "rejected.jsonl", ({f: getattr(each, f) for f in fields} for each in lost))
     write_json(root / METRICS, counts)
+    with atomic_directory(root / REPORT) as folder:
+        html = frames_page.html(counts, lost, failed, params.max_rejected_share, root / RAW / "media")
+        (folder / "index.html").write_text(html, encoding="utf-8")
+    page = REPORT / "index.html"
     if failed:
         raise SystemExit(
-            f"sample_frames: {'; '.join(failed)}. All are listed in {FRAMES / 'rejected.jsonl'}; "
+            f"sample_frames: {'; '.join(failed.values())}. See {page} for all of them; "
             "if they are really unusable, raise sample_frames.max_rejected_share"
         )
+    if lost:
+        records = sum(each.records for each in lost)
+        print(f"{len(lost):,} media files gave no frames, which costs {records:,} records, see {page}")
 
 
-def too_many(name: str, result: Written, media: int, max_share: float) -> list[str]:
+def too_many(name: str, result: Written, media: int, max_share: float) -> str | None:
     """An error line if more than `max_share` of a store's media gave no frames, or if none did."""
     count = len(result.rejected)
     if count <= max_share * media and count < media:
-        return []
+        return None
     path, reason, detail = result.rejected[0]
-    return [f"{count} of {media} media files of {name} gave no frames, the first: {path}: {reason}: {detail}"]
+    return f"{count} of {media} media files of {name} gave no frames, the first: {path}: {reason}: {detail}"
+
+
+def lost_media(validated: Path, name: str, result: Written, segments: Segments) -> list[LostMedia]:
+    """What gave no frames, with the number of the store's records that need it."""
+    if not result.rejected:
+        return []
+    records = Counter(needed(validated, name))
+    return [
+        LostMedia(name, media, segments.get(media, (media,))[0], reason, detail, records[media])
+        for media, reason, detail in result.rejected
+    ]
+
+
+def needed(validated: Path, name: str) -> Iterator[str]:
+    """The media, segments and pictures that the records of a store need, once for each record."""
+    for path in (validated / "sft.jsonl", validated / "rl.jsonl") if name == "train" else ():
+        yield from (row["media"] for row in (read_jsonl(path) if path.exists() else ()))
+    for record in () if name == "train" else bench_records(validated, name):
+        yield from filter(None, (frames_of(record), record.get("picture")))
 
 
 def train_moments(validated: Path) -> Moments:

@@ -8,6 +8,7 @@ A file without any picture is left out. Each is decoded in a process of its own,
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -47,6 +48,10 @@ class Thumbnail:
     jpeg: bytes
     time_s: float
     whole: bool = True
+
+    def image(self) -> Image.Image:
+        """The decoded picture."""
+        return Image.open(io.BytesIO(self.jpeg), formats=("JPEG",))
 
 
 def thumbnails(moments: Iterable[Moment]) -> dict[Moment, Thumbnail]:

@@ -6,4 +6,8 @@ media      which files exist and can be opened, how long and how large they are
 suites     the rules, as Great Expectations suites over a frame of facts
 coverage   counts by file, source, task and reason
 page       all of it as one HTML page
+pictures   frames of rejected and of accepted rows for that page, with their boxes
+
+frames_page    what passes all this and still gives no frames, as a page of the stage `sample_frames`
+layout         what both pages share
 """

@@ -32,6 +32,7 @@ from openo3.core.schema import STGR_TASKS
 from openo3.fetch.manifest import MISSING
 from openo3.files.artifacts import read_jsonl
 from openo3.validation.formats import BENCHMARK
+from openo3.validation.layout import percent
 from openo3.validation.media import PROBLEMS
 from openo3.validation.suites import READABLE, STATE
 
@@ -174,17 +175,6 @@ def shares(rows: int, rejected: int, missing: int = 0) -> dict[str, float]:
     share = round(rejected / rows, 6) if rows else 0.0
     counts = {"rows": rows, "usable": rows - rejected, "rejected": rejected, "missing": missing}
     return {**counts, "rejected_share": share}
-
-
-def percent(share: float) -> str:
-    """A share in percent; `100 %` and `0 %` only when it is all or nothing.
-
-    >>> percent(0.99999), percent(0.5)
-    ('99.9 %', '50.0 %')
-    """
-    if share in (0, 1):
-        return f"{share:.0%}".replace("%", " %")
-    return f"{min(max(100 * share, 0.1), 99.9):.1f} %"
 
 
 def _has_problem(frame: pd.DataFrame, field: str) -> NDArray[np.bool_]:

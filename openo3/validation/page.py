@@ -10,12 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from openo3.annotations.rejections import Reason, Rejection
 from openo3.benchmarks.registry import ANNOTATION_FILES
-from openo3.validation import coverage
+from openo3.validation import coverage, layout
 from openo3.validation.suites import Expectation, Outcome
 
 FILENAMES = {file.name: file.filename for file in ANNOTATION_FILES}
@@ -47,17 +46,11 @@ def html(
     """
     rejected = list(rejected)
     bad_files = Counter(each.detail for each in rejected if each.reason in ABOUT_FILES)
-    folder = files("openo3.validation")
-    names = ("page.html.j2", "page.css", "page.js")
-    part = {name: (folder / name).read_text(encoding="utf-8") for name in names}
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"count": "{:,}".format, "short": _short, "percent": coverage.percent}
     shown = spread(rejected, listed)
-    return environment.from_string(part["page.html.j2"]).render(
-        style=Markup(part["page.css"]),
-        script=Markup(part["page.js"]),
+    script = (files("openo3.validation") / "page.js").read_text(encoding="utf-8")
+    return layout.render(
+        "page.html.j2",
+        script=Markup(script),
         metrics=metrics,
         allowed=coverage.allowed(max_share, max_missing),
         files=[(name, FILENAMES[name], counts) for name, counts in metrics["files"].items()],
@@ -103,8 +96,9 @@ def words(expectation: Expectation) -> str:
             return f"matches {arguments['regex']}"
         case "ExpectColumnValuesToBeBetween":
             low, high = arguments.get("min_value"), arguments.get("max_value")
-            least = "" if low is None else f"{'>' if arguments.get('strict_min') else '≥'} {_short(low)}"
-            return " and ".join(filter(None, [least, "" if high is None else f"≤ {_short(high)}"]))
+            sign = ">" if arguments.get("strict_min") else "≥"
+            least = "" if low is None else f"{sign} {layout.short(low)}"
+            return " and ".join(filter(None, [least, "" if high is None else f"≤ {layout.short(high)}"]))
     return f"{expectation.name} {arguments}"
 
 
@@ -118,7 +112,3 @@ def _broken_and_kept(outcomes: Sequence[Outcome]) -> tuple[list[Outcome], list[O
     """The broken rules, the most broken first, and the others in the order in which they are checked."""
     broken = [outcome for outcome in outcomes if outcome.broken]
     return sorted(broken, key=lambda outcome: -len(outcome.broken)), [o for o in outcomes if not o.broken]
-
-
-def _short(number: float) -> str:
-    return f"{round(number, 4) + 0.0:g}"

@@ -117,7 +117,13 @@ def test_rejections_and_counts_are_written(root: Path):
     (rejected,) = read_jsonl(root / "data/frames/rejected.jsonl")
     assert rejected["store"] == "train"
     assert rejected["media"] == "videos/local/videos/noise.mp4"
-    assert rejected["reason"] == "unreadable"
+    assert (rejected["reason"], rejected["records"]) == ("unreadable", 1)
+    page = (root / "reports/frames/index.html").read_text()
+    assert "1 passed the" in page
+    assert "which costs 1 of its usable records" in page
+    assert "videos/local/videos/noise.mp4</code>" in page
+    assert "Convert the file" in page, "the next step"
+    assert "Stopped" not in page
     counts = read_json(root / "metrics/frames.json")
     assert set(counts) == {"train", "vstar", "tvgbench"}
     train = counts["train"]
@@ -190,7 +196,10 @@ def test_too_many_rejected_media_fail_the_stage_after_the_list_is_written(root: 
     )
     with pytest.raises(SystemExit, match=expected) as stop:
         run(replace(PARAMS, max_rejected_share=0.3), root)
+    assert "reports/frames/index.html" in str(stop.value)
     assert "raise sample_frames.max_rejected_share" in str(stop.value)
+    page = (root / "reports/frames/index.html").read_text()
+    assert "Stopped: more than 30.0 % of the media of train" in page
     assert len(list(read_jsonl(root / "data/frames/rejected.jsonl"))) == 1
 
 
@@ -283,3 +292,21 @@ def test_pictures_of_questions_are_rows_beside_the_videos(tmp_path):
     run(PARAMS, tmp_path)
     assert read_json(tmp_path / "metrics/frames.json")["videommmu"]["sampled"] == 0
     assert (tmp_path / "data/frames/videommmu/index.json").read_bytes() == index
+
+
+def test_damage_that_only_decoding_shows_is_on_the_page_with_its_records_and_a_picture(root: Path):
+    """Zeroed bytes in the middle pass `validate`, as do a copy-protected and a cut file of other kinds."""
+    street = root / "data/raw/media" / STREET
+    content = bytearray(street.read_bytes())
+    middle = (content.index(b"mdat") + content.index(b"moov")) // 2
+    content[middle : middle + 400] = bytes(400)
+    street.write_bytes(content)
+    write_manifest(root)
+    run(replace(PARAMS, max_rejected_share=0.9), root)
+    rejected = {line["media"]: line for line in read_jsonl(root / "data/frames/rejected.jsonl")}
+    assert (rejected[STREET]["reason"], rejected[STREET]["records"]) == ("damaged", 2)
+    page = (root / "reports/frames/index.html").read_text()
+    assert "which costs 3 of its usable records" in page
+    assert page.index(STREET) < page.index("noise.mp4"), "what costs the most comes first"
+    assert page.count("data:image/jpeg;base64,") == 1, "the first frame of the damaged clip"
+    assert "Copy or download the file again." in page

@@ -1,6 +1,5 @@
 """Thumbnails of good, damaged and hopeless files."""
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +9,6 @@ from PIL import Image
 from openo3.media import thumbnail
 from openo3.media.thumbnail import Moment, thumbnails
 from tests.support.clips import clip, number
-
-
-def opened(found: thumbnail.Thumbnail) -> Image.Image:
-    return Image.open(io.BytesIO(found.jpeg))
 
 
 @pytest.fixture(scope="module")
@@ -38,16 +33,16 @@ def test_each_file_gives_the_best_picture_that_it_has(folder):
     found = thumbnails([*moments.values(), *moments.values()])
     assert {moment.path.name for moment in found} == {"good.mp4", "damaged.mp4", "still.jpg", "cut.jpg"}
     good, damaged = (found[moments[name]] for name in names[:2])
-    assert (number(opened(good)), good.time_s, good.whole) == (30, pytest.approx(2.0, abs=1e-3), True)
-    assert (number(opened(damaged)), damaged.whole) == (0, False)
-    assert all(np.prod(opened(each).size) <= thumbnail.PIXELS for each in found.values())
-    half = np.asarray(opened(found[moments["cut.jpg"]]).convert("L"), float)
+    assert (number(good.image()), good.time_s, good.whole) == (30, pytest.approx(2.0, abs=1e-3), True)
+    assert (number(damaged.image()), damaged.whole) == (0, False)
+    assert all(np.prod(each.image().size) <= thumbnail.PIXELS for each in found.values())
+    half = np.asarray(found[moments["cut.jpg"]].image().convert("L"), float)
     assert half[: len(half) // 3].std() > 5 * half[-len(half) // 3 :].std(), "the rows that are there"
 
 
 def test_a_moment_after_the_end_shows_the_last_frame(folder):
     late = Moment(folder / "good.mp4", 99.0)
-    assert number(opened(thumbnails([late])[late])) == 59
+    assert number(thumbnails([late])[late].image()) == 59
 
 
 def test_no_time_left_gives_no_picture(folder, monkeypatch):

@@ -69,7 +69,7 @@ def test_the_page_loads_nothing_and_escapes_everything():
     checker.feed(text)
     assert checker.open == []
     assert checker.scripts == 1
-    assert all(address.startswith("#") for address in checker.addresses)
+    assert {address for address in checker.addresses if address[0] != "#"} == {"../frames/index.html"}
     assert not re.search(r"https?://|@import|url\(", text)
     assert HOSTILE not in text
     assert "&lt;script&gt;alert(" in text
