@@ -14,7 +14,7 @@ from openo3.annotations.rows import AnnotationError
 from openo3.configuration import within
 from openo3.fetch.manifest import OWN_SOURCES
 from openo3.files.artifacts import atomic_directory, write_json
-from openo3.validation import coverage, page
+from openo3.validation import coverage, page, pictures
 from openo3.validation.check import check
 from openo3.validation.media import read_index
 from stages.params import load_params
@@ -59,6 +59,7 @@ def run(params: Params, root: Path) -> str | None:
         validation = check(root / RAW / "annotations", index, Path(spool), params.time_tolerance_s)
         with atomic_directory(root / VALIDATED) as folder:
             validation.write(folder)
+        drawn = pictures.draw(validation, root / VALIDATED, root / RAW / "media")
     metrics = validation.metrics() | {"missing": coverage.missing_files(root / RAW)}
     write_json(root / METRICS, metrics)
     with atomic_directory(root / REPORT) as folder:
@@ -70,6 +71,7 @@ def run(params: Params, root: Path) -> str | None:
             params.max_rejected_share,
             params.max_missing_share,
             params.listed_rows,
+            drawn,
         )
         (folder / "index.html").write_text(html, encoding="utf-8")
     print(coverage.summary(metrics))

@@ -30,13 +30,7 @@ from openo3.core.schema import Task
 from openo3.files.safe_path import Root, UnsafePath, relative
 from openo3.media.isolated import Processes
 from openo3.media.probe import Media, MediaError, probe, probing_limit_s
-
-VIDEOS = (
-    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".m2ts", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp",
-    ".ogv",
-)  # fmt: skip
-IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".mpo")
-"""Endings of names that are looked at; what a file is, its content decides."""
+from openo3.media.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 MAX_QUESTIONS = 100_000
 _TIME_LIMIT_S = 60.0
@@ -125,7 +119,7 @@ def _names(folder: Path, without: set[Path]) -> Iterator[str]:
             if not name.startswith(".") and (Path(where) / name).resolve() not in without
         ]  # fmt: skip
         for name in files:
-            if not name.startswith(".") and Path(name).suffix.lower() in (*VIDEOS, *IMAGES):
+            if not name.startswith(".") and Path(name).suffix.lower() in (*VIDEO_SUFFIXES, *IMAGE_SUFFIXES):
                 yield str((Path(where) / name).relative_to(folder))
 
 

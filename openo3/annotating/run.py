@@ -3,7 +3,7 @@
     annotate(Path("videos"), Path("local"), params)
 
     local/STGR-SFT.json  STGR-RL.json    the records, with and without reasoning
-    local/videos/  images/               the clips that they name, as hard links or copies
+    local/videos/  images/               the clips that were asked about, as hard links or copies
     local/aside.jsonl                    what failed: the filter, the reason, and the record as it would be
     local/annotate.json                  counts, tokens, cost and parameters; written last
     local/replies.jsonl                  every reply (`openo3.annotating.replies`)
@@ -323,12 +323,12 @@ def check_out(folder: Path, out: Path) -> None:
 
 
 def write(done: Annotated, out: Path, links: bool = True) -> None:
-    """The records, their media, what was set aside, and last the summary."""
+    """The clips that have replies, the records, what was set aside, and last the summary."""
     out.mkdir(parents=True, exist_ok=True)
     kept = list(done.kept())
-    by_name = {clip.name: clip for clip in done.found.clips}
-    for name in sorted({candidate.sample.media for candidate in kept}):
-        _bring(by_name[name], out, links)
+    for result in done.results:
+        if result.judged or result.unusable:  # what was set aside is looked at on its clip, too
+            _bring(result.clip, out, links)
     write_jsonl(out / ASIDE, aside(done))
     for name, reasoning in ((RL, False), (SFT, True)):
         _write_rows(out / name, [stgr_row(each.sample, reasoning=reasoning) for each in kept])

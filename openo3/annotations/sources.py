@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any
@@ -24,11 +24,16 @@ from openo3.files.safe_path import UnsafePath, relative
 
 @dataclass(frozen=True)
 class Reference:
-    """One file that a row names: `path` is safe, and relative to the source's root of that kind."""
+    """One file that a row names: `path` is safe, and relative to the source's root of that kind.
+
+    `any_ending`: the row names a video without an ending. It is kept under `path`, which ends in `.mp4`,
+    whatever its container, since the content of a file decides what it is.
+    """
 
     source: Source
     kind: Kind
     path: str
+    any_ending: bool = False
 
     @property
     def media(self) -> str:
@@ -80,6 +85,6 @@ def reference(source: Source, kind: Kind, path: str, field: str) -> Reference:
 
 
 def video(source: str, raw: Any, field: str) -> list[Reference]:
-    """The video of a record, which `field` names without its suffix `.mp4`. Raises `RowError`."""
+    """The video of a record, which `field` names without an ending. Raises `RowError`."""
     name = identifier(record(raw), field)
-    return [reference(get(source), "videos", f"{name}.mp4", field)]
+    return [replace(reference(get(source), "videos", f"{name}.mp4", field), any_ending=True)]

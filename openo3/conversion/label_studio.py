@@ -30,7 +30,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 from openo3.annotations import rows, stgr
 from openo3.annotations.rejections import Reason, RowError
-from openo3.conversion.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES, MediaFolder, Medium
+from openo3.conversion.media import MediaFolder, Medium
 from openo3.conversion.tracks import (
     MAX_KEYS,
     UNKNOWN,
@@ -49,6 +49,7 @@ from openo3.conversion.tracks import (
 )
 from openo3.core.schema import STGR_TASKS
 from openo3.files.artifacts import atomic_file, write_json
+from openo3.media.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 TEXTS = {
     "question": "question",

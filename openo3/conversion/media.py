@@ -29,9 +29,8 @@ from openo3.files.safe_path import UnsafePath, relative
 from openo3.media.isolated import Processes
 from openo3.media.probe import TIME_LIMIT_S, Media, MediaError, decoding_limit_s, probe, probing_limit_s
 from openo3.media.reader import opened
+from openo3.media.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
-VIDEO_SUFFIXES = (".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".gif")
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 MAX_FILES = 500_000
 """How many files of the folder are listed."""
 

@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from unicodedata import is_normalized, normalize
 
+from openo3.fetch.path_suffixes import clip_name
 from openo3.files.safe_path import Root, UnsafePath
 
 MAX_NAMES = 500_000
@@ -19,7 +20,7 @@ MAX_NAMES = 500_000
 
 
 class NearMisses:
-    """Looks for files whose path differs in case, in Unicode normal form or by a doubled first folder.
+    """Looks for files whose path differs in case, normal form, a video's ending or by a doubled first folder.
 
     Each folder is listed once, when the first of its files is missing.
     """
@@ -36,13 +37,14 @@ class NearMisses:
         The first folder may be a link, as a user has it; the rest of the path must stay below it.
         """
         for wanted in _variants(path):
-            found = self._like(wanted)
+            found = self._like(wanted) or self._like(clip_name(wanted))
             if found and found != path:
                 return f"{found} is there; {_difference(wanted, found, path)}"
         return ""
 
     def _like(self, path: str) -> str | None:
-        """The regular file below the folder that equals `path` but for case and normal form."""
+        """The regular file below the folder that equals `path` but for case and normal form, or the video
+        whose name without its ending does."""
         found = ""
         for part in path.split("/"):
             names = self._listed(found)
@@ -66,7 +68,9 @@ class NearMisses:
             except OSError:  # no folder, or none that can be read
                 pass
             self._left -= len(names)
-            self._names[folder] = {_key(name): name for name in sorted(names)} | {n: n for n in names}
+            names.sort()
+            clips = {_key(clip): name for name in names if (clip := clip_name(name)) != name}
+            self._names[folder] = clips | {_key(name): name for name in names} | {n: n for n in names}
         return self._names[folder]
 
 
@@ -87,6 +91,11 @@ def _variants(path: str) -> Iterator[str]:
 def _difference(wanted: str, found: str, path: str) -> str:
     if wanted != path:
         return f"a path in a record starts below {path.partition('/')[0]}/"
+    if clip_name(found) == wanted:
+        return "the record's name lacks the ending"
+    if clip_name(found) == clip_name(wanted) and _key(found) != _key(wanted):
+        return "the record's name has another ending"
+    wanted, found = clip_name(wanted), clip_name(found)
     if normalize("NFC", wanted) == normalize("NFC", found):
         forms = [
             next((f for f in ("NFC", "NFD") if is_normalized(f, text)), "mixed") for text in (found, wanted)

@@ -17,7 +17,7 @@ from openo3.fetch.http import Http
 from openo3.fetch.hub import HubRepo
 from openo3.fetch.limits import Limits
 from openo3.fetch.origin import Origin
-from openo3.fetch.path_suffixes import PathSuffixIndex, shared_suffix_length
+from openo3.fetch.path_suffixes import PathSuffixIndex, clip_name, shared_suffix_length
 from openo3.fetch.plan import PlaceUnreachable, Unavailable
 from openo3.fetch.random_access import LocalFile, RandomAccessFile
 from openo3.fetch.site import SiteVideo
@@ -135,7 +135,9 @@ class _Files:
 
     def find(self, reference: Reference) -> Origin:
         path = f"{self._folder}/{reference.path}" if self._folder else reference.path
-        if path not in self._files and reference.source.benchmark:
+        if reference.any_ending:
+            path = _only(self._suffix_index.find_clip(path), path, clip_name(path))
+        elif path not in self._files and reference.source.benchmark:
             path = _only(self._suffix_index.find(path), path)
         if path not in self._files:
             raise Unavailable("missing", f"not in {self._name}")
@@ -181,22 +183,30 @@ class SearchedFolder:
     def find(self, reference: Reference) -> Path | None:
         """The file, `None` if there is none. Raises `UnsafePath` and `Unavailable`."""
         path = reference.path
-        if not self.root.find(path) and reference.source.benchmark:
+        if reference.any_ending:
+            path = _only(self._suffix_index.find_clip(path), path, clip_name(path))
+        elif not self.root.find(path) and reference.source.benchmark:
             path = _only(self._suffix_index.find(path), path)
         return self.root.folder / path if self.root.find(path) else None
 
     @cached_property
     def _suffix_index(self) -> PathSuffixIndex:
-        """Built when the first file is not found at its path."""
+        """Built when the first clip is looked for by its name, or a file is not at its path."""
         folder = self.root.folder
         files = (each for each in folder.rglob("*") if each.is_file()) if folder.is_dir() else ()
         return PathSuffixIndex(each.relative_to(folder).as_posix() for each in files)
 
 
-def _only(found: list[str], wanted: str) -> str:
-    """The found path if there is exactly one, `wanted` if there is none. Raises `Unavailable` for several."""
+def _only(found: list[str], wanted: str, said: str = "") -> str:
+    """The found path if there is exactly one, `wanted` if there is none.
+
+    Raises `Unavailable` for several, in which what was `said` to be wanted is named.
+    """
     if len(found) > 1:
-        raise Unavailable("unreadable", f"{len(found)} files match {wanted}: {', '.join(found[:3])}")
+        names = ", ".join(found[:3])
+        raise Unavailable(
+            "unreadable", f"{len(found)} files match {said or wanted}: {names}; leave one of them there"
+        )
     return found[0] if found else wanted
 
 
@@ -233,6 +243,7 @@ class _Zips:
         self._limits = limits
         self._archives = [archive.file.name for archive in archives]
         self._by_name: dict[str, list[tuple[list[str], ZipMember]]] = {}
+        self._clips: dict[str, list[tuple[list[str], ZipMember]]] = {}  # by name without the ending
         self._unsafe: dict[str, str] = {}  # by file name: why the member is refused
         for member in (member for archive in archives for member in archive.members):
             try:
@@ -241,18 +252,25 @@ class _Zips:
                 self._unsafe.setdefault(member.path.rpartition("/")[2], f"{member.name}: {error}")
             else:
                 self._by_name.setdefault(parts[-1], []).append((parts, member))
+                if (name := clip_name(parts[-1])) != parts[-1]:
+                    self._clips.setdefault(name, []).append(([*parts[:-1], name], member))
 
     def find(self, reference: Reference) -> Origin:
         wanted = reference.path.split("/")
         named = self._by_name.get(wanted[-1], ())
+        if reference.any_ending:
+            named = self._clips.get(clip_name(wanted[-1]), ())
+            wanted = [*wanted[:-1], clip_name(wanted[-1])]
         ending = [(p, m) for p, m in named if p[-len(wanted) :] == wanted]
         if not ending and reference.source.benchmark:
             ending = list(named)
         if not ending:
-            if wanted[-1] in self._unsafe:
-                raise Unavailable("unsafe", self._unsafe[wanted[-1]])
+            name = reference.path.rpartition("/")[2]
+            if name in self._unsafe:
+                raise Unavailable("unsafe", self._unsafe[name])
             raise Unavailable("missing", f"not in {' '.join(self._archives)}")
-        shared = [shared_suffix_length("/".join(parts), reference.media) for parts, _ in ending]
+        media = clip_name(reference.media) if reference.any_ending else reference.media
+        shared = [shared_suffix_length("/".join(parts), media) for parts, _ in ending]
         best = [member for (_, member), length in zip(ending, shared, strict=True) if length == max(shared)]
         if len({(member.size, member.crc32) for member in best}) > 1:
             names = ", ".join(member.path for member in best[:3])

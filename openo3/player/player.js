@@ -6,7 +6,8 @@
      player.seek(2.5);
 
    `data` is the JSON of an answer (`openo3 ask --json`) with `media`: {url, kind: "video" or "image",
-   size: [W, H], duration_s}. While `data.partial` is true, the answer is still being written. Where the truth
+   size: [W, H], duration_s}. While `data.partial` is true, the answer is still being written; one that is
+   complete opens at the first moment that it cites. Where the truth
    is known, `truth` is {title, spans: [[start_s, end_s]], boxes: [{time_s, name, boxes: [[x1, y1, x2, y2]]}]},
    normalised: it is drawn beside what is claimed, under the names of its objects or else its title, by default
    "truth". Texts come from a model: they become text nodes and nothing
@@ -511,7 +512,11 @@ globalThis.openo3Player = (() => {
       if (event.key === " " && event.target.matches(".o3-chip, .o3-time")) event.preventDefault();
     });
 
+    /** The first moment with something to see: of a claim that can be seen, else of the answer. */
+    const beginning = () => claims.find((claim) => claim.time !== null && !claim.problem)?.time ?? data.spans?.[0]?.[0] ?? 0;
+
     update(first);
+    if (!data.partial) seek(beginning());
     return { update, seek: go, element: root };
   };
 })();

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from openo3.benchmarks.registry import BENCHMARKS
 from openo3.report.comparison import Cell, Comparison, Pair
-from openo3.report.inputs import MODELS
+from openo3.report.inputs import ADDED_REWARDS, MODELS
 
 
 def sentences(comparisons: Sequence[Comparison], added_rewards: Mapping[str, float]) -> list[str]:
@@ -76,8 +76,9 @@ def _fallen(comparisons: Sequence[Comparison], pair: Pair) -> dict[str, Cell]:
 
 def _added(rewards: Mapping[str, float]) -> Iterator[str]:
     if rewards:
-        named = " and ".join(f"{name} (weight {weight:g})" for name, weight in rewards.items())
-        yield f"GSPO's rewards are the paper's seven and {named}."
+        named = [f"“{ADDED_REWARDS.get(name, name)}” (weight {weight:g})" for name, weight in rewards.items()]
+        *others, last = ["the paper's seven", *named]
+        yield f"GSPO's rewards are {', '.join(others)} and {last}."
 
 
 def _listed(fallen: dict[str, Cell]) -> str:

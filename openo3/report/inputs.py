@@ -20,6 +20,9 @@ INSTEAD = ("plain", "greedy", "sampled")
 """Replacements of a condition that was not evaluated; the first evaluated one is used."""
 STAGES = ("validation", "frames", "sft", "gspo")
 
+ADDED_REWARDS = {"ans_where": "Answer: boxes at seconds", "thk_objects": "Evidence: the right objects"}
+"""What the report calls the rewards that are not the paper's."""
+
 Answers = Mapping[str, Mapping[str, Any]]
 """Prediction lines of one record by question (`what`, `when`, `where`, …)."""
 Key = tuple[str, str, str]

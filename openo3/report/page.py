@@ -30,7 +30,7 @@ from openo3.report.examples import (
     query,
 )
 from openo3.report.headline import sentences
-from openo3.report.inputs import MODELS, Inputs, column
+from openo3.report.inputs import ADDED_REWARDS, MODELS, Inputs, column
 from openo3.report.scaling import scalings
 from openo3.report.tables import scaling_table, section
 
@@ -55,8 +55,6 @@ REWARD_CURVES = {
     "thk_spatial": "Evidence: box overlap",
     "format": "Format",
 }
-ADDED_CURVES = {"ans_where": "Answer: boxes at seconds", "thk_objects": "Evidence: the right objects"}
-"""Rewards that are not the paper's, shown where they count."""
 GSPO_CURVES = {
     "reward_std": "Reward, spread",
     "kl": "KL from SFT",
@@ -76,7 +74,7 @@ RUN_NUMBERS = {
     "reward": "Total reward",
     "groups_without_signal": "Groups with equal rewards, share",
 }
-NAMES = SFT_CURVES | REWARD_CURVES | ADDED_CURVES | GSPO_CURVES | RUN_NUMBERS
+NAMES = SFT_CURVES | REWARD_CURVES | ADDED_REWARDS | GSPO_CURVES | RUN_NUMBERS
 """What the page calls the numbers of a run; others keep their own names."""
 
 Scores = Mapping[tuple[str, str], Sequence[Mapping[str, float]]]
@@ -234,7 +232,7 @@ def _curves(inputs: Inputs) -> Iterator[Curves]:
     sft, gspo = inputs.curves["sft"], inputs.curves["gspo"]
     yield Curves("Supervised fine-tuning", _unchanged(inputs, "sft"), _charts(sft, SFT_CURVES, "sft"))
     total = _charts(gspo, {"reward": "Total reward"}, "gspo")
-    added = {name: ADDED_CURVES.get(name, name) for name in inputs.added_rewards}
+    added = {name: ADDED_REWARDS.get(name, name) for name in inputs.added_rewards}
     names = {f"rewards/{name}": title for name, title in (REWARD_CURVES | added).items()}
     unearned = [name for name in names if (values := column(gspo, name)[1]) and not any(values)]
     earned = {name: title for name, title in names.items() if name not in unearned}

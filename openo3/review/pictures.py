@@ -15,16 +15,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from openo3.annotations.rejections import Reason, Rejection
-from openo3.core.evidence import parse_boxes, parse_claims, parse_completion, parse_span
+from openo3.core.evidence import parse_boxes, parse_completion, parse_span
 from openo3.core.geometry import RELATIVE_1000, pixels
 from openo3.core.schema import Box
 from openo3.gallery.paged import cut
 from openo3.review.edits import Draft
 from openo3.validation.media import MediaFacts
+from openo3.validation.placed import placed
 from openo3.validation.suites import ROUNDING
 
 _MOST = 20
@@ -107,25 +108,10 @@ def _boxes(
     size = facts.size if facts else None
     wrong = [
         {"name": cut(name, 100), "time_s": time_s, "box": list(box), "read_as": _read_as(box, size)}
-        for name, time_s, box in _named_boxes(draft, field)
+        for name, time_s, box in placed(draft, field)
         if is_wrong(box)
     ]
     return {"kind": "boxes", "size": list(size or (16, 9)), "boxes": wrong[:_MOST]} if wrong else None
-
-
-def _named_boxes(draft: Draft, field: str) -> Iterator[tuple[str, float | None, Box]]:
-    """Name, time and normalised box of everything that a field places in a frame."""
-    if field == "key_items":
-        times = {frame.idx: frame.time_s for frame in draft.key_frames}
-        for idx, items in draft.key_items.items():
-            for name, boxes in items.items():
-                yield from ((name, times.get(idx), box) for box in boxes)
-        return
-    text = draft.answer if field == "answer" else draft.reasoning or ""
-    claims = parse_claims(text)
-    yield from ((claim.name, claim.time_s, box) for claim in claims for box in claim.boxes)
-    claimed = {box for claim in claims for box in claim.boxes}
-    yield from (("", None, box) for box in parse_boxes(text) if box not in claimed)
 
 
 def _read_as(box: Box, size: tuple[int, int] | None) -> dict[str, Any] | None:

@@ -59,7 +59,7 @@ class Block:
         """Add the facts about the media files."""
         paths, kinds = self.frame["media"], self.frame["kind"]
         media = [
-            index[path].as_kind(kind) if isinstance(path, str) else None
+            index[path].as_kind(kind, path) if isinstance(path, str) else None
             for path, kind in zip(paths, kinds, strict=True)
         ]
         self._add_problems("media", media)
@@ -102,7 +102,7 @@ class Block:
 
     def _worst_image(self, row: int, index: MediaIndex) -> MediaFacts | None:
         """A row's first key-frame image that has a problem, else its first one."""
-        images = [index[path].as_kind("image") for path in self.key_images.get(row, ())]
+        images = [index[path].as_kind("image", path) for path in self.key_images.get(row, ())]
         return next((facts for facts in images if facts.problem), images[0] if images else None)
 
     def _add_problems(self, field: str, found: Sequence[MediaFacts | None]) -> None:

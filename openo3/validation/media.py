@@ -47,11 +47,11 @@ class MediaFacts:
     problem: MediaProblem | None = None
     detail: str | None = None
 
-    def as_kind(self, kind: MediaKind) -> MediaFacts:
-        """The same facts, or a problem if the file is of the other kind."""
+    def as_kind(self, kind: MediaKind, path: str) -> MediaFacts:
+        """The same facts, or a problem if the file at `path` is of the other kind."""
         if self.problem or self.kind == kind:
             return self
-        return MediaFacts(problem="unreadable", detail=f"expected: {kind}, found: {self.kind}")
+        return MediaFacts(problem="unreadable", detail=f"{path}: expected: {kind}, found: {self.kind}")
 
 
 UNOPENED = MediaFacts()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
 
@@ -29,6 +30,19 @@ ABOUT_FILES = (
 """Reasons whose detail names a file and its problem."""
 
 
+@dataclass(frozen=True)
+class Pictures:
+    """Figures (`openo3.validation.pictures`): of accepted records, of rejected rows, and of bad files by the
+    detail of their rejection."""
+
+    accepted: Sequence[Markup] = ()
+    rejected: Sequence[Markup] = ()
+    files: Mapping[str, Markup] = field(default_factory=dict)
+
+
+NO_PICTURES = Pictures()
+
+
 def html(
     metrics: Mapping[str, Any],
     outcomes: Mapping[str, Sequence[Outcome]],
@@ -37,6 +51,7 @@ def html(
     max_share: float,
     max_missing: float | None,
     listed: int,
+    pictures: Pictures = NO_PICTURES,
 ) -> str:
     """The page about the numbers of `coverage.metrics`, and every file's rules.
 
@@ -61,6 +76,7 @@ def html(
         rules=[(FILENAMES[name], *_broken_and_kept(found)) for name, found in outcomes.items()],
         words=words,
         bad_files=bad_files.most_common(listed),
+        pictures=pictures,
         bad_files_count=len(bad_files),
         measured=[(FILENAMES[name], found) for name, found in measured.items() if found],
         shown=shown,

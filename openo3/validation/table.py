@@ -11,7 +11,7 @@ Rows are written to the folder `spool` as they are read, so they are never all i
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, TypeGuard
@@ -88,6 +88,12 @@ class AnnotationTable:
             end = self._facts_file.stat().st_size
             while file.tell() < end:
                 yield pickle.load(file)
+
+    def records(self, rows: Collection[int]) -> dict[int, dict[str, Any]]:
+        """The canonical records of those of `rows` that have one, before they are fitted to their media."""
+        readable = (row for row in range(self.rows) if row not in self.unreadable)
+        with self._records_file.open("rb") as lines:
+            return {row: orjson.loads(line) for row, line in zip(readable, lines, strict=True) if row in rows}
 
     def rejections(self, block: Block, outcomes: Iterable[Outcome]) -> dict[int, Rejection]:
         """The rejected rows of a block: those that could not be read, and those that break a rule."""

@@ -72,6 +72,10 @@ def test_nothing_is_asked_twice_and_other_thresholds_ask_nothing(tmp_path):
         [line] = read_jsonl(out / "aside.jsonl")
         assert (line["filter"], line["reason"]) == ("boxes", "box too large or degenerate")
         assert stgr.parse(line["record"]).question == "What is at the top?"
+        other = tmp_path / "other"
+        annotate(folder, other, annotator.params(server.url, filters=strict), replies=out / "replies.jsonl")
+        assert [file.name for file in (other / "videos").iterdir()] == [line["clip"]], "for `openo3 look`"
+        assert len(server.bodies) == count
         annotate(folder, out, annotator.params(server.url, endpoint=Endpoint(server.url, "another-model")))
         assert len(server.bodies) == 2 * count
 

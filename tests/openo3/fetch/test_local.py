@@ -165,6 +165,8 @@ def test_parts_with_similar_paths_get_distinct_names(tmp_path):
         ),
         ("videos/c.mp4", "videos/c.mp4", "videos/c.mp4 is there; a path in a record starts below videos/"),
         ("c.mp4", "videos/d.mp4", None),
+        ("c.mp4", "videos/c.MOV", "videos/c.MOV is there; the record's name has another ending"),
+        ("c", "videos/c.webm", "videos/c.webm is there; the record's name lacks the ending"),
     ],
 )
 def test_a_missing_file_comes_with_a_hint_at_the_one_that_is_there(tmp_path, named, there, hint):
@@ -179,6 +181,53 @@ def test_a_missing_file_comes_with_a_hint_at_the_one_that_is_there(tmp_path, nam
     index = read_index(tmp_path / "raw", tmp_path / "media.jsonl")
     index.inspect([line["path"]], threads=1)
     assert index[line["path"]].detail == "; ".join(filter(None, [f"{line['path']}: not in mine/", hint]))
+
+
+def vstar_clips(folder, *names):
+    """A folder with V-STaR's record of the clip `v 1`, and files of these names."""
+    local_folder.annotate(folder, "V_STaR_test.json", [local_folder.vstar_record()])
+    for name in names:
+        (folder / "vstar" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "vstar" / name).write_bytes(name.encode())
+    return local.plan(folder)
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["v 1.mp4", "v 10.mkv", "v.webm"], "v 1.mp4"),
+        (["v 1.webm", "v 1.json", "v 1.jpg"], "v 1.webm"),
+        (["deep/v 1.MKV"], "deep/v 1.MKV"),
+        (["v 1.mov", "deep/v 1.mp4"], "v 1.mov"),
+    ],
+)
+def test_a_benchmark_s_clip_may_have_any_container(tmp_path, names, found):
+    plan = vstar_clips(tmp_path, *names)
+    [item] = [item for item in plan.items if item.source == "vstar"]
+    assert item.origin.path == tmp_path / "vstar" / found
+    assert item.target == "media/videos/vstar/v 1.mp4", "the name that records have, whatever the container"
+    assert plan.missing == []
+
+
+def test_two_files_of_one_clip_are_refused_in_one_line(tmp_path):
+    [missing] = vstar_clips(tmp_path, "v 1.mp4", "v 1.webm").missing
+    assert (missing.problem, missing.detail) == (
+        "unreadable",
+        "vstar/: 2 files match v 1: v 1.mp4, v 1.webm; leave one of them there",
+    )
+
+
+def test_a_clip_of_a_similar_name_is_a_hint(tmp_path):
+    [missing] = vstar_clips(tmp_path, "V 1.webm").missing
+    assert missing.hint == "vstar/V 1.webm is there; upper and lower case differ"
+
+
+def test_a_link_in_place_of_a_clip_is_not_followed(tmp_path):
+    (tmp_path / "secret.mkv").write_bytes(b"secret")
+    (tmp_path / "mine/vstar").mkdir(parents=True)
+    (tmp_path / "mine/vstar/v 1.mkv").symlink_to(tmp_path / "secret.mkv")
+    [missing] = vstar_clips(tmp_path / "mine").missing
+    assert missing.problem == "unsafe"
 
 
 def test_no_hint_names_what_a_link_leads_to(tmp_path):

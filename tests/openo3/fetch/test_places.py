@@ -71,6 +71,25 @@ def test_a_benchmark_file_is_matched_by_the_longest_common_suffix(places, tmp_pa
         finder.find(video(DEEP))
 
 
+CLIP = Reference(BENCHMARK, "videos", "a.mp4", any_ending=True)
+
+
+def test_a_clip_is_found_by_its_name_whatever_its_container(places, tmp_path, server):
+    archive(tmp_path / "a.zip", {"data/a.webm": b"right", "data/a.srt": b"no", "data/ba.mkv": b"no"})
+    zipped = places.open(Place(folder=".", path="a.zip", packing="zip"))
+    assert zipped.find(CLIP).path == "data/a.webm"
+    server.dataset("o/n", {"data/deep/a.mkv": b"abc", "data/a.txt": b""})
+    assert read(places.open(Place(hub="o/n", path="data")).find(CLIP), 0, 3) == b"abc"
+    with pytest.raises(Unavailable, match="not in"):
+        zipped.find(Reference(BENCHMARK, "videos", "a.mp4"))  # where a row names the ending, it counts
+
+
+def test_two_members_of_one_clip_are_refused(places, tmp_path):
+    archive(tmp_path / "a.zip", {"data/a.webm": b"one", "data/a.mp4": b"two"})
+    with pytest.raises(Unavailable, match=r"2 different members match: data/a\.webm, data/a\.mp4"):
+        places.open(Place(folder=".", path="a.zip", packing="zip")).find(CLIP)
+
+
 def test_identical_matches_count_as_one_and_different_matches_are_refused(places, tmp_path):
     archive(
         tmp_path / "a.zip", {"p/a.mp4": b"same", "q/a.mp4": b"same", "p/b.mp4": b"one", "q/b.mp4": b"two"}

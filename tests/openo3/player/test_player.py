@@ -61,6 +61,33 @@ def test_texts_of_a_model_never_become_markup(shown):
 
 
 @needs_browser
+def test_a_complete_answer_opens_at_its_first_claim_with_the_box(shown):
+    shown.wait(PAUSED)
+    assert shown.run("document.querySelector('video').currentTime") == pytest.approx(0.5, abs=0.01)
+    assert shown.run(BOXES) == [["o3-claimed", "0%", "cup"]]
+    assert shown.run("document.querySelector('.o3-clock').textContent").startswith("0.5 / 2.0 s")
+
+
+@needs_browser
+@pytest.mark.parametrize(
+    ("text", "begins"),
+    [
+        ("<think>It moves.</think><answer>From <t>0.7</t>s to <t>1.5</t>s</answer>", 0.7),
+        (f"<think>{CUP.format(0, 500, 9)}{CUP.format(0, 500, 1.2)}</think><answer>a</answer>", 1.2),
+        ("<think>Nothing.</think><answer>a</answer>", 0.0),
+    ],
+)
+def test_an_answer_opens_at_what_can_be_seen(browser, data, tmp_path, video, text, begins):
+    said = evidence_json(text, RELATIVE_1000, probe(video).size)
+    file = tmp_path / "answer.html"
+    file.write_text(page({**said, "media": data["media"]}), encoding="utf-8")
+    tab = browser.open(file.as_uri())
+    tab.wait("document.querySelector('video').readyState >= 2")
+    tab.wait(PAUSED)
+    assert tab.run("document.querySelector('video').currentTime") == pytest.approx(begins, abs=0.01)
+
+
+@needs_browser
 def test_a_chip_seeks_and_the_box_is_drawn_where_it_was_claimed(shown):
     shown.click(".o3-chip[data-claim='1']")
     shown.wait(PAUSED)
@@ -87,6 +114,7 @@ def test_a_claim_after_the_end_is_marked_and_named(shown):
 
 @needs_browser
 def test_the_keyboard_plays_moves_and_reaches_every_chip(shown):
+    shown.run("player.seek(0)")
     shown.press("ArrowRight")
     shown.wait("document.querySelector('video').currentTime == 0.5")
     shown.run("document.querySelector('.o3-chip').focus()")

@@ -115,7 +115,8 @@ def test_real_results_are_stated_in_the_right_direction(inputs, order, verb):
 
 def test_rewards_beyond_those_of_the_paper_are_named():
     assert sentences([compared()], {"ans_where": 1.0, "thk_objects": 2.0})[-1] == (
-        "GSPO's rewards are the paper's seven and ans_where (weight 1) and thk_objects (weight 2)."
+        "GSPO's rewards are the paper's seven, “Answer: boxes at seconds” (weight 1) and "
+        "“Evidence: the right objects” (weight 2)."
     )
     assert not any("rewards" in sentence for sentence in sentences([compared()], {}))
 
