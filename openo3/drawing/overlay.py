@@ -29,6 +29,9 @@ PICTURE_WIDTH = 240.0
 """Width of a picture's coordinate system; stroke and label sizes are relative to it."""
 
 
+_LETTER_WIDTH = 7.4  # of labels, about
+
+
 @dataclass(frozen=True)
 class Mark:
     """A box to draw (normalised): the truth (solid green) or a prediction (dashed magenta)."""
@@ -89,7 +92,9 @@ def _mark(mark: Mark, height: float) -> Markup:
     y1, y2 = (min(max(y, 0.0), 1.0) * height for y in (mark.box[1], mark.box[3]))
     # truth is labelled below its box and prediction above, so that two boxes that agree stay legible
     y = (y2 + 13 if y2 + 16 < height else y2 - 5) if mark.true else (y1 - 4 if y1 > 14 else y1 + 12)
-    side = {"x": x2, "text_anchor": "end"} if x1 > PICTURE_WIDTH * 0.6 else {"x": x1, "text_anchor": None}
+    width = min(_LETTER_WIDTH * len(mark.label), PICTURE_WIDTH)
+    ends = x1 > PICTURE_WIDTH * 0.6 or x1 + width > PICTURE_WIDTH
+    side = {"x": max(x2, width), "text_anchor": "end"} if ends else {"x": x1, "text_anchor": None}
     return element(
         "g",
         element("rect", x=x1, y=y1, width=max(0.0, x2 - x1), height=max(0.0, y2 - y1)),

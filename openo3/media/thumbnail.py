@@ -1,7 +1,7 @@
 """Small pictures of untrusted files for a page, also of files that are damaged after their first frame.
 
     thumbnails([Moment(Path("a.mp4"), 2.5), Moment(Path("noise.mp4"))])
-    -> {Moment(Path("a.mp4"), 2.5): Thumbnail(jpeg=b"...", time_s=2.483, whole=True)}
+    -> {Moment(Path("a.mp4"), 2.5): Thumbnail(jpeg=b"...", time_s=2.483)}
 
 A file without any picture is left out. Each is decoded in a process of its own, which it may crash or hang.
 """
@@ -42,12 +42,12 @@ class Moment:
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A JPEG of about `PIXELS`. `whole`: the file is sound, and the picture shows `time_s`, its own time;
-    else it is the first frame, or what a truncated image has of its rows."""
+    """A JPEG of about `PIXELS`, of the frame at `time_s`. `instead` says what is shown of a damaged file; it is
+    empty for others."""
 
     jpeg: bytes
     time_s: float
-    whole: bool = True
+    instead: str = ""
 
     def image(self) -> Image.Image:
         """The decoded picture."""
@@ -93,7 +93,7 @@ def _first_frame(path: Path) -> Thumbnail:
     with opened(path, LIMIT_S) as video:
         for time_s, frame in video.frames():
             size = fit_size(*orientation(frame).apply((frame.width, frame.height)), PIXELS, 1)
-            return Thumbnail(to_jpeg(video.picture(frame, size), _QUALITY), time_s, whole=False)
+            return Thumbnail(to_jpeg(video.picture(frame, size), _QUALITY), time_s, "the first frame")
     raise MediaError("no frames")
 
 
@@ -104,7 +104,7 @@ def _truncated_image(path: Path) -> Thumbnail:
         with Image.open(path, formats=IMAGE_FORMATS) as image:
             lying = image.getexif().get(0x0112) in (5, 6, 7, 8)
             size = fit_size(*(image.size[::-1] if lying else image.size), PIXELS, 1)
-        return Thumbnail(to_jpeg(open_image(path, size), _QUALITY), 0.0, whole=False)
+        return Thumbnail(to_jpeg(open_image(path, size), _QUALITY), 0.0, "the rows that are there")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise MediaError("unreadable", str(error)) from None
     finally:

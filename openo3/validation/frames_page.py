@@ -83,8 +83,6 @@ def _pictures(listed: Sequence[LostMedia], folder: Path) -> list[Markup | None]:
     moments = [Moment(folder / each.file) for each in listed]
     found = thumbnails(moments[:PICTURES])
     return [
-        picture(seen.image(), [], "" if seen.whole else "the first frame", f"From {each.media}")
-        if (seen := found.get(moment))
-        else None
+        picture(seen.image(), [], seen.instead, f"From {each.media}") if (seen := found.get(moment)) else None
         for each, moment in zip(listed, moments, strict=True)
     ]

@@ -34,8 +34,8 @@ FILES, REJECTED, ACCEPTED = 6, 10, 8
 """How many pictures of each kind are decoded at most."""
 
 _OF_EACH_FILE = 3
-_LOOKED_AT = 500
-"""Accepted records of a file among which examples are chosen."""
+_LOOKED_AT, _TRIED = 500, 100
+"""Accepted records of a file, and rejected rows, among which examples are chosen."""
 
 _TRAINING = ("sft", "rl")
 _BAD_FILE = (Reason.MEDIA_UNREADABLE, Reason.KEY_IMAGE_UNREADABLE)
@@ -77,8 +77,8 @@ def draw(validation: Validation, validated: Path, media: Path) -> Pictures:
 
 
 def _figure(drawing: _Drawing, seen: Thumbnail) -> Markup:
-    if not seen.whole:
-        drawing = replace(drawing, marks=(), caption=f"{drawing.caption} The first frame.".strip())
+    if seen.instead:  # another moment than the boxes are of
+        drawing = replace(drawing, marks=(), caption=f"{drawing.caption} Shown: {seen.instead}".strip())
     alt = f"A frame of {drawing.media}. {drawing.caption}"
     return picture(seen.image(), drawing.marks, drawing.caption, alt)
 
@@ -111,14 +111,16 @@ def _rejected(validation: Validation) -> Iterator[_Drawing]:
         for row, each in validation.rejected[name].items()
         if each.reason not in (*_BAD_FILE, *_NO_FILE) and row not in validation.tables[name].unreadable
     ]
-    chosen = spread(shown, REJECTED)
+    samples: dict[Rejection, Sample] = {}
     for name in _TRAINING:
-        own = [each for each in chosen if each.file == FILENAMES[name]]
+        own = [each for each in spread(shown, _TRIED) if each.file == FILENAMES[name]]
         records = validation.tables[name].records({each.row for each in own}) if own else {}
         for each in own:
             sample = Sample.from_json(records[each.row])
             if validation.index[sample.media].problem is None:
-                yield _of_rejected(sample, each)
+                samples[each] = sample
+    for each in spread(samples, REJECTED):
+        yield _of_rejected(samples[each], each)
 
 
 def _of_rejected(sample: Sample, rejection: Rejection) -> _Drawing:

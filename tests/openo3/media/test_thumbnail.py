@@ -33,8 +33,8 @@ def test_each_file_gives_the_best_picture_that_it_has(folder):
     found = thumbnails([*moments.values(), *moments.values()])
     assert {moment.path.name for moment in found} == {"good.mp4", "damaged.mp4", "still.jpg", "cut.jpg"}
     good, damaged = (found[moments[name]] for name in names[:2])
-    assert (number(good.image()), good.time_s, good.whole) == (30, pytest.approx(2.0, abs=1e-3), True)
-    assert (number(damaged.image()), damaged.whole) == (0, False)
+    assert (number(good.image()), good.time_s, good.instead) == (30, pytest.approx(2.0, abs=1e-3), "")
+    assert (number(damaged.image()), damaged.instead) == (0, "the first frame")
     assert all(np.prod(each.image().size) <= thumbnail.PIXELS for each in found.values())
     half = np.asarray(found[moments["cut.jpg"]].image().convert("L"), float)
     assert half[: len(half) // 3].std() > 5 * half[-len(half) // 3 :].std(), "the rows that are there"

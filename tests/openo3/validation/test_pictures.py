@@ -101,7 +101,7 @@ def test_rejected_rows_are_shown_at_their_moment_with_what_is_wrong(drawn):
 def test_bad_files_are_shown_as_far_as_they_can_be_decoded(drawn):
     found = {re.search(r"/([\w.]+):", detail)[1]: figure for detail, figure in drawn.files.items()}
     assert found.keys() == {"damaged.mkv", "cut.jpg"}, "noise has no picture"
-    assert "<figcaption>The first frame.</figcaption>" in found["damaged.mkv"]
+    assert "<figcaption>Shown: the first frame</figcaption>" in found["damaged.mkv"]
 
 
 def test_no_more_than_a_bounded_number_is_decoded(tmp_path, monkeypatch):
