@@ -134,13 +134,11 @@ def test_the_default_box_space_is_normalised():
 
 
 @pytest.mark.parametrize("left", [0.0, 0.3, 0.55, 0.7, 0.95])
-@pytest.mark.parametrize(
-    "label", ["cup", "orange square (inverted)", "a name of more letters than there is room for"]
-)
+@pytest.mark.parametrize("label", ["cup", "orange square (inverted)", 6 * "a long name "])
 def test_a_label_stays_inside_the_picture_as_far_as_it_fits(left, label):
     drawn = picture(Image.new("RGB", (64, 48)), [Mark((left, 0.2, left + 0.05, 0.4), label)], "", "")
     x, anchor = re.search(r'<text y="[^"]*" x="([^"]*)"(?: text-anchor="(\w+)")?', drawn).groups()
     width = min(7.4 * len(label), PICTURE_WIDTH)
     begin = float(x) - width if anchor == "end" else float(x)
-    assert 0 <= begin + 0.01
+    assert begin >= -0.01
     assert begin + width <= PICTURE_WIDTH + 0.01
