@@ -42,8 +42,10 @@ class Moment:
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A JPEG of about `PIXELS`, of the frame at `time_s`. `instead` says what is shown of a damaged file; empty for
-    others."""
+    """A JPEG of about `PIXELS`, of the frame at `time_s`.
+
+    `instead` says what is shown of a damaged file; it is empty for others.
+    """
 
     jpeg: bytes
     time_s: float

@@ -27,7 +27,7 @@ NEXT_STEPS: Mapping[str, str] = {
     "missing": "Run the stage download again.",
     "empty": "Copy or download the file again.",
     "too large": "Scale it down.",
-    "too slow": "Raise sample_frames.time_limit_s in params.yaml, or convert the file.",
+    "too slow": "Raise the parameter sample_frames.time_limit_s, or convert the file.",
     "no video": "Get a copy that has a picture.",
 }
 OTHERWISE = "Convert the file to H.264 in MP4, or a picture to JPEG, or leave its records out."
