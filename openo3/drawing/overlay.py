@@ -29,7 +29,7 @@ PICTURE_WIDTH = 240.0
 """Width of a picture's coordinate system; stroke and label sizes are relative to it."""
 
 
-_LETTER_WIDTH = 7.4  # of labels, about
+_LETTER_WIDTH = 8.4  # of labels, about; fonts differ
 
 
 @dataclass(frozen=True)

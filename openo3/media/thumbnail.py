@@ -104,9 +104,11 @@ def _truncated_image(path: Path) -> Thumbnail:
     before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, True
     try:
         with Image.open(path, formats=IMAGE_FORMATS) as image:
-            lying = image.getexif().get(0x0112) in (5, 6, 7, 8)
-            size = fit_size(*(image.size[::-1] if lying else image.size), PIXELS, 1)
-        return Thumbnail(to_jpeg(open_image(path, size), _QUALITY), 0.0, "the rows that are there")
+            width, height = image.size
+            if image.getexif().get(0x0112) in (5, 6, 7, 8):  # lying on its side
+                width, height = height, width
+        picture = open_image(path, fit_size(width, height, PIXELS, 1))
+        return Thumbnail(to_jpeg(picture, _QUALITY), 0.0, "the rows that are there")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise MediaError("unreadable", str(error)) from None
     finally:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 def render(template: str, **shown: Any) -> str:
     """A self-contained page. `template` names a file beside this module that extends `layout.html.j2`."""
-    loader = PackageLoader(__package__, "")
+    loader = PackageLoader("openo3.validation", "")
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

@@ -119,7 +119,11 @@ def _rejected(validation: Validation) -> Iterator[_Drawing]:
             sample = Sample.from_json(records[each.row])
             if validation.index[sample.media].problem is None:
                 samples[each] = sample
-    for each in spread(samples, REJECTED):
+    of_media = {sample.media: each for each, sample in reversed(samples.items())}
+    # Different clips first
+    chosen = spread([each for each in samples if each in of_media.values()], REJECTED)
+    chosen += spread([each for each in samples if each not in chosen], REJECTED - len(chosen))
+    for each in chosen:
         yield _of_rejected(samples[each], each)
 
 

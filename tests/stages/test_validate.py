@@ -4,8 +4,10 @@ from pathlib import Path
 import pytest
 
 from openo3.files.artifacts import read_json, read_jsonl
+from openo3.media.probe import probe
 from stages import download, validate
 from tests.support import local_folder
+from tests.support.clips import copied
 
 
 @pytest.fixture
@@ -55,6 +57,25 @@ def test_any_subset_of_annotations_gives_outputs_for_all_later_stages(root, kept
     else:
         assert found
         assert not any(found.values())
+
+
+def test_a_clip_of_a_benchmark_may_have_any_container(root):
+    folder = root / "mine/vstar"
+    copied(folder / "v 1.mp4", folder / "v 1.mkv")
+    (folder / "v 1.mp4").unlink()
+    download.run(download.Params("local", "mine"), root)
+    assert validate.run(validate.Params(max_rejected_share=0.2), root) is None
+    [record] = read_json(root / "data/validated/bench/vstar.json")
+    assert (record["media"], record["duration_s"]) == ("videos/vstar/v 1.mp4", 4.0)
+    assert probe(root / "data/raw/media" / record["media"]).container.startswith("matroska")
+    page = (root / "reports/validation/index.html").read_text()
+    accepted = page[page.index('<section id="accepted">') : page.index('<section id="coverage">')]
+    assert accepted.count("data:image/jpeg;base64,") == 5, (
+        "a clip and an image of two files, and V-STaR's clip"
+    )
+    assert ">wrench</text>" in accepted
+    assert ">fridge</text>" in accepted
+    assert 'href="../frames/index.html"' in page
 
 
 def test_a_second_run_writes_the_same_bytes(root):

@@ -138,7 +138,7 @@ def test_the_default_box_space_is_normalised():
 def test_a_label_stays_inside_the_picture_as_far_as_it_fits(left, label):
     drawn = picture(Image.new("RGB", (64, 48)), [Mark((left, 0.2, left + 0.05, 0.4), label)], "", "")
     x, anchor = re.search(r'<text y="[^"]*" x="([^"]*)"(?: text-anchor="(\w+)")?', drawn).groups()
-    width = min(7.4 * len(label), PICTURE_WIDTH)
+    width = min(8.4 * len(label), PICTURE_WIDTH)
     begin = float(x) - width if anchor == "end" else float(x)
     assert begin >= -0.01
     assert begin + width <= PICTURE_WIDTH + 0.01

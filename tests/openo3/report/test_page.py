@@ -67,6 +67,7 @@ def test_the_page_loads_nothing_from_outside(page, text):
     }
     assert {link.partition("#")[0] for link in links if not link.startswith("data:image/jpeg;base64,")} == {
         "",
+        "frames/index.html",
         "gallery/index.html",
         "validation/index.html",
     }
