@@ -19,7 +19,9 @@ HEAD_S = 15.0
 STUCK_S = 120.0
 """For which an answer may lie here because its client reads nothing. A browser that pauses a video does so."""
 
-_FULL = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\nRetry-After: 5\r\n\r\n"
+_FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\nRetry-After: 5\r\n\r\n"
+)
 
 
 class BoundedConnection(H11Protocol):

@@ -274,7 +274,9 @@ def test_all_parameters_are_checked_before_the_first_stage_runs(reproduce, pipel
     (pipeline.folder / "stages").mkdir()
     (pipeline.folder / "stages/__init__.py").touch()
     check = pipeline.folder / "stages/check.py"
-    check.write_text("import sys\nprint('warnings first', file=sys.stderr)\nsys.exit('join: no such thing')\n")
+    check.write_text(
+        "import sys\nprint('warnings first', file=sys.stderr)\nsys.exit('join: no such thing')\n"
+    )
     assert reproduce().state.name == "Unchanged"
     pipeline.set_params(seed=1, sides=0)
     run = reproduce()
