@@ -149,6 +149,13 @@ class _Pages(SimpleHTTPRequestHandler):
         self.send_error(HTTPStatus.BAD_REQUEST, "Invalid host header")
         return False
 
+    def end_headers(self) -> None:
+        """Let no page of another origin show these, or run their data as scripts: both need no login."""
+        self.send_header("Cross-Origin-Resource-Policy", "same-origin")
+        self.send_header("Content-Security-Policy", "frame-ancestors 'none'")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        super().end_headers()
+
     def log_message(self, format: str, *_: object) -> None:
         """Print nothing on the terminal."""
 
