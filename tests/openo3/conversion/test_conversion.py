@@ -22,6 +22,7 @@ from openo3.core.geometry import box_iou
 from openo3.core.schema import Task
 from openo3.media.isolated import Processes
 from tests.support.clips import clip, ffmpeg
+from tests.support.mutations import mutants
 from tools import my_videos
 
 ROOT = Path(__file__).parents[3]
@@ -528,3 +529,30 @@ def test_the_questions_of_a_file_win_over_templates(tmp_path):
     found = rows(clips, Wanted(Task.TEMPORAL, question="When is the {object}?"), notes)
     assert found[0]["question"] == "What rolls onto the table?"
     assert found[1]["question"] == "When is the mug?"  # the image has none of its own
+
+
+@pytest.mark.parametrize(
+    ("format", "name"),
+    [
+        ("coco-video", "coco-video.json"),
+        ("label-studio", "label-studio.json"),
+        ("via", "via-2.json"),
+        ("via", "via-3.json"),
+        ("stgr", "../my-videos/STGR-SFT.json"),
+    ],
+)
+def test_mutants_give_records_or_one_line(tmp_path, capsys, format, name):
+    """Other types, huge numbers, deep nesting, half characters: in any place of a file."""
+    good, file, out = json.loads((EXAMPLES / name).read_text()), tmp_path / "a.json", tmp_path / "out.json"
+    for number, text in enumerate(mutants(good, 25, seed=3)):
+        file.write_bytes(text.encode("utf-8", "surrogatepass"))
+        more = (("--every", 0.7), ("--task", "temporal", "--reasoning"), QUESTION)[number % 3]
+        status = convert(file, "--from", format, "--media", MEDIA, "-o", out, *more)
+        said = capsys.readouterr()
+        assert status in (0, 2), text[:500]
+        if status:
+            assert said.err.strip("\n").isprintable(), text[:500]
+            assert not out.exists()
+        else:
+            json.loads(out.read_text(), parse_constant=pytest.fail)
+            out.unlink()
