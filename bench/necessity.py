@@ -61,7 +61,8 @@ def audited(run: Run, settings: argparse.Namespace) -> dict[int, tuple[str, list
     """Record number -> video, and the columns as means over its claims; audited unless it was before."""
     out = run.folder / "audit"
     if not (out / f"{run.variant.stage}.json").exists():
-        write(run.folder, run.variant.stage, Settings(hiding=Hiding(draws=settings.audit_draws)), out)
+        chosen = Settings(max_records=settings.audit_records, hiding=Hiding(draws=settings.audit_draws))
+        write(run.folder, run.variant.stage, chosen, out)
     claims: dict[int, list[Mapping[str, Any]]] = {}
     for claim in read(out / f"{run.variant.stage}.json")["claims"]:
         claims.setdefault(claim["record"], []).append(claim)
@@ -132,6 +133,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--every", type=int, default=4, help="the reward is computed on one group in so many")
     parser.add_argument("--draws", type=int, default=2, help="random places a claim in training")
     parser.add_argument("--audit-draws", type=int, default=8)
+    parser.add_argument("--audit-records", type=int, help="the first records alone")
     add_training_arguments(parser)
     return parser.parse_args()
 

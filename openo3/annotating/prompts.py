@@ -8,18 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from openo3.configuration import parse_file
 from openo3.core.geometry import BoxSpace
-from openo3.core.prompts import (
-    _check,  # the project's one form of templates
-    _filled,
-    _template,
-    seconds,
-)
+from openo3.core.prompts import seconds
 from openo3.core.schema import Task
+from openo3.core.templates import check_templates, filled, template
 
 DEFAULT = Path(__file__).parents[1] / "prompts/annotate.yaml"
 
@@ -28,47 +24,47 @@ DEFAULT = Path(__file__).parents[1] / "prompts/annotate.yaml"
 class TaskRequests:
     """What a record of each task is."""
 
-    temporal_spatial: str = _template()
-    temporal: str = _template()
-    temporal_mcq: str = _template()
-    visual: str = _template()
-    mcq: str = _template()
-    free_form: str = _template()
+    temporal_spatial: str = template()
+    temporal: str = template()
+    temporal_mcq: str = template()
+    visual: str = template()
+    mcq: str = template()
+    free_form: str = template()
 
 
 @dataclass(frozen=True)
 class BoxWords:
     """How boxes of each space are written."""
 
-    relative_1000: str = _template()
-    pixels: str = _template("width", "height")
-    normalised: str = _template()
+    relative_1000: str = template()
+    pixels: str = template("width", "height")
+    normalised: str = template()
 
 
 @dataclass(frozen=True)
 class Rules:
     """How evidence is written about videos and about images."""
 
-    video: str = _template("boxes")
-    image: str = _template("boxes")
+    video: str = template("boxes")
+    image: str = template("boxes")
 
 
 @dataclass(frozen=True)
 class Checks:
     """What the filters ask."""
 
-    confirm: str = _template("object")
-    name: str = _template(may=("object",))
-    key_frames: str = _template("question")
-    blind: str = _template("question", may=("duration",))
+    confirm: str = template("object")
+    name: str = template(may=("object",))
+    key_frames: str = template("question")
+    blind: str = template("question", may=("duration",))
 
 
 @dataclass(frozen=True)
 class Requests:
     """What the model is asked for: with questions of its own (`write`), or about a given one (`answer`)."""
 
-    write: str = _template("count", "task", "rules")
-    answer: str = _template("question", "task", "rules")
+    write: str = template("count", "task", "rules")
+    answer: str = template("question", "task", "rules")
 
 
 @dataclass(frozen=True)
@@ -83,12 +79,10 @@ class AnnotatePrompts:
     checks: Checks
 
     def __post_init__(self) -> None:
-        requests = Requests(self.write, self.answer)
         sections = {name: getattr(self, name) for name in ("tasks", "boxes", "rules", "checks")}
-        for prefix, section in [*((f"{name}.", part) for name, part in sections.items()), ("", requests)]:
-            for each in fields(section):
-                needs, may = each.metadata["needs"], each.metadata["may"]
-                _check(f"{prefix}{each.name}", getattr(section, each.name), needs, may)
+        for name, section in sections.items():
+            check_templates(section, f"{name}.")
+        check_templates(Requests(self.write, self.answer))
 
     @property
     def digest(self) -> str:
@@ -101,22 +95,22 @@ class AnnotatePrompts:
         boxes = getattr(self.boxes, space.kind)
         if space.size:
             width, height = map(str, space.size)
-            boxes = _filled(boxes, width=width, height=height)
-        rules = _filled(self.rules.image if task is Task.VISUAL else self.rules.video, boxes=boxes)
+            boxes = filled(boxes, width=width, height=height)
+        rules = filled(self.rules.image if task is Task.VISUAL else self.rules.video, boxes=boxes)
         asked = getattr(self.tasks, task.name.lower())
         if question is None:
-            return _filled(self.write, count=str(count), task=asked, rules=rules)
-        return _filled(self.answer, question=question, task=asked, rules=rules)
+            return filled(self.write, count=str(count), task=asked, rules=rules)
+        return filled(self.answer, question=question, task=asked, rules=rules)
 
     def second_look(self, name: str, kind: str) -> str:
         """What is asked about a crop that should show the object `name`; `kind`: see `FilterParams`."""
-        return _filled(self.checks.confirm if kind == "yes-no" else self.checks.name, object=name)
+        return filled(self.checks.confirm if kind == "yes-no" else self.checks.name, object=name)
 
     def key_frames(self, question: str) -> str:
-        return _filled(self.checks.key_frames, question=question)
+        return filled(self.checks.key_frames, question=question)
 
     def blind(self, question: str, duration_s: float | None) -> str:
-        return _filled(self.checks.blind, question=question, duration=seconds(duration_s or 0.0))
+        return filled(self.checks.blind, question=question, duration=seconds(duration_s or 0.0))
 
 
 def read(path: str | Path | None) -> AnnotatePrompts:

@@ -18,22 +18,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from string import ascii_uppercase
 from typing import Any
 
 from openo3.core.evidence import bracketed
 from openo3.core.schema import Task
+from openo3.core.templates import check_templates, filled, pieces, template
 
-_PLACEHOLDER = re.compile(r"\{\{(?P<literal>[a-z_]+)\}\}|\{(?P<name>[a-z_]+)\}")
 _IMAGE = None  # stands for a picture among the texts of a message
-
-
-def _template(*needs: str, may: Sequence[str] = ()) -> Any:
-    """A text with each placeholder of `needs` exactly once, and any of `may`."""
-    return field(metadata={"needs": needs, "may": tuple(may)})
 
 
 @dataclass(frozen=True)
@@ -44,23 +38,23 @@ class Conversation:
     system message; an empty one is left out.
     """
 
-    system: str = _template()
-    frame: str = _template("image", may=("number", "time"))
-    picture: str = _template("image", may=("number",))
-    video: str = _template("frames", "pictures", "question", may=("duration",))
-    image: str = _template("image", "pictures", "question")
+    system: str = template()
+    frame: str = template("image", may=("number", "time"))
+    picture: str = template("image", may=("number",))
+    video: str = template("frames", "pictures", "question", may=("duration",))
+    image: str = template("image", "pictures", "question")
 
 
 @dataclass(frozen=True)
 class TaskTemplates:
     """How a question of each kind of task is asked."""
 
-    temporal_spatial: str = _template("question")
-    temporal: str = _template("question")
-    temporal_mcq: str = _template("question")
-    visual: str = _template("question")
-    mcq: str = _template("question")
-    free_form: str = _template("question")
+    temporal_spatial: str = template("question")
+    temporal: str = template("question")
+    temporal_mcq: str = template("question")
+    visual: str = template("question")
+    mcq: str = template("question")
+    free_form: str = template("question")
 
 
 @dataclass(frozen=True)
@@ -71,33 +65,30 @@ class Questions:
     `about_next_picture` for a picture that follows the video. `relevance` asks for one of the digits 0 to 2.
     """
 
-    where: str = _template("question", "seconds")
-    where_untimed: str = _template("question", "count")
-    with_boxes: str = _template("question", "boxes")
-    when_answered: str = _template("question")
-    choice: str = _template("question", "options")
-    option: str = _template("letter", "option")
-    about_last_picture: str = _template("question")
-    not_about_last_picture: str = _template("question")
-    about_next_picture: str = _template("question")
-    tube: str = _template("question")
-    relevance: str = _template("question")
+    where: str = template("question", "seconds")
+    where_untimed: str = template("question", "count")
+    with_boxes: str = template("question", "boxes")
+    when_answered: str = template("question")
+    choice: str = template("question", "options")
+    option: str = template("letter", "option")
+    about_last_picture: str = template("question")
+    not_about_last_picture: str = template("question")
+    about_next_picture: str = template("question")
+    tube: str = template("question")
+    relevance: str = template("question")
 
 
 @dataclass(frozen=True)
 class JudgeTemplates:
     """What a served judge is asked: `grade` an answer, or say which option an answer means (`choose`)."""
 
-    grade: str = _template("question", "truth", "candidate")
-    choose: str = _template("question", "options", "answer")
+    grade: str = template("question", "truth", "candidate")
+    choose: str = template("question", "options", "answer")
 
 
 @dataclass(frozen=True)
 class Prompts:
     """The templates of a file. `grammar` asks in the evidence grammar, `plain` as a base model is asked.
-
-    A placeholder is a name in braces, `{question}`; `{{question}}` is the text `{question}` itself, and other
-    braces are text. What is filled in is not searched for placeholders.
 
     Raises:
         ValueError: a template has an unknown placeholder, or lacks one; the message names its key.
@@ -111,10 +102,7 @@ class Prompts:
 
     def __post_init__(self) -> None:
         for part in fields(self):
-            section = getattr(self, part.name)
-            for each in fields(section):
-                key, text = f"{part.name}.{each.name}", getattr(section, each.name)
-                _check(key, text, each.metadata["needs"], each.metadata["may"])
+            check_templates(getattr(self, part.name), f"{part.name}.")
         for name, shown in (("video", "{frames}"), ("image", "{image}")):
             text = getattr(self.conversation, name)
             order = [text.index(each) for each in (shown, "{pictures}", "{question}")]
@@ -136,20 +124,20 @@ class Prompts:
         """A question with its task's instruction; a direct question (`Task.WHERE`) has none."""
         if task is Task.WHERE:
             return question
-        return _filled(getattr(self.grammar, task.name.lower()), question=question)
+        return filled(getattr(self.grammar, task.name.lower()), question=question)
 
     def where(self, question: str, at_s: Sequence[int]) -> str:
         """Where it is at each of the whole seconds `at_s`."""
-        return _filled(self.questions.where, question=question, seconds=", ".join(map(str, at_s)))
+        return filled(self.questions.where, question=question, seconds=", ".join(map(str, at_s)))
 
     def where_untimed(self, question: str, count: int) -> str:
         """Where it is, given only the number of boxes."""
-        return _filled(self.questions.where_untimed, question=question, count=str(count))
+        return filled(self.questions.where_untimed, question=question, count=str(count))
 
     def with_boxes(self, question: str, boxes: Sequence[Sequence[float]]) -> str:
         """The question with an object's boxes, one a second, in the model's coordinate space."""
         listed = " ".join(map(bracketed, boxes))
-        return _filled(self.questions.with_boxes, question=question, boxes=listed)
+        return filled(self.questions.with_boxes, question=question, boxes=listed)
 
     def when_boxed(self, question: str, boxes: Sequence[Sequence[float]]) -> str:
         """When it is seen, given its true boxes in the model's coordinate space."""
@@ -157,15 +145,15 @@ class Prompts:
 
     def when_answered(self, question: str) -> str:
         """When the video shows the answer to a question."""
-        return self.task(Task.TEMPORAL, _filled(self.questions.when_answered, question=question))
+        return self.task(Task.TEMPORAL, filled(self.questions.when_answered, question=question))
 
     def tube(self, sentence: str) -> str:
         """When the described object is seen, and its box at each frame of that time."""
-        return _filled(self.questions.tube, question=sentence)
+        return filled(self.questions.tube, question=sentence)
 
     def relevance(self, question: str) -> str:
         """How much the pictures shown, cut out of a video, help to answer the question: 0, 1 or 2."""
-        return _filled(self.questions.relevance, question=question)
+        return filled(self.questions.relevance, question=question)
 
     def choice(self, question: str, options: Sequence[str], about: str = "") -> str:
         """A question with its options, each after its letter, to be answered by one; without any, in words.
@@ -173,26 +161,26 @@ class Prompts:
         `about` names the template of `questions` that says what the question is about.
         """
         lettered = self.lettered(options)
-        asked = _filled(self.questions.choice, question=question, options=lettered) if options else question
+        asked = filled(self.questions.choice, question=question, options=lettered) if options else question
         if about:
-            asked = _filled(getattr(self.questions, about), question=asked)
+            asked = filled(getattr(self.questions, about), question=asked)
         return self.task(Task.MCQ if options else Task.FREE_FORM, asked)
 
     def lettered(self, options: Sequence[str]) -> str:
         """The options, a line each, after their letters."""
         pairs = zip(ascii_uppercase, options, strict=False)
         return "\n".join(
-            _filled(self.questions.option, letter=letter, option=option) for letter, option in pairs
+            filled(self.questions.option, letter=letter, option=option) for letter, option in pairs
         )
 
     def grade(self, question: str, truth: str, candidate: str) -> str:
         """What a judge is asked to grade."""
-        return _filled(self.judge.grade, question=question, truth=truth, candidate=candidate)
+        return filled(self.judge.grade, question=question, truth=truth, candidate=candidate)
 
     def choose(self, question: str, options: Sequence[str], answer: str) -> str:
         """What a judge is asked where no rule tells which option an answer means."""
         lettered = self.lettered(options)
-        return _filled(self.judge.choose, question=question, options=lettered, answer=answer)
+        return filled(self.judge.choose, question=question, options=lettered, answer=answer)
 
     def messages(
         self, times_s: Sequence[float], duration_s: float | None, text: str, pictures: int = 0
@@ -207,25 +195,25 @@ class Prompts:
         further = [
             piece
             for number in range(1, pictures + 1)
-            for piece in _pieces(said.picture, {"number": [str(number)], "image": [_IMAGE]})
+            for piece in pieces(said.picture, {"number": [str(number)], "image": [_IMAGE]})
         ]
         asked = {"pictures": further, "question": [text]}
         parts: list[str | None]
         if not times_s:
             parts = [text]
         elif duration_s is None:
-            parts = [*_pieces(said.image, {"image": [_IMAGE], **asked})]
+            parts = [*pieces(said.image, {"image": [_IMAGE], **asked})]
         else:
             frames = [
                 piece
                 for number, time_s in enumerate(times_s, start=1)
-                for piece in _pieces(
+                for piece in pieces(
                     said.frame, {"number": [str(number)], "time": [seconds(time_s)], "image": [_IMAGE]}
                 )
             ]
             values = {"frames": frames, "duration": [seconds(duration_s)], **asked}
-            parts = [*_pieces(said.video, values)]
-        system = [{"role": "system", "content": _content([_filled(said.system)])}] if said.system else []
+            parts = [*pieces(said.video, values)]
+        system = [{"role": "system", "content": _content([filled(said.system)])}] if said.system else []
         return [*system, {"role": "user", "content": _content(parts)}]
 
 
@@ -234,37 +222,10 @@ def seconds(time_s: float) -> str:
     return f"{time_s:.1f}"
 
 
-def _check(key: str, text: str, needs: Sequence[str], may: Sequence[str]) -> None:
-    found = [match["name"] for match in _PLACEHOLDER.finditer(text) if match["name"]]
-    for name in found:
-        if name not in (*needs, *may):
-            known = ", ".join(f"{{{known}}}" for known in (*needs, *may)) or "none"
-            raise ValueError(
-                f"{key}: unknown placeholder {{{name}}}; there are {known}, and {{{{{name}}}}} is plain text"
-            )
-    for name in needs:
-        if found.count(name) != 1:
-            raise ValueError(f"{key}: needs {{{name}}} exactly once, found {found.count(name)} times")
-
-
-def _filled(template: str, **values: str) -> str:
-    return "".join(filter(None, _pieces(template, {name: [value] for name, value in values.items()})))
-
-
-def _pieces(template: str, values: Mapping[str, Sequence[str | None]]) -> Iterator[str | None]:
-    """The template's texts with its placeholders replaced; None stands for an image."""
-    end = 0
-    for found in _PLACEHOLDER.finditer(template):
-        yield template[end : found.start()]
-        yield from [f"{{{found['literal']}}}"] if found["literal"] else values[found["name"]]
-        end = found.end()
-    yield template[end:]
-
-
-def _content(pieces: Sequence[str | None]) -> list[dict[str, Any]]:
+def _content(parts: Sequence[str | None]) -> list[dict[str, Any]]:
     """The parts of a message: neighbouring texts are one part."""
     content: list[dict[str, Any]] = []
-    for piece in pieces:
+    for piece in parts:
         if piece is _IMAGE:
             content.append({"type": "image"})
         elif piece and content and content[-1]["type"] == "text":

@@ -17,6 +17,8 @@ TEXT_SHARE = 1.2  # a prompt's tokens with its text, by those of its frames
 ANSWER_TOKENS = 500  # of a record with its reasoning
 FITS = 0.95  # the share of a GPU's memory that may be in use; the rest is for the longest batch
 
+VISION_ADAPTERS = 0.41  # of those in the language layers, with Qwen3-VL-2B
+
 UPDATE, CACHE, WHOLE = "activations", "cache of the rollout", "whole weights for the rollout"
 """What takes memory during an update alone, and the two that do so during a rollout alone."""
 
@@ -60,11 +62,12 @@ def gpu_memory_gb(
 
 
 def _adapter_gb(lora: Mapping[str, Any], shape: Shape) -> float:
-    """An adapter on all linear layers of the language model: in single precision its weights, gradients and
-    AdamW's two moments. A layer has queries, keys, values, outputs and three matrices of its MLP; each adds
-    `r` numbers for every input and every output."""
+    """An adapter on all linear layers: in single precision its weights, gradients and AdamW's two moments.
+    A language layer has queries, keys, values, outputs and three matrices of its MLP; each adds `r` numbers
+    for every input and every output."""
     sides = 9 * shape.hidden + 2 * shape.kv_width + 3 * shape.intermediate
-    return 16 * lora.get("r", 8) * shape.layers * sides / GB  # 8 is peft's default
+    weights = lora.get("r", 8) * shape.layers * sides  # 8 is peft's default
+    return 16 * (1 + VISION_ADAPTERS) * weights / GB
 
 
 def _rollout_gb(block: Mapping[str, Any], shape: Shape, zero: int, each_gb: float) -> dict[str, float]:
@@ -101,8 +104,11 @@ def checkpoints_gb(blocks: Mapping[str, Any], shape: Shape) -> float:
 
 
 def checkpoint_gb(block: Mapping[str, Any], shape: Shape) -> float:
-    """Disk space in GB of one checkpoint of a stage: weights and the optimizer's states."""
-    return (0.1 if block.get("lora") else 14) * shape.billion_weights
+    """Disk space in GB of one checkpoint of a stage: weights and the optimizer's states, of the adapter alone
+    where one is trained."""
+    if block.get("lora"):
+        return 12 / 16 * _adapter_gb(block["lora"], shape)  # all but the gradients
+    return 14 * shape.billion_weights
 
 
 def zero_stage(trainer: Mapping[str, Any]) -> int:

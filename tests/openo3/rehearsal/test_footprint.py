@@ -98,7 +98,15 @@ def test_an_adapter_takes_the_place_of_gradients_and_optimizer(blocks: dict) -> 
     parts = footprint.gpu_memory_gb("sft", blocks, SHAPE, gpus=8, each_gb=80)
     assert set(parts) == {"weights", "adapter", "activations"}
     # by layer: q 8000, k and v 4500 each, o 8000, and 20000 for each of the three matrices of the MLP
-    assert parts["adapter"] == pytest.approx(16 * 64 * 30 * (8000 + 2 * 4500 + 8000 + 3 * 20000) / 1e9)
+    language = 64 * 30 * (8000 + 2 * 4500 + 8000 + 3 * 20000)
+    assert parts["adapter"] == pytest.approx(16 * 1.41 * language / 1e9)
+    assert footprint.checkpoint_gb(blocks["sft"], SHAPE) == pytest.approx(12 * 1.41 * language / 1e9)
+
+
+def test_the_checkpoint_of_an_adapter_is_as_large_as_it_was_on_a_gpu() -> None:
+    block = read_block(ROOT / "profiles/one-gpu.yaml", "requires", Requirements)
+    assert block.model is not None
+    assert footprint.checkpoint_gb({"lora": {"r": 32}}, block.model) == pytest.approx(0.592, abs=0.005)
 
 
 def test_the_alternative_of_one_gpu_fits_its_card_too(monkeypatch: pytest.MonkeyPatch) -> None:
