@@ -16,8 +16,8 @@ def refuse(error: Exception, status: int = 2) -> int:
 
 
 def plain(text: str) -> str:
-    """The text on one line of a terminal: what would end the line, turn it round, move the cursor or is half a
-    character stands there as an escape.
+    """The text on one line of a terminal: what would end the line, turn it round or move the cursor, and half
+    characters, stand there as escapes.
 
     >>> plain("a\\u202eb\\n")
     'a\\\\u202eb\\\\n'

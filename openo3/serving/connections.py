@@ -1,6 +1,7 @@
 """Connections that ask nothing, or read nothing of their answers, are closed: for any server of uvicorn.
 
-    uvicorn.Config(app, http=BoundedConnection)        or        --http openo3.serving.connections:BoundedConnection
+    uvicorn.Config(app, http=BoundedConnection)
+    python -m uvicorn --http openo3.serving.connections:BoundedConnection ...
 
 uvicorn itself limits only how long a connection may stay silent between two requests (`timeout_keep_alive`).
 How long a body takes to arrive, and an answer to be made, is limited by those who read and make them.
@@ -17,7 +18,7 @@ CONNECTIONS = 256
 HEAD_S = 15.0
 """From a connection's start, or the end of its last answer, to the last byte of a request's head."""
 STUCK_S = 120.0
-"""For which an answer may lie here because its client reads nothing. A browser that pauses a video does so."""
+"""For which an answer may lie here while its client reads nothing. Browsers that pause a video do so."""
 
 _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\nRetry-After: 5\r\n\r\n"

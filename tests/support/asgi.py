@@ -1,4 +1,4 @@
-"""An application behind the server of `openo3 serve` and `look --serve`, in a thread of the test's process."""
+"""An application behind the server of `openo3 serve` and `look --serve`, in a thread of this process."""
 
 from __future__ import annotations
 
