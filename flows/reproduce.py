@@ -44,6 +44,9 @@ def run_name() -> str:
     return " · ".join(filter(None, words))
 
 
+CHECK = Path("stages/check.py")
+"""What a checkout has to check all parameters with; it exits with a status after one line."""
+
 OPTIONS = {
     "flow_run_name": run_name,
     "task_runner": ThreadPoolTaskRunner(),
@@ -116,6 +119,8 @@ def run_stages(targets: Sequence[str], *, force: Collection[str] | None = (), pu
             logger.warning(freed)
         pipeline = graph.read(repo, targets, logger.info)
         run = Run(pipeline, force=force, pull=pipeline.has_remote)
+        if run.force or any(stage.changed for stage in pipeline.stages):
+            _check_parameters(pipeline.root)
         _submit(run)
         known = summary.remember(pipeline.root, run.outcomes)
         create_markdown_artifact(summary.markdown(repo, run.outcomes, known), key="stages")
@@ -126,6 +131,20 @@ def run_stages(targets: Sequence[str], *, force: Collection[str] | None = (), pu
         return Failed(message="\n\n".join([said, *failures]))
     quiet = all(outcome.state == "Unchanged" for outcome in run.outcomes.values())
     return Completed(name="Unchanged" if quiet else "Completed", message=said)
+
+
+def _check_parameters(root: Path) -> None:
+    """Raises `PipelineError` for a mistake in the block of any stage, before the first one runs.
+
+    A stage checks its own block when it starts, which is too late for one that comes after training.
+    """
+    if not (root / CHECK).is_file():
+        return
+    said: list[str] = []
+    check = [sys.executable, "-m", ".".join(CHECK.with_suffix("").parts)]
+    never = threading.Event()  # as in `_push`
+    if command.run(check, root, os.environ, stop=never, on_line=said.append, on_progress=said.append):
+        raise PipelineError(said[-1] if said else f"{CHECK} failed and says nothing")
 
 
 def _submit(run: Run) -> None:

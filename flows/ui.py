@@ -104,6 +104,7 @@ def _start_server(port: int) -> subprocess.Popen[bytes]:
         server = subprocess.Popen(
             [
                 *(*guarded(), sys.executable, "-m", "uvicorn", "--factory", "flows.server:app"),
+                *("--http", "openo3.serving.connections:BoundedConnection"),
                 *("--host", HOST, "--port", str(port), "--no-access-log", "--log-level", "warning"),
             ],
             stdin=subprocess.PIPE,
@@ -137,6 +138,8 @@ def _healthy(port: int) -> bool:
 
 
 class _Pages(SimpleHTTPRequestHandler):
+    timeout = 30  # seconds in which a connection sends or takes nothing; each has a thread
+
     def parse_request(self) -> bool:
         """Refuse foreign host names: any name can be made to resolve to 127.0.0.1."""
         if not super().parse_request():
@@ -145,6 +148,13 @@ class _Pages(SimpleHTTPRequestHandler):
             return True
         self.send_error(HTTPStatus.BAD_REQUEST, "Invalid host header")
         return False
+
+    def end_headers(self) -> None:
+        """Let no page of another origin show these, or run their data as scripts: both need no login."""
+        self.send_header("Cross-Origin-Resource-Policy", "same-origin")
+        self.send_header("Content-Security-Policy", "frame-ancestors 'none'")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        super().end_headers()
 
     def log_message(self, format: str, *_: object) -> None:
         """Print nothing on the terminal."""

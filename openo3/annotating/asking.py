@@ -209,6 +209,9 @@ class Asker:
     async def _answered(self, line: chat.Line, request: chat.Request) -> chat.Reply:
         try:
             reply = await line.reply(request)
+            # A login page, say: kept, it would stand for the model's reply for ever
+            if not reply.text and not reply.cut and reply.written is None:
+                raise ConnectionError(f"endpoint at {line.chat.url}: its reply holds no text of a model")
         except ConnectionError as error:
             self._failed += 1
             if isinstance(error, chat.Refused) and error.status in _FATAL:

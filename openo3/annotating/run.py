@@ -177,6 +177,8 @@ def check_endpoint(name: str, endpoint: Endpoint) -> None:
         raise AnnotateError(
             f"{name}.url: {endpoint.url!r}: expected an address such as http://127.0.0.1:8000/v1"
         )
+    if "@" in endpoint.url.split("/")[2]:
+        raise AnnotateError(f"{name}.url: a user or password in it would be written down; name key_env")
     if not endpoint.model:
         raise AnnotateError(f"{name}.model: which model of {endpoint.url} is to be asked")
 

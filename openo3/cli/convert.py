@@ -13,7 +13,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from openo3.cli.errors import InputError, refuse
+from openo3.cli.errors import InputError, plain, refuse
 from openo3.core.schema import STGR_TASKS, Task
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
         return refuse(InputError(f"{error.filename or arguments.out}: {error.strerror}"))
     for note, count in notes.items():
         if count:
-            print(f"note: {count:,} {note}")
+            print(f"note: {count:,} {plain(note)}")
     return 0
 
 

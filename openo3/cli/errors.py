@@ -11,6 +11,15 @@ class InputError(ValueError):
 
 def refuse(error: Exception, status: int = 2) -> int:
     """Print the error as one line on standard error; the result is the exit status."""
-    said = str(error).encode(errors="backslashreplace").decode()  # a name may hold half a character
-    print(f"openo3: {said}", file=sys.stderr)
+    print(f"openo3: {plain(str(error))}", file=sys.stderr)
     return status
+
+
+def plain(text: str) -> str:
+    """The text on one line of a terminal: what would end the line, turn it round or move the cursor, and half
+    characters, stand there as escapes.
+
+    >>> plain("a\\u202eb\\n")
+    'a\\\\u202eb\\\\n'
+    """
+    return "".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in text)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from openo3.cli.errors import InputError
 
 if TYPE_CHECKING:
+    import uvicorn
     from fastapi import FastAPI
 
 KEY_VARIABLE = "OPENO3_API_KEY"
@@ -66,10 +67,23 @@ def address_of(listening: socket.socket) -> str:
 
 
 def serve(app: FastAPI, listening: socket.socket) -> None:
-    """Serve until interrupted; no request is logged."""
+    """Serve until interrupted."""
+    server_of(app).run(sockets=[listening])
+
+
+def server_of(app: FastAPI) -> uvicorn.Server:
+    """No request is logged, and no connection stays open for nothing."""
     import uvicorn
 
+    from openo3.serving.connections import BoundedConnection
+
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=5
+        app,
+        http=BoundedConnection,
+        ws="none",
+        log_level="error",  # below it, anybody's nonsense is a line of the log
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=5,
     )
-    uvicorn.Server(config).run(sockets=[listening])
+    return uvicorn.Server(config)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from openo3.conversion.tracks import Clip, ConversionError, NamedSpan, Timeline, Track
+from openo3.conversion.tracks import MAX_KEYS, Clip, ConversionError, NamedSpan, Timeline, Track
 from openo3.core.evidence import format_claim, format_span, parse_claims
 from openo3.core.geometry import pixels
 from openo3.core.schema import STGR_TASKS, Box, Task
@@ -56,9 +56,14 @@ class Wanted:
     def __post_init__(self) -> None:
         for option, template in (("--question", self.question), ("--answer", self.answer)):
             try:
-                named = [name for _, name, *_ in string.Formatter().parse(template or "") if name is not None]
+                parts = list(string.Formatter().parse(template or ""))
             except ValueError as error:
                 raise ConversionError(f"{option} {template!r}: {error}") from None
+            named = [
+                name + (f"!{how}" if how else "") + (f":{form}" if form else "")
+                for _, name, form, how in parts
+                if name is not None
+            ]
             if unknown := [name for name in named if name not in FIELDS]:
                 known = ", ".join(f"{{{name}}}" for name in FIELDS)
                 raise ConversionError(f"{option}: {{{unknown[0]}}} is unknown; there are {known}")
@@ -67,7 +72,7 @@ class Wanted:
 def rows(clips: Iterable[Clip], wanted: Wanted, notes: Counter[str]) -> list[Row]:
     """The records of all clips, each with an id of its own."""
     found: list[Row] = []
-    used: set[str] = set()
+    used: dict[str, int] = {}
     for clip in clips:
         for row in _of_clip(clip, wanted, notes):
             row["id"] = _unique(row["id"], used)
@@ -217,12 +222,13 @@ def _moments(
         drawn = sorted({key.frame for each in tracks for key in each.keys if key.shown})
     frames = set(drawn)
     if wanted.every_s and drawn:
-        first, last = drawn[0], max(key.frame for each in tracks for key in each.keys)
-        time_s = timeline.time_s(first)
-        while (frame := timeline.frame(time_s)) <= last:
-            if any(each.at(frame) for each in tracks):
-                frames.add(frame)
-            time_s += wanted.every_s
+        last = max(key.frame for each in tracks for key in each.keys)
+        first_s, last_s = timeline.time_s(drawn[0]), timeline.time_s(last)
+        count = int((last_s - first_s) / wanted.every_s) + 1
+        if count * len(tracks) > MAX_KEYS:
+            raise ConversionError(f"--every {wanted.every_s:g}: {count:,} moments of one clip are too many")
+        moments = (timeline.frame(first_s + number * wanted.every_s) for number in range(count))
+        frames |= {frame for frame in moments if any(each.at(frame) for each in tracks)}
     ordered = sorted(frames)
     if all_drawn or len(ordered) <= wanted.most:
         return ordered
@@ -329,10 +335,11 @@ def _slug(name: str) -> str:
     )
 
 
-def _unique(id: Any, used: set[str]) -> str:
-    """The id, with a number after it if another record has it."""
-    name, number = str(id), 2
+def _unique(id: Any, used: dict[str, int]) -> str:
+    """The id, with a number after it if another record has it; `used` has how often each was asked for."""
+    name = str(id)
     while name in used:
-        name, number = f"{id}-{number}", number + 1
-    used.add(name)
+        used[str(id)] += 1
+        name = f"{id}-{used[str(id)]}"
+    used[name] = 1
     return name

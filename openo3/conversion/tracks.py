@@ -32,6 +32,9 @@ MAX_BYTES = 1 << 30
 MAX_KEYS = 5_000_000
 """Boxes of one file; the largest published sets of tracks have fewer."""
 
+LONGEST_S = 1e6
+"""Eleven days. A later frame of a video that is not there is a mistake."""
+
 _SHOWN_TWICE_S = 1e-3
 
 
@@ -70,6 +73,8 @@ class Timeline:
                 Reason.KEY_TIME, "frame", f"frame {frame}{known}; is this the video that was annotated?"
             )
         if not self.times_s:
+            if not frame * self.step_s <= LONGEST_S:
+                raise RowError(Reason.KEY_TIME, "frame", f"frame {frame}, each {self.step_s:g} s long")
             return round(frame * self.step_s, 6)
         return self.times_s[frame] if frame < len(self.times_s) else (self.end_s or self.times_s[-1])
 

@@ -45,6 +45,8 @@ NAMES = ("object", "name", "label", "class", "type", "category")
 """Attributes that name an object, the likeliest first."""
 
 TEXTS = ("question", "answer")
+_SIDE_BY_SIDE = 1000
+"""Objects of one name at one time: boxes beyond are objects of their own."""
 _RECT, _CIRCLE, _ELLIPSE, _POLYLINE, _POLYGON = 2, 3, 4, 6, 7  # VIA 3's numbers of shapes
 
 
@@ -144,14 +146,14 @@ def _version_3(file: Path, data: Mapping[str, Any], media: MediaFolder, notes: C
         with place(file, f"view {view[:80]}"):
             described = _file_of(view, views, files)
         medium = _medium(file, described, media)
-        keys: dict[str, list[list[Key]]] = defaultdict(list)
+        keys: dict[str, list[dict[int, Key]]] = defaultdict(list)
         spans: list[NamedSpan] = []
         texts: dict[str, str] = {}
         for name, entry in entries:
             with place(file, f"metadata.{name[:80]}"):
                 _add(entry, attributes, medium, keys, spans, texts, notes)
         with place(file, f"view {view[:80]}"):
-            tracks = tuple(track(name, each) for name, found in keys.items() for each in found)
+            tracks = tuple(track(name, list(each.values())) for name, found in keys.items() for each in found)
         clips.append(Clip(medium.path, medium.size, medium.timeline, tracks, tuple(spans), texts))
     return clips
 
@@ -178,7 +180,7 @@ def _add(
     entry: Mapping[str, Any],
     attributes: Mapping[str, Any],
     medium: Medium,
-    keys: dict[str, list[list[Key]]],
+    keys: dict[str, list[dict[int, Key]]],
     spans: list[NamedSpan],
     texts: dict[str, str],
     notes: Counter[str],
@@ -199,7 +201,7 @@ def _add(
     if box is None:
         return
     if medium.timeline is None:
-        keys[label].append([Key(0, 0.0, box)])
+        keys[label].append({0: Key(0, 0.0, box)})
         return
     if not times:
         raise RowError(Reason.FIELD_MISSING, "z", "the time of a region in a video")
@@ -220,13 +222,14 @@ def _keys(times: Sequence[float], box: Box, medium: Medium) -> list[Key]:
     return [Key(first, start, box, continues=True), Key(last, end, box)]
 
 
-def _put(tracks: list[list[Key]], keys: list[Key]) -> None:
-    """Into the first object of that name that has no box at these frames."""
-    for each in tracks:
-        if len(keys) == 1 and all(key.frame != keys[0].frame for key in each):
-            each.extend(keys)
-            return
-    tracks.append(list(keys))
+def _put(tracks: list[dict[int, Key]], keys: Sequence[Key]) -> None:
+    """One moment goes into the first object of that name that has no box at its frame."""
+    if len(keys) == 1:
+        for each in tracks[:_SIDE_BY_SIDE]:
+            if keys[0].frame not in each:
+                each[keys[0].frame] = keys[0]
+                return
+    tracks.append({key.frame: key for key in keys})
 
 
 def _values(values: Mapping[str, Any], attributes: Mapping[str, Any]) -> dict[str, str]:

@@ -8,6 +8,7 @@
     scheduler   the queue in front of a decoder, and its thread
     replies     answers and chunks as OpenAI's clients read them
     security    who may ask, from where, and what the page may load
+    connections how long one may ask or read nothing
     app         the routes, put together
 
 The server keeps nothing of a request: a clip is deleted once its frames are decoded, an uploaded file when

@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,7 +16,7 @@ from transformers import TrainingArguments
 
 from openo3.configuration import NonNegative, Positive, Share
 from openo3.core.prompts import Prompts
-from openo3.files.artifacts import atomic_directory, write_csv, write_json
+from openo3.files.artifacts import atomic_directory, read_json, write_csv, write_json
 from openo3.media.frame_store import FrameStore
 from openo3.model.encode import PromptEncoder
 from openo3.training import record
@@ -25,6 +25,9 @@ from openo3.training.disk import problem_of
 from openo3.training.examples import Examples
 from openo3.training.nonfinite import FiniteSteps, OnNonFinite
 from openo3.training.trl_compat import OnFullDisk, lost_process
+
+DEVICES = "devices.json"
+"""In a run's workspace: how many devices its checkpoints were trained on."""
 
 
 @dataclass(frozen=True)
@@ -130,9 +133,13 @@ def run(
     """
     is_main = config.process_index == 0
     if not _from_main(is_main, lambda: record.is_kept(work)):
+        devices = config.world_size * max(1, config.n_gpu)
+        checkpoint, problem = _from_main(is_main, lambda: _to_resume(work, stage, devices))
+        if problem:
+            _end(problem)
         trainer, examples = make()
         try:
-            trainer.train(resume_from_checkpoint=_from_main(is_main, lambda: last_checkpoint(work, stage)))
+            trainer.train(resume_from_checkpoint=checkpoint)
             counts = {**examples.counts, **trainer.facts, **(facts or {})}
             with _on_disk_problem(f"{stage}: the trained model was not saved", "the last checkpoint is kept"):
                 record.keep(trainer, base, work, counts)
@@ -145,6 +152,29 @@ def run(
     with _on_disk_problem(f"{stage}: the results were not written", "the trained model is kept"):
         record.publish(work, artifacts.model, artifacts.curve, artifacts.metrics, artifacts.columns)
     shutil.rmtree(work / record.TRAINED if keep_checkpoints else work, ignore_errors=True)
+
+
+def _to_resume(work: Path, stage: str, devices: int) -> tuple[str | None, str | None]:
+    """The newest whole checkpoint, and why it cannot be resumed from, None where it can.
+
+    With another number of devices, each step would have another batch and the rest of the epoch other
+    records. The checkpoint may be days of work, so it is not this run that removes it.
+    """
+    checkpoint, noted = last_checkpoint(work, stage), work / DEVICES
+    try:
+        before = read_json(noted)
+    except (OSError, ValueError):
+        before = None
+    if checkpoint is None or before is None:
+        with suppress(OSError):  # a full disk: training says so at its first save
+            write_json(noted, devices)
+        return checkpoint, None
+    if before == devices:
+        return checkpoint, None
+    return checkpoint, (
+        f"{stage}: {checkpoint} was trained on {before} devices, now there are {devices}, and a step would "
+        f"have another batch: start it on {before} again, or remove {work} to start anew"
+    )
 
 
 @contextmanager

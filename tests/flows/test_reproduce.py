@@ -270,6 +270,22 @@ def test_a_target_of_another_repository_fails_before_anything_runs(
     assert run.stages == {}
 
 
+def test_all_parameters_are_checked_before_the_first_stage_runs(reproduce, pipeline):
+    (pipeline.folder / "stages").mkdir()
+    (pipeline.folder / "stages/__init__.py").touch()
+    check = pipeline.folder / "stages/check.py"
+    check.write_text(
+        "import sys\nprint('warnings first', file=sys.stderr)\nsys.exit('join: no such thing')\n"
+    )
+    assert reproduce().state.name == "Unchanged"
+    pipeline.set_params(seed=1, sides=0)
+    run = reproduce()
+    assert (run.state.name, run.state.message) == ("Failed", "join: no such thing")
+    assert run.stages == {}
+    check.write_text("")
+    assert reproduce().stages["source"] == "Ran"
+
+
 def test_the_command_line_exits_with_a_status(server, pipeline):
     pipeline.behave("side@left", "fail")
     pipeline.set_params(seed=0, sides=1)

@@ -1,22 +1,23 @@
-"""An ASGI application behind a real server, in a thread of the test's process."""
+"""An application behind the server of `openo3 serve` and `look --serve`, in a thread of this process."""
 
 from __future__ import annotations
 
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-import uvicorn
+from fastapi import FastAPI
+
+from openo3.cli.listening import server_of
 
 
 @contextmanager
-def served(app: Callable[..., Any]) -> Iterator[str]:
+def served(app: FastAPI) -> Iterator[str]:
     """The application's address, on a free port, while the block lasts."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
+        server = server_of(app)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:

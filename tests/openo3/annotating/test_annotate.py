@@ -334,6 +334,27 @@ def test_an_absent_or_refusing_server_ends_the_run_with_one_line(tmp_path):
     assert summary(done)["records"] == {}
 
 
+@pytest.mark.parametrize("content", [b"<html>Log in</html>", b"{}", b'{"choices": [{"message": {}}]}'])
+def test_what_is_no_reply_of_a_model_is_not_kept(tmp_path, content):
+    """A page of a login, say: the next run asks again."""
+    folder, said_ = annotator.folder_of(tmp_path / "clips"), [content]
+    with endpoint(lambda body: (200, said_.pop()) if said_ else annotator.answer(body)) as server:
+        done = annotate(folder, tmp_path / "a", annotator.params(server.url))
+        assert summary(done)["requests"] == {}
+        [line] = read_jsonl(tmp_path / "a/aside.jsonl")
+        assert line["reason"] == "request not answered"
+        done = annotate(folder, tmp_path / "a", annotator.params(server.url))
+    assert summary(done)["records"] == {"temporal-spatial free-form QA": 1}
+
+
+def test_an_address_with_a_password_is_refused(tmp_path):
+    folder = annotator.folder_of(tmp_path / "clips")
+    with pytest.raises(AnnotateError, match="would be written down") as refused:
+        annotate(folder, tmp_path / "a", annotator.params("http://me:hunter2@127.0.0.1:9/v1"))
+    assert "hunter2" not in str(refused.value)
+    assert not (tmp_path / "a").exists()
+
+
 def test_a_reply_that_is_cut_off_names_the_parameter(tmp_path):
     folder = annotator.folder_of(tmp_path / "clips")
     with endpoint(lambda body: (200, completion('{"annotations": [', "length"))) as server:

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,10 @@ from openo3.audit.build import write
 from openo3.audit.run import Limits, Settings
 from openo3.cli.main import main
 from openo3.files.artifacts import read_json, read_jsonl, write_jsonl
+from openo3.files.import_closure import ROOT, closure, counts, imports
+from openo3.files.import_closure import _file as path_of
 from openo3.model.necessity import CHAIN, FRAMES, READINGS, REASONED, Hiding
+from openo3.prompt_file import default_prompts
 from tests.support.browser import BROWSER, Browser
 from tests.support.finished_run import write_run
 
@@ -123,6 +128,45 @@ def test_a_killed_audit_goes_on_and_gives_the_same(
             before[reading]["necessity"]["value"], abs=1e-3
         )
     assert not list((root / ".cache/openo3/audit-gspo").glob("*"))
+
+
+def test_measurements_of_anything_else_are_not_continued(root: Path, tmp_path: Path) -> None:
+    """Weights, answers, frames, prompts, settings: of each, the unfinished work is another one's."""
+    for name in ("data/models/gspo", "data/predictions/gspo", "data/frames/vstar"):
+        shutil.copytree(root / name, tmp_path / name)
+    prompts = default_prompts()
+
+    def workspace(**changes: Any) -> Path:
+        at = {"model": "gspo", "settings": SETTINGS, "prompts": prompts} | changes
+        return run._workspace(tmp_path, at["model"], at["settings"], at["prompts"])
+
+    seen = [workspace()]
+    assert workspace() == seen[0]
+    for file in (
+        "models/gspo/model.safetensors",
+        "predictions/gspo/vstar/greedy.results.json",
+        "predictions/gspo/vstar/greedy.jsonl",
+        "frames/vstar/index.json",
+    ):
+        with (tmp_path / "data" / file).open("r+b") as changed:
+            changed.seek(-1, 2)
+            changed.write(b" ")
+        seen.append(workspace())
+    seen.append(workspace(settings=replace(SETTINGS, max_records=3)))
+    seen.append(workspace(prompts=prompts.plainly()))
+    assert len(set(seen)) == len(seen)
+
+
+def test_the_code_of_an_audit_is_all_that_it_imports() -> None:
+    """Else a changed file would go on with what the old one measured."""
+    modules, waiting = set(), ["openo3.audit.run"]
+    while waiting:
+        if (name := waiting.pop()) not in modules:
+            modules.add(name)
+            waiting += imports(name)
+    made_of = {file for name in modules if counts(file := path_of(name))}
+    known = closure("evaluate") | set(run._CODE)
+    assert {str(file.relative_to(ROOT)) for file in made_of} <= known
 
 
 def test_another_seed_hides_other_random_places(written, root: Path, tmp_path: Path) -> None:

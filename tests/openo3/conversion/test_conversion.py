@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,13 +14,15 @@ import pytest
 
 from openo3.annotations import stgr
 from openo3.cli.main import main
-from openo3.conversion import FORMATS, MediaFolder
+from openo3.conversion import FORMATS, MediaFolder, via
 from openo3.conversion import media as media_module
 from openo3.conversion.records import Wanted, place_in_words, rows
+from openo3.conversion.tracks import Key
 from openo3.core.geometry import box_iou
 from openo3.core.schema import Task
 from openo3.media.isolated import Processes
 from tests.support.clips import clip, ffmpeg
+from tests.support.mutations import mutants
 from tools import my_videos
 
 ROOT = Path(__file__).parents[3]
@@ -396,6 +400,7 @@ def studio(*values: dict, **data: object) -> str:
         ("via", '{"file": {}, "view": {}, "metadata": {"1_a": {"vid": "1"}}}', "a: view 1: "),
         ("stgr", "{}", "a: row 0, byte 0: not a JSON list of rows"),
         ("stgr", '[{"task": "?"}]', "a: row 0: task: unknown task"),
+        ("stgr", '[{"task": "a\\u202e\\u009b"}]', 'a: row 0: task: unknown task ("a\\u202e\\x9b")'),
         ("cvat", "<annotations/>", "a: nothing is annotated"),
     ],
 )  # fmt: skip
@@ -409,6 +414,58 @@ def test_bad_files_end_with_one_line(tmp_path, capsys, monkeypatch, short_clip, 
     assert not Path("out.json").exists()
 
 
+@pytest.mark.parametrize("end", [59, 60])
+def test_moments_in_between_end_with_the_video(tmp_path, monkeypatch, short_clip, end):
+    """No frame is after the last one, so none ends the search."""
+    monkeypatch.chdir(tmp_path)
+    Path("v.mp4").symlink_to(short_clip)
+    Path("a").write_text(cvat(cvat_box(30), cvat_box(end, outside=int(end == 60))))
+    assert convert("a", "--from", "cvat", "-o", "out.json", *QUESTION, "--every", 0.4, "--most", 99) == 0
+    [row] = json.loads(Path("out.json").read_text())
+    times = [frame["time"] for frame in row["key_frames"]]
+    assert times == pytest.approx([1.0, 1.4, 1.8] + [59 / 30] * (end == 59), abs=0.04)
+
+
+def test_absurd_numbers_of_frames_end_with_one_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    meta = "<meta><task><original_size><width>9</width><height>9</height></original_size></task></meta>"
+    for frame, more, said in (
+        (
+            10**14,
+            (),
+            "a: track 3: box 1: frame: key frame outside the video (frame 100000000000000, each 0.04",
+        ),
+        (20_000_000, ("--every", 0.001), "--every 0.001: 800,000,001 moments of one clip are too many"),
+    ):
+        text = cvat(cvat_box(), cvat_box(frame))
+        Path("a").write_text(re.sub("<meta>.*</meta>", meta, text))
+        assert convert("a", "--from", "cvat", "--fps", 25, "-o", "out.json", *more) == 2
+        assert capsys.readouterr().err.startswith(f"openo3: {said}")
+
+
+def test_many_boxes_of_one_name_take_time_in_proportion(tmp_path, monkeypatch):
+    """Each was compared with all before it: an hour for half a million."""
+    count = 20_000
+    pictures = coco(
+        categories=[{"id": 1, "name": "cup"}],
+        images=[{"id": n, "file_name": "a.jpg", "width": 9, "height": 9} for n in range(count)],
+        annotations=[{"image_id": n, "category_id": 1, "bbox": [1, 1, 3, 3]} for n in range(count)],
+        videos=[],
+    )
+    monkeypatch.chdir(tmp_path)
+    Path("a").write_text(pictures)
+    started = time.process_time()
+    assert convert("a", "--from", "coco-video", "-o", "out.json") == 0
+    rows_ = json.loads(Path("out.json").read_text())
+    assert rows_[0]["id"] == "a-cup"
+    assert rows_[-1]["id"] == f"a-cup-{count}"
+    tracks: list[dict] = []
+    for number in range(count):
+        via._put(tracks, [Key(number, float(number), (0.0, 0.0, 1.0, 1.0))])
+    assert len(tracks) == 1
+    assert time.process_time() - started < 10
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -417,6 +474,14 @@ def test_bad_files_end_with_one_line(tmp_path, capsys, monkeypatch, short_clip, 
             "--question: {who} is unknown; there are {object}, {place}, {first}, {last}",
         ),
         (("--answer", "{object"), "--answer '{object': expected '}' before end of string"),
+        (
+            ("--answer", "{object:>999999999}"),
+            "--answer: {object:>999999999} is unknown; there are {object}, {place}, {first}, {last}",
+        ),
+        (
+            ("--question", "{object!r}"),
+            "--question: {object!r} is unknown; there are {object}, {place}, {first}, {last}",
+        ),
         (("--most", 0), "--most 0: expected 1 or more"),
         (("--every", 0), "--every 0: expected 0.001 to 10,000"),
         (("--media", "nowhere"), "--media nowhere: no such folder"),
@@ -464,3 +529,30 @@ def test_the_questions_of_a_file_win_over_templates(tmp_path):
     found = rows(clips, Wanted(Task.TEMPORAL, question="When is the {object}?"), notes)
     assert found[0]["question"] == "What rolls onto the table?"
     assert found[1]["question"] == "When is the mug?"  # the image has none of its own
+
+
+@pytest.mark.parametrize(
+    ("format", "name"),
+    [
+        ("coco-video", "coco-video.json"),
+        ("label-studio", "label-studio.json"),
+        ("via", "via-2.json"),
+        ("via", "via-3.json"),
+        ("stgr", "../my-videos/STGR-SFT.json"),
+    ],
+)
+def test_mutants_give_records_or_one_line(tmp_path, capsys, format, name):
+    """Other types, huge numbers, deep nesting, half characters: in any place of a file."""
+    good, file, out = json.loads((EXAMPLES / name).read_text()), tmp_path / "a.json", tmp_path / "out.json"
+    for number, text in enumerate(mutants(good, 25, seed=3)):
+        file.write_bytes(text.encode("utf-8", "surrogatepass"))
+        more = (("--every", 0.7), ("--task", "temporal", "--reasoning"), QUESTION)[number % 3]
+        status = convert(file, "--from", format, "--media", MEDIA, "-o", out, *more)
+        said = capsys.readouterr()
+        assert status in (0, 2), text[:500]
+        if status:
+            assert said.err.strip("\n").isprintable(), text[:500]
+            assert not out.exists()
+        else:
+            json.loads(out.read_text(), parse_constant=pytest.fail)
+            out.unlink()

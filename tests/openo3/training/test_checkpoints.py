@@ -15,6 +15,7 @@ from openo3.training.checkpoints import (
     seal,
     space_needed,
 )
+from openo3.training.run import _to_resume
 
 
 def checkpoint(folder: Path, step: int, *, sealed: bool = True) -> Path:
@@ -39,6 +40,20 @@ def test_the_newest_sealed_checkpoint_is_used(tmp_path: Path, capsys: pytest.Cap
     ]
     assert last_checkpoint(tmp_path, "sft") == str(newest)
     assert capsys.readouterr().out == ""
+
+
+def test_another_number_of_devices_does_not_go_on_and_loses_nothing(tmp_path: Path) -> None:
+    """With the same settings, each of its steps would have another batch."""
+    assert _to_resume(tmp_path, "sft", 8) == (None, None)
+    assert _to_resume(tmp_path, "sft", 4) == (None, None)  # nothing was trained yet
+    newest = str(checkpoint(tmp_path, 10))
+    assert _to_resume(tmp_path, "sft", 4) == (newest, None)
+    _, problem = _to_resume(tmp_path, "sft", 1)
+    assert problem is not None
+    assert "checkpoint-10 was trained on 4 devices, now there are 1, " in problem
+    assert _to_resume(tmp_path, "sft", 4) == (newest, None)
+    (tmp_path / "devices.json").write_bytes(b"\0\0")  # a power cut
+    assert _to_resume(tmp_path, "sft", 4) == (newest, None)
 
 
 def cut(path: Path) -> None:
