@@ -53,6 +53,8 @@ def test_processes_agree_that_the_disk_is_full(
     workplace.write_params(folder, sft=settings | {"deepspeed": str(ROOT / f"launch/zero{zero}.json")})
     done = in_two_processes(folder, RUN)
     assert "ended" in done.stderr, done.stderr[-4000:]
+    print([line for line in done.stderr.splitlines() if "checkpoint" in line])
+    print(sorted((p.relative_to(folder), p.stat().st_size) for p in folder.glob(".cache/openo3/sft/*/checkpoint-*/**/*") if p.is_file()))
     said = [line for line in done.stderr.splitlines() if " was not saved (" in line]
     assert [line.split(" was not saved (")[0] for line in said] == ["checkpoint-1", "checkpoint-2"]
     assert all(line.endswith("training continues") for line in said)
