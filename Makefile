@@ -4,11 +4,13 @@
 PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3))
 LOCK ?= requirements.lock
 PORT ?= 4200
+JOBS ?= 2
 BIN := .venv/bin
 DOCS := .venv/docs
 LMMS := .venv/lmms
 QUICK := tests/contracts tests/openo3/core openo3/core tests/openo3/annotations tests/openo3/files tests/openo3/report \
 	tests/openo3/benchmarks tests/openo3/validation tests/stages/test_params.py tests/tools
+PARALLEL = --numprocesses $(JOBS) --dist loadgroup --no-loadscope-reorder
 INSTALLED := .venv/installed-$(LOCK)
 
 # Stages start with `python`, which must be the environment's own. Its packages are byte-compiled at installation:
@@ -24,11 +26,11 @@ repro: install  ## run what changed, then show the results
 	$(BIN)/dvc repro
 	@echo && cat reports/results.md && echo && echo "Report: $(CURDIR)/reports/index.html"
 
-test: lint  ## all tests, the fast ones first; `make test T="-m 'not slow'"` for these alone
-	$(BIN)/pytest $(T)
+test: lint  ## all tests in two processes, the fast ones first; `make test T="-m 'not slow'"` for these alone
+	$(BIN)/pytest $(PARALLEL) $(T)
 
 quick: lint  ## the tests to run while working, in under two minutes: formats, rewards, scores, report, documents
-	$(BIN)/pytest -m "not slow" $(QUICK) $(T)
+	$(BIN)/pytest $(PARALLEL) -m "not slow" $(QUICK) $(T)
 
 lint: install
 	$(BIN)/ruff check .
