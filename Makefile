@@ -10,7 +10,6 @@ DOCS := .venv/docs
 LMMS := .venv/lmms
 QUICK := tests/contracts tests/openo3/core openo3/core tests/openo3/annotations tests/openo3/files tests/openo3/report \
 	tests/openo3/benchmarks tests/openo3/validation tests/stages/test_params.py tests/tools
-PARALLEL = --numprocesses $(JOBS) --dist loadgroup --no-loadscope-reorder
 INSTALLED := .venv/installed-$(LOCK)
 
 # Stages start with `python`, which must be the environment's own. Its packages are byte-compiled at installation:
@@ -27,10 +26,10 @@ repro: install  ## run what changed, then show the results
 	@echo && cat reports/results.md && echo && echo "Report: $(CURDIR)/reports/index.html"
 
 test: lint  ## all tests in two processes, the fast ones first; `make test T="-m 'not slow'"` for these alone
-	$(BIN)/pytest $(PARALLEL) $(T)
+	$(BIN)/pytest -n $(JOBS) $(T)
 
 quick: lint  ## the tests to run while working, in under two minutes: formats, rewards, scores, report, documents
-	$(BIN)/pytest $(PARALLEL) -m "not slow" $(QUICK) $(T)
+	$(BIN)/pytest -n $(JOBS) -m "not slow" $(QUICK) $(T)
 
 lint: install
 	$(BIN)/ruff check .

@@ -1,15 +1,13 @@
 """The environment of every test: no network, a separate DVC state, fast tests first.
 
-`make test` runs the tests in two processes (pytest-xdist), which share no fixture. The tests of a file stay
-together, so that its fixtures are made once; the mark `xdist_group` holds files together that share a costly
-one.
+`make test` runs the tests in two processes, which share no fixture; `tests.support.scheduling` says how.
 """
 
 import os
-import re
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported; also of the processes that tests start
@@ -19,6 +17,7 @@ from hypothesis import settings
 
 import stages  # noqa: F401  (sets the pipeline's own environment: offline, no telemetry)
 from tests.support.checkout import Checkout
+from tests.support.scheduling import TOGETHER, InOrder, place
 
 collect_ignore = ["support/lmms_stub.py"]  # imports lmms-eval, which has an environment of its own
 
@@ -61,33 +60,20 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run slow tests last, the large groups of them first; skip GPU tests where there is no GPU."""
-    items.sort(key=lambda item: (_is_slow(item), item.get_closest_marker("xdist_group") is None))
-    for item in items:
-        if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(_group(item)))
+    """Run slow tests last, those that stay together first; skip GPU tests where there is no GPU."""
+
+    def order(item: pytest.Item) -> tuple[bool, bool]:
+        slow = item.get_closest_marker("slow") is not None
+        return slow, slow and place(item.nodeid) not in TOGETHER
+
+    items.sort(key=order)
     if shutil.which("nvidia-smi") is None:
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(pytest.mark.skip(reason="no CUDA GPU here"))
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Drop the group that pytest-xdist appends to a test's name, so that `pytest --lf` finds it again."""
-    if hasattr(report, "node"):  # it comes from another process
-        report.nodeid = re.sub(r"@[^]@]*$", "", report.nodeid)
-
-
-def _is_slow(item: pytest.Item) -> bool:
-    return item.get_closest_marker("slow") is not None
-
-
-def _group(item: pytest.Item) -> str:
-    """Tests of a group run in one process, in order."""
-    if item.get_closest_marker("gpu"):
-        return "gpu"  # its memory is for one process at a time
-    file = f"{item.path.parent.name}/{item.path.stem}"
-    return f"{file}, slow" if _is_slow(item) else file
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> InOrder:
+    return InOrder(config, log)

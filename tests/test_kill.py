@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.checkout import Checkout
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("finished run")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 STAGES = ("base_model", "download", "validate", "sample_frames", "evaluate@sft")
 TRAINING = ("sft", "gspo")
 

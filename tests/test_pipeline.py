@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.checkout import Checkout
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("finished run")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 AFTER_GSPO = {"gspo", "evaluate@gspo", "report"}
 

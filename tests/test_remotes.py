@@ -9,7 +9,7 @@ from moto.server import ThreadedMotoServer
 
 from tests.support.checkout import Checkout
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("finished run")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 BUCKET = "openo3"
 

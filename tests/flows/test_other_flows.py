@@ -6,7 +6,7 @@ from flows.evaluate import evaluate
 from flows.refresh_data import refresh_data
 from tests.flows.conftest import finished
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("Prefect server")]
+pytestmark = pytest.mark.slow
 PARAMS = "evaluate:\n  decodings:\n    vstar: [greedy]  # the usual\n    tvgbench: [greedy]\n"
 
 

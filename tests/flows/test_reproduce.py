@@ -11,7 +11,7 @@ from flows import reproduce as flow_module
 from flows.resources import Gpu
 from tests.flows.small_pipeline import NAMES, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("Prefect server")]
+pytestmark = pytest.mark.slow
 
 
 def together(pipeline, one, other):

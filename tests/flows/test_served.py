@@ -22,7 +22,7 @@ from tests.support.browser import BROWSER, Browser
 from tests.support.checkout import ROOT
 from tests.support.ports import free_port
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("Prefect server")]
+pytestmark = pytest.mark.slow
 
 
 @contextmanager
@@ -220,6 +220,6 @@ def test_a_schedule_fires_and_the_ui_shows_it(done_pipeline, tmp_path):
                     (f"/artifacts/artifact/{artifact}", "uncommitted changes"),
                 ):
                     page.call("Page.navigate", {"url": f"{ui.url}{path}"})
-                    page.wait(f"document.documentElement.outerHTML.includes('{expected}')", 60)
+                    page.wait(f"document.documentElement?.outerHTML.includes('{expected}')", 60)
     assert not ui.healthy()
     until(lambda: not pipeline.commands())
