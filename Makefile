@@ -4,6 +4,7 @@
 PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3))
 LOCK ?= requirements.lock
 PORT ?= 4200
+JOBS ?= 2
 BIN := .venv/bin
 DOCS := .venv/docs
 LMMS := .venv/lmms
@@ -24,11 +25,11 @@ repro: install  ## run what changed, then show the results
 	$(BIN)/dvc repro
 	@echo && cat reports/results.md && echo && echo "Report: $(CURDIR)/reports/index.html"
 
-test: lint  ## all tests, the fast ones first; `make test T="-m 'not slow'"` for these alone
-	$(BIN)/pytest $(T)
+test: lint  ## all tests in two processes, the fast ones first; `make test T="-m 'not slow'"` for these alone
+	$(BIN)/pytest -n $(JOBS) $(T)
 
 quick: lint  ## the tests to run while working, in under two minutes: formats, rewards, scores, report, documents
-	$(BIN)/pytest -m "not slow" $(QUICK) $(T)
+	$(BIN)/pytest -n $(JOBS) -m "not slow" $(QUICK) $(T)
 
 lint: install
 	$(BIN)/ruff check .

@@ -1,15 +1,23 @@
-"""The environment of every test: no network, a separate DVC state, fast tests first."""
+"""The environment of every test: no network, a separate DVC state, fast tests first.
+
+`make test` runs the tests in two processes, which share no fixture; `tests.support.scheduling` says how.
+"""
 
 import os
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported; also of the processes that tests start
 
 import pytest
 from hypothesis import settings
 
 import stages  # noqa: F401  (sets the pipeline's own environment: offline, no telemetry)
 from tests.support.checkout import Checkout
+from tests.support.scheduling import TOGETHER, InOrder, place
 
 collect_ignore = ["support/lmms_stub.py"]  # imports lmms-eval, which has an environment of its own
 
@@ -53,9 +61,19 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run slow tests last, otherwise keep the file order; skip GPU tests where there is no GPU."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+    """Run slow tests last, those that stay together first; skip GPU tests where there is no GPU."""
+
+    def order(item: pytest.Item) -> tuple[bool, bool]:
+        slow = item.get_closest_marker("slow") is not None
+        return slow, slow and place(item.nodeid) not in TOGETHER
+
+    items.sort(key=order)
     if shutil.which("nvidia-smi") is None:
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(pytest.mark.skip(reason="no CUDA GPU here"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> InOrder:
+    return InOrder(config, log)

@@ -6,15 +6,14 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
-import psutil
 import pytest
 
 from flows import command
 from flows.command import Stopped
 from tests.flows.small_pipeline import until
 from tests.support.checkout import ROOT
+from tests.support.processes import living
 
 # a worker in its own session, as accelerate starts them, orphaned because its parent has exited
 FAMILY = """
@@ -47,17 +46,6 @@ def run(source, folder, stop=None, on_line=lambda _: None, on_progress=lambda _:
         [sys.executable, "-c", source], folder, os.environ, stop=stop or threading.Event(),
         on_line=on_line, on_progress=on_progress, **options,
     )  # fmt: skip
-
-
-def living(folder: Path) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if Path(process.cwd()) == folder and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-    return found
 
 
 def test_lines_are_streamed_and_progress_is_reported_separately(tmp_path):

@@ -5,7 +5,9 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -38,11 +40,10 @@ def test_a_process_holds_the_checkout_lock_until_it_is_killed(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
-def test_two_users_of_one_checkout_see_each_other(tmp_path):
-    with checkout_lock(tmp_path, "root"):
-        for folder in (tmp_path, *tmp_path.parents[:2]):
-            folder.chmod(0o755)
-        other = multiprocessing.get_context("fork").Process(target=_take_as_nobody, args=(tmp_path,))
+def test_two_users_of_one_checkout_see_each_other():
+    with tempfile.TemporaryDirectory() as folder, checkout_lock(Path(folder), "root"):
+        Path(folder).chmod(0o755)  # the folders above pytest's own are closed to others
+        other = multiprocessing.get_context("fork").Process(target=_take_as_nobody, args=(Path(folder),))
         other.start()
         other.join(20)
         assert other.exitcode == 0

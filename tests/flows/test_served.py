@@ -1,16 +1,13 @@
 """Deployments as `make ui` serves them: schedules, cancelling, and killed processes."""
 
 import base64
-import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import urllib.request
 from contextlib import contextmanager
 
-import httpx
 import psutil
 import pytest
 from prefect import get_client
@@ -18,16 +15,14 @@ from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterNam
 from prefect.deployments import run_deployment
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
-from websockets.sync.client import connect
 
 from tests.flows.conftest import Server
 from tests.flows.small_pipeline import until
+from tests.support.browser import BROWSER, Browser
 from tests.support.checkout import ROOT
 from tests.support.ports import free_port
 
 pytestmark = pytest.mark.slow
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome-headless-shell")
-BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
 @contextmanager
@@ -212,52 +207,19 @@ def test_a_schedule_fires_and_the_ui_shows_it(done_pipeline, tmp_path):
         assert tasks(client, first)["side@left"] == "Ran"
         assert second.state.name == "Unchanged"
         artifacts = client.read_artifacts()
-        (page,) = {re.search(r"\[Report\]\((.*?)\)", a.data)[1] for a in artifacts if a.key == "stages"}
-        assert b"The report" in urllib.request.urlopen(page).read()
+        (report,) = {re.search(r"\[Report\]\((.*?)\)", a.data)[1] for a in artifacts if a.key == "stages"}
+        assert b"The report" in urllib.request.urlopen(report).read()
         if BROWSER:
             (artifact,) = [a.id for a in artifacts if a.flow_run_id == first.id and a.key == "stages"]
-            with browsing(ui.url, password, tmp_path) as look:
-                look(f"/runs/flow-run/{first.id}", "edited parameters · scheduled")
-                look(f"/artifacts/artifact/{artifact}", "uncommitted changes")
+            stored = base64.b64encode(password.encode()).decode()
+            with Browser() as browser:
+                page = browser.open(ui.url, width=1400, height=1400)
+                page.run(f"localStorage.setItem('prefect-password', '{stored}')")
+                for path, expected in (
+                    (f"/runs/flow-run/{first.id}", "edited parameters · scheduled"),
+                    (f"/artifacts/artifact/{artifact}", "uncommitted changes"),
+                ):
+                    page.call("Page.navigate", {"url": f"{ui.url}{path}"})
+                    page.wait(f"document.documentElement?.outerHTML.includes('{expected}')", 60)
     assert not ui.healthy()
     until(lambda: not pipeline.commands())
-
-
-@contextmanager
-def browsing(url, password, folder):
-    """`look(page)` gives the DOM of a page of the UI at `url` in a browser that is logged in."""
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0"]
-    options += [f"--user-data-dir={folder / 'browser'}", "--window-size=1400,1400", url]
-    with subprocess.Popen(
-        [BROWSER, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as browser:
-        try:
-            listening = folder / "browser/DevToolsActivePort"
-            until(lambda: listening.exists() and listening.read_text().count("\n"))
-            targets = httpx.get(f"http://127.0.0.1:{listening.read_text().split()[0]}/json").json()
-            address = next(found for found in targets if found["type"] == "page")["webSocketDebuggerUrl"]
-            with connect(address, max_size=None, proxy=None) as page:
-
-                def send(method, **params):
-                    page.send(json.dumps({"id": 1, "method": method, "params": params}))
-                    while (answer := json.loads(page.recv(60))).get("id") != 1:
-                        pass
-                    return answer["result"]
-
-                def run(script):
-                    return send("Runtime.evaluate", expression=script)["result"].get("value")
-
-                def look(path, expected):
-                    send("Page.navigate", url=f"{url}{path}")
-                    return until(lambda: expected in (run("document.documentElement.outerHTML") or ""), 60)
-
-                look("/", "<body")
-                stored = base64.b64encode(password.encode()).decode()
-                until(
-                    lambda: (
-                        run(f"localStorage.setItem('prefect-password', '{stored}'), location.origin") == url
-                    )
-                )
-                yield look
-        finally:
-            browser.terminate()

@@ -13,9 +13,9 @@ from openo3.model.load import load_model, load_processor
 from openo3.training.gspo import GroundedGSPOTrainer, check_save_steps
 from stages import gspo
 from stages.params import load_params
-from tests.openo3.training import workplace
 from tests.stages.training_stage import (
     ROOT,
+    change_params,
     checkpoints,
     copy_workplace,
     curve,
@@ -101,9 +101,8 @@ def test_rewards_follow_the_parameters(place: Path, monkeypatch: pytest.MonkeyPa
 
 def test_the_training_curve_has_a_column_for_direct_questions(place: Path) -> None:
     """The run's eight prompts cover all eight samples, so every direct question is asked."""
-    (place / "params.yaml").unlink()
     others = {"gspo_data": {"direct": True}, "gspo_rewards": {"weights": {"ans_where": 1.0}}}
-    workplace.write_params(place, gspo={"max_steps": 4}, **others)
+    change_params(place, gspo={"max_steps": 4}, **others)
     gspo.main()
     rows = curve(place, "gspo")
     assert any(row["rewards/ans_where"] == "0.0" for row in rows)
@@ -113,8 +112,7 @@ def test_the_training_curve_has_a_column_for_direct_questions(place: Path) -> No
 def test_direct_questions_without_their_reward_are_an_error(
     place: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    (place / "params.yaml").unlink()
-    workplace.write_params(place, gspo_data={"direct": True})
+    change_params(place, gspo_data={"direct": True})
     with pytest.raises(SystemExit, match="2"):
         gspo.main()
     assert "data.direct: only ans_where judges these questions" in capsys.readouterr().err
@@ -124,8 +122,7 @@ def test_direct_questions_without_their_reward_are_an_error(
 def test_two_processes_train_together(inputs: Path, tmp_path: Path) -> None:
     """Both trainers, each process with its share of the rows."""
     folder = copy_workplace(inputs, tmp_path)
-    (folder / "params.yaml").unlink()
-    workplace.write_params(folder, gspo={"per_device_train_batch_size": 2})
+    change_params(folder, gspo={"per_device_train_batch_size": 2})
     done = in_two_processes(folder, BOTH)
     assert done.returncode == 0, done.stderr[-4000:]
     assert "processes: 2" in done.stdout
@@ -149,9 +146,8 @@ def test_too_few_records_fail_with_settings_that_fit(place: Path, capsys: pytest
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith("params.yaml: gspo.trainer: a rollout has 4 prompts")
     batch, steps = re.search(r"batch_size to (\d+) and steps_per_generation to at most (\d+)$", said).groups()
-    (place / "params.yaml").unlink()
     fitting = {"per_device_train_batch_size": int(batch), "steps_per_generation": int(steps), "max_steps": 1}
-    workplace.write_params(place, gspo=fitting)
+    change_params(place, gspo=fitting)
     gspo.main()
     assert read_json(place / "metrics/gspo.json")["samples"] == 2
 
@@ -159,8 +155,7 @@ def test_too_few_records_fail_with_settings_that_fit(place: Path, capsys: pytest
 def test_a_checkpoint_in_the_middle_of_a_rollout_is_refused(
     place: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    (place / "params.yaml").unlink()
-    workplace.write_params(place, gspo={"save_steps": 3})
+    change_params(place, gspo={"save_steps": 3})
     with pytest.raises(SystemExit) as stop:
         gspo.main()
     assert stop.value.code == 2

@@ -14,8 +14,8 @@ from openo3.files.artifacts import read_json, read_jsonl, write_jsonl
 from openo3.model.load import load_model, load_processor
 from openo3.training import record
 from stages import sft
-from tests.openo3.training import workplace
 from tests.stages.training_stage import (
+    change_params,
     checkpoints,
     copy_workplace,
     curve,
@@ -94,8 +94,7 @@ def test_a_changed_parameter_restarts_training(
     cut_at(monkeypatch, "keep")
     assert checkpoints(tmp_path, "sft") == ["checkpoint-2"]  # none at the end of training
     steps.clear()
-    (tmp_path / "params.yaml").unlink()
-    workplace.write_params(tmp_path, sft={"learning_rate": 2e-3})
+    change_params(tmp_path, sft={"learning_rate": 2e-3})
     sft.main()
     assert steps == [0, 1, 2, 3]
     complete(tmp_path)
@@ -151,8 +150,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_full_disk_at_a_checkpoint_keeps_the_previous_one(
     tmp_path: Path, then: str, capsys: pytest.CaptureFixture
 ) -> None:
-    (tmp_path / "params.yaml").unlink()
-    workplace.write_params(tmp_path, sft={"save_steps": 1}, sft_on_full_disk=then)
+    change_params(tmp_path, sft={"save_steps": 1}, sft_on_full_disk=then)
     try:
         with pytest.raises(SystemExit) as stop:
             sft.main()
@@ -233,8 +231,7 @@ stages.sft.main()
 @pytest.mark.slow
 def test_two_processes_agree_that_the_disk_is_full(tmp_path: Path) -> None:
     """First one cannot write the weights, then the other its own state alone; both continue each time."""
-    (tmp_path / "params.yaml").unlink()
-    workplace.write_params(tmp_path, sft={"save_steps": 1, "per_device_train_batch_size": 1})
+    change_params(tmp_path, sft={"save_steps": 1, "per_device_train_batch_size": 1})
     done = in_two_processes(tmp_path, _FULL_DISKS)
     assert done.returncode == 0, done.stderr[-4000:]
     said = [line for line in done.stderr.splitlines() if " was not saved (" in line]
@@ -269,8 +266,7 @@ stages.sft.main()
 @pytest.mark.slow
 def test_no_process_waits_for_one_that_was_killed(tmp_path: Path) -> None:
     """After two steps the folder of the checkpoints vanishes, after a third one a process does."""
-    (tmp_path / "params.yaml").unlink()
-    workplace.write_params(tmp_path, sft={"save_steps": 1, "per_device_train_batch_size": 1})
+    change_params(tmp_path, sft={"save_steps": 1, "per_device_train_batch_size": 1})
     done = in_two_processes(tmp_path, _LOST_FOLDER_AND_PROCESS)
     assert done.returncode != 0
     assert " was not saved (" not in done.stderr

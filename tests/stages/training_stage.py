@@ -44,6 +44,12 @@ def copy_workplace(place: Path, folder: Path) -> Path:
     return folder
 
 
+def change_params(folder: Path, **parameters: Any) -> None:
+    """Replace the parameters of a copied workplace, see `write_params`."""
+    (folder / "params.yaml").unlink()  # a link to those of all tests
+    workplace.write_params(folder, **parameters)
+
+
 def run_and_kill(folder: Path, stage: str, step: int) -> None:
     """Run a stage in its own process and kill it with -9 during the update after `step`."""
     threads = str(torch.get_num_threads())  # as here: another number adds up in another order
@@ -81,8 +87,7 @@ def refuses_an_unknown_setting(
     main: Callable[[], None], stage: str, folder: Path, capsys: pytest.CaptureFixture
 ) -> None:
     """The stage fails with one line when TRL does not know a setting of its trainer."""
-    (folder / "params.yaml").unlink()
-    workplace.write_params(folder, **{stage: {"learning_rat": 1e-3}})
+    change_params(folder, **{stage: {"learning_rat": 1e-3}})
     with pytest.raises(SystemExit) as stop:
         main()
     assert stop.value.code == 2
@@ -104,8 +109,7 @@ def given_to_the_trainer(stage: Any, monkeypatch: pytest.MonkeyPatch, **paramete
         given.append(arguments)
         raise Reached
 
-    Path("params.yaml").unlink()
-    workplace.write_params(Path(), **parameters)
+    change_params(Path(), **parameters)
     monkeypatch.setattr(stage, f"{name}_trainer", trainer)
     with pytest.raises(Reached):
         stage.main()

@@ -3,7 +3,6 @@
 import io
 import random
 import struct
-import time
 import zipfile
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from tests.support.archives import contents, noise, tar_archive
 
 MEMBERS = {"v/a.mp4": noise(3000, 1), "v/b.mp4": b"some words " * 300, "v/c é.mp4": b"c"}
 LIMITS = Limits(threads=2, tries=2, wait_s=0.01, file_gb=0.01)
-FUZZ_SECONDS = 20.0
+MUTANTS = 100
 
 
 def zip_bytes(members: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
@@ -143,10 +142,7 @@ def with_checksums(tar: bytes) -> bytes:
 def test_mutated_archives_do_not_stop_the_download(tmp_path, kind):
     rng = random.Random(kind)
     mode = {"tar": "w", "tar.gz": "w:gz", "tar.bz2": "w:bz2"}.get(kind)
-    ends = time.monotonic() + FUZZ_SECONDS / 4
-    for number in range(400):
-        if time.monotonic() > ends:
-            break
+    for number in range(MUTANTS):
         method = rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2))
         content = mutant(tar_archive(MEMBERS, mode) if mode else zip_bytes(MEMBERS, method), rng)
         if kind == "tar" and rng.random() < 0.7:
@@ -156,4 +152,3 @@ def test_mutated_archives_do_not_stop_the_download(tmp_path, kind):
         found = fetch(folder, content, kind == "zip")
         if kind == "zip":  # a CRC tells: what comes is what was packed, under whatever name
             assert set(found.values()) <= {*MEMBERS.values(), b""}
-    assert number >= 20

@@ -2,10 +2,7 @@
 
 import copy
 import dataclasses
-import json
 import re
-import subprocess
-from html import unescape
 from html.parser import HTMLParser
 
 import pytest
@@ -198,41 +195,43 @@ def test_a_record_without_frames_or_answers_is_no_example(inputs, frames):
     assert not shown & {"0", "1"}
 
 
-PROBE = """
-<script>
-const chip = document.querySelector(".claim[data-claim]");
-const same = () => [...document.querySelectorAll(".lit")].map((e) => e.tagName.toLowerCase()).sort();
-chip.dispatchEvent(new PointerEvent("pointerover", {bubbles: true}));
-const lit = same();
-chip.dispatchEvent(new PointerEvent("pointerout", {bubbles: true}));
-const after = same();
-const chart = document.querySelector("svg[data-chart]"), place = chart.getBoundingClientRect();
-const output = chart.closest("figure").querySelector("output"), resting = output.textContent;
-chart.dispatchEvent(new PointerEvent("pointermove", {clientX: place.left + place.width / 2}));
-const pointed = output.textContent;
-chart.dispatchEvent(new PointerEvent("pointerleave"));
-const wide = document.documentElement.scrollWidth - window.innerWidth;
-document.title = JSON.stringify({lit, after, pointed, back: output.textContent === resting, wide});
-</script>
-"""
+needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on this machine")
+PROBE = """(() => {
+  const chip = document.querySelector(".claim[data-claim]");
+  const same = () => [...document.querySelectorAll(".lit")].map((e) => e.tagName.toLowerCase()).sort();
+  chip.dispatchEvent(new PointerEvent("pointerover", {bubbles: true}));
+  const lit = same();
+  chip.dispatchEvent(new PointerEvent("pointerout", {bubbles: true}));
+  const after = same();
+  const chart = document.querySelector("svg[data-chart]"), place = chart.getBoundingClientRect();
+  const output = chart.closest("figure").querySelector("output"), resting = output.textContent;
+  chart.dispatchEvent(new PointerEvent("pointermove", {clientX: place.left + place.width / 2}));
+  const pointed = output.textContent;
+  chart.dispatchEvent(new PointerEvent("pointerleave"));
+  const wide = document.documentElement.scrollWidth - window.innerWidth;
+  return {lit, after, pointed, back: output.textContent === resting, wide};
+})()"""
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on this machine")
-@pytest.mark.parametrize("width", [1280, 500])
-def test_the_page_works_in_a_real_browser(tmp_path, text, width):
+@pytest.fixture(scope="module")
+def browser():
+    with Browser() as started:
+        yield started
+
+
+@pytest.fixture
+def address(tmp_path, text):
     file = tmp_path / "page.html"
-    file.write_text(text.replace("</body>", f"{PROBE}</body>"), encoding="utf-8")
-    command = [
-        BROWSER,
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        f"--user-data-dir={tmp_path / 'profile'}",
-    ]
-    command += [f"--window-size={width},900", "--enable-logging=stderr", "--dump-dom", file.as_uri()]
-    shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    assert "CONSOLE" not in shown.stderr
-    found = json.loads(unescape(re.search("<title>(.*?)</title>", shown.stdout)[1]))
+    file.write_text(text, encoding="utf-8")
+    return file.as_uri()
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [1280, 500])
+def test_the_page_works_in_a_real_browser(browser, address, width):
+    page = browser.open(address, width=width)
+    found = page.run(PROBE)
+    assert page.complaints() == []
     assert found["lit"] == ["circle", "g", "span"]  # the dot on the timeline, the box, the chip
     assert found["after"] == []
     assert re.fullmatch(r"step [\d.]+: [\d.e-]+", found["pointed"])
@@ -240,25 +239,22 @@ def test_the_page_works_in_a_real_browser(tmp_path, text, width):
     assert found["wide"] <= 0
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on this machine")
-def test_pictures_enlarge_and_no_table_of_the_runs_is_cut(tmp_path, text):
-    file = tmp_path / "page.html"
-    file.write_text(text, encoding="utf-8")
+@needs_browser
+def test_pictures_enlarge_and_no_table_of_the_runs_is_cut(browser, address):
     cut = "[...document.querySelectorAll('#data .scroll')].filter(e => e.scrollWidth > e.clientWidth).length"
     captions = "[...document.querySelectorAll('.results caption')]"
     ends = f"Math.max(...{captions}.map(e => e.getBoundingClientRect().right))"
     width_of = "document.querySelector('{} svg').getBoundingClientRect().width"
-    with Browser() as browser:
-        for width in (420, 1200):
-            page = browser.open(file.as_uri(), width=width)
-            assert page.run(cut) == 0
-            assert page.run(ends) <= width
-        small = page.run(width_of.format(".picture"))
-        page.run("document.querySelector('.picture').focus()")
-        page.press("Enter")
-        assert page.run(width_of.format("dialog.enlarged")) > 1.5 * small
-        page.run("document.querySelector('dialog').click()")
-        assert not page.run("document.querySelector('dialog').open")
+    for width in (420, 1200):
+        page = browser.open(address, width=width)
+        assert page.run(cut) == 0
+        assert page.run(ends) <= width
+    small = page.run(width_of.format(".picture"))
+    page.run("document.querySelector('.picture').focus()")
+    page.press("Enter")
+    assert page.run(width_of.format("dialog.enlarged")) > 1.5 * small
+    page.run("document.querySelector('dialog').click()")
+    assert not page.run("document.querySelector('dialog').open")
 
 
 def test_rewards_that_no_rollout_earned_are_said_instead_of_drawn(inputs, frames):

@@ -6,7 +6,7 @@ import concurrent.futures
 import json
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +35,14 @@ def until(condition: Callable[[], bool], limit_s: float = 20.0) -> None:
 def load_of(address: str) -> dict[str, int]:
     found = httpx.get(f"{address}/status").json()
     return {name: found[name] for name in ("answering", "waiting")}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Servers of these tests keep clips where no others do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("servers")))
+        yield
 
 
 def kept_files() -> list[Path]:

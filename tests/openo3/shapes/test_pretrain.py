@@ -2,24 +2,38 @@
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from transformers import Qwen2Tokenizer, Qwen3VLConfig
 
 from openo3.model.load import load_model, load_processor
-from openo3.shapes import pretrain
+from openo3.shapes import pretrain, tiny
 from openo3.shapes.pretraining_batches import PretrainingBatches
 from openo3.shapes.pretraining_questions import LOOSE
+
+
+def tinier(text: Qwen2Tokenizer, whole: Callable[..., Qwen3VLConfig] = tiny.config) -> Qwen3VLConfig:
+    """The same configuration with two layers of each kind, those of the vision tower of half the width."""
+    config = whole(text)
+    config.text_config.num_hidden_layers = config.vision_config.depth = 2
+    config.vision_config.hidden_size, config.vision_config.intermediate_size = 64, 128
+    return config
 
 
 @pytest.mark.slow
 def test_pretraining_writes_a_model_that_loads_and_resumes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Of a smaller model, since Muon computes in half precision, in which a CPU is slow."""
     monkeypatch.setattr(pretrain, "score_held_out", lambda *_, **__: {"questions": 0})
-    small = ["--minutes", "0.03", "--batch", "3", "--workers", "0", "--device", "cpu"]
+    monkeypatch.setattr(pretrain, "corpus", partial(pretrain.corpus, scenes=400))
+    monkeypatch.setattr(tiny, "config", tinier)
+    small = ["--minutes", "0.01", "--batch", "2", "--workers", "0", "--device", "cpu"]
 
     labels = []
 
@@ -34,7 +48,7 @@ def test_pretraining_writes_a_model_that_loads_and_resumes(
         monkeypatch.setattr(sys, "argv", ["pretrain", *small, *arguments])
         pretrain.main()
 
-    run("--out", str(tmp_path / "one"), "--detection", "0.03", "--stills", "0.03")
+    run("--out", str(tmp_path / "one"), "--detection", "0.01", "--stills", "0.01")
     assert labels == [LOOSE] * 3
     on = ("--detection", "0", "--stills", "0", "--resume-from", str(tmp_path / "one"))
     run("--out", str(tmp_path / "two"), *on, "--box-loosen", "0.01", "--span-loosen", "0.5")
