@@ -138,7 +138,7 @@ class Asker:
         shown = self.params.frames
 
         async def make() -> Ready:
-            if self._serves_evidence:
+            if self.params.checked_by_clips:
                 film = await self._decoded(
                     clip, pictures.held, (str(clip.path), clip.media, times_s, shown.max_pixels)
                 )
@@ -147,7 +147,12 @@ class Asker:
             seen = await self._decoded(clip, pictures.frames, (str(clip.path), shown.sampling(), times_s))
             return await self._about_clip(clip, seen, said, CHECK_TOKENS, None, {})
 
-        facts = {"said": said, "times_s": times_s, "held": self._serves_evidence, "frames": asdict(shown)}
+        facts = {
+            "said": said,
+            "times_s": times_s,
+            "held": self.params.checked_by_clips,
+            "frames": asdict(shown),
+        }
         return (await self._ask("key frames", clip, self.params.checking, facts, make)).text
 
     async def blind(self, clip: Clip, candidate: Candidate, number: int) -> str:
@@ -263,15 +268,9 @@ class Asker:
             raise found
         return found
 
-    @property
-    def _serves_evidence(self) -> bool:
-        """Whether an `openo3 serve` checks: it takes one clip a question, and no pictures beside it."""
-        params = self.params
-        return params.reply == "evidence" and params.send == "clip" and params.checking == params.endpoint
-
     def _plain(self) -> dict[str, Any]:
         """`openo3 serve` adds its evidence grammar's instruction unless it is told not to."""
-        return {"plain": True} if self._serves_evidence else {}
+        return {"plain": True} if self.params.checked_by_clips else {}
 
 
 def _ready(request: chat.Request, pictures_: int, said: str, times_s: tuple[float, ...] = ()) -> Ready:

@@ -182,6 +182,11 @@ class AnnotateParams:
             raise ValueError("box_space: pixels are those of the frames, so send frames and not the clip")
 
     @property
+    def checked_by_clips(self) -> bool:
+        """Whether an `openo3 serve` checks: it takes one clip a question, and no pictures beside it."""
+        return self.reply == "evidence" and self.send == "clip" and self.checking == self.endpoint
+
+    @property
     def reply_tokens(self) -> int:
         """The longest reply."""
         return self.max_tokens or (2048 if self.reply == "schema" else 512)

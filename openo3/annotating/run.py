@@ -42,6 +42,7 @@ from openo3.core.prompts import Prompts
 from openo3.core.schema import Task
 from openo3.files.artifacts import atomic_file, link_or_copy, read_json, write_json, write_jsonl
 from openo3.files.locks import file_lock
+from openo3.media import ffmpeg
 from openo3.media.container import MediaError
 from openo3.prompt_file import default_prompts
 
@@ -168,7 +169,13 @@ def _read(
     if not folder.is_dir():
         raise AnnotateError(f"{folder}: no such folder")
     questions = read_questions(Path(params.questions)) if params.questions else None
-    return used(params.filters), templates.read(params.prompts), questions
+    filters = used(params.filters)
+    if params.checked_by_clips and any(each.name == "key-frames" for each in filters):
+        try:
+            ffmpeg.check()
+        except RuntimeError as error:
+            raise AnnotateError(f"{error}: the filter key-frames writes clips with it") from None
+    return filters, templates.read(params.prompts), questions
 
 
 def check_endpoint(name: str, endpoint: Endpoint) -> None:

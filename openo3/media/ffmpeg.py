@@ -38,6 +38,14 @@ def binary() -> str:
     return imageio_ffmpeg.get_ffmpeg_exe()
 
 
+def check() -> None:
+    """Raises `RuntimeError` if ffmpeg cannot be started, which is no fault of a video."""
+    try:
+        subprocess.run([binary(), "-version"], check=True, capture_output=True, timeout=30)
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+        raise RuntimeError(f"ffmpeg cannot be started ({str(error).splitlines()[0]})") from None
+
+
 def encode(
     path: str | os.PathLike[str],
     frames: Iterable[np.ndarray],

@@ -248,6 +248,18 @@ def test_an_endpoint_in_the_evidence_grammar_gets_the_clip(tmp_path):
     assert held["messages"][0]["content"][0]["type"] == "video_url"
 
 
+def test_a_missing_ffmpeg_is_no_fault_of_the_clips(tmp_path, monkeypatch):
+    folder = annotator.folder_of(tmp_path / "clips")
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / "no ffmpeg"))
+    (tmp_path / "q.txt").write_text("What is at the top?\n")
+    params = annotator.params(
+        "http://127.0.0.1:9", reply="evidence", send="clip", questions=str(tmp_path / "q.txt")
+    )
+    with pytest.raises(AnnotateError, match=r"^ffmpeg cannot be started .*: the filter key-frames"):
+        annotate(folder, tmp_path / "local", params)
+    assert not (tmp_path / "local").exists()
+
+
 def test_what_cannot_be_annotated_is_listed(tmp_path):
     folder, out = annotator.folder_of(tmp_path / "clips"), tmp_path / "local"
     (folder / "broken.mp4").write_bytes(b"no video")
