@@ -31,7 +31,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from openo3.audit.run import MODELS, Answer, Answers, Settings
+from openo3 import checkpoints
+from openo3.audit.run import Answer, Answers, Settings
 from openo3.configuration import read_block
 from openo3.core.evidence import Claim, format_claim, format_completion, parse_completion
 from openo3.core.geometry import box_iou
@@ -339,7 +340,7 @@ def main() -> None:
     settings = arguments()
     params = read_block("params.yaml", "download", Params)
     for model in settings.models:
-        path = MODELS / model
+        path = checkpoints.FOLDER / model
         engine = LocalEngine.load(path, prompts=checkout_prompts(path))
         for around_s in settings.around:
             for margin in settings.margin:

@@ -16,8 +16,9 @@ from typing import Any
 
 from bench.ablation import AXES, ROOT, begin, cell, header, line, link, parameters, read, stage
 from openo3.benchmarks.registry import BENCHMARKS
+from openo3.checkpoints import CHECKPOINTS
 from openo3.report.comparison import PAIRS
-from openo3.report.inputs import MEANT, MODELS
+from openo3.report.inputs import MEANT
 
 FOLDER = Path(".cache/openo3/harder")
 
@@ -38,7 +39,7 @@ def results(folder: Path, model: str, benchmark: str) -> list[dict[str, Any]]:
 def tables(folder: Path) -> str:
     heads = [label for axes in AXES.values() for label in axes.values()]
     levels, gains = [header("", heads)], [header("difference", heads)]
-    for model, name in MODELS.items():
+    for model, name in CHECKPOINTS.items():
         metrics = read(folder / f"metrics/evaluate/{model}.json")
         own = {bench: metrics[bench][MEANT[model]] for bench in AXES}
         levels.append(line(name, [f"{100 * own[b][key]:.1f}" for b, axes in AXES.items() for key in axes]))
@@ -49,7 +50,7 @@ def tables(folder: Path) -> str:
             )
             for bench in AXES
         }
-        label = f"{MODELS[later]} - {MODELS[earlier]}"
+        label = f"{CHECKPOINTS[later]} - {CHECKPOINTS[earlier]}"
         gains.append(line(label, [cell(found[b][key]) for b, axes in AXES.items() for key in axes]))
     return "\n\n".join("\n".join(lines) for lines in (levels, gains))
 
@@ -69,7 +70,7 @@ def main() -> None:
     stage(folder, "data/raw/manifest.jsonl", "stages.download")
     stage(folder, "data/validated", "stages.validate")
     stage(folder, "metrics/frames.json", "stages.sample_frames")
-    for model in MODELS:
+    for model in CHECKPOINTS:
         link(folder / "data/models" / model, settings.models.resolve() / model)
         stage(folder, f"metrics/evaluate/{model}.json", "stages.evaluate", model)
     print(tables(folder))

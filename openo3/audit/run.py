@@ -18,6 +18,7 @@ from typing import Any
 from openo3.benchmarks.asking import in_batches
 from openo3.benchmarks.base import frames_of
 from openo3.benchmarks.registry import BENCHMARKS
+from openo3.checkpoints import FOLDER
 from openo3.core.evidence import Completion, parse_completion
 from openo3.core.geometry import box_iou
 from openo3.core.prompts import Prompts
@@ -41,12 +42,13 @@ from openo3.model.necessity import (
 )
 from openo3.training.workspace import workspace
 
-MODELS, FRAMES = Path("data/models"), Path("data/frames")
+FRAMES = Path("data/frames")
 NEAR_S = 0.5
 """A claim is compared with the true box of a second that is at most this far away."""
 # Beside the stage evaluate's; a test compares them with the imports
 _CODE = (
     "openo3/audit/run.py",
+    "openo3/checkpoints.py",
     "openo3/gallery/predictions.py",
     "openo3/inference/checkout.py",
     "openo3/media/decode.py",
@@ -200,13 +202,13 @@ def measured(
 def model_folder(root: Path, model: str) -> Path:
     """The folder of a checkpoint by its name. Raises `AuditError` if there is none."""
     there = sorted(
-        path.name for path in (root / MODELS).glob("*") if path.is_dir() and not path.name.startswith(".")
+        path.name for path in (root / FOLDER).glob("*") if path.is_dir() and not path.name.startswith(".")
     )
     if model not in there:
         raise AuditError(
-            f"{model}: no such checkpoint in {root / MODELS}; there are {', '.join(there) or 'none'}"
+            f"{model}: no such checkpoint in {root / FOLDER}; there are {', '.join(there) or 'none'}"
         )
-    return root / MODELS / model
+    return root / FOLDER / model
 
 
 def finish(work: Path) -> None:
@@ -272,7 +274,7 @@ def _workspace(root: Path, model: str, settings: Settings, prompts: Prompts) -> 
     code = hashlib.sha256(b"".join((ROOT / name).read_bytes() for name in _CODE)).hexdigest()
     results = predictions_of(root, model, settings)
     inputs = [
-        root / MODELS / model,
+        root / FOLDER / model,
         results,
         results.with_name(f"{settings.condition}.jsonl"),
         root / FRAMES / settings.benchmark / "index.json",

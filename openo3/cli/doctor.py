@@ -32,6 +32,7 @@ from packaging.requirements import Requirement
 from rich.console import Console
 from rich.table import Table
 
+from openo3.checkpoints import TRAINING
 from openo3.configuration import ConfigurationError, read_block, read_blocks
 from openo3.rehearsal import footprint
 
@@ -195,7 +196,7 @@ def _decord() -> Finding:
 
 def _packages(blocks: Mapping[str, Any]) -> Iterator[Finding]:
     """Check the packages outside the everyday lock that a stage's settings use."""
-    trainers = [(blocks.get(stage) or {}).get("trainer") or {} for stage in ("sft", "gspo")]
+    trainers = [(blocks.get(stage) or {}).get("trainer") or {} for stage in TRAINING]
     written_by_vllm = any(trainer.get("use_vllm") for trainer in trainers)
     answered_by_vllm = (blocks.get("evaluate") or {}).get("vllm") is not None
     needed = {
@@ -234,7 +235,7 @@ def _gpu_memory(
     shape: footprint.Shape, gpus: int, blocks: Mapping[str, Any], least_gb: float
 ) -> Iterator[Finding]:
     """Compare the memory that each stage needs with the smallest GPU here, else with the profile's."""
-    for stage in ("sft", "gspo"):
+    for stage in TRAINING:
         parts = footprint.gpu_memory_gb(stage, blocks, shape, gpus, least_gb)
         most = footprint.most_at_once_gb(parts)
         found = f"of {least_gb:.0f}: " + ", ".join(f"{name} {size:.0f}" for name, size in parts.items())

@@ -11,12 +11,11 @@ from typing import Any
 from openo3.benchmarks.base import Benchmark, frames_of
 from openo3.benchmarks.conditions import CONDITIONS
 from openo3.benchmarks.registry import BENCHMARKS
+from openo3.checkpoints import CHECKPOINTS
 from openo3.core.geometry import BoxSpace
 from openo3.files.artifacts import read_json, read_jsonl
 
 PREDICTIONS = Path("data/predictions")
-STAGES = ("base", "sft", "gspo")
-"""The pipeline's checkpoints in the order of training; others follow."""
 
 _RESULTS = ".results.json"
 
@@ -82,7 +81,7 @@ def find(root: Path, models: Sequence[str] | None) -> dict[str, list[Path]]:
     for model in models or ():
         if model not in there:
             raise GalleryError(f"--models {model}: no predictions; there are {', '.join(there)}")
-    chosen = dict.fromkeys(models or sorted(there, key=lambda name: (_place(name, STAGES), name)))
+    chosen = dict.fromkeys(models or sorted(there, key=lambda name: (_place(name, tuple(CHECKPOINTS)), name)))
     conditions = tuple(CONDITIONS)
     found: dict[str, list[Path]] = {}
     for benchmark in BENCHMARKS:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import openo3
+from openo3.checkpoints import CHECKPOINTS, FOLDER
 from openo3.configuration import ConfigurationError, read_blocks
 from openo3.core.prompts import Prompts
 from openo3.files.artifacts import read_json
@@ -18,7 +19,7 @@ RECORD = "openo3-run.json"
 """The parameters and metrics of a published model, in its folder; see `openo3.publishing`."""
 PROMPTS = "prompts.yaml"
 """The templates of a published model's training, in its folder."""
-MODELS = ("data/models/gspo", "data/models/sft", "data/models/base", "data/tiny-qwen3-vl")
+MODELS = (*(f"{FOLDER}/{name}" for name in reversed(CHECKPOINTS)), "data/tiny-qwen3-vl")
 """The pipeline's checkpoints, the last stage first, and the base model shipped with the repository."""
 
 PUBLISHED = {"fps": 2.0, "min_frames": 4, "max_frames": 16, "max_pixels": 128 * 28 * 28}

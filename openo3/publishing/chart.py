@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from markupsafe import Markup
 
 from openo3.benchmarks.conditions import CONDITIONS
+from openo3.checkpoints import CHECKPOINTS
 from openo3.drawing.svg import element
 from openo3.publishing.results import Level, levels, records_of
 from openo3.publishing.run import Run
-from openo3.report.inputs import MODELS
 
 WIDTH, LEFT, RIGHT = 760, 190, 60
 BAR, GAP, HEAD = 11, 10, 34
@@ -21,7 +21,7 @@ _TEXT = {"font_family": "system-ui, sans-serif", "font_size": 12, "fill": "#2429
 
 def results_picture(run: Run) -> Markup:
     """A self-contained SVG file with a white background."""
-    models = [model for model in dict.fromkeys((*MODELS, run.name)) if model in run.evaluated]
+    models = [model for model in dict.fromkeys((*CHECKPOINTS, run.name)) if model in run.evaluated]
     parts: list[Markup] = []
     y = 16
     for benchmark in run.benchmarks:
@@ -52,7 +52,7 @@ def _heading(title: str, asked: dict[str, str], y: int) -> Iterator[Markup]:
     x = LEFT
     for model, condition in asked.items():
         label = CONDITIONS[condition].label if condition in CONDITIONS else condition
-        name = f"{MODELS.get(model, model)}, {label}"
+        name = f"{CHECKPOINTS.get(model, model)}, {label}"
         yield element("rect", x=x, y=y + 8, width=10, height=10, fill=COLOURS.get(model, OTHER))
         yield element("text", name, x=x + 14, y=y + 17, **_TEXT)
         x += 30 + 7 * len(name)

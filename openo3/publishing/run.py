@@ -18,13 +18,12 @@ from openo3.annotations.catalogue import table
 from openo3.annotations.catalogue.table import Catalogue
 from openo3.benchmarks.protocol import beside
 from openo3.benchmarks.registry import BENCHMARKS
+from openo3.checkpoints import CHECKPOINTS, trained_by
 from openo3.files.artifacts import read_json
 from openo3.files.safe_path import Root, UnsafePath
 from openo3.prompt_file import DEFAULT
-from openo3.report.inputs import INSTEAD, MEANT, MODELS
+from openo3.report.inputs import INSTEAD, MEANT
 
-STAGES = {"base": (), "sft": ("sft",), "gspo": ("sft", "gspo")}
-"""The stages that train each checkpoint."""
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 _PRIVATE = re.compile(r"(?:_|\b)(?:token|key|secret|password|url|executor|workers)(?:_|\b)", re.IGNORECASE)
 
@@ -72,12 +71,12 @@ class Run:
 
     @property
     def title(self) -> str:
-        return MODELS.get(self.name, self.name)
+        return CHECKPOINTS.get(self.name, self.name)
 
     @property
     def stages(self) -> tuple[str, ...]:
         """The stages that trained it, in order. For a checkpoint of another name, all stages that ran."""
-        return STAGES.get(self.name, tuple(self.trained))
+        return trained_by(self.name) if self.name in CHECKPOINTS else tuple(self.trained)
 
     def condition(self, model: str, benchmark: str) -> str | None:
         """The condition in which a checkpoint is compared on a benchmark, `None` if it was not evaluated."""
@@ -122,7 +121,7 @@ def read_run(
         raise PublishError(f"{path}: no metrics of this model; `dvc repro evaluate@{name}` writes them")
     evaluated = {
         each: _numbers(file)
-        for each in dict.fromkeys((*MODELS, name))
+        for each in dict.fromkeys((*CHECKPOINTS, name))
         if (file := root / f"metrics/evaluate/{each}.json").is_file()
     }
     download = _block(parameters, "download")
@@ -130,7 +129,7 @@ def read_run(
     catalogue = table.shipped().with_own(table.read(root / own)) if own else table.shipped()
     named = download.get("source")
     source = "+".join(map(str, named)) if isinstance(named, list | tuple) else str(named)
-    stages = STAGES.get(name, ("sft", "gspo"))
+    stages = trained_by(name)
     blocks = ("base_model", "sample_frames", *stages, "evaluate")
     run = Run(
         name=name,

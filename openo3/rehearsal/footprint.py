@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from openo3.checkpoints import TRAINING
+
 GB = 1e9
 TEXT_SHARE = 1.2  # a prompt's tokens with its text, by those of its frames
 ANSWER_TOKENS = 500  # of a record with its reasoning
@@ -96,7 +98,7 @@ def checkpoints_gb(blocks: Mapping[str, Any], shape: Shape) -> float:
     A checkpoint holds weights and the optimizer's states.
     """
     sizes = []
-    for stage in ("sft", "gspo"):
+    for stage in TRAINING:
         block = blocks[stage]
         kept = (block.get("keep_best") or 0) + max(1, block["trainer"].get("save_total_limit") or 1)
         sizes.append((kept + 1) * checkpoint_gb(block, shape))  # the next is written before one goes

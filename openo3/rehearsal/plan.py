@@ -15,9 +15,10 @@ from math import gcd
 from pathlib import Path
 from typing import Any
 
+from openo3.checkpoints import TRAINING
+
 Blocks = dict[str, Any]
 
-TRAINING = ("sft", "gspo")
 ENDLESS = 1_000_000  # steps of a rehearsal's schedule: the probe ends it, and no schedule ends early
 
 

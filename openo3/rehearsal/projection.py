@@ -13,13 +13,11 @@ from math import ceil
 from typing import Any
 
 from openo3.benchmarks.conditions import CONDITIONS
+from openo3.checkpoints import CHECKPOINTS
 from openo3.rehearsal import footprint
 from openo3.rehearsal.footprint import GB, Shape
 from openo3.rehearsal.plan import Blocks, packs_per_step, prompts_per_rollout, steps_per_rollout
 from openo3.rehearsal.timings import Asked
-
-CHECKPOINTS = ("base", "sft", "gspo")
-"""The models that the pipeline evaluates."""
 
 
 @dataclass(frozen=True)

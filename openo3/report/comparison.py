@@ -9,8 +9,9 @@ from typing import Any
 
 from openo3.benchmarks.conditions import CONDITIONS, Condition
 from openo3.benchmarks.registry import BENCHMARKS
+from openo3.checkpoints import CHECKPOINTS
 from openo3.core.metrics import Interval
-from openo3.report.inputs import MODELS, Inputs
+from openo3.report.inputs import Inputs
 
 Pair = tuple[str, str]
 """Two models, the later one first."""
@@ -69,7 +70,7 @@ class Comparison:
 
 def main_comparison(inputs: Inputs, benchmark: str) -> Comparison:
     """Each model asked as it is meant to be: the base plainly, SFT and GSPO in the grammar."""
-    asked = {model: inputs.asked(model, benchmark) for model in MODELS}
+    asked = {model: inputs.asked(model, benchmark) for model in CHECKPOINTS}
     return _comparison(inputs, benchmark, asked, PAIRS)
 
 
@@ -81,7 +82,7 @@ def further_comparisons(inputs: Inputs, benchmark: str) -> Iterator[Comparison]:
     """
     main = {inputs.asked(model, benchmark).name for model in ("sft", "gspo")}
     for name, condition in CONDITIONS.items():
-        asked = {model: condition for model in MODELS if (model, benchmark, name) in inputs.results}
+        asked = {model: condition for model in CHECKPOINTS if (model, benchmark, name) in inputs.results}
         if name in main or condition.vote or not {"sft", "gspo"} <= asked.keys():
             continue
         pairs = PAIRS if condition.bare else () if condition.blank else PAIRS[2:]

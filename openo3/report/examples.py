@@ -16,6 +16,7 @@ from markupsafe import Markup
 from openo3.benchmarks.base import frames_of
 from openo3.benchmarks.conditions import Condition
 from openo3.benchmarks.registry import BENCHMARKS
+from openo3.checkpoints import CHECKPOINTS
 from openo3.core.evidence import Completion, parse_completion, second_key
 from openo3.core.geometry import BoxSpace, box_iou
 from openo3.core.reading import final_answer, read_times, read_where
@@ -23,7 +24,7 @@ from openo3.core.schema import Box
 from openo3.drawing.overlay import Cited, Mark, Track, highlight, picture, timeline
 from openo3.drawing.svg import element
 from openo3.media.frame_store import Frame, FrameStore
-from openo3.report.inputs import MODELS, Answers, Inputs
+from openo3.report.inputs import Answers, Inputs
 
 SHOWN_SECONDS = 3
 SHOWN_EVIDENCE = 4
@@ -104,7 +105,7 @@ def choose(
 
     Passed over are roles that have nothing to show (no loss anywhere, say) and records whose media is None.
     """
-    base, sft, gspo = (scores[model] for model in MODELS)
+    base, sft, gspo = (scores[model] for model in CHECKPOINTS)
     middle = median(gspo) if gspo else 0.0
     roles: dict[str, Callable[[int], float]] = {  # a record fits a role if it is worth more than 0
         "Gained over base": lambda k: gspo[k] - base[k],
@@ -137,7 +138,7 @@ def example(
     truth, parts = BENCHMARKS[benchmark].truth(record), BENCHMARKS[benchmark].display.parts
     shown = frames.frames(frames_of(record))
     columns, tracks = [], [Track("Truth", "truth", [truth.span])] if truth.span else []
-    for model, title in MODELS.items():
+    for model, title in CHECKPOINTS.items():
         answers = inputs.answers[inputs.key(model, benchmark)][index]
         asked = inputs.asked(model, benchmark)
         scene = Scene(f"{benchmark}-{index}-{model}", answers, shown, asked, truth.boxes, truth.name)
@@ -261,9 +262,9 @@ def query(benchmark: str, inputs: Inputs, scores: Mapping[str, float], index: in
     record = inputs.results[inputs.key("base", benchmark)][index]
     true = BENCHMARKS[benchmark].truth(record).span
     tracks = [Track("Truth", "truth", [true] if true else [])]
-    for model, title in MODELS.items():
+    for model, title in CHECKPOINTS.items():
         said = inputs.results[inputs.key(model, benchmark)][index]["answer_temporal"]
         tracks.append(Track(title, model, [tuple(said)] if said else []))
-    marks = " · ".join(f"{title} {scores[model]:.2f}" for model, title in MODELS.items())
+    marks = " · ".join(f"{title} {scores[model]:.2f}" for model, title in CHECKPOINTS.items())
     metric = BENCHMARKS[benchmark].display.main[0].removeprefix("m_")
     return Query(record["question"], timeline(record["duration_s"], tracks), f"{metric}: {marks}")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from openo3.benchmarks.registry import BENCHMARKS
+from openo3.checkpoints import CHECKPOINTS
 from openo3.report.comparison import Cell, Comparison, Pair
-from openo3.report.inputs import ADDED_REWARDS, MODELS
+from openo3.report.inputs import ADDED_REWARDS
 
 
 def sentences(comparisons: Sequence[Comparison], added_rewards: Mapping[str, float]) -> list[str]:
@@ -55,7 +56,7 @@ def _falls(comparisons: Sequence[Comparison]) -> Iterator[str]:
     known: set[str] = set()
     for (later, earlier), before in {("sft", "base"): "the base", ("gspo", "sft"): "SFT"}.items():
         if fallen := _fallen(comparisons, (later, earlier)):
-            yield f"{MODELS[later]} significantly lowers {_listed(fallen)} against {before}."
+            yield f"{CHECKPOINTS[later]} significantly lowers {_listed(fallen)} against {before}."
         known |= fallen.keys()
     both = _fallen(comparisons, ("gspo", "base"))
     if left := {name: gain for name, gain in both.items() if name not in known}:

@@ -10,15 +10,14 @@ from typing import Any
 
 from openo3.benchmarks.conditions import CONDITIONS, Condition
 from openo3.benchmarks.registry import BENCHMARKS
+from openo3.checkpoints import CHECKPOINTS, TRAINING
 from openo3.files.artifacts import read_csv, read_json, read_jsonl
 
-MODELS = {"base": "Base", "sft": "SFT", "gspo": "GSPO"}
-"""The three checkpoints in the order of training, with the names that are shown."""
 MEANT = {"base": "plain", "sft": "greedy", "gspo": "greedy"}
 """The condition that each checkpoint is meant to be asked in: its users ask the base plainly."""
 INSTEAD = ("plain", "greedy", "sampled")
 """Replacements of a condition that was not evaluated; the first evaluated one is used."""
-STAGES = ("validation", "frames", "sft", "gspo")
+STAGES = ("validation", "frames", *TRAINING)
 
 ADDED_REWARDS = {"ans_where": "Answer: boxes at seconds", "thk_objects": "Evidence: the right objects"}
 """What the report calls the rewards that are not the paper's."""
@@ -52,10 +51,10 @@ class Inputs:
 
         Raises `FileNotFoundError` where another artifact is missing: the stage depends on all of them.
         """
-        metrics = {model: read_json(root / f"metrics/evaluate/{model}.json") for model in MODELS}
-        names = [name for name in BENCHMARKS if all(metrics[model].get(name) for model in MODELS)]
+        metrics = {model: read_json(root / f"metrics/evaluate/{model}.json") for model in CHECKPOINTS}
+        names = [name for name in BENCHMARKS if all(metrics[model].get(name) for model in CHECKPOINTS)]
         results, answers = {}, {}
-        for model in MODELS:
+        for model in CHECKPOINTS:
             for name in names:
                 for condition in metrics[model][name]:
                     path = root / f"data/predictions/{model}/{name}/{condition}"
@@ -65,7 +64,7 @@ class Inputs:
         return cls(
             metrics=metrics,
             stages={name: read_json(root / f"metrics/{name}.json") for name in STAGES},
-            curves={name: read_csv(root / f"plots/{name}.csv") for name in ("sft", "gspo")},
+            curves={name: read_csv(root / f"plots/{name}.csv") for name in TRAINING},
             results=results,
             answers=answers,
         )
@@ -73,7 +72,7 @@ class Inputs:
     @property
     def benchmarks(self) -> list[str]:
         """The benchmarks that all three models were evaluated on, in the order of `BENCHMARKS`."""
-        return [name for name in BENCHMARKS if all(self._found(model, name) for model in MODELS)]
+        return [name for name in BENCHMARKS if all(self._found(model, name) for model in CHECKPOINTS)]
 
     @property
     def added_rewards(self) -> Mapping[str, float]:

@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from openo3.benchmarks.base import frames_of
 from openo3.benchmarks.registry import BENCHMARKS
+from openo3.checkpoints import CHECKPOINTS
 from openo3.media.frame_store import FrameStore
 from openo3.report.charts import Estimate, bin_shares, histogram, interval_plot, line_chart
 from openo3.report.comparison import Cell, Comparison, main_comparison, measured_cell
@@ -30,7 +31,7 @@ from openo3.report.examples import (
     query,
 )
 from openo3.report.headline import sentences
-from openo3.report.inputs import ADDED_REWARDS, MODELS, Inputs, column
+from openo3.report.inputs import ADDED_REWARDS, Inputs, column
 from openo3.report.scaling import scalings
 from openo3.report.tables import scaling_table, section
 
@@ -110,7 +111,7 @@ def html(inputs: Inputs, frames: Mapping[str, FrameStore], examples: int, about:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    pairs = [(model, name) for model in MODELS for name in inputs.benchmarks]
+    pairs = [(model, name) for model in CHECKPOINTS for name in inputs.benchmarks]
     scores = {
         (m, name): BENCHMARKS[name].scoring.records(inputs.results[inputs.key(m, name)]) for m, name in pairs
     }
@@ -120,7 +121,7 @@ def html(inputs: Inputs, frames: Mapping[str, FrameStore], examples: int, about:
         title=TITLE,
         style=Markup(style),
         script=Markup(script),
-        models=MODELS,
+        models=CHECKPOINTS,
         about=about,
         facts=list(_facts(inputs)),
         lead=" ".join(sentences(comparisons, inputs.added_rewards)),
@@ -159,24 +160,24 @@ def _facts(inputs: Inputs) -> Iterator[tuple[str, str]]:
         yield BENCHMARKS[name].title, f"{len(answers):,} records, {questions:,} questions"
     for name in RUNS:
         if inputs.curves[name]:
-            yield MODELS[name], f"{int(inputs.curves[name][-1]['step']):,} steps"
+            yield CHECKPOINTS[name], f"{int(inputs.curves[name][-1]['step']):,} steps"
 
 
 def _tiles(found: Comparison) -> Iterator[Tile]:
     """The headline metrics of a benchmark."""
     titles = {key: title for key, title, _ in BENCHMARKS[found.benchmark].display.columns}
-    before = {later: found.gains[later, earlier] for earlier, later in pairwise(MODELS)}
+    before = {later: found.gains[later, earlier] for earlier, later in pairwise(CHECKPOINTS)}
     for key, meaning in BENCHMARKS[found.benchmark].display.headlines.items():
-        steps = [(m, found.levels[m].get(key), before.get(m, {}).get(key)) for m in MODELS]
+        steps = [(m, found.levels[m].get(key), before.get(m, {}).get(key)) for m in CHECKPOINTS]
         yield Tile(titles[key], meaning, steps)
 
 
 def _interval_plot(inputs: Inputs, found: Comparison) -> Markup:
     """The models in the compared condition, and GSPO with blank frames."""
-    drawn = [(MODELS[model], model, numbers, False) for model, numbers in found.levels.items()]
+    drawn = [(CHECKPOINTS[model], model, numbers, False) for model, numbers in found.levels.items()]
     if blind := inputs.metrics["gspo"][found.benchmark].get(BLIND):
         numbers = {key: measured_cell(blind, key) for key in blind["intervals"]}
-        drawn.append((f"{MODELS['gspo']}, blind", "gspo", numbers, True))
+        drawn.append((f"{CHECKPOINTS['gspo']}, blind", "gspo", numbers, True))
     rows = []
     for key, title, detail in BENCHMARKS[found.benchmark].display.columns:
         estimates = [
@@ -194,7 +195,7 @@ def _examples(
 ) -> Iterator[Example]:
     """Chosen among the records that all models were asked about."""
     for name in with_frames(inputs):
-        answers = [inputs.answers[inputs.key(model, name)] for model in MODELS]
+        answers = [inputs.answers[inputs.key(model, name)] for model in CHECKPOINTS]
         media = [
             record["media"]
             if frames_of(record) in frames[name] and all(found[k] for found in answers)
@@ -202,7 +203,7 @@ def _examples(
             for k, record in enumerate(inputs.results[inputs.key("base", name)])
         ]
         for role, index in _chosen(media, scores, name, count):
-            own = {model: scores[model, name][index] for model in MODELS}
+            own = {model: scores[model, name][index] for model in CHECKPOINTS}
             yield example(name, inputs, frames[name], own, role, index)
 
 
@@ -214,7 +215,7 @@ def _queries(inputs: Inputs, scores: Scores, count: int) -> Iterator[tuple[str, 
         media = [record["media"] for record in inputs.results[inputs.key("base", name)]]
         main, _ = BENCHMARKS[name].display.main
         queries = [
-            query(name, inputs, {model: scores[model, name][index][main] for model in MODELS}, index)
+            query(name, inputs, {model: scores[model, name][index][main] for model in CHECKPOINTS}, index)
             for _, index in _chosen(media, scores, name, count)
         ]
         yield BENCHMARKS[name].title, queries
@@ -222,7 +223,9 @@ def _queries(inputs: Inputs, scores: Scores, count: int) -> Iterator[tuple[str, 
 
 def _chosen(media: Sequence[str | None], scores: Scores, name: str, count: int) -> list[tuple[str, int]]:
     benchmark = BENCHMARKS[name]
-    overall = {model: [benchmark.scoring.overall(score) for score in scores[model, name]] for model in MODELS}
+    overall = {
+        model: [benchmark.scoring.overall(score) for score in scores[model, name]] for model in CHECKPOINTS
+    }
     most = benchmark.display.max_examples
     return choose(overall, media, count if most is None else min(count, most))
 
@@ -265,9 +268,9 @@ def _charts(
 def _spreads(inputs: Inputs, scores: Scores) -> Iterator[tuple[str, list[Markup]]]:
     for name in inputs.benchmarks:
         for key, title in BENCHMARKS[name].display.spreads.items():
-            values = {model: [score[key] for score in scores[model, name]] for model in MODELS}
+            values = {model: [score[key] for score in scores[model, name]] for model in CHECKPOINTS}
             peak = 1.05 * max(max(bin_shares(found)) for found in values.values())
-            yield title, [histogram(MODELS[m], found, m, peak) for m, found in values.items()]
+            yield title, [histogram(CHECKPOINTS[m], found, m, peak) for m, found in values.items()]
 
 
 def _numbers(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

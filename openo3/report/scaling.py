@@ -15,12 +15,13 @@ from markupsafe import Markup
 from openo3.benchmarks.ballots import NO_EVIDENCE, confidences, correct, singles, votable
 from openo3.benchmarks.base import Metric
 from openo3.benchmarks.registry import BENCHMARKS
+from openo3.checkpoints import CHECKPOINTS
 from openo3.core import selective
 from openo3.core.metrics import bootstrap, paired_difference
 from openo3.core.voting import weight
 from openo3.report.charts import CoverageCurve, coverage_chart
 from openo3.report.comparison import Cell, difference_cell, measured_cell
-from openo3.report.inputs import MODELS, Inputs
+from openo3.report.inputs import Inputs
 
 VOTES = {"voted": "Voted", "confident": "Confident"}
 """The conditions that join samples, with their names; the second weights them."""
@@ -49,7 +50,7 @@ class Scaling:
 def scalings(inputs: Inputs) -> Iterator[Scaling]:
     """One for each benchmark and model whose samples were joined."""
     for benchmark in inputs.benchmarks:
-        for model in MODELS:
+        for model in CHECKPOINTS:
             votes = [name for name in VOTES if (model, benchmark, name) in inputs.results]
             if votes:
                 yield _scaling(inputs, model, benchmark, votes)
@@ -93,7 +94,7 @@ def _scaling(inputs: Inputs, model: str, benchmark: str, votes: list[str]) -> Sc
         CoverageCurve(names[way], way, selective.curve(confidences(own), right[way]))
         for way, own in results.items()
     ]
-    title = f"{about.title}, {MODELS[model]}"
+    title = f"{about.title}, {CHECKPOINTS[model]}"
     return Scaling(
         title=title,
         model=model,

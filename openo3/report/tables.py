@@ -12,6 +12,7 @@ from textwrap import fill
 from openo3.benchmarks.base import Metric
 from openo3.benchmarks.conditions import CONDITIONS, Condition
 from openo3.benchmarks.registry import BENCHMARKS
+from openo3.checkpoints import CHECKPOINTS
 from openo3.report.comparison import (
     Cell,
     Comparison,
@@ -20,7 +21,7 @@ from openo3.report.comparison import (
     measured_cell,
 )
 from openo3.report.headline import sentences
-from openo3.report.inputs import MEANT, MODELS, Inputs
+from openo3.report.inputs import MEANT, Inputs
 from openo3.report.scaling import Scaling, scalings
 
 MINUS = "\N{MINUS SIGN}"
@@ -70,7 +71,7 @@ class Section:
 def section(inputs: Inputs, comparison: Comparison) -> Section:
     """The tables of a benchmark, given its main comparison."""
     name, asked = comparison.benchmark, comparison.asked
-    names = {**MODELS, "base": f"{MODELS['base']} ({asked['base'].label})"}
+    names = {**CHECKPOINTS, "base": f"{CHECKPOINTS['base']} ({asked['base'].label})"}
     return Section(
         title=BENCHMARKS[name].title,
         n=comparison.n,
@@ -88,7 +89,7 @@ def _table(
         Column(names[model], model, _cells(numbers, metrics)) for model, numbers in comparison.levels.items()
     ]
     gains = [
-        Column(f"{MODELS[later]} {MINUS} {MODELS[earlier]}", "difference", _cells(numbers, metrics))
+        Column(f"{CHECKPOINTS[later]} {MINUS} {CHECKPOINTS[earlier]}", "difference", _cells(numbers, metrics))
         for (later, earlier), numbers in comparison.gains.items()
     ]
     return Table(title, metrics, (*levels, *gains))
@@ -103,22 +104,24 @@ def _further(comparison: Comparison) -> Table:
     label = comparison.asked["sft"].label
     columns = BENCHMARKS[comparison.benchmark].display.columns
     metrics = tuple(m for m in columns if m[0] in comparison.levels["sft"])
-    return _table(comparison, f"All {label}", metrics, MODELS)
+    return _table(comparison, f"All {label}", metrics, CHECKPOINTS)
 
 
 def _asked(asked: Mapping[str, Condition]) -> str:
     """How the models of the main table were asked, and which of them not as they should have been."""
-    missing = [model for model in MODELS if asked[model].name != MEANT[model]]
+    missing = [model for model in CHECKPOINTS if asked[model].name != MEANT[model]]
     if len(set(asked.values())) == 1:
         said = [f"All models are {asked['base'].label}."]
     elif missing:
-        said = [f"{MODELS[model]} is {condition.label}." for model, condition in asked.items()]
+        said = [f"{CHECKPOINTS[model]} is {condition.label}." for model, condition in asked.items()]
     else:
         said = [
             f"The base is {asked['base'].label}, as its own users would ask it. "
             f"SFT and GSPO are {asked['sft'].label}, as they were trained."
         ]
-    said += [f"The condition '{MEANT[model]}' was not evaluated for {MODELS[model]}." for model in missing]
+    said += [
+        f"The condition '{MEANT[model]}' was not evaluated for {CHECKPOINTS[model]}." for model in missing
+    ]
     if "base" in missing:
         said.append("The base was not fine-tuned on the grammar, so this comparison is unfair to it.")
     return " ".join(said)

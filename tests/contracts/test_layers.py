@@ -14,7 +14,7 @@ BELOW = {
     "stages": {"openo3"},
     "openo3": set(),
 }
-GROUND = {"core", "files", "configuration", "executors", "prompt_file"}
+GROUND = {"core", "files", "checkpoints", "configuration", "executors", "prompt_file"}
 MEDIA = GROUND | {"media"}
 RECORDS = GROUND | {"annotations"}
 # a benchmark's file also describes its annotation file, so readers of all annotation files are above it
@@ -22,6 +22,7 @@ BENCHMARKS = MEDIA | RECORDS | {"model", "chat"}
 INSIDE = {
     "core": set(),
     "files": set(),
+    "checkpoints": set(),
     "configuration": set(),
     "executors": set(),
     "chat": set(),

@@ -6,9 +6,9 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from openo3.benchmarks.registry import BENCHMARKS
+from openo3.checkpoints import CHECKPOINTS
 from openo3.report.examples import choose, query
 from openo3.report.examples import example as make_example
-from openo3.report.inputs import MODELS
 
 
 def test_the_rule_in_turn_and_no_video_twice():
@@ -35,7 +35,7 @@ def test_a_role_without_a_case_is_passed_over():
 
 
 def scores_of(inputs, benchmark, index):
-    results = {model: inputs.results[inputs.key(model, benchmark)] for model in MODELS}
+    results = {model: inputs.results[inputs.key(model, benchmark)] for model in CHECKPOINTS}
     return {model: BENCHMARKS[benchmark].scoring.records(found)[index] for model, found in results.items()}
 
 
@@ -45,7 +45,7 @@ def example(inputs, frames):
 
 
 def test_an_example_shows_every_model_with_its_scores(inputs, example):
-    assert [column.model for column in example.columns] == list(MODELS)
+    assert [column.model for column in example.columns] == list(CHECKPOINTS)
     for column, score in zip(example.columns, scores_of(inputs, "vstar", 1).values(), strict=True):
         assert column.scores == f"when {score['tIoU_1']:.2f} · where {score['vIoU_1']:.2f}"
         assert column.correct == (score["acc"] == 1)

@@ -6,6 +6,7 @@ import math
 import pytest
 
 from openo3.benchmarks import registry
+from openo3.checkpoints import CHECKPOINTS
 from openo3.core.metrics import Interval
 from openo3.files.artifacts import read_json
 from openo3.report.comparison import (
@@ -15,13 +16,12 @@ from openo3.report.comparison import (
     main_comparison,
     measured_cell,
 )
-from openo3.report.inputs import MODELS
 from openo3.report.tables import markdown, section
 
 NAMES = ["vstar", "tvgbench", "videomme"]
 
 
-def without(inputs, *conditions, models=tuple(MODELS)):
+def without(inputs, *conditions, models=tuple(CHECKPOINTS)):
     """The inputs without these conditions."""
     metrics = {
         model: {
