@@ -129,7 +129,7 @@ def main() -> None:
     templates, prompts = load_prompts()
     known, judge = check(params, prompts)
     model, out = Path(f"data/models/{name}"), Path(f"data/predictions/{name}")
-    stores = [FRAMES / bench / "index.json" for bench in params.decodings]
+    stores = [FRAMES / bench for bench in params.decodings]
     work = workspace(f"evaluate-{name}", [model, BENCH, *stores, templates], asdict(params), code="evaluate")
     engine = load_engine(model, params, prompts, work)
     for bench in sorted({path.stem for path in BENCH.glob("*.json")} - set(params.decodings)):

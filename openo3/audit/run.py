@@ -277,7 +277,7 @@ def _workspace(root: Path, model: str, settings: Settings, prompts: Prompts) -> 
         root / FOLDER / model,
         results,
         results.with_name(f"{settings.condition}.jsonl"),
-        root / FRAMES / settings.benchmark / "index.json",
+        root / FRAMES / settings.benchmark,
     ]
     made_by = {"settings": asdict(settings), "code of the audit": code, "prompts": prompts.digest}
     return workspace(f"audit-{model}", inputs, made_by, code="evaluate", root=root / ".cache/openo3")

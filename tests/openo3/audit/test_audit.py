@@ -147,6 +147,7 @@ def test_measurements_of_anything_else_are_not_continued(root: Path, tmp_path: P
         "predictions/gspo/vstar/greedy.results.json",
         "predictions/gspo/vstar/greedy.jsonl",
         "frames/vstar/index.json",
+        next(str(shard.relative_to(tmp_path / "data")) for shard in (tmp_path / "data").rglob("*.parquet")),
     ):
         with (tmp_path / "data" / file).open("r+b") as changed:
             changed.seek(-1, 2)
