@@ -84,9 +84,9 @@ def is_published(record: Path) -> bool:
 def _check_texts(files: Iterable[Path]) -> None:
     """Raises `PublishError` if one that is copied holds an access token."""
     for file in files:
-        if file.suffix in _TEXTS and file.is_file() and not file.name.startswith("."):
-            if holds_token(file.read_text(encoding="utf-8", errors="replace")):
-                raise PublishError(f"{file}: holds what looks like an access token; remove it")
+        is_text = file.suffix in _TEXTS and file.is_file() and not file.name.startswith(".")
+        if is_text and holds_token(file.read_text(encoding="utf-8", errors="replace")):
+            raise PublishError(f"{file}: holds what looks like an access token; remove it")
 
 
 def fill(run: Run, folder: Path, name: str) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 import yaml
 from PIL import Image
 
@@ -60,3 +61,8 @@ def test_other_frames_begin_anew(stage: ModuleType, tmp_path: Path, monkeypatch:
             stage.main()
     assert len(index) == 1
     assert parts[0] != parts[1]
+    if stage is evaluate:  # which would answer the rest in another precision
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        with pytest.raises(_Asked):
+            stage.main()
+        assert parts[1] != parts[2]

@@ -165,9 +165,9 @@ def test_nothing_private_is_published(checkout):
 
 
 SECRETS = {
-    "hfToken": "hunter2", "api_base": "http://10.1.2.3/v1", "passwd": "hunter2", "logging_dir": "/home/me/runs",
-    "cache": "~/cache", "report_to": ["wandb", "/home/me/log"], "note": "see /home/me/notes", "run": "hf_abcdefgh12",
-    "node": "10.1.2.3:80", "/home/me": 1,
+    "hfToken": "hunter2", "api_base": "http://10.1.2.3/v1", "passwd": "hunter2",
+    "logging_dir": "/home/me/runs", "cache": "~/cache", "report_to": ["wandb", "/home/me/log"],
+    "note": "see /home/me/notes", "run": "hf_abcdefgh12", "node": "10.1.2.3:80", "/home/me": 1,
 }  # fmt: skip
 
 
@@ -202,7 +202,9 @@ def test_a_token_in_a_text_is_not_published(checkout, capsys, file):
     assert not (checkout / "out/mine").exists()
 
 
-@pytest.mark.parametrize("name", ["a` <img src=x> `b", "<script>x", "[a](javascript:x)", "a|b", "---", "é\u202e"])
+@pytest.mark.parametrize(
+    "name", ["a` <img src=x> `b", "<script>x", "[a](javascript:x)", "a|b", "---", "é\u202e"]
+)
 def test_a_models_name_and_its_parameters_are_no_markup(checkout, name):
     (checkout / "data/models/gspo").rename(checkout / "data/models" / name)
     (checkout / "metrics/evaluate/gspo.json").rename(checkout / f"metrics/evaluate/{name}.json")
