@@ -215,7 +215,9 @@ def test_a_models_name_and_its_parameters_are_no_markup(checkout, name):
     page = (checkout / "out/mine/README.md").read_text()
     before, fence, rest = page.partition("````yaml\n")
     parameters, end, after = rest.partition("\n````\n")
-    assert fence and end and "```" in parameters
+    assert fence
+    assert end
+    assert "```" in parameters
     for text in (before, after):
         assert "<img" not in text.replace("\\<img", "")
         assert "<script" not in text.replace("\\<script", "")
