@@ -26,7 +26,7 @@ from openo3.media.frame_store import FrameStore
 from openo3.model.batch_size import TokensPerBatch, TooLargeError
 from openo3.model.decoding import Sampling
 from openo3.model.engine import Engine, LocalEngine
-from openo3.model.load import POINTER
+from openo3.model.load import POINTER, device
 from openo3.model.vllm_engine import VLLMEngine
 from openo3.training.workspace import MANIFEST, workspace
 from stages.params import load_params, settings_of, wrong
@@ -129,8 +129,9 @@ def main() -> None:
     templates, prompts = load_prompts()
     known, judge = check(params, prompts)
     model, out = Path(f"data/models/{name}"), Path(f"data/predictions/{name}")
-    stores = [FRAMES / bench / "index.json" for bench in params.decodings]
-    work = workspace(f"evaluate-{name}", [model, BENCH, *stores, templates], asdict(params), code="evaluate")
+    stores = [FRAMES / bench for bench in params.decodings]
+    made_by = asdict(params) | {"device": device() if params.vllm is None else "cuda"}
+    work = workspace(f"evaluate-{name}", [model, BENCH, *stores, templates], made_by, code="evaluate")
     engine = load_engine(model, params, prompts, work)
     for bench in sorted({path.stem for path in BENCH.glob("*.json")} - set(params.decodings)):
         print(f"evaluate: {bench} is not in evaluate.decodings, left out")

@@ -104,7 +104,7 @@ def main() -> None:
         return
     config, lora = check(params)
     # After the check: it removes the unfinished work of other settings, which mistyped ones must not
-    work = workspace("gspo", [START, ROWS, FRAMES / "index.json", templates], asdict(params))
+    work = workspace("gspo", [START, ROWS, FRAMES, templates], asdict(params))
     config.output_dir = str(work)
 
     def make() -> tuple[GroundedGSPOTrainer, Examples]:

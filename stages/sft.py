@@ -70,7 +70,7 @@ def main() -> None:
         return
     config, lora = check(params)  # before the model: ZeRO-3 loads it in pieces
     # After the check: it removes the unfinished work of other settings, which mistyped ones must not
-    work = workspace("sft", [BASE, ROWS, FRAMES / "index.json", templates], asdict(params))
+    work = workspace("sft", [BASE, ROWS, FRAMES, templates], asdict(params))
     config.output_dir = str(work)
 
     def make() -> tuple[GroundedSFTTrainer, Examples]:

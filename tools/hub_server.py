@@ -97,6 +97,7 @@ class HubServer:
         self.weak = False  # one weak ETag, whatever the content
         self.lfs = True
         self.ranges = True
+        self.if_range = True  # else it sends the range, whatever the condition
         self.requests: list[Request] = []
         self.token: str | None = None  # if set, the hub and its files require it
         # by name and revision: the commit, and the place in `files` of each of its files
@@ -356,7 +357,7 @@ class _Handler(BaseHTTPRequestHandler):
             tag = 'W/"same"' if self.site.weak else tag
             headers = {"ETag": tag} if self.site.etags else {}
             wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
-            same = self.headers.get("If-Range") in (None, tag)
+            same = not self.site.if_range or self.headers.get("If-Range") in (None, tag)
             first, last, code = 0, size - 1, 200
             if wanted and same and self.site.ranges:
                 first, code = int(wanted[1]), 206

@@ -30,6 +30,7 @@ from openo3.media.frame_store import Frame, FrameStore
 from openo3.model.encode import Prompt
 from openo3.model.engine import LocalEngine
 from openo3.model.likelihood import TOKENS_PER_BATCH
+from openo3.model.load import device
 from openo3.model.necessity import (
     Effect,
     Hiding,
@@ -277,7 +278,12 @@ def _workspace(root: Path, model: str, settings: Settings, prompts: Prompts) -> 
         root / FOLDER / model,
         results,
         results.with_name(f"{settings.condition}.jsonl"),
-        root / FRAMES / settings.benchmark / "index.json",
+        root / FRAMES / settings.benchmark,
     ]
-    made_by = {"settings": asdict(settings), "code of the audit": code, "prompts": prompts.digest}
+    made_by = {
+        "settings": asdict(settings),
+        "code of the audit": code,
+        "prompts": prompts.digest,
+        "device": device(),
+    }
     return workspace(f"audit-{model}", inputs, made_by, code="evaluate", root=root / ".cache/openo3")

@@ -48,10 +48,7 @@ class Digests:
     def is_known_time(self, origin: Origin, mtime_ns: int) -> bool:
         """Whether a file of this origin had this modification time when it was fetched or last read."""
         found = self._known.get(origin.identity)
-        times = {found[0]} if found else set()
-        if isinstance(origin, LocalFile):
-            times.add(origin.status.st_mtime_ns)
-        return mtime_ns in times
+        return found is not None and found[0] == mtime_ns
 
     def record(self, origin: Origin, mtime_ns: int, digest: str) -> None:
         self._used[origin.identity] = (mtime_ns, digest)

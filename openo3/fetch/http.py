@@ -312,6 +312,14 @@ class _Stream(io.RawIOBase):
             self.final = final
         self._pieces = self._response.iter_raw()  # unbuffered, so that a broken connection loses nothing
 
+    @property
+    def _is_resumed(self) -> bool:
+        """Whether this is the rest of a file whose version only the tag can prove."""
+        file = self._file
+        to_the_end = self._end is None or self._end == file.size
+        known = file.pinned or file.sha256 or file.git
+        return self._position > 0 and to_the_end and self.version.strong and not known
+
     def _check(self, response: httpx.Response) -> None:
         name, status = self._file.name, response.status_code
         if status in BUSY:
@@ -334,6 +342,10 @@ class _Stream(io.RawIOBase):
             raise Interrupted(f"{name}: {why}")
         if status == 200 and self._position:
             raise Unavailable("unreadable", f"{name}: the server does not support ranges")
+        if status == 206 and self._is_resumed and not found.tag:
+            why = "the server gives the rest without its version, so it cannot resume"
+            again = self._position > self._start
+            raise Interrupted(f"{name}: {why}") if again else Unavailable("unreadable", f"{name}: {why}")
         if status == 206 and _range_start(response) != self._position:
             raise Broken("the server sent another range than requested")
         self.version = _Version(self.version.size or found.size, self.version.tag or found.tag)

@@ -29,7 +29,8 @@ class RandomAccessFile(Origin, Protocol):
 
 
 class LocalFile:
-    """A file on this machine. Its identity changes with its modification time and size.
+    """A file on this machine. Its identity changes whenever it is written to or replaced: the change time,
+    unlike the modification time, is not set by programs.
 
     `address` is where it was fetched from, if known.
     """
@@ -58,7 +59,9 @@ class LocalFile:
 
     @property
     def identity(self) -> str:
-        return f"{os.path.abspath(self.path)} {self.size} {self.status.st_mtime_ns}"
+        status = self.status
+        times = f"{status.st_mtime_ns} {status.st_ctime_ns}"
+        return f"{os.path.abspath(self.path)} {self.size} {times} {status.st_dev}:{status.st_ino}"
 
     def stream(self, start: int = 0, end: int | None = None) -> ByteStream:
         file = open(self.path, "rb", buffering=0)  # noqa: SIM115 (the caller closes it)

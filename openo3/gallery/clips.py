@@ -1,7 +1,7 @@
 """Clips beside a page: hard links to what browsers play, converted copies of the rest.
 
 A clip's file is named by a digest, so nothing that an annotation calls its media leads out of the folder, and
-a clip that has not changed is taken from the gallery before.
+a clip of the same content is taken from the gallery before, if the code that converts clips is the same.
 """
 
 from __future__ import annotations
@@ -11,12 +11,16 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, TypedDict
 
 from openo3.files.artifacts import link_or_copy, read_json
 from openo3.files.safe_path import Root, UnsafePath, relative
+from openo3.media import container, reader
+from openo3.media import probe as probing
 from openo3.media.probe import Media, MediaError, probe
+from openo3.player import clip as conversion
 from openo3.player.clip import TooLarge, browser_container, described, playable
 
 FOLDER = "media"
@@ -99,15 +103,17 @@ class Clips:
         """The clip of one media name, put into the folder."""
         try:
             path = relative(name)
-            status = self._root.find(path)
+            there = self._root.find(path) is not None
         except UnsafePath as error:
             return Clip(missing=f"its path {error}")
-        if status is None:
+        if not there:
             return Clip(missing="its file is not in data/raw/media")
-        facts = f"{path}\0{status.st_size}\0{status.st_mtime_ns}"
-        key = hashlib.sha256(facts.encode()).hexdigest()[:24]
+        source = Path(os.path.realpath(self._root.folder / path))
         try:
-            return self._again(key) or self._new(key, Path(os.path.realpath(self._root.folder / path)))
+            with source.open("rb") as file:  # its size and time may be those of another content
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+            key = hashlib.sha256(f"{path}\0{content}\0{_code()}".encode()).hexdigest()[:24]
+            return self._again(key) or self._new(key, source)
         except (MediaError, TooLarge, OSError) as error:
             return Clip(missing=" ".join(str(error).split()))
 
@@ -126,9 +132,9 @@ class Clips:
 
     def _new(self, key: str, source: Path) -> Clip:
         media = probe(source)
-        container = browser_container(media) if media.kind == "video" else None
-        if container:
-            return self._placed(key, media, container, lambda target: link_or_copy(source, target))
+        ending = browser_container(media) if media.kind == "video" else None
+        if ending:
+            return self._placed(key, media, ending, lambda target: link_or_copy(source, target))
         content, kind = playable(source, media, max_bytes=MAX_BYTES)
 
         def converted(target: Path) -> str:
@@ -141,6 +147,13 @@ class Clips:
         file = f"{key}.{ending}"
         how = put(self._folder / FOLDER / file)
         return Clip(described(media, f"{FOLDER}/{file}"), key=key, how=how)
+
+
+@cache
+def _code() -> str:
+    """A digest of the modules that say what a clip is and convert it."""
+    modules = (container, conversion, probing, reader)
+    return hashlib.sha256(b"\0".join(Path(str(each.__file__)).read_bytes() for each in modules)).hexdigest()
 
 
 def _checked(media: Mapping[str, Any]) -> dict[str, Any]:

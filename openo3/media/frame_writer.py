@@ -1,11 +1,11 @@
 """Fill a frame store: sample what is new or changed, keep the rest, rewrite as few shards as possible.
 
 Every row carries a fingerprint of its inputs: the media's digest, its annotated moments, the sampling policy
-and the code of the decoders. A shard is rewritten only if its rows are damaged or their fingerprints differ
-from the expected ones, and then only the rows in question are decoded again. `layout.json` says which rows a
-shard should hold (`openo3.media.frame_layout`) and is written first. A killed run resumes with the shard that
-it was writing. It ends with the same bytes as an undisturbed run, since rows are in the order of their names
-and Parquet is written without compression or statistics.
+and the code and versions of the decoders. A shard is rewritten only if its rows are damaged or their
+fingerprints differ from the expected ones, and then only the rows in question are decoded again.
+`layout.json` says which rows a shard should hold (`openo3.media.frame_layout`) and is written first. A killed
+run resumes with the shard that it was writing. It ends with the same bytes as an undisturbed run, since rows
+are in the order of their names and Parquet is written without compression or statistics.
 
 Rows are written as they are decoded, so memory grows only with the names in the store.
 """
@@ -196,10 +196,11 @@ def _sample_segment(
 
 @cache
 def _code() -> str:
-    """Changes with the modules that turn a file into frames."""
+    """Changes with the code that turns a file into frames, and with the libraries that decode."""
     modules = (container, decode, image, probe, reader)
-    sources = [Path(inspect.getfile(module)).read_bytes() for module in modules]
-    return hashlib.sha256(b"\0".join(sources)).hexdigest()
+    sources = [Path(inspect.getfile(module)).read_text(encoding="utf-8") for module in modules]
+    sources += [inspect.getsource(function) for function in (sample_row, _sample_segment)]
+    return hashlib.sha256("\0".join([*sources, *reader.versions()]).encode()).hexdigest()
 
 
 def fingerprint(request: Request, policy: SamplingConfig) -> str:

@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import metadata
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,11 @@ MAX_PIXELS = 1 << 26
 
 _NO_VIDEO = Disposition.attached_pic | Disposition.still_image | Disposition.timed_thumbnails
 _JUMP_S, _BACK_S = 10.0, 0.1  # as the ffmpeg command: a larger gap, or a step back, is a new clock
+
+
+def versions() -> list[str]:
+    """The libraries that decode, by name and version: another one may give other frames."""
+    return [f"{library} {metadata.version(library)}" for library in ("av", "decord", "pillow")]
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,11 @@ class IncompleteModelError(ValueError):
     """A model folder whose files are damaged or lack tensors."""
 
 
+def device() -> str:
+    """The kind of device that computes here, which decides the precision: `cuda` or `cpu`."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def load_model(path: str | Path, dtype: torch.dtype | str | None = None) -> Any:
     """The model with framewise vision attention; bfloat16 on a GPU and float32 elsewhere by default.
 

@@ -22,6 +22,7 @@ def model_card(run: Run, name: str) -> ModelCard:
     links = licences.chain(run)
     stated = licences.licence(links)
     base = licences.base_model(run)
+    parameters = _yaml({block: value for block, value in run.parameters.items() if block != "evaluate"})
     data = ModelCardData(
         model_name=name,
         language="en",
@@ -46,9 +47,8 @@ def model_card(run: Run, name: str) -> ModelCard:
             picture=PICTURE,
             tables=[*results.tables(run)],
             leaderboards=results.leaderboard_entries(run),
-            parameters=_yaml(
-                {block: value for block, value in run.parameters.items() if block != "evaluate"}
-            ),
+            parameters=parameters,
+            fence="`" * max([3, *(1 + len(found) for found in re.findall("`+", parameters))]),
             coverage=_coverage(run),
             links=links,
             text=text,

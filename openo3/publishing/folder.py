@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,13 +25,15 @@ from openo3.inference.checkout import PROMPTS, RECORD
 from openo3.publishing import results
 from openo3.publishing.card import PICTURE, model_card
 from openo3.publishing.chart import results_picture
-from openo3.publishing.run import PublishError, Run
+from openo3.publishing.run import PublishError, Run, holds_token
 
 MADE_BY = "openo3 publish"
 FILES = "files"
 """The names of the folder's files in its record: a folder with others is not replaced."""
 _NOT_COPIED = (".bin", ".pt", ".pth", ".pkl", ".pickle")
 """Pickles of a trainer, which can run code when they are loaded. The weights are safetensors."""
+
+_TEXTS = (".json", ".jsonl", ".jinja", ".md", ".py", ".txt", ".yaml", ".yml", ".log", ".toml", ".csv")
 
 
 def write_folder(run: Run, target: Path, name: str | None = None) -> list[str]:
@@ -78,9 +81,18 @@ def is_published(record: Path) -> bool:
     return isinstance(found, dict) and found.get("made_by") == MADE_BY
 
 
+def _check_texts(files: Iterable[Path]) -> None:
+    """Raises `PublishError` if one that is copied holds an access token."""
+    for file in files:
+        is_text = file.suffix in _TEXTS and file.is_file() and not file.name.startswith(".")
+        if is_text and holds_token(file.read_text(encoding="utf-8", errors="replace")):
+            raise PublishError(f"{file}: holds what looks like an access token; remove it")
+
+
 def fill(run: Run, folder: Path, name: str) -> None:
     """Write all files of the model `name` into an empty folder."""
     weights = {}
+    _check_texts([*run.model.iterdir(), run.prompts])
     for file in sorted(run.model.iterdir()):
         if not file.is_file() or file.name.startswith(".") or file.suffix in _NOT_COPIED:
             continue

@@ -25,7 +25,18 @@ from openo3.prompt_file import DEFAULT
 from openo3.report.inputs import INSTEAD, MEANT
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
-_PRIVATE = re.compile(r"(?:_|\b)(?:token|key|secret|password|url|executor|workers)(?:_|\b)", re.IGNORECASE)
+_PRIVATE = re.compile(
+    r"(?:_|\b)(?:token|key|secret|password|passwd|credentials?|auth|authorization|url|endpoint|host|proxy|"
+    r"executor|workers)(?:_|\b)",
+    re.IGNORECASE,
+)
+_WORD_BEGINS = re.compile(r"(?<=[a-z])(?=[A-Z])")  # as in apiKey
+_TOKEN = re.compile(r"\b(?:hf_\w{8,}|sk-[\w-]{16,}|gh[oprsu]_\w{16,}|github_pat_\w{16,})")
+_PLACE = re.compile(
+    r"(?:^|[\s'\"=:,;(\[])(?:~\w*/|/(?=[\w.])|[A-Za-z]:\\|\\\\\w)"  # a path from the root or a home
+    r"|(?<!\bhf)://"  # an address
+    r"|\b\d{1,3}(?:\.\d{1,3}){3}\b"
+)
 
 
 class PublishError(ValueError):
@@ -135,12 +146,14 @@ def read_run(
         name=name,
         model=model,
         parameters=public({block: _block(parameters, block) for block in blocks if block in parameters}),
-        evaluated=evaluated,
+        evaluated=without_places(evaluated),
         protocols=public(_numbers(file)) if (file := beside(path)).is_file() else {},
         trained={
-            stage: _numbers(file) for stage in stages if (file := root / f"metrics/{stage}.json").is_file()
+            stage: without_places(_numbers(file))
+            for stage in stages
+            if (file := root / f"metrics/{stage}.json").is_file()
         },
-        validation=_numbers(file) if (file := root / "metrics/validation.json").is_file() else {},
+        validation=_validation(root / "metrics/validation.json"),
         prompts=prompts,
         source=source,
         datasets=_known(catalogue, source) | _named(datasets or {}),
@@ -178,8 +191,36 @@ def public(value: Any) -> Any:
     {'judge': {'kind': 'served'}, 'seed': 0}
     """
     if isinstance(value, Mapping):
-        return {key: public(item) for key, item in value.items() if not _PRIVATE.search(str(key))}
-    return [public(item) for item in value] if isinstance(value, list | tuple) else value
+        shown = {key: item for key, item in value.items() if not _is_private(str(key))}
+        return without_places({key: public(item) for key, item in shown.items()})
+    return without_places([public(item) for item in value]) if isinstance(value, list | tuple) else value
+
+
+def without_places(value: Any) -> Any:
+    """Without texts that are or hold a token, a path of this machine, or an address, whatever their names.
+
+    >>> without_places({"cache": "/home/me/x", "base": "Qwen/Qwen3-VL-8B", "notes": ["see ~/notes", "a / b"]})
+    {'base': 'Qwen/Qwen3-VL-8B', 'notes': ['a / b']}
+    """
+    if isinstance(value, Mapping):
+        items = ((key, without_places(item)) for key, item in value.items() if not _is_place(item))
+        return {key: item for key, item in items if not _is_place(key)}
+    if isinstance(value, list | tuple):
+        return [without_places(item) for item in value if not _is_place(item)]
+    return value
+
+
+def holds_token(text: str) -> bool:
+    """Whether a text holds what looks like somebody's access token."""
+    return bool(_TOKEN.search(text))
+
+
+def _is_private(name: str) -> bool:
+    return bool(_PRIVATE.search(_WORD_BEGINS.sub("_", name)))
+
+
+def _is_place(value: Any) -> bool:
+    return isinstance(value, str) and bool(_PLACE.search(value) or holds_token(value))
 
 
 def is_hub_name(name: str) -> bool:
@@ -209,6 +250,12 @@ def _named(datasets: Mapping[str, str]) -> dict[str, Dataset]:
 def _block(parameters: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     found = parameters.get(name)
     return found if isinstance(found, Mapping) else {}
+
+
+def _validation(path: Path) -> dict[str, Any]:
+    """The numbers of `validate`, without the names of files that were missing."""
+    found = _numbers(path) if path.is_file() else {}
+    return without_places({name: value for name, value in found.items() if name != "missing"})
 
 
 def _numbers(path: Path) -> dict[str, Any]:

@@ -25,6 +25,8 @@ from openo3.serving.limits import ServingLimits
 
 TASKS = {task.name.lower().replace("_", "-"): task for task in STGR_TASKS}
 MOST_STOPS, LONGEST_STOP = 4, 100
+MOST_VALUES = 20_000
+"""In a body: its bytes are those of a clip, but megabytes of `[[],[],…` are gigabytes when they are read."""
 
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "frequency_penalty": (None, 0),
@@ -186,6 +188,9 @@ def parse(body: bytes, model: str, limits: ServingLimits) -> Chat:
 def _object(body: bytes) -> dict[str, Any]:
     import orjson
 
+    # At least as many as there are values, but commas in texts count too
+    if sum(map(body.count, (b",", b"[", b"{"))) > MOST_VALUES:
+        raise invalid(f"the body has more than {MOST_VALUES:,} values or commas")
     try:
         found = orjson.loads(body)
     except orjson.JSONDecodeError as error:

@@ -17,7 +17,10 @@ from openo3.files.import_closure import ROOT, closure
 CACHE = Path(".cache/openo3")
 NOTES = "digests.jsonl"
 MANIFEST = "made_of.json"
-LIBRARIES = ("accelerate", "deepspeed", "peft", "torch", "transformers", "trl", "vllm")
+LIBRARIES = (
+    "accelerate", "deepspeed", "peft", "pillow", "tokenizers", "torch", "torchvision", "transformers", "trl",
+    "vllm",
+)  # fmt: skip
 # The digests of larger files are cached, since reading 16 GB of weights takes longer than loading them
 _NOTED = 64 * 2**20
 

@@ -139,10 +139,10 @@ def _reasons(line: Mapping[str, str]) -> list[str]:
 
 @cache
 def _code() -> str:
-    """A digest of the modules that determine the facts."""
+    """A digest of the modules and of the libraries that determine the facts."""
     modules = (container, probing, reader)
-    sources = [Path(inspect.getfile(module)).read_bytes() for module in modules]
-    return hashlib.sha256(b"\0".join(sources)).hexdigest()[:16]
+    sources = [Path(inspect.getfile(module)).read_text(encoding="utf-8") for module in modules]
+    return hashlib.sha256("\0".join([*sources, *reader.versions()]).encode()).hexdigest()[:16]
 
 
 def _remembered(known: Path) -> dict[str, MediaFacts]:

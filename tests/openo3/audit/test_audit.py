@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from openo3.audit import run, summary
 from openo3.audit.build import write
@@ -130,8 +131,10 @@ def test_a_killed_audit_goes_on_and_gives_the_same(
     assert not list((root / ".cache/openo3/audit-gspo").glob("*"))
 
 
-def test_measurements_of_anything_else_are_not_continued(root: Path, tmp_path: Path) -> None:
-    """Weights, answers, frames, prompts, settings: of each, the unfinished work is another one's."""
+def test_measurements_of_anything_else_are_not_continued(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights, answers, frames, prompts, settings, device: of each, the unfinished work is another one's."""
     for name in ("data/models/gspo", "data/predictions/gspo", "data/frames/vstar"):
         shutil.copytree(root / name, tmp_path / name)
     prompts = default_prompts()
@@ -147,6 +150,7 @@ def test_measurements_of_anything_else_are_not_continued(root: Path, tmp_path: P
         "predictions/gspo/vstar/greedy.results.json",
         "predictions/gspo/vstar/greedy.jsonl",
         "frames/vstar/index.json",
+        next(str(shard.relative_to(tmp_path / "data")) for shard in (tmp_path / "data").rglob("*.parquet")),
     ):
         with (tmp_path / "data" / file).open("r+b") as changed:
             changed.seek(-1, 2)
@@ -154,6 +158,8 @@ def test_measurements_of_anything_else_are_not_continued(root: Path, tmp_path: P
         seen.append(workspace())
     seen.append(workspace(settings=replace(SETTINGS, max_records=3)))
     seen.append(workspace(prompts=prompts.plainly()))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # another precision
+    seen.append(workspace())
     assert len(set(seen)) == len(seen)
 
 

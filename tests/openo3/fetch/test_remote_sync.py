@@ -451,6 +451,28 @@ def test_a_file_without_a_strong_validator_restarts_and_is_never_mixed(server, h
     assert contents(tmp_path / "raw/media") == {"a.mp4": new}
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_the_rest_of_a_file_without_its_version_is_not_appended(server, http, limits, tmp_path, killed):
+    """The server ignores If-Range, and from some time on it gives no ETag."""
+    server.if_range = False
+    old, new = noise(60_000, 1), noise(60_000, 2)
+    plan = Plan([Item("media/a.mp4", http.file(server.put("a.mp4", old)), "web")])
+
+    def change() -> None:
+        server.etags = False
+        server.put("a.mp4", new)
+
+    if killed:
+        part = hashlib.sha256(plan.items[0].origin.identity.encode()).hexdigest()[:32]
+        (tmp_path / "raw/.partial").mkdir(parents=True)
+        (tmp_path / "raw/.partial" / part).write_bytes(old[:30_000])
+        change()
+    else:
+        server.spoil("/a.mp4", Break(30_000), Do(change))
+    assert sync(plan, tmp_path / "raw", tmp_path / "known", limits).copied == 1
+    assert contents(tmp_path / "raw/media") == {"a.mp4": new}
+
+
 def test_tar_members_without_a_strong_validator_come_from_one_version(server, http, limits, tmp_path):
     server.weak = True
     old = {f"c{n}.mp4": noise(40_000, n) for n in range(4)}

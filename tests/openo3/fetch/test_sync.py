@@ -337,3 +337,18 @@ def test_two_files_with_one_target_are_refused(origin, tmp_path):
     items = [Item("annotations/x", LocalFile(origin / name), "annotations") for name in ("a.mp4", "b/d.mp4")]
     with pytest.raises(FetchError, match="would both be written there; rename one"):
         sync(Plan(items), tmp_path / "raw", tmp_path / "known")
+
+
+@pytest.mark.parametrize("way", ["replaced", "overwritten"])
+def test_an_original_of_the_same_size_and_time_is_copied_again(origin, tmp_path, way):
+    raw, known = tmp_path / "raw", tmp_path / "known"
+    sync(plan(origin), raw, known)
+    file = origin / "a.mp4"
+    status = file.stat()
+    written = tmp_path / "other.mp4" if way == "replaced" else file
+    written.write_bytes(b"A" * 5000)
+    os.utime(written, ns=(status.st_atime_ns, status.st_mtime_ns))
+    written.replace(file)
+    assert sync(plan(origin), raw, known).copied == 1
+    assert (raw / "media/a.mp4").read_bytes() == b"A" * 5000
+    assert read_manifest(raw)["media/a.mp4"]["sha256"] == hashlib.sha256(b"A" * 5000).hexdigest()

@@ -16,6 +16,7 @@ from openo3.cli.main import main
 from openo3.core.geometry import RELATIVE_1000
 from openo3.files.artifacts import read_json, read_jsonl, write_json, write_jsonl
 from openo3.gallery.build import write
+from openo3.gallery.clips import Clips, known_again
 from openo3.gallery.paged import PAGE_BYTES
 from openo3.gallery.predictions import GalleryError
 from openo3.report.examples import gallery_address
@@ -181,6 +182,28 @@ def test_other_clips_are_converted_once_and_absent_ones_are_named(own):
     assert copy.stat().st_ino == written
     missing = {record["missing"] for page in (own / "out/data/vstar").glob("page-*") for record in data(page)}
     assert missing == {"", "its file is not in data/raw/media"}
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_another_clip_of_the_same_size_and_time_is_not_shown_as_the_old_one(tmp_path, codec):
+    """Browsers play the one and get a copy of the other."""
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    raw.mkdir()
+    known, urls = {}, []
+    for source in ("testsrc", "testsrc", "testsrc2"):
+        file = raw / "a.mp4"
+        ffmpeg("-f", "lavfi", "-i", f"{source}=d=1:s=64x48:r=8", "-c:v", codec, "-y", file)
+        rest = 50_000 - file.stat().st_size
+        file.write_bytes(file.read_bytes() + rest.to_bytes(4, "big") + b"free" + bytes(rest - 8))
+        os.utime(file, ns=(0, 0))
+        folder = tmp_path / "new"
+        folder.mkdir()
+        clip = Clips(raw, folder, out, known, tuple).clip("a.mp4")
+        known = known_again([clip])
+        shutil.rmtree(out, ignore_errors=True)
+        folder.rename(out)
+        urls.append(clip.media["url"])
+    assert urls[0] == urls[1] != urls[2]
 
 
 def test_names_of_media_lead_nowhere_else(own):

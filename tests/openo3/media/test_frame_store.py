@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from openo3.executors import ExecutorError
-from openo3.media import frame_writer
+from openo3.media import frame_writer, reader
 from openo3.media.decode import SamplingConfig
 from openo3.media.frame_store import FrameStore
 from openo3.media.frame_writer import KeyRequest, Request, write_store
@@ -328,6 +328,21 @@ class TestWriting:
     def test_no_ffmpeg_command_is_needed(self, tmp_path, root, monkeypatch):
         monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/bin/false")
         assert fill(tmp_path, root, requests(root)[:1]).sampled == 1
+
+    @pytest.mark.parametrize("what", ["library", "segments"])
+    def test_another_library_or_way_to_cut_segments_gives_other_marks(self, root, monkeypatch, what):
+        asked = request(root, NAMES[0])
+        frame_writer._code.cache_clear()
+        before = frame_writer.fingerprint(asked, POLICY)
+        if what == "library":
+            monkeypatch.setattr(reader.metadata, "version", lambda library: "0.1")
+        else:
+            monkeypatch.setattr(frame_writer, "_sample_segment", frame_writer._marks)
+        frame_writer._code.cache_clear()
+        try:
+            assert frame_writer.fingerprint(asked, POLICY) != before
+        finally:
+            frame_writer._code.cache_clear()
 
     def test_rows_of_other_code_are_refused(self, tmp_path, root, monkeypatch):
         monkeypatch.setattr(frame_writer, "_code", lambda: "an older installation")

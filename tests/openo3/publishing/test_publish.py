@@ -164,6 +164,66 @@ def test_nothing_private_is_published(checkout):
             assert secret not in text
 
 
+SECRETS = {
+    "hfToken": "hunter2", "api_base": "http://10.1.2.3/v1", "passwd": "hunter2",
+    "logging_dir": "/home/me/runs", "cache": "~/cache", "report_to": ["wandb", "/home/me/log"],
+    "note": "see /home/me/notes", "run": "hf_abcdefgh12", "node": "10.1.2.3:80", "/home/me": 1,
+}  # fmt: skip
+
+
+def test_secrets_and_places_are_left_out_whatever_they_are_called(checkout):
+    trainer = SECRETS | {"learning_rate": 1e-4, "max_tokens": 5, "base": "Qwen/Qwen3"}
+    (checkout / "params.yaml").write_text(yaml.safe_dump(PARAMETERS | {"sft": {"trainer": trainer}}))
+    missing = {"own": {"not in /home/me/clips": {"files": 1, "example": "videos/me at home.mp4"}}}
+    write_json(checkout / "metrics/validation.json", {"rows": 5, "missing": missing, "sources": {}})
+    write_json(checkout / "metrics/gspo.json", {"steps": 7, "from": "/home/me/old"})
+    write_json(
+        checkout / "metrics/evaluate/gspo.json",
+        {"vstar": {"greedy": NUMBERS | {"protocol": {"model": "/home/me/m", "judge": "http://10.1.2.3"}}}},
+    )
+    publish("--to", "out/mine")
+    for file in ("README.md", "openo3-run.json"):
+        text = (checkout / "out/mine" / file).read_text()
+        for secret in ("hunter2", "10.1.2.3", "/home/me", "~/", "hf_abc", "me at home"):
+            assert secret not in text
+        assert "max_tokens" in text
+        assert "Qwen/Qwen3" in text
+
+
+@pytest.mark.parametrize("file", ["own.yaml", "data/models/gspo/generation_config.json"])
+def test_a_token_in_a_text_is_not_published(checkout, capsys, file):
+    (checkout / "own.yaml").write_text(DEFAULT.read_text())
+    (checkout / "params.yaml").write_text(yaml.safe_dump(PARAMETERS | {"prompts": "own.yaml"}))
+    with (checkout / file).open("a") as written:
+        written.write("# hf_abcdefgh12\n")
+    said = refused(capsys, "--to", "out/mine")
+    assert said.endswith(f"{file}: holds what looks like an access token; remove it")
+    assert "hf_abc" not in said
+    assert not (checkout / "out/mine").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["a` <img src=x> `b", "<script>x", "[a](javascript:x)", "a|b", "---", "é\u202e"]
+)
+def test_a_models_name_and_its_parameters_are_no_markup(checkout, name):
+    (checkout / "data/models/gspo").rename(checkout / "data/models" / name)
+    (checkout / "metrics/evaluate/gspo.json").rename(checkout / f"metrics/evaluate/{name}.json")
+    note = f"{'x ' * 60}``` <img src=x>"
+    changed = {"base_model": PARAMETERS["base_model"] | {"note": note}}
+    (checkout / "params.yaml").write_text(yaml.safe_dump(PARAMETERS | changed))
+    assert main(["publish", f"data/models/{name}", "--to", "out/mine"]) == 0
+    page = (checkout / "out/mine/README.md").read_text()
+    before, fence, rest = page.partition("````yaml\n")
+    parameters, end, after = rest.partition("\n````\n")
+    assert fence
+    assert end
+    assert "```" in parameters
+    for text in (before, after):
+        assert "<img" not in text.replace("\\<img", "")
+        assert "<script" not in text.replace("\\<script", "")
+        assert "[a](" not in text.replace("\\[a\\](", "")
+
+
 def test_leaderboards_get_a_number_only_of_a_data_set_of_the_hub(checkout):
     publish("--to", "out/mine")
     assert not (checkout / "out/mine/.eval_results").exists()

@@ -104,6 +104,9 @@ def test_a_client_that_goes_away_while_it_sends_is_no_error_of_the_server(addres
         ({"model": "\U0001f600" * 50_000}, "model"),
         ({"messages": [{"role": "user", "content": [{"type": "text", "text": " "}] * 1000}]}, "empty"),
         ({"max_tokens": 2**70}, "max_tokens"),
+        ({"messages": [1] * 200_000}, "more than 20,000 values"),  # gigabytes, once each has its error
+        ({"user": [[]] * 200_000}, "more than 20,000 values"),
+        ({"metadata": [{}] * 200_000}, "more than 20,000 values"),
     ],
 )
 def test_numbers_and_texts_beyond_all_sense_are_refused(address: str, changed: dict, named: str) -> None:
