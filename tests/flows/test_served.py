@@ -202,7 +202,7 @@ def test_a_schedule_fires_and_the_ui_shows_it(done_pipeline, tmp_path):
             found = [run for run in client.read_flow_runs() if run.state.is_completed()]
             return sorted(found, key=lambda run: run.expected_start_time)
 
-        first, second = until(lambda: runs() if len(runs()) > 1 else None, 60)[:2]
+        first, second = until(lambda: runs() if len(runs()) > 1 else None, 180)[:2]
         for deployment in deployments(client):
             client.pause_deployment(deployment.id)  # further runs would only slow the rest down
         assert first.name == second.name == "edited parameters · scheduled"

@@ -88,10 +88,14 @@ def test_a_full_folder_is_not_written_into(
     assert [path.name for path in tmp_path.iterdir()] == ["own.txt"]
 
 
+OTHERS = ("__pycache__", ".hypothesis", ".pytest_cache")
+"""What other tests, and this one's process, write meanwhile."""
+
+
 def checkout_state() -> str:
     listing = ["git", "status", "--porcelain", "--ignored", "--untracked-files=all"]
     lines = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
-    return "\n".join(line for line in lines if "__pycache__" not in line)
+    return "\n".join(line for line in lines if not any(name in line for name in OTHERS))
 
 
 @pytest.mark.slow

@@ -46,7 +46,10 @@ def test_a_bad_job_affects_no_other(two, tmp_path, monkeypatch):
             assert (result.reason, result.detail) == BAD[name]
         else:
             assert result == name.upper()
-    assert "sleep" not in {process.name() for process in living(tmp_path)}
+    deadline = time.monotonic() + 10  # a killed process may take a moment on a busy machine
+    while "sleep" in (left := {process.name() for process in living(tmp_path)}):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
 
 
 def test_a_slow_job_is_retried_alone(two, tmp_path):
